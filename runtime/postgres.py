@@ -1,0 +1,51 @@
+"""PostgreSQL for every process: one pool, one way to open a transaction."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool
+
+Connection = psycopg.AsyncConnection[DictRow]
+Pool = AsyncConnectionPool[Connection]
+
+CONNECT_TIMEOUT_SECONDS = 5
+
+
+def connection_options(name: str) -> dict[str, Any]:
+    """Keyword arguments for psycopg: rows are dicts, autocommit, UTC; `name` shows in pg_stat_activity."""
+    return {
+        "row_factory": dict_row,
+        "autocommit": True,
+        "prepare_threshold": 2,
+        "application_name": f"laurel-{name}",
+        "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+        "options": "-c timezone=UTC",
+    }
+
+
+def make_pool(database_url: str, name: str, *, max_size: int = 10, timeout_seconds: float = 10.0) -> Pool:
+    """A closed pool; `await pool.open()` starts it (it also opens while Postgres is away, and waits)."""
+    return AsyncConnectionPool(
+        database_url,
+        connection_class=psycopg.AsyncConnection[DictRow],
+        kwargs=connection_options(name),
+        min_size=1,
+        max_size=max_size,
+        timeout=timeout_seconds,
+        open=False,
+    )
+
+
+@asynccontextmanager
+async def transaction(pool: Pool) -> AsyncIterator[Connection]:
+    """A connection inside one transaction: committed at the end of the block, rolled back on any exception."""
+    async with pool.connection() as connection, connection.transaction():
+        yield connection
+
+
+async def connect(database_url: str, name: str) -> Connection:
+    """One connection outside the pool, for LISTEN and for writers that own theirs."""
+    return await psycopg.AsyncConnection[DictRow].connect(database_url, **connection_options(name))

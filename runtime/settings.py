@@ -1,0 +1,150 @@
+"""Every setting of every process, in one frozen Struct built from a mapping.
+
+Nothing else in the project reads the environment. `SETTINGS` is also what the README table, `laurel doctor` and the guard
+test walk, so a setting cannot exist without a description.
+"""
+
+import ipaddress
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+PREFIX = "LAUREL_"
+MINIMUM_SECRET_LENGTH = 32
+
+
+class SettingError(ValueError):
+    """A variable of the environment is missing or malformed; the message starts with its name."""
+
+
+class JwtIssuer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One trusted issuer of Zitadel-style tokens (contract 1)."""
+
+    issuer: str
+    jwks_url: str
+    audience: str | None = None
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """How one variable is documented. `name` comes without the prefix."""
+
+    name: str
+    default: str
+    description: str
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("DATABASE_URL", "", "PostgreSQL address, `postgresql://user:password@host:port/database` (required)"),
+    Setting("REDIS_URL", "redis://127.0.0.1:6379/0", "Redis-compatible server, `redis://` or `unix://`"),
+    Setting("TEMPORAL_ADDRESS", "127.0.0.1:7233", "Temporal frontend, `host:port`"),
+    Setting("TEMPORAL_NAMESPACE", "default", "Temporal namespace"),
+    Setting("TEMPORAL_UI_URL", "http://127.0.0.1:8233", "Temporal UI, for the links that people follow"),
+    Setting("TEMPORAL_TLS_CERT", "", "file of the client certificate for mutual TLS to Temporal"),
+    Setting("TEMPORAL_TLS_KEY", "", "file of the client key for mutual TLS to Temporal"),
+    Setting("TEMPORAL_TLS_CA", "", "file of the authority that signed Temporal's certificate; setting it turns TLS on"),
+    Setting("TEMPORAL_API_KEY", "", "API key for Temporal Cloud; setting it turns TLS on"),
+    Setting("TEMPORAL_RETENTION_DAYS", "30", "how long Temporal keeps closed workflows"),
+    Setting("TASK_QUEUE", "laurel", "prefix of the Temporal task queues"),
+    Setting("SECRET_KEY", "", "at least 32 characters; keys that protect secrets at rest and sign tokens derive from it (required)"),
+    Setting("OPERATOR_KEY", "", "credential of `/v1/operator/*`; empty turns these routes off"),
+    Setting("ENVIRONMENT", "development", "`development` or `production`"),
+    Setting("PUBLIC_URL", "http://127.0.0.1:8080", "the API's address as partners see it"),
+    Setting("JWT_ISSUERS", "[]", 'JSON list of `{"issuer","jwks_url","audience"}`'),
+    Setting("JWT_SERVER_ROLE", "laurel-server", "role claim that gives a JWT the rights of role `server`"),
+    Setting("DEDUPE_WINDOW_SECONDS", "300", "promised window in which a repeated event_id has no effect"),
+    Setting("EVENT_RETENTION_DAYS", "400", "how long the event log is kept"),
+    Setting("WEBHOOK_ALLOW_CIDRS", "", "comma-separated networks that webhooks may reach although they are not public; refused in production"),
+    Setting("SCORING_PARTITIONS", "8", "number of scoring partitions; fixed once the database is set up"),
+    Setting("GATEWAYS", "all", "`all`, or a comma-separated part of `ingestion,admin,query,console` that this API process serves"),
+    Setting("RATE_LIMIT_PER_SECOND", "50000", "requests per second for each credential and each tenant"),
+    Setting("API_HOST", "127.0.0.1", "address that `laurel api` listens on"),
+    Setting("API_PORT", "8080", "port that `laurel api` listens on"),
+    Setting("WORKER_METRICS_PORT", "0", "port of the worker's Prometheus endpoint; 0 turns it off"),
+    Setting("LOG_FORMAT", "text", "`text` or `json`"),
+    Setting("LOG_LEVEL", "INFO", "`DEBUG`, `INFO`, `WARNING` or `ERROR`"),
+)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole configuration of a process. Durations and sizes carry their unit in the name."""
+
+    database_url: str
+    redis_url: str
+    temporal_address: str
+    temporal_namespace: str
+    temporal_ui_url: str
+    temporal_tls_cert: str
+    temporal_tls_key: str
+    temporal_tls_ca: str
+    temporal_api_key: str
+    temporal_retention_days: int
+    task_queue: str
+    secret_key: str
+    operator_key: str
+    environment: Literal["development", "production"]
+    public_url: str
+    jwt_issuers: tuple[JwtIssuer, ...]
+    jwt_server_role: str
+    dedupe_window_seconds: int
+    event_retention_days: int
+    webhook_allow_cidrs: tuple[str, ...]
+    scoring_partitions: int
+    gateways: tuple[str, ...]
+    rate_limit_per_second: int
+    api_host: str
+    api_port: int
+    worker_metrics_port: int
+    log_format: Literal["text", "json"]
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """Build the settings from `LAUREL_*` variables; raises `SettingError` that names the offending variable."""
+    values = {setting.name: environ.get(PREFIX + setting.name, setting.default) for setting in SETTINGS}
+    typed = {name.lower(): _typed(name, text) for name, text in values.items()}
+    try:
+        settings = msgspec.convert(typed, Settings, strict=False)
+    except msgspec.ValidationError as fault:
+        raise SettingError(_name_variable(str(fault))) from None
+    _check(settings)
+    return settings
+
+
+def _typed(name: str, text: str) -> Any:
+    if name == "JWT_ISSUERS":
+        try:
+            return json.loads(text)
+        except ValueError as fault:
+            raise SettingError(f"{PREFIX}JWT_ISSUERS is not JSON: {fault}") from None
+    if name in ("WEBHOOK_ALLOW_CIDRS", "GATEWAYS"):
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    return text.rstrip("/") if name.endswith("_URL") and text.startswith("http") else text
+
+
+def _name_variable(fault: str) -> str:
+    reason, _, path = fault.partition(" - at `$.")
+    return f"{PREFIX}{path.rstrip('`').split('[')[0].upper()}: {reason}"
+
+
+def _check(settings: Settings) -> None:
+    production = settings.environment == "production"
+    if not settings.database_url:
+        raise SettingError(f"{PREFIX}DATABASE_URL is missing")
+    if len(settings.secret_key) < MINIMUM_SECRET_LENGTH:
+        raise SettingError(f"{PREFIX}SECRET_KEY is missing or shorter than {MINIMUM_SECRET_LENGTH} characters")
+    if production and len(set(settings.secret_key)) < 10:
+        raise SettingError(f"{PREFIX}SECRET_KEY is too simple for production: use 32 random characters or more")
+    if not 1 <= settings.scoring_partitions <= 256:
+        raise SettingError(f"{PREFIX}SCORING_PARTITIONS must be 1 to 256")
+    if production and settings.webhook_allow_cidrs:
+        raise SettingError(f"{PREFIX}WEBHOOK_ALLOW_CIDRS is refused in production")
+    for cidr in settings.webhook_allow_cidrs:
+        try:
+            ipaddress.ip_network(cidr)
+        except ValueError as fault:
+            raise SettingError(f"{PREFIX}WEBHOOK_ALLOW_CIDRS: {fault}") from None
+    unknown = set(settings.gateways) - {"all", "ingestion", "admin", "query", "console"}
+    if unknown or not settings.gateways:
+        raise SettingError(f"{PREFIX}GATEWAYS: unknown part {', '.join(sorted(unknown)) or '(empty)'}")

@@ -1,0 +1,67 @@
+"""The event log, the keys that make an event unique, and the scoring partitions' cursors."""
+
+from sqlalchemy import BigInteger, Column, Index, LargeBinary, PrimaryKeyConstraint, SmallInteger, Table, Text
+
+from storage.tables.metadata import instant_column, key_column, metadata, uuid_column
+
+event_log = Table(
+    "event_log",
+    metadata,
+    Column("scoring_partition", SmallInteger, nullable=False),
+    Column("position", BigInteger, nullable=False, autoincrement=False),
+    instant_column("accepted_at"),
+    instant_column("occurred_at"),
+    uuid_column("tenant_id"),
+    uuid_column("user_id"),
+    key_column("external_user_id"),
+    key_column("sender"),
+    key_column("event_id"),
+    key_column("type"),
+    Column("body", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("scoring_partition", "position", "accepted_at"),
+    postgresql_partition_by="RANGE (accepted_at)",
+)
+
+event_key = Table(
+    "event_key",
+    metadata,
+    uuid_column("tenant_id", primary_key=True),
+    key_column("sender", primary_key=True),
+    key_column("event_id", primary_key=True),
+    Column("position", BigInteger, nullable=False),
+    instant_column("accepted_at"),
+    postgresql_partition_by="HASH (event_id)",
+)
+
+scoring_cursor = Table(
+    "scoring_cursor",
+    metadata,
+    Column("scoring_partition", SmallInteger, primary_key=True, autoincrement=False),
+    Column("position", BigInteger, nullable=False, server_default="0"),
+    Column("owner_epoch", BigInteger, nullable=False, server_default="0"),
+    Column("events_scored", BigInteger, nullable=False, server_default="0"),
+    # No event behind the cursor was accepted before this instant: it prunes the log's partitions.
+    instant_column("accepted_at", nullable=True),
+    instant_column("updated_at"),
+)
+
+dead_letter = Table(
+    "dead_letter",
+    metadata,
+    uuid_column("tenant_id", primary_key=True),
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    key_column("event_id"),
+    Column("scoring_partition", SmallInteger, nullable=False),
+    instant_column("accepted_at"),
+    Column("reason", Text, nullable=False),
+    instant_column("created_at"),
+    instant_column("replayed_at", nullable=True),
+)
+
+definition_change = Table(
+    "definition_change",
+    metadata,
+    uuid_column("tenant_id", primary_key=True),
+    Column("change", BigInteger, nullable=False),
+    Index("ix_definition_change_change", "change"),
+)

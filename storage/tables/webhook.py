@@ -1,0 +1,82 @@
+"""Webhook endpoints, their secrets, deliveries (event x endpoint) and attempts (one HTTP try)."""
+
+from sqlalchemy import Boolean, CheckConstraint, Column, Float, ForeignKeyConstraint, Index, Integer, LargeBinary, Table, Text, text
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from storage.tables.metadata import instant_column, metadata, one_of, uuid_column
+
+webhook_endpoint = Table(
+    "webhook_endpoint",
+    metadata,
+    uuid_column("tenant_id", primary_key=True),
+    uuid_column("endpoint_id", primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("events", ARRAY(Text), nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("disabled_reason", Text),
+    Column("description", Text),
+    Column("rate_per_second", Float, nullable=False),
+    Column("timeout_seconds", Float, nullable=False),
+    Column("retry_delays_seconds", ARRAY(Float), nullable=False),
+    instant_column("created_at"),
+    instant_column("updated_at"),
+    instant_column("archived_at", nullable=True),
+    ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"]),
+)
+
+webhook_secret = Table(
+    "webhook_secret",
+    metadata,
+    uuid_column("tenant_id", primary_key=True),
+    uuid_column("secret_id", primary_key=True),
+    uuid_column("endpoint_id"),
+    # Encrypted with a key derived from SECRET_KEY; never plain in the database.
+    Column("sealed", LargeBinary, nullable=False),
+    instant_column("created_at"),
+    # Null: the present secret. Otherwise the end of its overlap after a rotation.
+    instant_column("expires_at", nullable=True),
+    ForeignKeyConstraint(["tenant_id", "endpoint_id"], ["webhook_endpoint.tenant_id", "webhook_endpoint.endpoint_id"]),
+    Index("uq_webhook_secret_present", "tenant_id", "endpoint_id", unique=True, postgresql_where=text("expires_at IS NULL")),
+)
+
+webhook_delivery = Table(
+    "webhook_delivery",
+    metadata,
+    uuid_column("tenant_id", primary_key=True),
+    uuid_column("delivery_id", primary_key=True),
+    uuid_column("endpoint_id"),
+    Column("event", Text, nullable=False),
+    uuid_column("redemption_id", nullable=True),
+    Column("body", LargeBinary, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("last_status", Integer),
+    Column("last_error", Text),
+    instant_column("next_attempt_at", nullable=True),
+    instant_column("created_at"),
+    instant_column("updated_at"),
+    ForeignKeyConstraint(["tenant_id", "endpoint_id"], ["webhook_endpoint.tenant_id", "webhook_endpoint.endpoint_id"]),
+    Index("ix_webhook_delivery_tenant_id_redemption_id", "tenant_id", "redemption_id"),
+    Index("ix_webhook_delivery_tenant_id_endpoint_id", "tenant_id", "endpoint_id", "delivery_id"),
+    one_of("state", ("pending", "delivered", "exhausted", "superseded", "held", "cancelled")),
+)
+
+webhook_attempt = Table(
+    "webhook_attempt",
+    metadata,
+    uuid_column("tenant_id", primary_key=True),
+    uuid_column("delivery_id", primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("trigger", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    instant_column("started_at"),
+    instant_column("ended_at", nullable=True),
+    Column("duration_ms", Float),
+    Column("status", Integer),
+    Column("error_class", Text),
+    Column("answer_head", LargeBinary),
+    Column("remote_address", Text),
+    ForeignKeyConstraint(["tenant_id", "delivery_id"], ["webhook_delivery.tenant_id", "webhook_delivery.delivery_id"]),
+    CheckConstraint("number >= 1", name="number_from_one"),
+    one_of("trigger", ("scheduled", "manual", "test")),
+)
