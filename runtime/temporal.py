@@ -1,0 +1,150 @@
+"""Temporal for every process: how to connect, how values are written into a history, which attributes and queues there are."""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from temporalio.api.common.v1 import Payload
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.namespace.v1 import NamespaceConfig
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, UpdateNamespaceRequest
+from temporalio.client import Client
+from temporalio.common import SearchAttributeKey
+from temporalio.converter import (
+    CompositePayloadConverter,
+    DataConverter,
+    DefaultPayloadConverter,
+    EncodingPayloadConverter,
+    JSONPlainPayloadConverter,
+)
+from temporalio.service import RPCError, RPCStatusCode, TLSConfig
+
+from runtime.settings import Settings
+
+# SQL visibility has room for ten attributes of type Keyword and three of each other type: five Keywords are left for later issues.
+TENANT_ID = SearchAttributeKey.for_keyword("TenantId")
+REDEMPTION_ID = SearchAttributeKey.for_keyword("RedemptionId")
+EXTERNAL_USER_ID = SearchAttributeKey.for_keyword("ExternalUserId")
+REWARD_SLUG = SearchAttributeKey.for_keyword("RewardSlug")
+REDEMPTION_STATUS = SearchAttributeKey.for_keyword("RedemptionStatus")
+SEARCH_ATTRIBUTES: dict[str, str] = {
+    key.name: "Keyword" for key in (TENANT_ID, REDEMPTION_ID, EXTERNAL_USER_ID, REWARD_SLUG, REDEMPTION_STATUS)
+}
+
+RPC_TIMEOUT = timedelta(seconds=5)
+
+
+class TaskQueues(msgspec.Struct, frozen=True, kw_only=True):
+    """One queue for each kind of work that must not starve another: partners' slow HTTP, long pumps, everything else."""
+
+    core: str
+    webhooks: str
+    scoring: str
+
+
+def task_queues(settings: Settings) -> TaskQueues:
+    """The names of the queues, all under the prefix `LAUREL_TASK_QUEUE`."""
+    prefix = settings.task_queue
+    return TaskQueues(core=prefix, webhooks=f"{prefix}-webhooks", scoring=f"{prefix}-scoring")
+
+
+class MsgspecPayloadConverter(EncodingPayloadConverter):
+    """Values as JSON by msgspec: Structs, dates, Decimals and UUIDs survive, and people can read them in the UI."""
+
+    def __init__(self) -> None:
+        """Temporal makes the converter itself, so it takes no arguments."""
+        self._decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
+
+    @property
+    def encoding(self) -> str:
+        """The name that stands in the payload's metadata, that of plain JSON."""
+        return "json/plain"
+
+    def to_payload(self, value: Any) -> Payload | None:
+        """The value as JSON; raises TypeError when msgspec does not know its type."""
+        return Payload(metadata={"encoding": self.encoding.encode()}, data=msgspec.json.encode(value))
+
+    def from_payload(self, payload: Payload, type_hint: type | None = None) -> Any:
+        """The value as `type_hint`, or as plain JSON types without one; raises `msgspec.ValidationError`."""
+        wanted: Any = Any if type_hint is None else type_hint
+        decoder = self._decoders.get(wanted)
+        if decoder is None:
+            decoder = self._decoders[wanted] = msgspec.json.Decoder(wanted)
+        return decoder.decode(payload.data)
+
+
+class LaurelPayloadConverter(CompositePayloadConverter):
+    """The stock converters, with msgspec in the place of the JSON one."""
+
+    def __init__(self) -> None:
+        """Temporal makes the converter itself, so it takes no arguments."""
+        stock = DefaultPayloadConverter.default_encoding_payload_converters
+        json_converter = MsgspecPayloadConverter()
+        super().__init__(*(json_converter if isinstance(each, JSONPlainPayloadConverter) else each for each in stock))
+
+
+DATA_CONVERTER = DataConverter(payload_converter_class=LaurelPayloadConverter)
+
+
+async def connect(settings: Settings, *, lazy: bool = False, identity: str | None = None) -> Client:
+    """A client with our converter. `lazy` connects at the first call, so that a process starts while Temporal is away."""
+    return await Client.connect(
+        settings.temporal_address,
+        namespace=settings.temporal_namespace,
+        data_converter=DATA_CONVERTER,
+        lazy=lazy,
+        identity=identity,
+        tls=_tls(settings),
+        api_key=settings.temporal_api_key or None,
+    )
+
+
+def _tls(settings: Settings) -> TLSConfig | bool:
+    def read(path: str) -> bytes | None:
+        return Path(path).read_bytes() if path else None
+
+    files = (settings.temporal_tls_ca, settings.temporal_tls_cert, settings.temporal_tls_key)
+    if not any(files):
+        return bool(settings.temporal_api_key)
+    authority, certificate, key = (read(path) for path in files)
+    return TLSConfig(server_root_ca_cert=authority, client_cert=certificate, client_private_key=key)
+
+
+async def missing_search_attributes(client: Client) -> list[str]:
+    """Which of our search attributes the namespace does not have, by name."""
+    request = ListSearchAttributesRequest(namespace=client.namespace)
+    known = await client.operator_service.list_search_attributes(request, timeout=RPC_TIMEOUT)
+    return [name for name in SEARCH_ATTRIBUTES if name not in known.custom_attributes]
+
+
+async def ensure_search_attributes(client: Client) -> None:
+    """Add the search attributes that the namespace lacks. Safe to repeat, and safe when two workers do it at once."""
+    missing = await missing_search_attributes(client)
+    if missing:
+        await add_search_attributes(client, missing)
+
+
+async def add_search_attributes(client: Client, names: Iterable[str] = tuple(SEARCH_ATTRIBUTES)) -> None:
+    """Register these search attributes; that they exist already is no fault."""
+    request = AddSearchAttributesRequest(
+        namespace=client.namespace,
+        search_attributes=dict.fromkeys(names, IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD),
+    )
+    try:
+        await client.operator_service.add_search_attributes(request, timeout=RPC_TIMEOUT)
+    except RPCError as fault:
+        if fault.status != RPCStatusCode.ALREADY_EXISTS:
+            raise
+
+
+async def ensure_retention(client: Client, days: int) -> None:
+    """Make the namespace keep closed workflows for this many days (contract 4)."""
+    described = await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace), timeout=RPC_TIMEOUT)
+    if described.config.workflow_execution_retention_ttl.ToTimedelta() == timedelta(days=days):
+        return
+    config = NamespaceConfig()
+    config.workflow_execution_retention_ttl.FromTimedelta(timedelta(days=days))
+    await client.workflow_service.update_namespace(UpdateNamespaceRequest(namespace=client.namespace, config=config), timeout=RPC_TIMEOUT)
