@@ -1,0 +1,90 @@
+"""Earning rules: events that give points of a currency to the user's account (contract 4)."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+
+from domain.condition import parse_conditions
+from domain.error import ValidationFault
+from domain.expression import parse_expression
+from domain.leaderboard import parse_event_type_pattern
+from domain.wire import convert_value, parse_client_id, points_units
+
+Points = Annotated[float, Meta(gt=0, le=1e9)] | Annotated[int, Meta(gt=0, le=1_000_000_000)]
+Instant = Annotated[datetime, Meta(tz=True)]
+
+
+class EarningRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of POST and PUT. `starts_at ≤ occurred_at < ends_at` bounds the events that it looks at; a higher `priority` goes first."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=255)]
+    event_type: str
+    points_expression: str
+    conditions: dict[str, dict[str, Any]] = {}
+    currency: str = "points"
+    max_per_event: Points | None = None
+    starts_at: Instant | None = None
+    ends_at: Instant | None = None
+    priority: Annotated[int, Meta(ge=-1_000_000, le=1_000_000)] = 0
+    active: bool = True
+
+
+class EarningVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """A rule as it was in force from `valid_from` on; `decimal_places` is its currency's."""
+
+    rule_id: UUID
+    version: int
+    rule: EarningRule
+    valid_from: datetime
+    decimal_places: int = 0
+
+
+class Earning(msgspec.Struct, frozen=True, gc=False):
+    """What one rule gives for one event: `points` in 1/10 000 after `max_per_event`, `amount` in the currency's smallest unit (> 0)."""
+
+    position: int
+    rule_id: UUID
+    user_id: UUID
+    currency: str
+    points: int
+    amount: int
+    occurred_at: datetime
+
+
+def parse_earning_rule(value: Any) -> EarningRule:
+    """A decoded request body as a checked rule; ValidationFault names the faulty field."""
+    rule = convert_value(value, EarningRule)
+    parse_event_type_pattern(rule.event_type, "event_type")
+    parse_expression(rule.points_expression)
+    parse_conditions(rule.conditions, "conditions")
+    parse_client_id(rule.currency, "currency")
+    if rule.starts_at and rule.ends_at and rule.starts_at >= rule.ends_at:
+        raise ValidationFault.of("ends_at", "must be after starts_at")
+    return rule
+
+
+def rule_wire(rule: EarningRule) -> dict[str, Any]:
+    """The rule as JSON values, for the wire and the row; `parse_earning_rule` gives it back."""
+    wire: dict[str, Any] = msgspec.to_builtins(rule)
+    return wire
+
+
+def smallest_units(points: int, decimal_places: int) -> int:
+    """Points (1/10 000) as the currency's smallest units, rounded down; the last step, after all caps."""
+    return points // 10 ** (4 - decimal_places)
+
+
+def event_cap(rule: EarningRule) -> int | None:
+    """`max_per_event` in 1/10 000; None for no cap."""
+    return None if rule.max_per_event is None else points_units(rule.max_per_event)
+
+
+def capped(rule: EarningRule, points: int | None) -> int:
+    """The points (1/10 000) that one event gives under `max_per_event`; 0 when its result is none or not positive."""
+    if points is None or points <= 0:
+        return 0
+    cap = event_cap(rule)
+    return points if cap is None else min(points, cap)
