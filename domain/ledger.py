@@ -1,0 +1,158 @@
+"""Points: accounts, immutable transfers and holds. Amounts are integers of the currency's smallest unit (contract 4, Points ledger)."""
+
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from uuid import UUID
+
+import msgspec
+
+from domain.error import InsufficientPoints, ValidationFault
+from domain.wire import amount_number
+
+POINTS = "points"
+"""The currency that every tenant has."""
+
+MAX_WIRE_INTEGER = 2**53 - 1
+
+
+class TransferKind(StrEnum):
+    """Why points moved."""
+
+    EARN = "earn"  # an earning rule matched an event
+    GRANT = "grant"  # a prize or a gift
+    REDEEM = "redeem"  # a hold was captured: the points are spent
+    REFUND = "refund"  # a fulfilled redemption was reversed
+    ADJUST = "adjust"  # an admin corrected the balance, with a reason
+    EXPIRE = "expire"  # the points grew too old
+    REVERSE = "reverse"  # the opposite of an earlier transfer, which it names
+
+
+class HoldState(StrEnum):
+    """The life of a reservation."""
+
+    HELD = "held"  # reserved for an open redemption
+    CAPTURED = "captured"  # spent
+    RELEASED = "released"  # given back
+    EXPIRED = "expired"  # given back, because the time was up
+
+
+class CurrencyDefinition(msgspec.Struct, frozen=True, kw_only=True):
+    """What a tenant says of a currency. `expires_after_days` None: never; `pending_seconds`: how long earned points wait."""
+
+    currency_id: str
+    name: str
+    symbol: str | None = None
+    decimal_places: int = 0
+    is_spendable: bool = True
+    expires_after_days: int | None = None
+    pending_seconds: int = 0
+
+
+POINTS_CURRENCY = CurrencyDefinition(currency_id=POINTS, name="Points")
+
+
+class Currency(msgspec.Struct, frozen=True, kw_only=True):
+    """A currency with its two system accounts: points come out of `issue`, spent points go into `redemption`."""
+
+    currency_id: str
+    name: str
+    symbol: str | None
+    decimal_places: int
+    is_spendable: bool
+    expires_after_days: int | None
+    pending_seconds: int
+    issue_account_id: UUID
+    redemption_account_id: UUID
+    created_at: datetime
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """A user's account in one currency, with its balances."""
+
+    account_id: UUID
+    user_id: UUID
+    currency_id: str
+    posted: int
+    held: int
+    lifetime_earned: int
+    lifetime_spent: int
+
+    @property
+    def available(self) -> int:
+        """What can be spent now: posted − held, never below 0."""
+        return self.posted - self.held
+
+
+class Hold(msgspec.Struct, frozen=True, kw_only=True):
+    """Points reserved for one redemption."""
+
+    hold_id: UUID
+    account_id: UUID
+    redemption_id: UUID
+    amount: int
+    created_at: datetime
+
+
+class Transfer(msgspec.Struct, frozen=True, kw_only=True):
+    """One movement of points as the user sees it: `amount` is signed, positive when the user received it."""
+
+    transfer_id: UUID
+    currency_id: str
+    amount: int
+    kind: TransferKind
+    cause_type: str
+    cause_id: str
+    note: str | None
+    reverses_transfer_id: UUID | None
+    created_at: datetime
+
+
+class Earning(msgspec.Struct, frozen=True, kw_only=True):
+    """Points that one rule gives for one event, which stands at `position` of the event log. `amount` > 0."""
+
+    tenant_id: UUID
+    user_id: UUID
+    currency_id: str
+    amount: int
+    position: int
+    rule_id: UUID
+    note: str | None = None
+
+
+class Adjustment(msgspec.Struct, frozen=True, kw_only=True):
+    """A correction by an admin: `amount` is signed and not 0. `cause_id` makes it unique."""
+
+    user_id: UUID
+    currency_id: str
+    amount: int
+    reason: str
+    cause_id: str
+
+
+def place_hold(account: Account | None, hold: Hold, decimal_places: int = 0) -> Hold:
+    """Reserve points, or raise InsufficientPoints with `available` and `required` as the wire shows them. No account holds nothing."""
+    available = 0 if account is None else account.available
+    if hold.amount > available:
+        raise insufficient_points(available, hold.amount, decimal_places)
+    return hold
+
+
+def insufficient_points(available: int, required: int, decimal_places: int) -> InsufficientPoints:
+    """The refusal, with its facts as JSON numbers."""
+    has, needs = amount_number(available, decimal_places), amount_number(required, decimal_places)
+    return InsufficientPoints(f"Not enough points: {has} available, {needs} required", available=has, required=needs)
+
+
+def amount_from_wire(number: int | float, decimal_places: int, field: str) -> int:
+    """The amount in the smallest unit; ValidationFault of `field` when it has more places than the currency, or is out of range."""
+    exact = Decimal(repr(number))
+    if not exact.is_finite() or abs(exact) > MAX_WIRE_INTEGER:
+        raise ValidationFault.of(field, "is out of range")
+    units = exact.scaleb(decimal_places)
+    if units != units.to_integral_value():
+        places = "no decimal places" if decimal_places == 0 else f"at most {decimal_places} decimal places"
+        raise ValidationFault.of(field, f"may have {places}")
+    if abs(units) > MAX_WIRE_INTEGER:
+        raise ValidationFault.of(field, "is out of range")
+    return int(units)
