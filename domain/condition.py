@@ -48,7 +48,7 @@ def same(left: Any, right: Any) -> bool:
 
 
 def _comparable(left: Any, right: Any) -> bool:
-    return is_number(left) and is_number(right) or type(left) is str and type(right) is str
+    return (is_number(left) and is_number(right)) or (type(left) is str and type(right) is str)
 
 
 def _contains(value: Any, operand: Any) -> bool:

@@ -20,9 +20,9 @@ LIMIT = 1e9
 """A rule's result beyond ± this gives no points."""
 
 NAN = math.nan
-_TOKEN = re.compile(
-    r"[ \t\r\n]*(?:(?P<number>(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)|(?P<word>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)|(?P<sign>[-+*/%(),]))", re.ASCII
-)
+_NUMBER = r"(?P<number>(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)"
+_WORD = r"(?P<word>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)"
+_TOKEN = re.compile(rf"[ \t\r\n]*(?:{_NUMBER}|{_WORD}|(?P<sign>[-+*/%(),]))", re.ASCII)
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -121,7 +121,7 @@ class _Parser:
     def __init__(self, text: str, field: str) -> None:
         self.text, self.field = text, field
         self.kind: str | None = None
-        self.token, self.start, self.end = "", 0, 0
+        self.symbol, self.start, self.end = "", 0, 0
         self.step()
 
     def fault(self, message: str, start: int | None = None) -> ValidationFault:
@@ -133,17 +133,17 @@ class _Parser:
         if found is None:
             rest = self.text[self.end :]
             self.start = self.end + len(rest) - len(rest.lstrip(" \t\r\n"))
-            self.kind, self.token = None, ""
+            self.kind, self.symbol = None, ""
             if self.start < len(self.text):
                 raise self.fault(f"unexpected {self.text[self.start]!r}")
             return
         self.kind = found.lastgroup
-        self.token = found[self.kind or 0]
+        self.symbol = found[self.kind or 0]
         self.start, self.end = found.start(self.kind or 0), found.end()
 
     def expect(self, sign: str) -> None:
-        if self.token != sign:
-            raise self.fault(f"expected {sign!r}" + (f" instead of {self.token!r}" if self.token else ""))
+        if self.symbol != sign:
+            raise self.fault(f"expected {sign!r}" + (f" instead of {self.symbol!r}" if self.symbol else ""))
         self.step()
 
     def chain(self, level: int, depth: int) -> Node:
@@ -153,8 +153,8 @@ class _Parser:
             return self.atom(depth)
         first = self.chain(level + 1, depth)
         rest = []
-        while self.kind == "sign" and self.token in self.PRECEDENCE[level]:
-            operator = self.token
+        while self.kind == "sign" and self.symbol in self.PRECEDENCE[level]:
+            operator = self.symbol
             self.step()
             rest.append((operator, self.chain(level + 1, depth)))
         return Chain(first, tuple(rest)) if rest else first
@@ -164,27 +164,27 @@ class _Parser:
             return self.number()
         if self.kind == "word":
             return self.word(depth)
-        if self.token == "-":
+        if self.symbol == "-":
             self.step()
             return Negative(self.chain(len(self.PRECEDENCE), depth + 1))
-        if self.token == "(":
+        if self.symbol == "(":
             self.step()
             inner = self.chain(0, depth + 1)
             self.expect(")")
             return inner
-        raise self.fault(f"unexpected {self.token!r}" if self.token else "unexpected end")
+        raise self.fault(f"unexpected {self.symbol!r}" if self.symbol else "unexpected end")
 
     def number(self) -> Node:
-        value = float(self.token)
+        value = float(self.symbol)
         if not math.isfinite(value):
             raise self.fault("number is out of range")
         self.step()
         return Number(value)
 
     def word(self, depth: int) -> Node:
-        name, start = self.token, self.start
+        name, start = self.symbol, self.start
         self.step()
-        if self.token == "(":
+        if self.symbol == "(":
             if name not in FUNCTIONS:
                 raise self.fault(f"unknown function {name!r}; there are {', '.join(FUNCTIONS)}", start)
             return self.call(name, start, depth)
@@ -195,7 +195,7 @@ class _Parser:
     def call(self, name: str, start: int, depth: int) -> Node:
         self.step()
         arguments = [self.chain(0, depth + 1)]
-        while self.token == ",":
+        while self.symbol == ",":
             self.step()
             arguments.append(self.chain(0, depth + 1))
         self.expect(")")

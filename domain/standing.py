@@ -51,7 +51,8 @@ def _better(aggregation: Aggregation, left: Contribution, right: Contribution) -
     if left.best is None or right.best is None:
         return (right.best, right.best_at) if left.best is None else (left.best, left.best_at)
     if left.best == right.best:
-        assert left.best_at is not None and right.best_at is not None
+        assert left.best_at is not None
+        assert right.best_at is not None
         return left.best, min(left.best_at, right.best_at)
     wins = left.best > right.best if aggregation is Aggregation.MAX else left.best < right.best
     return (left.best, left.best_at) if wins else (right.best, right.best_at)
@@ -74,7 +75,7 @@ def one_event(aggregation: Aggregation, points: int, occurred_at: datetime, posi
 def half_even_quotient(dividend: int, divisor: int) -> int:
     """The nearest integer of dividend / divisor (> 0), a tie to the even one."""
     quotient, rest = divmod(dividend, divisor)
-    return quotient + (2 * rest > divisor or 2 * rest == divisor and quotient % 2)
+    return quotient + (2 * rest > divisor or (2 * rest == divisor and quotient % 2))
 
 
 def score_of(aggregation: Aggregation, standing: Contribution) -> tuple[int, datetime]:
@@ -85,7 +86,8 @@ def score_of(aggregation: Aggregation, standing: Contribution) -> tuple[int, dat
         return standing.counted * 10_000, standing.counted_at
     if aggregation is Aggregation.AVG:
         return half_even_quotient(standing.total, standing.counted), standing.counted_at
-    assert standing.best is not None and standing.best_at is not None
+    assert standing.best is not None
+    assert standing.best_at is not None
     return standing.best, standing.best_at
 
 

@@ -68,7 +68,8 @@ def next_window(timeframe: Timeframe, span: WindowSpan) -> WindowSpan | None:
 
 def _custom(timeframe: Timeframe) -> WindowSpan:
     starts_at, ends_at = timeframe.starts_at, timeframe.ends_at
-    assert isinstance(starts_at, datetime) and isinstance(ends_at, datetime)
+    assert isinstance(starts_at, datetime)
+    assert isinstance(ends_at, datetime)
     return WindowSpan(rfc3339(starts_at), starts_at.astimezone(UTC), ends_at.astimezone(UTC))
 
 

@@ -1,6 +1,26 @@
-"""How values look on the wire: instants, scores and amounts (contract 1)."""
+"""How values look on the wire: instants, scores, amounts, ids, strict numbers, and faults that name their field (contract 1)."""
 
+import math
+import re
 from datetime import UTC, datetime
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Any, TypeVar
+
+import msgspec
+
+from domain.error import ValidationFault
+
+Shape = TypeVar("Shape")
+
+MAX_INTEGER = 2**53 - 1
+CLIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+EXTERNAL_ID = re.compile(r"[^/\x00-\x1f\x7f-\x9f]{1,255}")
+EVENT_ID = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,255}")
+RESERVED_EXTERNAL_IDS = frozenset({".", "..", "me"})
+MANY_DIGITS = re.compile(rb"[0-9]{16}")
+"""A number of fewer digits cannot be beyond 2^53 - 1, so bodies without such a run need no walk through their values."""
+
+_WHERE = re.compile(r" - at `(?:key in )?\$(.*)`$")
 
 SCORE_UNITS = 10_000
 """A score is kept as an integer of 1/10 000 point."""
@@ -33,3 +53,96 @@ def score_number(score: int) -> int | float:
 def amount_number(amount: int, decimal_places: int) -> int | float:
     """A ledger amount (the currency's smallest unit) as a JSON number."""
     return decimal_number(amount, 10**decimal_places)
+
+
+def points_number(score: int) -> int | float:
+    """A score (1/10 000 point) as a JSON number without a needless fraction: 12005000 is 1200.5, 10000 is 1."""
+    return score_number(score)
+
+
+def points_units(number: float) -> int:
+    """A JSON number of points as a score in 1/10 000 point, half-even on what is written."""
+    return int((Decimal(repr(number)) * SCORE_UNITS).quantize(Decimal(1), ROUND_HALF_EVEN))
+
+
+def parse_client_id(value: str, field: str) -> str:
+    """The id that a client chose (`leaderboard_id`, `slug`, currency), or a ValidationFault (contract 1)."""
+    if not CLIENT_ID.fullmatch(value) or value == "__proto__":
+        raise ValidationFault.of(field, "must match ^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$")
+    return value
+
+
+def parse_external_id(value: str, field: str) -> str:
+    """A tenant's own id of a user, or a ValidationFault (contract 1): 1 to 255 characters, no `/`, no control characters."""
+    problem = external_id_problem(value)
+    if problem:
+        raise ValidationFault.of(field, problem)
+    return value
+
+
+def external_id_problem(value: str) -> str | None:
+    """Why this cannot be a user's external id; None if it can."""
+    if not value:
+        return "cannot be empty"
+    if len(value) > 255:
+        return "is longer than 255 characters"
+    if value in RESERVED_EXTERNAL_IDS:
+        return f"cannot be {value!r}"
+    return None if EXTERNAL_ID.fullmatch(value) else "contains '/' or a control character"
+
+
+def number_problem(value: Any) -> str | None:
+    """Why a decoded JSON value breaks the rule of strict numbers (contract 1); None if it does not."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            waiting.extend(item.values())
+        elif isinstance(item, list):
+            waiting.extend(item)
+        elif isinstance(item, int) and not -MAX_INTEGER <= item <= MAX_INTEGER:
+            return "integers beyond 2^53-1 are not allowed"
+        elif isinstance(item, float) and not math.isfinite(item):
+            return "numbers must be finite"
+    return None
+
+
+def decode_json(body: bytes) -> Any:
+    """Any JSON document under the contract's rules: valid UTF-8, strict numbers. ValidationFault otherwise."""
+    try:
+        if not body.isascii():
+            body.decode("utf-8")
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValidationFault(f"Malformed JSON: {error}") from None
+    if MANY_DIGITS.search(body):
+        problem = number_problem(value)
+        if problem:
+            raise ValidationFault(problem)
+    return value
+
+
+def decode_body(body: bytes, shape: type[Shape]) -> Shape:
+    """A request body as `shape`; a ValidationFault names the field that is missing, extra, mistyped or out of range."""
+    return convert_value(decode_json(body), shape)
+
+
+def convert_value(value: Any, shape: type[Shape], prefix: str = "") -> Shape:
+    """A decoded JSON value as `shape`; a ValidationFault names the field, under `prefix` if there is one."""
+    try:
+        return msgspec.convert(value, shape)
+    except msgspec.ValidationError as error:
+        raise fault_of(error, prefix) from None
+
+
+def fault_of(error: msgspec.ValidationError, prefix: str = "") -> ValidationFault:
+    """msgspec's complaint as a ValidationFault that names the field as clients write it (`config.timeframe.type`)."""
+    text = str(error)
+    where = _WHERE.search(text)
+    path = where.group(1).lstrip(".") if where else ""
+    message = text[: where.start()] if where else text
+    named = re.search(r"field `([^`]+)`", message)
+    if named:
+        path = f"{path}.{named.group(1)}" if path else named.group(1)
+    field = ".".join(part for part in (prefix, path) if part)
+    return ValidationFault.of(field, message) if field else ValidationFault(message)
