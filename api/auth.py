@@ -1,0 +1,158 @@
+"""Who is asking: API keys, tokens and the operator, and what each route lets them do (contract 1, credentials)."""
+
+import hmac
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Literal, cast
+from urllib.parse import parse_qsl
+from uuid import UUID
+
+import msgspec
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+
+from domain.error import CorsNotAllowed, Forbidden, InvalidKey, MissingKey, TenantQueryMismatch, Unauthorized
+from domain.tenant import TenantAccess, TenantStatus
+
+Role = Literal["admin", "server", "fulfilment", "read", "gamer", "member"]
+Guard = Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None]]
+
+TOKEN_FAMILIES = ("/v1/events", "/v1/leaderboards", "/v1/snapshots", "/v1/rewards", "/v1/orders")
+"""Routes that were made for tokens: without a credential they say UNAUTHORIZED, the others AUTH_MISSING_KEY."""
+
+
+class Principal(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is asking. `member` is a plain token of a trusted issuer; `actor` is what `by` columns hold."""
+
+    tenant_id: UUID
+    kind: Literal["api_key", "jwt", "gamer"]
+    role: Role
+    external_user_id: str | None = None
+    actor: str
+
+    def check_user(self, external_id: str) -> None:
+        """Raise `Forbidden` when a gamer's token acts for another user."""
+        if self.role == "gamer" and external_id != self.external_user_id:
+            raise Forbidden("This token acts for its own user only")
+
+
+class Admission(msgspec.Struct, frozen=True, kw_only=True):
+    """A principal with the present state of its tenant."""
+
+    principal: Principal
+    tenant: TenantAccess
+
+
+class RequestFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """The parts of a request that authentication looks at."""
+
+    path: str
+    authorization: bytes | None
+    api_key: bytes | None
+    tenant_header: bytes | None
+    origin: bytes | None
+    query_string: bytes
+
+
+Admit = Callable[[RequestFacts], Awaitable[Admission]]
+"""Decides about a request: the principal, or 401. What its tenant may do now is asked by `check_tenant`."""
+
+
+def facts_of(path: str, headers: Iterable[tuple[bytes, bytes]], query_string: bytes) -> RequestFacts:
+    """Pick what authentication needs out of a raw request."""
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name in (b"authorization", b"x-api-key", b"x-tenant-id", b"origin"):
+            found.setdefault(name, value)
+    return RequestFacts(
+        path=path,
+        authorization=found.get(b"authorization"),
+        api_key=found.get(b"x-api-key"),
+        tenant_header=found.get(b"x-tenant-id"),
+        origin=found.get(b"origin"),
+        query_string=query_string,
+    )
+
+
+def in_token_family(path: str) -> bool:
+    """Whether the route was made for tokens."""
+    return path.startswith(TOKEN_FAMILIES)
+
+
+def missing_credential(path: str) -> Unauthorized | MissingKey:
+    """The refusal of a request without any credential."""
+    if in_token_family(path):
+        return Unauthorized("Missing Authorization header")
+    return MissingKey("Missing API key")
+
+
+def bearer_of(facts: RequestFacts) -> str:
+    """The credential's text; raises the refusal that fits the route when there is none or it is no bearer."""
+    if facts.api_key is not None:
+        return facts.api_key.decode("latin-1").strip()
+    if facts.authorization is None or not facts.authorization.strip():
+        raise missing_credential(facts.path)
+    scheme, _, credential = facts.authorization.decode("latin-1").strip().partition(" ")
+    if scheme.lower() != "bearer" or not credential.strip():
+        raise Unauthorized("Authorization must be a bearer credential") if in_token_family(facts.path) else InvalidKey("Invalid API key")
+    return credential.strip()
+
+
+def check_tenant(facts: RequestFacts, tenant: TenantAccess, *, even_suspended: bool = False) -> None:
+    """Raise the 403 that the request's tenant or its Origin calls for."""
+    own = str(tenant.tenant_id)
+    named = [value for name, value in parse_qsl(facts.query_string.decode("latin-1")) if name in ("tenant_id", "tenant")]
+    if facts.tenant_header is not None:
+        named.append(facts.tenant_header.decode("latin-1").strip())
+    if any(value.lower() != own for value in named):
+        raise TenantQueryMismatch("The tenant in the request is not the tenant of the credential")
+    if facts.origin is not None and not origin_allowed(tenant, facts.origin.decode("latin-1")):
+        raise CorsNotAllowed("This origin is not in the tenant's list")
+    if tenant.status is TenantStatus.SUSPENDED and not even_suspended:
+        raise Forbidden("The tenant is suspended")
+
+
+def origin_allowed(tenant: TenantAccess, origin: str) -> bool:
+    """Whether the tenant lists the browser's origin."""
+    return origin in tenant.cors_origins or "*" in tenant.cors_origins
+
+
+def allow(*roles: Role, even_suspended: bool = False) -> Guard:
+    """A route guard: only these roles (and `admin`, which may do everything in its tenant) come through."""
+    allowed = frozenset(roles) | {"admin"}
+
+    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        scope = connection.scope
+        facts = facts_of(scope["path"], scope["headers"], scope.get("query_string", b""))
+        admission = await cast(Admit, connection.app.state.admit)(facts)
+        if facts.origin is not None and origin_allowed(admission.tenant, facts.origin.decode("latin-1")):
+            scope["state"]["cors_origin"] = facts.origin
+        check_tenant(facts, admission.tenant, even_suspended=even_suspended)
+        if admission.principal.role not in allowed:
+            raise Forbidden("The credential's role may not do this")
+        scope["state"]["admission"] = admission
+
+    return guard
+
+
+async def operator(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """A route guard: only the operator's key comes through. A tenant's good key is told that its role is too small."""
+    scope = connection.scope
+    facts = facts_of(scope["path"], scope["headers"], b"")
+    given = bearer_of(facts)
+    key = connection.app.state.settings.operator_key
+    if key and hmac.compare_digest(given.encode(), key.encode()):
+        return
+    if given.startswith("lk_") or given.count(".") == 2:
+        await cast(Admit, connection.app.state.admit)(facts)
+        raise Forbidden("This route is for the operator")
+    raise InvalidKey("Invalid operator key")
+
+
+async def provide_principal(scope: dict[str, Any]) -> Principal:
+    """The principal that the route's guard admitted; injected as `principal`."""
+    return cast(Admission, scope["state"]["admission"]).principal
+
+
+async def provide_admission(scope: dict[str, Any]) -> Admission:
+    """The principal with its tenant's present state; injected as `admission`."""
+    return cast(Admission, scope["state"]["admission"])

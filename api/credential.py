@@ -1,0 +1,271 @@
+"""The process's memory of credentials: what was verified once is not verified again, and what was revoked stops within 1 s.
+
+A cached answer is believed for `FRESH_SECONDS` from before the query that gave it; then one cheap query (by primary or unique
+key, shared by all requests that wait for it) asks Postgres again. So a revoked key, a suspended tenant and a changed CORS list
+take effect within a second on every process, and neither Redis nor a connection for LISTEN has to be alive for it.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+import jwt
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from api.auth import Admission, Principal, RequestFacts, bearer_of, in_token_family
+from domain.credential import KeyText, parse_key, same_secret
+from domain.error import InvalidKey, Unauthorized, Unavailable
+from domain.tenant import TenantAccess
+from runtime.ids import utc_now
+from runtime.jwks import ALGORITHMS, JwksCache, JwksUnavailable, platform_key
+from runtime.postgres import Pool
+from runtime.settings import JwtIssuer, Settings
+from storage import credential
+
+FRESH_SECONDS = 0.8
+CACHED_CREDENTIALS = 50_000
+LEEWAY_SECONDS = 30
+LAST_USED_SECONDS = 60
+PLATFORM_ISSUER = "laurel"
+PLATFORM_AUDIENCE = "laurel"
+PLATFORM_KEY_ID = "laurel-1"
+RESOURCE_OWNER_CLAIM = "urn:zitadel:iam:user:resourceowner:id"
+TOKEN_MAXIMUM_LENGTH = 8192
+
+Answer = TypeVar("Answer")
+
+
+class Remembered(msgspec.Struct):
+    """A verified credential. `expires_at` is Unix seconds, `fresh_until` counts on the monotonic clock."""
+
+    admission: Admission
+    expires_at: float
+    fresh_until: float
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """What a verified token says, before its tenant is looked up."""
+
+    claims: dict[str, Any]
+    platform: bool
+    expires_at: float
+
+
+class SharedQueries:
+    """Makes requests that ask the same question at the same time share one answer."""
+
+    def __init__(self) -> None:
+        """No question is under way."""
+        self._under_way: dict[object, asyncio.Task[Any]] = {}
+
+    async def ask(self, question: object, find: Callable[[], Awaitable[Answer]]) -> Answer:
+        """The answer of `find()`, run once for all who ask while it runs."""
+        task = self._under_way.get(question)
+        if task is None:
+            task = asyncio.ensure_future(_run(find))
+            self._under_way[question] = task
+            task.add_done_callback(lambda _: self._under_way.pop(question, None))
+        answer: Answer = await asyncio.shield(task)
+        return answer
+
+
+async def _run(find: Callable[[], Awaitable[Answer]]) -> Answer:
+    return await find()
+
+
+class Authenticator:
+    """Knows who is asking. One for each process."""
+
+    def __init__(self, settings: Settings, pool: Pool) -> None:
+        """Empty caches; keys of issuers are fetched when the first token of theirs comes."""
+        self._settings = settings
+        self._pool = pool
+        self._queries = SharedQueries()
+        self._credentials: dict[bytes, Remembered] = {}
+        self._identities: dict[bytes, Identity] = {}
+        self._tenants: dict[UUID | str, tuple[TenantAccess, float]] = {}
+        self._issuers: dict[str, tuple[JwtIssuer, JwksCache]] = {each.issuer: (each, JwksCache(each.jwks_url)) for each in settings.jwt_issuers}
+        self._private_key = platform_key(settings.secret_key)
+        self._public_key: Ed25519PublicKey = self._private_key.public_key()
+
+    def remembered(self, credential_bytes: bytes) -> Admission | None:
+        """The admission of an Authorization header that is known and fresh: one look-up, for the ingest path."""
+        known = self._credentials.get(credential_bytes)
+        if known is None or known.fresh_until < time.monotonic() or known.expires_at < time.time():
+            return None
+        return known.admission
+
+    async def __call__(self, facts: RequestFacts) -> Admission:
+        """Who is asking; raises the 401 of contract 1 that fits the credential and the route."""
+        raw = facts.authorization if facts.api_key is None else b"X-API-Key " + facts.api_key
+        if raw is not None and (admission := self.remembered(raw)) is not None:
+            return admission
+        text = bearer_of(facts)
+        if text.startswith("lk_"):
+            remembered = await self._admit_key(text)
+        elif text.count(".") == 2 or in_token_family(facts.path):
+            remembered = await self._admit_token(text)
+        else:
+            raise InvalidKey("Invalid API key")
+        if raw is not None:
+            self._remember(raw, remembered)
+        return remembered.admission
+
+    def _remember(self, raw: bytes, remembered: Remembered) -> None:
+        if len(self._credentials) >= CACHED_CREDENTIALS:
+            self._credentials.pop(next(iter(self._credentials)))
+        self._credentials[raw] = remembered
+
+    async def _admit_key(self, text: str) -> Remembered:
+        parsed = parse_key(text)
+        if parsed is None:
+            raise InvalidKey("Invalid API key")
+        access, fresh_until = await self._queries.ask(("key", parsed.public_id), lambda: self._find_key(parsed))
+        now = time.time()
+        if access is None or not same_secret(access.secret_hash, parsed.secret_hash) or access.revoked_at is not None:
+            raise InvalidKey("Invalid API key")
+        expires_at = access.expires_at.timestamp() if access.expires_at is not None else float("inf")
+        if expires_at <= now:
+            raise InvalidKey("The API key has expired")
+        principal = Principal(
+            tenant_id=access.tenant.tenant_id, kind="api_key", role=access.role.value, actor=f"api_key:{access.public_id}"
+        )
+        await self._note_use(access)
+        return Remembered(Admission(principal=principal, tenant=access.tenant), expires_at, fresh_until)
+
+    async def _find_key(self, parsed: KeyText) -> tuple[credential.KeyAccess | None, float]:
+        fresh_until = time.monotonic() + FRESH_SECONDS
+        async with self._pool.connection() as connection:
+            return await credential.find_key_access(connection, parsed.public_id), fresh_until
+
+    async def _note_use(self, access: credential.KeyAccess) -> None:
+        now = utc_now()
+        if access.last_used_at is not None and (now - access.last_used_at).total_seconds() < LAST_USED_SECONDS:
+            return
+
+        async def touch() -> None:
+            async with self._pool.connection() as connection:
+                await credential.touch_key(connection, access.tenant.tenant_id, access.key_id, now)
+
+        await self._queries.ask(("touch", access.key_id), touch)
+
+    async def _admit_token(self, text: str) -> Remembered:
+        raw = text.encode()
+        identity = self._identities.get(raw)
+        if identity is None:
+            identity = await self._verify(text)
+            if len(self._identities) >= CACHED_CREDENTIALS:
+                self._identities.pop(next(iter(self._identities)))
+            self._identities[raw] = identity
+        if identity.expires_at < time.time():
+            self._identities.pop(raw, None)
+            raise Unauthorized("The token has expired")
+        tenant, fresh_until = await self._tenant_of(identity)
+        return Remembered(Admission(principal=self._principal(identity, tenant), tenant=tenant), identity.expires_at, fresh_until)
+
+    async def _tenant_of(self, identity: Identity) -> tuple[TenantAccess, float]:
+        name = identity.claims.get("org_id") or identity.claims.get(RESOURCE_OWNER_CLAIM)
+        if not isinstance(name, str) or "\0" in name:
+            raise Unauthorized("The token names no tenant")
+        known = self._tenants.get(name)
+        if known is not None and known[1] >= time.monotonic():
+            return known
+
+        async def find() -> tuple[TenantAccess | None, float]:
+            fresh_until = time.monotonic() + FRESH_SECONDS
+            async with self._pool.connection() as connection:
+                if identity.platform:
+                    return await credential.find_tenant_access(connection, UUID(name)), fresh_until
+                return await credential.find_tenant_access_by_org(connection, name), fresh_until
+
+        tenant, fresh_until = await self._queries.ask(("tenant", identity.platform, name), find)
+        if tenant is None:
+            self._tenants.pop(name, None)
+            raise Unauthorized("The token names no tenant")
+        self._tenants[name] = (tenant, fresh_until)
+        return tenant, fresh_until
+
+    def _principal(self, identity: Identity, tenant: TenantAccess) -> Principal:
+        subject = str(identity.claims["sub"])
+        if identity.claims.get("user_type") == "gamer":
+            return Principal(
+                tenant_id=tenant.tenant_id, kind="gamer", role="gamer", external_user_id=subject, actor=f"gamer:{subject}"
+            )
+        role = "server" if self._settings.jwt_server_role in _roles(identity.claims) else "member"
+        return Principal(tenant_id=tenant.tenant_id, kind="jwt", role=role, external_user_id=subject, actor=f"jwt:{subject}")
+
+    async def _verify(self, text: str) -> Identity:
+        if len(text) > TOKEN_MAXIMUM_LENGTH:
+            raise Unauthorized("The token is too long")
+        try:
+            header = jwt.get_unverified_header(text)
+            unverified = jwt.decode(text, options={"verify_signature": False})
+            algorithm = header.get("alg")
+            if algorithm not in ALGORITHMS:
+                raise Unauthorized("The token's algorithm is not accepted")
+            issuer = unverified.get("iss")
+            if issuer == PLATFORM_ISSUER:
+                claims = _decode(text, self._public_key, ["EdDSA"], PLATFORM_ISSUER, PLATFORM_AUDIENCE)
+            else:
+                claims = await self._verify_foreign(text, header, issuer)
+        except jwt.ExpiredSignatureError:
+            raise Unauthorized("The token has expired") from None
+        except jwt.PyJWTError as fault:
+            raise Unauthorized(f"The token is not valid: {fault}") from None
+        except (ValueError, TypeError):
+            raise Unauthorized("The token is malformed") from None
+        return Identity(claims=claims, platform=issuer == PLATFORM_ISSUER, expires_at=float(claims["exp"]) + LEEWAY_SECONDS)
+
+    async def _verify_foreign(self, text: str, header: dict[str, Any], issuer: object) -> dict[str, Any]:
+        trusted = self._issuers.get(issuer) if isinstance(issuer, str) else None
+        if trusted is None:
+            raise Unauthorized("The token's issuer is not trusted")
+        known, keys = trusted
+        try:
+            key = await keys.key(header.get("kid"))
+        except JwksUnavailable:
+            raise Unavailable("The keys of the token's issuer cannot be fetched now") from None
+        if key is None or key.algorithm_name != header["alg"]:
+            raise Unauthorized("The token's key is not known")
+        return _decode(text, key.key, [key.algorithm_name], known.issuer, known.audience)
+
+    def issue_gamer_token(self, tenant_id: UUID, external_id: str, *, token_id: str, now: datetime, ttl_seconds: int) -> str:
+        """A token with which the user acts for itself for `ttl_seconds`, signed with the platform's key."""
+        issued_at = int(now.astimezone(UTC).timestamp())
+        claims = {
+            "iss": PLATFORM_ISSUER,
+            "aud": PLATFORM_AUDIENCE,
+            "sub": external_id,
+            "org_id": str(tenant_id),
+            "user_type": "gamer",
+            "iat": issued_at,
+            "exp": issued_at + ttl_seconds,
+            "jti": token_id,
+        }
+        return jwt.encode(claims, self._private_key, algorithm="EdDSA", headers={"kid": PLATFORM_KEY_ID})
+
+
+def _decode(text: str, key: Any, algorithms: list[str], issuer: str, audience: str | None) -> dict[str, Any]:
+    claims: dict[str, Any] = jwt.decode(
+        text,
+        key,
+        algorithms=algorithms,
+        issuer=issuer,
+        audience=audience,
+        leeway=LEEWAY_SECONDS,
+        options={"require": ["exp", "sub"], "verify_aud": audience is not None},
+    )
+    return claims
+
+
+def _roles(claims: dict[str, Any]) -> set[str]:
+    """Every role in the token: Zitadel writes objects whose members are the roles, others write lists."""
+    roles: set[str] = set()
+    for name, value in claims.items():
+        if name == "roles" or (name.startswith("urn:zitadel:iam:org:project:") and name.endswith("roles")):
+            roles |= {str(role) for role in value} if isinstance(value, dict | list) else {str(value)}
+    return roles

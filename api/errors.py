@@ -1,0 +1,121 @@
+"""One mapping from everything that can go wrong to the error body of contract 1."""
+
+import logging
+import re
+from typing import Any, cast
+
+import msgspec
+import psycopg
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ImproperlyConfiguredException, ValidationException
+from litestar.types import ExceptionHandlersMap
+from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
+
+from domain.error import DomainError, PayloadTooLarge, Unavailable, ValidationFault
+
+log = logging.getLogger("laurel.api")
+
+FIELD_PATH = re.compile(r"^(?P<reason>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
+NAMED_FIELD = re.compile(r"(?:missing required|contains unknown) field `([^`]*)`")
+CODES_BY_STATUS = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 415: "UNSUPPORTED_MEDIA_TYPE"}
+
+
+def request_id_of(scope: Any) -> str:
+    """The id that the front of the application gave to the request."""
+    return cast(str, scope.get("state", {}).get("request_id", ""))
+
+
+def error_body(error: DomainError, request_id: str) -> bytes:
+    """The JSON body that every surface answers an error with."""
+    content: dict[str, Any] = {"code": error.code, "message": error.message, "status": error.status}
+    if error.details:
+        content["details"] = error.details
+    if request_id:
+        content["request_id"] = request_id
+    return msgspec.json.encode({"error": content | error.facts})
+
+
+def fault_of_decoding(fault: Exception) -> ValidationFault:
+    """A decoder's complaint as a `ValidationFault` that names the field."""
+    if isinstance(fault, msgspec.ValidationError):
+        return fault_of_message(str(fault))
+    if isinstance(fault, UnicodeDecodeError):
+        return ValidationFault("Malformed JSON: the body is not UTF-8")
+    return ValidationFault(f"Malformed JSON: {fault}")
+
+
+def fault_of_message(message: str) -> ValidationFault:
+    """msgspec's sentence, such as "Expected `int`, got `str` - at `$.a.b`", as a fault of the field `a.b`."""
+    match = cast(re.Match[str], FIELD_PATH.match(message))
+    reason, path = match["reason"], (match["path"] or "$").removeprefix("$").removeprefix(".")
+    if named := NAMED_FIELD.search(reason):
+        path = f"{path}.{named[1]}" if path else named[1]
+    if not path:
+        return ValidationFault(reason)
+    return ValidationFault(f"{path}: {reason}", details=[{"field": path, "message": reason}])
+
+
+def known_error(fault: Exception) -> DomainError | None:
+    """The refusal that an exception stands for, or None when it is a defect of ours."""
+    if isinstance(fault, DomainError):
+        return fault
+    if isinstance(fault, psycopg.OperationalError | PoolTimeout | TooManyRequests | PoolClosed):
+        return Unavailable("The database cannot be reached now; nothing was accepted, try again")
+    if isinstance(fault, msgspec.DecodeError | UnicodeDecodeError | RecursionError):
+        return fault_of_decoding(fault)
+    if isinstance(fault, psycopg.DataError) and ("NUL" in str(fault) or isinstance(fault, psycopg.errors.UntranslatableCharacter)):
+        return ValidationFault("Text may not hold the character U+0000")
+    if isinstance(fault, ValidationException):
+        return _fault_of_parameters(fault)
+    if isinstance(fault, HTTPException):
+        return _error_of_http(fault)
+    return None
+
+
+def _fault_of_parameters(fault: ValidationException) -> ValidationFault:
+    entries = cast(list[dict[str, str]], fault.extra if isinstance(fault.extra, list) else [])
+    details = [{"field": entry["key"], "message": entry.get("message", "")} for entry in entries if "key" in entry]
+    if not details:
+        return ValidationFault(str(fault.detail))
+    return ValidationFault("; ".join(f"{entry['field']}: {entry['message']}" for entry in details), details=details)
+
+
+def _error_of_http(fault: HTTPException) -> DomainError | None:
+    if fault.status_code == 413:
+        return PayloadTooLarge("The body is larger than 1048576 bytes")
+    if fault.status_code >= 500:
+        return None
+    if fault.status_code == 404:
+        return _plain_error("NOT_FOUND", 404, "There is no such route")
+    code = CODES_BY_STATUS.get(fault.status_code, "VALIDATION_ERROR")
+    return _plain_error(code, fault.status_code, str(fault.detail))
+
+
+def _plain_error(code: str, status: int, message: str) -> DomainError:
+    error = DomainError(message)
+    error.code, error.status = code, status  # type: ignore[misc]  # HTTP's own refusals have no class of ours
+    return error
+
+
+def internal_error(fault: Exception, request_id: str) -> DomainError:
+    """What a caller may learn of a defect: nothing but the id under which the log has the rest."""
+    log.error("request %s failed", request_id, exc_info=fault)
+    return DomainError("Something went wrong here; the request id finds it in the log")
+
+
+def answer_error(request: Request[Any, Any, Any], fault: Exception) -> Response[bytes]:
+    """The answer to any exception that a handler, a guard or the framework raised."""
+    request_id = request_id_of(request.scope)
+    error = known_error(fault) or internal_error(fault, request_id)
+    headers = {"Retry-After": str(error.facts["retry_after"])} if "retry_after" in error.facts else {}
+    if isinstance(fault, HTTPException) and fault.headers:
+        headers |= {name: value for name, value in fault.headers.items() if name.lower() == "allow"}
+    return Response(error_body(error, request_id), status_code=error.status, media_type="application/json", headers=headers)
+
+
+EXCEPTION_HANDLERS: ExceptionHandlersMap = {
+    Exception: answer_error,
+    HTTPException: answer_error,
+    DomainError: answer_error,
+    ImproperlyConfiguredException: answer_error,
+}

@@ -1,0 +1,69 @@
+"""Lists in pages: `limit` and an opaque `cursor` (contract 1)."""
+
+import base64
+import binascii
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from litestar import Request
+
+from domain.error import ValidationFault
+
+DEFAULT_LIMIT = 50
+MAXIMUM_LIMIT = 500
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """Which part of a list is wanted. `cursor` is what an earlier answer gave as `next_cursor`."""
+
+    limit: int = DEFAULT_LIMIT
+    cursor: str | None = None
+
+    def after_id(self) -> UUID | None:
+        """The id behind which the page starts, for lists that are ordered by one id; raises `ValidationFault`."""
+        if self.cursor is None:
+            return None
+        (text,) = decode_cursor(self.cursor, 1)
+        try:
+            return UUID(str(text))
+        except ValueError:
+            raise ValidationFault.of("cursor", "is not a cursor of this list") from None
+
+    def cursor_of(self, rows: list[Any], attribute: str) -> str | None:
+        """The cursor that goes on behind the last of `rows` (read with `limit`), or None when the page is not full."""
+        if len(rows) < self.limit:
+            return None
+        return encode_cursor(str(getattr(rows[-1], attribute)))
+
+
+def encode_cursor(*values: str | int | float | None) -> str:
+    """The values that order a list, as opaque text."""
+    return base64.urlsafe_b64encode(msgspec.json.encode(values)).rstrip(b"=").decode()
+
+
+def decode_cursor(cursor: str, length: int) -> list[Any]:
+    """The `length` values that went into `encode_cursor`; raises `ValidationFault` for any other text."""
+    try:
+        values = msgspec.json.decode(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)), type=list[Any])
+    except (binascii.Error, msgspec.MsgspecError, UnicodeError, ValueError):
+        values = []
+    if len(values) != length:
+        raise ValidationFault.of("cursor", "is not a cursor of this list")
+    return values
+
+
+def whole_number(request: Request[Any, Any, Any], name: str, *, default: int, low: int, high: int) -> int:
+    """An integer query parameter between `low` and `high`; raises `ValidationFault`."""
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdigit() or len(text) > 12 or not low <= int(text) <= high:
+        raise ValidationFault.of(name, f"must be a whole number from {low} to {high}")
+    return int(text)
+
+
+async def read_page(request: Request[Any, Any, Any]) -> Page:
+    """The page that a request asks for; injected as `page`."""
+    limit = whole_number(request, "limit", default=DEFAULT_LIMIT, low=1, high=MAXIMUM_LIMIT)
+    return Page(limit=limit, cursor=request.query_params.get("cursor"))

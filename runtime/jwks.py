@@ -1,0 +1,77 @@
+"""Signing keys: those of trusted issuers, fetched over HTTP and cached, and the platform's own."""
+
+import asyncio
+import time
+from typing import Any
+
+import httpx
+import jwt
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+ALGORITHMS = frozenset({"RS256", "ES256", "EdDSA"})
+REFRESH_SECONDS = 60.0
+"""An unknown key id makes a fetch at most this often (contract 1)."""
+MAXIMUM_AGE_SECONDS = 3600.0
+FETCH_TIMEOUT_SECONDS = 5.0
+
+
+class JwksUnavailable(Exception):
+    """The issuer's keys could not be fetched, and none are cached."""
+
+
+class JwksCache:
+    """The keys of one issuer by their id."""
+
+    def __init__(self, url: str) -> None:
+        """Nothing is fetched before the first question."""
+        self._url = url
+        self._keys: dict[str | None, jwt.PyJWK] = {}
+        self._fetched_at = float("-inf")
+        self._tried_at = float("-inf")
+        self._lock = asyncio.Lock()
+
+    async def key(self, key_id: str | None) -> jwt.PyJWK | None:
+        """The key of that id, or None; raises `JwksUnavailable` when the issuer has never answered."""
+        found = self._keys.get(key_id)
+        if found is not None and time.monotonic() - self._fetched_at < MAXIMUM_AGE_SECONDS:
+            return found
+        async with self._lock:
+            if time.monotonic() - self._tried_at >= REFRESH_SECONDS:
+                await self._fetch()
+        return self._keys.get(key_id)
+
+    async def _fetch(self) -> None:
+        self._tried_at = time.monotonic()
+        try:
+            async with httpx.AsyncClient(timeout=FETCH_TIMEOUT_SECONDS, follow_redirects=False) as client:
+                answer = await client.get(self._url)
+            answer.raise_for_status()
+            document = answer.json()
+        except (httpx.HTTPError, ValueError) as fault:
+            if self._keys:
+                return  # the keys that were good a while ago are better than none
+            self._tried_at = float("-inf")
+            raise JwksUnavailable(self._url) from fault
+        self._keys = _usable_keys(document)
+        self._fetched_at = time.monotonic()
+
+
+def _usable_keys(document: Any) -> dict[str | None, jwt.PyJWK]:
+    keys: dict[str | None, jwt.PyJWK] = {}
+    entries = document.get("keys", []) if isinstance(document, dict) else []
+    for entry in entries:
+        try:
+            key = jwt.PyJWK(entry)
+        except (jwt.PyJWTError, TypeError, AttributeError):
+            continue  # a kind of key that we do not know must not hide the others
+        if key.algorithm_name in ALGORITHMS and entry.get("use", "sig") == "sig":
+            keys[key.key_id] = key
+    return keys
+
+
+def platform_key(secret_key: str) -> Ed25519PrivateKey:
+    """The key that signs gamer tokens, the same in every process that has the same `LAUREL_SECRET_KEY`."""
+    derivation = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=b"laurel gamer tokens")
+    return Ed25519PrivateKey.from_private_bytes(derivation.derive(secret_key.encode()))

@@ -1,0 +1,120 @@
+"""API keys: kept as hashes, found by their public id."""
+
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from domain.credential import KeyRole
+from domain.tenant import TenantAccess
+from runtime.postgres import Connection
+
+
+class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
+    """An API key as its tenant may see it."""
+
+    tenant_id: UUID
+    key_id: UUID
+    public_id: str
+    name: str
+    role: KeyRole
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+
+
+class KeyAccess(msgspec.Struct, frozen=True, kw_only=True):
+    """What proves a key, with its tenant."""
+
+    key_id: UUID
+    public_id: str
+    secret_hash: bytes
+    role: KeyRole
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+    tenant: TenantAccess
+
+
+KEY_COLUMNS = "tenant_id, key_id, public_id, name, role, created_at, expires_at, revoked_at, last_used_at"
+
+
+async def insert_key(connection: Connection, tenant_id: UUID, key: ApiKey, secret_hash: bytes) -> None:
+    """Keep a new key. Raises psycopg's UniqueViolation when the public id is taken (1 in 2.8 million million)."""
+    await connection.execute(
+        """
+        INSERT INTO api_key (tenant_id, key_id, public_id, secret_hash, name, role, created_at, expires_at)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+        """,
+        (tenant_id, key.key_id, key.public_id, secret_hash, key.name, key.role, key.created_at, key.expires_at),
+    )
+
+
+async def find_key_access(connection: Connection, public_id: str) -> KeyAccess | None:
+    """The key of that public id, in whatever tenant, with its tenant's present state. The one query that is not told a tenant."""
+    cursor = await connection.execute(
+        """
+        SELECT k.key_id, k.public_id, k.secret_hash, k.role, k.expires_at, k.revoked_at, k.last_used_at,
+               json_build_object('tenant_id', t.tenant_id, 'status', t.status, 'cors_origins', t.cors_origins,
+                                 'settings', t.settings) AS tenant
+        FROM api_key AS k JOIN tenant AS t USING (tenant_id) WHERE k.public_id = %s
+        """,
+        (public_id,),
+    )
+    row = await cursor.fetchone()
+    return None if row is None else msgspec.convert(row, KeyAccess)
+
+
+async def find_tenant_access(connection: Connection, tenant_id: UUID) -> TenantAccess | None:
+    """What requests need to know of a tenant, or None when there is none of that id."""
+    cursor = await connection.execute(
+        "SELECT tenant_id, status, cors_origins, settings FROM tenant WHERE tenant_id = %s",
+        (tenant_id,),
+    )
+    row = await cursor.fetchone()
+    return None if row is None else msgspec.convert(row, TenantAccess)
+
+
+async def find_tenant_access_by_org(connection: Connection, org_id: str) -> TenantAccess | None:
+    """The tenant whose `org_id` equals a token's claim, or None."""
+    cursor = await connection.execute(
+        "SELECT tenant_id, status, cors_origins, settings FROM tenant WHERE org_id = %s",
+        (org_id,),
+    )
+    row = await cursor.fetchone()
+    return None if row is None else msgspec.convert(row, TenantAccess)
+
+
+async def origin_is_allowed_somewhere(connection: Connection, origin: str) -> bool:
+    """Whether any active tenant lists the origin (a preflight names no tenant)."""
+    cursor = await connection.execute(
+        "SELECT 1 AS found FROM tenant WHERE status = 'active' AND cors_origins && %s::text[] LIMIT 1", ([origin, "*"],)
+    )
+    return await cursor.fetchone() is not None
+
+
+async def list_keys(connection: Connection, tenant_id: UUID, *, after: UUID | None, limit: int) -> list[ApiKey]:
+    """The tenant's keys, newest first, from behind the key `after`."""
+    cursor = await connection.execute(
+        f"SELECT {KEY_COLUMNS} FROM api_key WHERE tenant_id = %s AND (%s::uuid IS NULL OR key_id < %s) ORDER BY key_id DESC LIMIT %s",
+        (tenant_id, after, after, limit),
+    )
+    return [msgspec.convert(row, ApiKey) for row in await cursor.fetchall()]
+
+
+async def revoke_key(connection: Connection, tenant_id: UUID, key_id: UUID, now: datetime) -> bool:
+    """Revoke a key from `now` on; false when the tenant has no such key. Revoking twice keeps the first instant."""
+    cursor = await connection.execute(
+        "UPDATE api_key SET revoked_at = coalesce(revoked_at, %s) WHERE tenant_id = %s AND key_id = %s",
+        (now, tenant_id, key_id),
+    )
+    return cursor.rowcount == 1
+
+
+async def touch_key(connection: Connection, tenant_id: UUID, key_id: UUID, now: datetime) -> None:
+    """Note that the key was used; coarse, so that a busy key is not a busy row."""
+    await connection.execute(
+        "UPDATE api_key SET last_used_at = %s WHERE tenant_id = %s AND key_id = %s",
+        (now, tenant_id, key_id),
+    )
