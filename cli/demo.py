@@ -1,0 +1,60 @@
+"""`laurel demo`: the whole story against a running stack, every step verified."""
+
+import asyncio
+from pathlib import Path
+
+import rich_click as click
+
+from cli.demo_client import partner
+from cli.demo_play import FileFault, Result, make_results, read_results
+from cli.demo_stage import Stage, StoryFault
+from cli.demo_story import Place, Story
+from cli.stack import data_dir_option, read_stack
+from runtime.ids import utc_now
+
+
+@click.command()
+@data_dir_option
+@click.option("--file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Match results as CSV, two events a match.")
+@click.option("--events", type=click.IntRange(min=2), help="How many events at most. Default: the whole file; 2000 of generated play.")
+@click.option("--receiver-port", type=click.IntRange(0, 65535), default=0, help="The partner's port; 0 (the default) picks one.")
+def demo(data_dir: Path, file: Path | None, events: int | None, receiver_port: int) -> None:
+    """Tell the whole story against a running stack, and verify each step.
+
+    Events are sent, boards move, points are earned, a reward is redeemed, a partner in a process of its own gets the signed webhook,
+    verifies it and calls back. The exit status is 0 only if every step was verified.
+    """
+    stage = Stage()
+    try:
+        results = read_results(file) if file else make_results(events or 2000, utc_now())
+        asyncio.run(tell(stage, data_dir, results[:events], receiver_port))
+    except (StoryFault, FileFault) as fault:
+        stage.check(False, str(fault))
+    except KeyboardInterrupt:
+        stage.check(False, "the story was interrupted")
+    raise SystemExit(stage.curtain())
+
+
+async def tell(stage: Stage, data_dir: Path, results: list[Result], receiver_port: int) -> None:
+    """The story on the stack of this data directory; raises `StoryFault`."""
+    place = find_place(data_dir)
+    story = Story(stage, place, results)
+    try:
+        async with partner(receiver_port) as receiver:
+            await story.tell(receiver)
+    finally:
+        await story.api.http.aclose()
+
+
+def find_place(data_dir: Path) -> Place:
+    """Addresses and keys of the running stack; raises `StoryFault` when it has no demo tenant."""
+    stack = read_stack(data_dir)
+    if not stack.api_key:
+        raise StoryFault("this stack has no demo tenant: start it without --no-demo")
+    return Place(
+        api_url=stack.api_url,
+        api_key=stack.api_key,
+        fulfilment_key=stack.fulfilment_key,
+        temporal_ui_url=stack.temporal_ui_url,
+        temporal_namespace=stack.temporal_namespace,
+    )
