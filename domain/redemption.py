@@ -1,0 +1,273 @@
+"""The life of a redemption (contract 4): its states, the only moves between them, and what each move does to the points.
+
+pending_claim ──▶ pending_approval | pending | cancelled | expired
+pending_approval ──▶ pending | cancelled | expired
+pending ──▶ processing | fulfilled | failed | cancelled | expired
+processing ──▶ fulfilled | failed | cancelled | expired
+fulfilled ──▶ reversed
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Self
+from uuid import UUID
+
+import msgspec
+
+from domain.error import InvalidState, RedemptionAlreadyFinal
+from domain.wire import decimal_number, optional_rfc3339, rfc3339
+
+
+class State(StrEnum):
+    """Where a redemption stands; each member says what that means."""
+
+    sentence: str
+
+    PENDING_CLAIM = "pending_claim", "The user has to claim it and to fill in what is asked for."
+    PENDING_APPROVAL = "pending_approval", "A person has to approve it."
+    PENDING = "pending", "The points are held; nobody has taken on the fulfilment yet."
+    PROCESSING = "processing", "The partner, or a person, has taken on the fulfilment."
+    FULFILLED = "fulfilled", "The user has the reward; the points are spent."
+    FAILED = "failed", "It could not be fulfilled; the points are back."
+    CANCELLED = "cancelled", "It was called off; the points are back."
+    EXPIRED = "expired", "Nobody fulfilled it before its deadline; the points are back."
+    REVERSED = "reversed", "It was fulfilled and then undone; the points were refunded."
+
+    def __new__(cls, value: str, sentence: str) -> Self:
+        """A member is its wire name and carries its sentence."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.sentence = sentence
+        return member
+
+
+TRANSITIONS: Mapping[State, frozenset[State]] = {
+    State.PENDING_CLAIM: frozenset({State.PENDING_APPROVAL, State.PENDING, State.CANCELLED, State.EXPIRED}),
+    State.PENDING_APPROVAL: frozenset({State.PENDING, State.CANCELLED, State.EXPIRED}),
+    State.PENDING: frozenset({State.PROCESSING, State.FULFILLED, State.FAILED, State.CANCELLED, State.EXPIRED}),
+    State.PROCESSING: frozenset({State.FULFILLED, State.FAILED, State.CANCELLED, State.EXPIRED}),
+    State.FULFILLED: frozenset({State.REVERSED}),
+    State.FAILED: frozenset(),
+    State.CANCELLED: frozenset(),
+    State.EXPIRED: frozenset(),
+    State.REVERSED: frozenset(),
+}
+
+FINAL = frozenset({State.FULFILLED, State.FAILED, State.CANCELLED, State.EXPIRED, State.REVERSED})
+"""States that end the workflow; only `fulfilled` has a move left, by an admin."""
+
+RETURNED = frozenset({State.FAILED, State.CANCELLED, State.EXPIRED, State.REVERSED})
+"""States that do not count towards a user's limit."""
+
+CALLBACK_STATES = frozenset({State.PROCESSING, State.FULFILLED, State.FAILED})
+"""What a partner may report."""
+
+
+class Effect(StrEnum):
+    """What a move does to the points."""
+
+    CAPTURE = "capture"
+    RELEASE = "release"
+    REFUND = "refund"
+    NONE = "none"
+
+
+EFFECTS: Mapping[State, Effect] = {
+    State.FULFILLED: Effect.CAPTURE,
+    State.FAILED: Effect.RELEASE,
+    State.CANCELLED: Effect.RELEASE,
+    State.EXPIRED: Effect.RELEASE,
+    State.REVERSED: Effect.REFUND,
+}
+
+
+class Flag(StrEnum):
+    """What a person should look at; a flag never moves a redemption."""
+
+    DELIVERY_EXHAUSTED = "delivery_exhausted"
+    NO_ENDPOINT = "no_endpoint"
+
+
+class Decision(StrEnum):
+    """What a callback does: it moves the redemption, repeats what is known, or comes too late."""
+
+    MOVE = "move"
+    UNCHANGED = "unchanged"
+    REFUSED = "refused"
+
+
+def workflow_id(tenant_id: UUID, redemption_id: UUID) -> str:
+    """The id of the workflow that owns this redemption (contract 4)."""
+    return f"redemption:{tenant_id}:{redemption_id}"
+
+
+def effect_of(new: State) -> Effect:
+    """What entering this state does to the points: capture the hold, release it, refund, or nothing."""
+    return EFFECTS.get(new, Effect.NONE)
+
+
+def advance(current: State, new: State) -> State:
+    """The new state; raises InvalidState (`present`) when the table has no such move."""
+    if new not in TRANSITIONS[current]:
+        raise InvalidState(f"A redemption that is {current} cannot become {new}", present=current.value)
+    return new
+
+
+def decide_callback(current: State, wanted: State) -> Decision:
+    """What a partner's callback does now (contract 4); raises InvalidState before `pending`.
+
+    A repeat of the present state changes nothing; after any final state another answer is refused.
+    """
+    if current == wanted:
+        return Decision.UNCHANGED
+    if current in FINAL:
+        return Decision.REFUSED
+    advance(current, wanted)
+    return Decision.MOVE
+
+
+def already_final(present: State) -> RedemptionAlreadyFinal:
+    """The refusal of a callback that contradicts a final state; `present` names that state."""
+    return RedemptionAlreadyFinal(f"The redemption is already {present}", present=present.value)
+
+
+class NewRedemption(msgspec.Struct, frozen=True, kw_only=True):
+    """What the redeem transaction writes. `points_spent` in the currency's smallest unit; `deadline_at` counts from entering `pending`.
+
+    `fulfilment` is the reward's, copied: {"type", "endpoint_id", "deadline_seconds", "answer_is_callback"}.
+    `reward` is {"id", "slug", "name", "type", "value"} as it was when the user redeemed.
+    """
+
+    redemption_id: UUID
+    user_id: UUID
+    external_user_id: str
+    reward_id: UUID
+    reward: dict[str, Any]
+    points_spent: int
+    by: str
+    fulfilment: dict[str, Any]
+    currency: str | None = None
+    decimal_places: int = 0
+    variant_id: str | None = None
+    source_type: str = "purchase"
+    source_id: str | None = None
+    status: State = State.PENDING
+    takes_stock: bool = False
+    fields: dict[str, Any] = {}
+    deadline_at: datetime | None = None
+    note: str | None = None
+
+
+class Move(msgspec.Struct, frozen=True, kw_only=True):
+    """A wish to move a redemption. `is_callback` asks for the rules of the partner's callback instead of the bare table."""
+
+    to: State
+    by: str
+    note: str | None = None
+    is_callback: bool = False
+    fulfilled_at: datetime | None = None
+    fulfillment_data: dict[str, Any] | None = None
+    failure_reason: str | None = None
+    from_workflow: bool = False
+
+
+class Moved(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of it: the decision, and the state in which the redemption is now."""
+
+    decision: Decision
+    status: State
+    number: int | None = None
+    workflow_id: str
+
+
+class Redemption(msgspec.Struct, frozen=True, kw_only=True):
+    """A redemption as it is kept."""
+
+    tenant_id: UUID
+    redemption_id: UUID
+    user_id: UUID
+    external_user_id: str
+    reward_id: UUID
+    reward: dict[str, Any]
+    variant_id: str | None
+    source_type: str
+    source_id: str | None
+    status: State
+    flags: list[str]
+    points_spent: int
+    currency: str | None
+    decimal_places: int
+    takes_stock: bool
+    fields: dict[str, Any]
+    fulfillment_data: dict[str, Any]
+    failure_reason: str | None
+    fulfilment: dict[str, Any]
+    created_at: datetime
+    updated_at: datetime
+    fulfilled_at: datetime | None
+    deadline_at: datetime | None
+
+
+class TimelineRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One move, or one refused callback (`from_status` and `to_status` are the same then)."""
+
+    at: datetime
+    from_status: str | None
+    to_status: str
+    by: str
+    note: str | None
+
+
+class DeliveryLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A delivery as its redemption shows it."""
+
+    delivery_id: UUID
+    state: str
+    attempts: int
+    last_status: int | None
+    next_attempt_at: datetime | None
+
+
+def points_number(redemption: Redemption) -> int | float:
+    """The points spent as the JSON number of contracts 4 and 5."""
+    return decimal_number(redemption.points_spent, 10**redemption.decimal_places)
+
+
+def redemption_document(redemption: Redemption, timeline: list[TimelineRow], deliveries: list[DeliveryLine]) -> dict[str, Any]:
+    """The redemption as contract 4 shows it, members in its order."""
+    return {
+        "redemption_id": str(redemption.redemption_id),
+        "status": redemption.status.value,
+        "flags": redemption.flags,
+        "user_id": str(redemption.user_id),
+        "external_user_id": redemption.external_user_id,
+        "reward_id": str(redemption.reward_id),
+        "reward": {name: redemption.reward.get(name) for name in ("id", "slug", "name", "type", "value")},
+        "variant_id": redemption.variant_id,
+        "source_type": redemption.source_type,
+        "source_id": redemption.source_id,
+        "points_spent": points_number(redemption),
+        "currency": redemption.currency,
+        "fields": redemption.fields,
+        "fulfillment_data": redemption.fulfillment_data,
+        "failure_reason": redemption.failure_reason,
+        "created_at": rfc3339(redemption.created_at),
+        "updated_at": rfc3339(redemption.updated_at),
+        "fulfilled_at": optional_rfc3339(redemption.fulfilled_at),
+        "deadline_at": optional_rfc3339(redemption.deadline_at),
+        "timeline": [
+            {"at": rfc3339(row.at), "from": row.from_status, "to": row.to_status, "by": row.by, "note": row.note} for row in timeline
+        ],
+        "deliveries": [
+            {
+                "delivery_id": str(line.delivery_id),
+                "state": line.state,
+                "attempts": line.attempts,
+                "last_status": line.last_status,
+                "next_attempt_at": optional_rfc3339(line.next_attempt_at),
+            }
+            for line in deliveries
+        ],
+        "workflow_id": workflow_id(redemption.tenant_id, redemption.redemption_id),
+    }

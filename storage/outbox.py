@@ -1,0 +1,134 @@
+"""Commands for Temporal, written in the transaction that decided them and delivered by the relay.
+
+A row is leased, and the lease committed, before Temporal is called, so no transaction stays open over a remote call.
+A workflow's rows are delivered in order: a row is due only when no earlier one of its workflow is unsent.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+from psycopg.types.json import Jsonb
+
+from runtime.postgres import Connection
+
+CHANNEL = "outbox"
+LEASE = timedelta(seconds=30)
+MAXIMUM_BACKOFF_SECONDS = 60
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One command. `name` is the workflow type of a start and the update's id of an update ("moved:2"), unique in its workflow.
+
+    The argument of a start is {"argument", "attributes", "summary"}; that of an update is what its handler takes.
+    """
+
+    kind: Literal["start", "update"]
+    workflow_id: str
+    name: str
+    argument: dict[str, Any]
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """A leased command."""
+
+    outbox_id: int
+    tenant_id: UUID
+    kind: Literal["start", "update"]
+    workflow_id: str
+    name: str
+    argument: dict[str, Any]
+    tries: int
+
+
+async def enqueue(connection: Connection, tenant_id: UUID, entry: Entry) -> None:
+    """Write a command and wake the relay at commit. The same command again is no second one."""
+    await connection.execute(
+        """
+        INSERT INTO outbox (tenant_id, kind, workflow_id, name, argument, created_at, due_at)
+        VALUES (%s, %s, %s, %s, %s, clock_timestamp(), clock_timestamp())
+        ON CONFLICT (workflow_id, kind, name) DO NOTHING
+        """,
+        (tenant_id, entry.kind, entry.workflow_id, entry.name, Jsonb(entry.argument)),
+    )
+    await connection.execute("SELECT pg_notify(%s, '')", (CHANNEL,))
+
+
+async def lease_due(connection: Connection, limit: int, *, workflow_id: str | None = None) -> list[Row]:
+    """Take up to `limit` due commands for 30 s, the oldest unsent one of each workflow. With `workflow_id`, only that workflow's."""
+    cursor = await connection.execute(
+        """
+        UPDATE outbox SET leased_until = clock_timestamp() + %(lease)s, tries = tries + 1
+        WHERE outbox_id IN (
+            SELECT due.outbox_id FROM outbox AS due
+            WHERE due.sent_at IS NULL AND due.due_at <= clock_timestamp()
+              AND (due.leased_until IS NULL OR due.leased_until < clock_timestamp())
+              AND (%(workflow_id)s::text IS NULL OR due.workflow_id = %(workflow_id)s)
+              AND NOT EXISTS (
+                  SELECT FROM outbox AS earlier
+                  WHERE earlier.workflow_id = due.workflow_id AND earlier.sent_at IS NULL AND earlier.outbox_id < due.outbox_id
+              )
+            ORDER BY due.due_at, due.outbox_id
+            LIMIT %(limit)s
+            FOR UPDATE SKIP LOCKED
+        )
+        RETURNING outbox_id, tenant_id, kind, workflow_id, name, argument, tries
+        """,
+        {"lease": LEASE, "workflow_id": workflow_id, "limit": limit},
+    )
+    rows = [Row(**row) for row in await cursor.fetchall()]
+    return sorted(rows, key=lambda row: row.outbox_id)
+
+
+async def mark_sent(connection: Connection, outbox_ids: Sequence[int]) -> None:
+    """These commands have reached Temporal, or their workflow is over and needs them no more."""
+    await connection.execute(
+        "UPDATE outbox SET sent_at = clock_timestamp(), leased_until = NULL, last_error = NULL WHERE outbox_id = ANY(%s)",
+        (list(outbox_ids),),
+    )
+
+
+async def put_back(connection: Connection, row: Row, error: str) -> None:
+    """Try this command again later: after 1, 2, 4 … at most 60 seconds."""
+    delay = min(2 ** min(row.tries - 1, 10), MAXIMUM_BACKOFF_SECONDS)
+    await connection.execute(
+        "UPDATE outbox SET leased_until = NULL, due_at = clock_timestamp() + %s, last_error = %s WHERE outbox_id = %s",
+        (timedelta(seconds=delay), error[:500], row.outbox_id),
+    )
+
+
+async def give_back(connection: Connection, outbox_ids: Sequence[int]) -> None:
+    """Return leased commands untouched, due at once: Temporal is away, which says nothing against them."""
+    await connection.execute(
+        "UPDATE outbox SET leased_until = NULL, tries = greatest(tries - 1, 0) WHERE outbox_id = ANY(%s)", (list(outbox_ids),)
+    )
+
+
+async def enqueue_again(connection: Connection, tenant_id: UUID, entry: Entry) -> None:
+    """Write a command, or make it due again although it was sent: Temporal has lost what it did."""
+    await connection.execute(
+        """
+        INSERT INTO outbox (tenant_id, kind, workflow_id, name, argument, created_at, due_at)
+        VALUES (%s, %s, %s, %s, %s, clock_timestamp(), clock_timestamp())
+        ON CONFLICT (workflow_id, kind, name) DO UPDATE
+        SET sent_at = NULL, due_at = excluded.due_at, tries = 0, argument = excluded.argument
+        """,
+        (tenant_id, entry.kind, entry.workflow_id, entry.name, Jsonb(entry.argument)),
+    )
+
+
+async def oldest_unsent(connection: Connection) -> datetime | None:
+    """When the oldest command that has not reached Temporal was written; None when all have."""
+    cursor = await connection.execute("SELECT min(created_at) AS oldest FROM outbox WHERE sent_at IS NULL")
+    row = await cursor.fetchone()
+    return None if row is None else row["oldest"]
+
+
+async def forget_sent(connection: Connection, before: datetime, limit: int) -> int:
+    """Delete commands that were sent before this instant, at most `limit` of them; answers how many went."""
+    cursor = await connection.execute(
+        "DELETE FROM outbox WHERE outbox_id IN (SELECT outbox_id FROM outbox WHERE sent_at < %s LIMIT %s)", (before, limit)
+    )
+    return cursor.rowcount

@@ -1,0 +1,338 @@
+"""Redemptions: the one way to make one, the one way to move one, and how they are read.
+
+Every move is a compare-and-set under the row's lock, a timeline row, its ledger effect, its stock and its command to the workflow,
+in the caller's transaction (contract 4): a race has one winner, and points are spent or returned exactly once.
+"""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from psycopg.types.json import Jsonb
+
+from domain.error import RedemptionNotFound
+from domain.redemption import (
+    FINAL,
+    Decision,
+    DeliveryLine,
+    Effect,
+    Flag,
+    Move,
+    Moved,
+    NewRedemption,
+    Redemption,
+    State,
+    TimelineRow,
+    advance,
+    decide_callback,
+    effect_of,
+    redemption_document,
+    workflow_id,
+)
+from runtime.postgres import Connection
+from storage import ledger, outbox, reward
+
+WORKFLOW = "RedemptionWorkflow"
+
+COLUMNS = """tenant_id, redemption_id, user_id, external_user_id, reward_id, reward, variant_id, source_type, source_id, status, flags,
+    points_spent, currency, decimal_places, takes_stock, fields, fulfillment_data, failure_reason, fulfilment,
+    created_at, updated_at, fulfilled_at, deadline_at"""
+
+
+async def insert_redemption(connection: Connection, tenant_id: UUID, new: NewRedemption, now: datetime) -> None:
+    """Write a redemption, the first row of its timeline and the command that starts its workflow. Hold and stock are the caller's."""
+    await connection.execute(
+        """
+        INSERT INTO redemption (tenant_id, redemption_id, user_id, external_user_id, reward_id, reward, variant_id, source_type, source_id,
+            status, points_spent, currency, decimal_places, takes_stock, fields, fulfilment, created_at, updated_at, deadline_at)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+        """,
+        (
+            tenant_id,
+            new.redemption_id,
+            new.user_id,
+            new.external_user_id,
+            new.reward_id,
+            Jsonb(new.reward),
+            new.variant_id,
+            new.source_type,
+            new.source_id,
+            new.status.value,
+            new.points_spent,
+            new.currency,
+            new.decimal_places,
+            new.takes_stock,
+            Jsonb(new.fields),
+            Jsonb(new.fulfilment),
+            now,
+            now,
+            new.deadline_at,
+        ),
+    )
+    first = TimelineRow(at=now, from_status=None, to_status=new.status.value, by=new.by, note=new.note)
+    await _insert_timeline(connection, tenant_id, new.redemption_id, 1, first)
+    entry = start_entry(tenant_id, new.redemption_id, new.external_user_id, new.reward, new.status)
+    await outbox.enqueue(connection, tenant_id, entry)
+
+
+def start_entry(tenant_id: UUID, redemption_id: UUID, external_user_id: str, reward: dict[str, Any], status: State) -> outbox.Entry:
+    """The command that starts a redemption's workflow: ids only, and what its line in Temporal's UI shows."""
+    slug = str(reward.get("slug") or "")
+    return outbox.Entry(
+        kind="start",
+        workflow_id=workflow_id(tenant_id, redemption_id),
+        name=WORKFLOW,
+        argument={
+            "argument": {"tenant_id": str(tenant_id), "redemption_id": str(redemption_id)},
+            "attributes": {
+                "TenantId": str(tenant_id),
+                "RedemptionId": str(redemption_id),
+                "ExternalUserId": external_user_id,
+                "RewardSlug": slug,
+                "RedemptionStatus": status.value,
+            },
+            "summary": f"{slug or 'reward'} for {external_user_id}"[:180],
+        },
+    )
+
+
+async def move_redemption(connection: Connection, tenant_id: UUID, redemption_id: UUID, move: Move, now: datetime) -> Moved:
+    """Make one move; the row stays locked until the caller commits.
+
+    A callback that repeats the state answers `unchanged`; one that contradicts a final state answers `refused` and stands in the
+    timeline, so commit before telling the caller. Raises RedemptionNotFound, and InvalidState for any other illegal move.
+    """
+    present = await lock_redemption(connection, tenant_id, redemption_id)
+    identity = workflow_id(tenant_id, redemption_id)
+    decision = decide_callback(present.status, move.to) if move.is_callback else Decision.MOVE
+    if decision is Decision.UNCHANGED:
+        return Moved(decision=decision, status=present.status, workflow_id=identity)
+    if decision is Decision.REFUSED:
+        await _note_refusal(connection, present, move, now)
+        return Moved(decision=decision, status=present.status, workflow_id=identity)
+    advance(present.status, move.to)
+    await _write_state(connection, present, move, now)
+    number = await _next_number(connection, tenant_id, redemption_id)
+    row = TimelineRow(at=now, from_status=present.status.value, to_status=move.to.value, by=move.by, note=move.note)
+    await _insert_timeline(connection, tenant_id, redemption_id, number, row)
+    await _apply_effect(connection, present, move.to, now)
+    if move.to in FINAL:
+        await supersede_fulfilment_delivery(connection, tenant_id, redemption_id, now)
+    if not move.from_workflow and move.to is not State.REVERSED:
+        told = {"status": move.to.value, "number": number}
+        entry = outbox.Entry(kind="update", workflow_id=identity, name=f"moved:{number}", argument=told)
+        await outbox.enqueue(connection, tenant_id, entry)
+    return Moved(decision=decision, status=move.to, number=number, workflow_id=identity)
+
+
+async def _write_state(connection: Connection, present: Redemption, move: Move, now: datetime) -> None:
+    fulfilled_at = (move.fulfilled_at or now) if move.to is State.FULFILLED else present.fulfilled_at
+    await connection.execute(
+        """
+        UPDATE redemption SET status = %s, updated_at = %s, fulfilled_at = %s,
+            fulfillment_data = CASE WHEN %s::jsonb IS NULL THEN fulfillment_data ELSE fulfillment_data || %s::jsonb END,
+            failure_reason = coalesce(%s, failure_reason)
+        WHERE tenant_id = %s AND redemption_id = %s AND status = %s
+        """,
+        (
+            move.to.value,
+            now,
+            fulfilled_at,
+            None if move.fulfillment_data is None else Jsonb(move.fulfillment_data),
+            None if move.fulfillment_data is None else Jsonb(move.fulfillment_data),
+            move.failure_reason,
+            present.tenant_id,
+            present.redemption_id,
+            present.status.value,
+        ),
+    )
+
+
+async def _apply_effect(connection: Connection, present: Redemption, new: State, now: datetime) -> None:
+    effect = effect_of(new)
+    if present.points_spent > 0 and effect is Effect.REFUND:
+        await ledger.refund_redemption(connection, present.tenant_id, present.redemption_id, now)
+    elif present.points_spent > 0 and effect is not Effect.NONE:
+        capture = effect is Effect.CAPTURE
+        await ledger.settle_hold(connection, present.tenant_id, present.redemption_id, capture=capture, now=now)
+    if effect is Effect.RELEASE and present.takes_stock:  # after the account: the order of locks that everyone keeps
+        await reward.return_stock(connection, present.tenant_id, present.reward_id)
+
+
+async def _note_refusal(connection: Connection, present: Redemption, move: Move, now: datetime) -> None:
+    """Keep a contradicting callback in the timeline, once: a partner that repeats it for ever does not fill the table."""
+    note = f"callback {move.to.value!r} refused: already {present.status.value}"
+    cursor = await connection.execute(
+        "SELECT 1 FROM redemption_move WHERE tenant_id = %s AND redemption_id = %s AND note = %s LIMIT 1",
+        (present.tenant_id, present.redemption_id, note),
+    )
+    if await cursor.fetchone() is None:
+        number = await _next_number(connection, present.tenant_id, present.redemption_id)
+        row = TimelineRow(at=now, from_status=present.status.value, to_status=present.status.value, by=move.by, note=note)
+        await _insert_timeline(connection, present.tenant_id, present.redemption_id, number, row)
+
+
+async def _next_number(connection: Connection, tenant_id: UUID, redemption_id: UUID) -> int:
+    cursor = await connection.execute(
+        "SELECT coalesce(max(number), 0) + 1 AS number FROM redemption_move WHERE tenant_id = %s AND redemption_id = %s",
+        (tenant_id, redemption_id),
+    )
+    row = await cursor.fetchone()
+    return int(row["number"]) if row else 1
+
+
+async def _insert_timeline(connection: Connection, tenant_id: UUID, redemption_id: UUID, number: int, row: TimelineRow) -> None:
+    await connection.execute(
+        """
+        INSERT INTO redemption_move (tenant_id, redemption_id, number, at, from_status, to_status, by, note)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+        """,
+        (tenant_id, redemption_id, number, row.at, row.from_status, row.to_status, row.by, row.note),
+    )
+
+
+async def supersede_fulfilment_delivery(connection: Connection, tenant_id: UUID, redemption_id: UUID, now: datetime) -> None:
+    """End the delivery that asks for the fulfilment, when it is still being tried: the redemption is final."""
+    await connection.execute(
+        """
+        UPDATE webhook_delivery AS delivery SET state = 'superseded', next_attempt_at = NULL, updated_at = %s
+        FROM redemption
+        WHERE redemption.tenant_id = %s AND redemption.redemption_id = %s AND delivery.tenant_id = redemption.tenant_id
+          AND delivery.delivery_id = (redemption.fulfilment ->> 'delivery_id')::uuid AND delivery.state IN ('pending', 'held')
+        """,
+        (now, tenant_id, redemption_id),
+    )
+
+
+async def set_flag(connection: Connection, tenant_id: UUID, redemption_id: UUID, flag: Flag, now: datetime) -> None:
+    """Raise a flag on a redemption that is still open; a second time changes nothing."""
+    await connection.execute(
+        """
+        UPDATE redemption SET flags = array_append(flags, %s), updated_at = %s
+        WHERE tenant_id = %s AND redemption_id = %s AND NOT %s = ANY(flags)
+          AND status IN ('pending_claim', 'pending_approval', 'pending', 'processing')
+        """,
+        (flag.value, now, tenant_id, redemption_id, flag.value),
+    )
+
+
+async def clear_flags(connection: Connection, tenant_id: UUID, redemption_id: UUID, now: datetime) -> None:
+    """Take the delivery's flags away: a partner has accepted the webhook."""
+    await connection.execute(
+        "UPDATE redemption SET flags = '{}', updated_at = %s WHERE tenant_id = %s AND redemption_id = %s AND flags <> '{}'",
+        (now, tenant_id, redemption_id),
+    )
+
+
+async def set_fulfilment_delivery(connection: Connection, tenant_id: UUID, redemption_id: UUID, delivery_id: UUID) -> None:
+    """Remember which delivery asks for the fulfilment: only its answers move the redemption (contract 5)."""
+    await connection.execute(
+        "UPDATE redemption SET fulfilment = fulfilment || %s WHERE tenant_id = %s AND redemption_id = %s",
+        (Jsonb({"delivery_id": str(delivery_id)}), tenant_id, redemption_id),
+    )
+
+
+async def lock_redemption(connection: Connection, tenant_id: UUID, redemption_id: UUID) -> Redemption:
+    """The redemption, its row locked until commit; raises RedemptionNotFound."""
+    return await _read(connection, tenant_id, redemption_id, "FOR UPDATE")
+
+
+async def find_redemption(connection: Connection, tenant_id: UUID, redemption_id: UUID) -> Redemption:
+    """The redemption as it is; raises RedemptionNotFound, also for another tenant's id."""
+    return await _read(connection, tenant_id, redemption_id, "")
+
+
+async def _read(connection: Connection, tenant_id: UUID, redemption_id: UUID, lock: str) -> Redemption:
+    query = f"SELECT {COLUMNS} FROM redemption WHERE tenant_id = %s AND redemption_id = %s {lock}"
+    cursor = await connection.execute(query, (tenant_id, redemption_id))
+    row = await cursor.fetchone()
+    if row is None:
+        raise RedemptionNotFound("There is no such redemption")
+    return msgspec.convert(row, Redemption)
+
+
+async def timeline_of(connection: Connection, tenant_id: UUID, redemption_id: UUID) -> list[TimelineRow]:
+    """Every move of the redemption, the first one first."""
+    cursor = await connection.execute(
+        "SELECT at, from_status, to_status, by, note FROM redemption_move WHERE tenant_id = %s AND redemption_id = %s ORDER BY number",
+        (tenant_id, redemption_id),
+    )
+    return [TimelineRow(**row) for row in await cursor.fetchall()]
+
+
+async def document_of(connection: Connection, tenant_id: UUID, redemption_id: UUID) -> dict[str, Any]:
+    """The redemption as contract 4 shows it, with its timeline and deliveries; raises RedemptionNotFound."""
+    redemption = await find_redemption(connection, tenant_id, redemption_id)
+    return (await _documents(connection, tenant_id, [redemption]))[0]
+
+
+async def _documents(connection: Connection, tenant_id: UUID, redemptions: list[Redemption]) -> list[dict[str, Any]]:
+    ids = [redemption.redemption_id for redemption in redemptions]
+    cursor = await connection.execute(
+        """
+        SELECT redemption_id, at, from_status, to_status, by, note FROM redemption_move
+        WHERE tenant_id = %s AND redemption_id = ANY(%s) ORDER BY redemption_id, number
+        """,
+        (tenant_id, ids),
+    )
+    timelines: dict[UUID, list[TimelineRow]] = {identity: [] for identity in ids}
+    for row in await cursor.fetchall():
+        timelines[row.pop("redemption_id")].append(TimelineRow(**row))
+    cursor = await connection.execute(
+        """
+        SELECT redemption_id, delivery_id, state, attempts, last_status, next_attempt_at FROM webhook_delivery
+        WHERE tenant_id = %s AND redemption_id = ANY(%s) ORDER BY delivery_id
+        """,
+        (tenant_id, ids),
+    )
+    deliveries: dict[UUID, list[DeliveryLine]] = {identity: [] for identity in ids}
+    for row in await cursor.fetchall():
+        deliveries[row.pop("redemption_id")].append(DeliveryLine(**row))
+    return [redemption_document(each, timelines[each.redemption_id], deliveries[each.redemption_id]) for each in redemptions]
+
+
+class Filter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which redemptions a list shows; None lets everything through. `before` is the cursor: the last id of the page before."""
+
+    user_id: UUID | None = None
+    reward_id: UUID | None = None
+    status: str | None = None
+    source_type: str | None = None
+    source_id: str | None = None
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+    flag: str | None = None
+    before: UUID | None = None
+    limit: int = 50
+
+
+async def list_redemptions(connection: Connection, tenant_id: UUID, wanted: Filter) -> list[dict[str, Any]]:
+    """A page of redemptions as contract 4 shows them, the newest first."""
+    names = ("user_id", "reward_id", "status", "source_type", "source_id")
+    tests = [f"{name} = %({name})s" for name in names if getattr(wanted, name) is not None]
+    more = {
+        "created_from": "created_at >= %(created_from)s",
+        "created_to": "created_at < %(created_to)s",
+        "flag": "%(flag)s = ANY(flags)",
+        "before": "redemption_id < %(before)s",
+    }
+    tests += [test for name, test in more.items() if getattr(wanted, name) is not None]
+    condition = " AND ".join(["tenant_id = %(tenant_id)s", *tests])
+    query = f"SELECT {COLUMNS} FROM redemption WHERE {condition} ORDER BY redemption_id DESC LIMIT %(limit)s"
+    cursor = await connection.execute(query, {"tenant_id": tenant_id, **msgspec.structs.asdict(wanted)})
+    found = [msgspec.convert(row, Redemption) for row in await cursor.fetchall()]
+    return await _documents(connection, tenant_id, found)
+
+
+async def open_redemptions(connection: Connection, idle_before: datetime, after: tuple[UUID, UUID] | None, limit: int) -> list[Redemption]:
+    """A page of open redemptions of all tenants, unmoved since `idle_before`: what the sweep compares with Temporal."""
+    start = after or (UUID(int=0), UUID(int=0))
+    query = f"""
+        SELECT {COLUMNS} FROM redemption
+        WHERE status IN ('pending_claim', 'pending_approval', 'pending', 'processing') AND updated_at < %s
+          AND (tenant_id, redemption_id) > (%s, %s)
+        ORDER BY tenant_id, redemption_id LIMIT %s
+        """
+    cursor = await connection.execute(query, (idle_before, *start, limit))
+    return [msgspec.convert(row, Redemption) for row in await cursor.fetchall()]
