@@ -6,6 +6,7 @@ test walk, so a setting cannot exist without a description.
 
 import ipaddress
 import json
+import os
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -55,7 +56,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("JWT_SERVER_ROLE", "laurel-server", "role claim that gives a JWT the rights of role `server`"),
     Setting("DEDUPE_WINDOW_SECONDS", "300", "promised window in which a repeated event_id has no effect"),
     Setting("EVENT_RETENTION_DAYS", "400", "how long the event log is kept"),
-    Setting("WEBHOOK_ALLOW_CIDRS", "", "comma-separated networks that webhooks may reach although they are not public; refused in production"),
+    Setting("WEBHOOK_ALLOW_CIDRS", "", "comma-separated private networks that webhooks may reach all the same; refused in production"),
     Setting("SCORING_PARTITIONS", "8", "number of scoring partitions; fixed once the database is set up"),
     Setting("GATEWAYS", "all", "`all`, or a comma-separated part of `ingestion,admin,query,console` that this API process serves"),
     Setting("RATE_LIMIT_PER_SECOND", "50000", "requests per second for each credential and each tenant"),
@@ -98,6 +99,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     worker_metrics_port: int
     log_format: Literal["text", "json"]
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+
+def process_environment() -> dict[str, str]:
+    """The environment of this process: the one place that reads it."""
+    return dict(os.environ)
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:

@@ -12,7 +12,6 @@ from temporalio.api.namespace.v1 import NamespaceConfig
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, UpdateNamespaceRequest
 from temporalio.client import Client
-from temporalio.common import SearchAttributeKey
 from temporalio.converter import (
     CompositePayloadConverter,
     DataConverter,
@@ -22,17 +21,8 @@ from temporalio.converter import (
 )
 from temporalio.service import RPCError, RPCStatusCode, TLSConfig
 
+from runtime.search_attributes import SEARCH_ATTRIBUTES
 from runtime.settings import Settings
-
-# SQL visibility has room for ten attributes of type Keyword and three of each other type: five Keywords are left for later issues.
-TENANT_ID = SearchAttributeKey.for_keyword("TenantId")
-REDEMPTION_ID = SearchAttributeKey.for_keyword("RedemptionId")
-EXTERNAL_USER_ID = SearchAttributeKey.for_keyword("ExternalUserId")
-REWARD_SLUG = SearchAttributeKey.for_keyword("RewardSlug")
-REDEMPTION_STATUS = SearchAttributeKey.for_keyword("RedemptionStatus")
-SEARCH_ATTRIBUTES: dict[str, str] = {
-    key.name: "Keyword" for key in (TENANT_ID, REDEMPTION_ID, EXTERNAL_USER_ID, REWARD_SLUG, REDEMPTION_STATUS)
-}
 
 RPC_TIMEOUT = timedelta(seconds=5)
 

@@ -1,0 +1,62 @@
+"""`laurel api` and `laurel worker`: one process each, against the services that the settings name."""
+
+import os
+import socket
+from pathlib import Path
+
+import rich_click as click
+
+from cli.stack import data_dir_option, settings_for
+from runtime import logging
+
+BACKLOG = 2048
+GRACEFUL_SECONDS = 3
+
+
+@click.command()
+@click.option("--fd", type=int, help="Serve on this open, listening socket instead of LAUREL_API_HOST and LAUREL_API_PORT.")
+@data_dir_option
+def api(fd: int | None, data_dir: Path) -> None:
+    """Run one API process against external services (LAUREL_* variables)."""
+    settings = settings_for(data_dir)
+    logging.set_up(settings)
+    import uvicorn
+
+    from api.app import create_app
+
+    config = uvicorn.Config(
+        create_app(settings),
+        host=settings.api_host,
+        port=settings.api_port,
+        loop="uvloop",
+        http="httptools",
+        ws="websockets-sansio",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=GRACEFUL_SECONDS,
+    )
+    server = uvicorn.Server(config)
+    server.run(sockets=None if fd is None else [socket.socket(fileno=fd)])
+    if not server.started:
+        raise SystemExit("the API did not start: its log says why")
+
+
+@click.command()
+@click.option("--ready-fd", type=int, help="Write a line to this open file once the worker takes tasks.")
+@data_dir_option
+def worker(ready_fd: int | None, data_dir: Path) -> None:
+    """Run one worker process against external services (LAUREL_* variables)."""
+    settings = settings_for(data_dir)
+    logging.set_up(settings)
+    import worker as composition_root
+
+    def announce() -> None:
+        if ready_fd is not None:
+            os.write(ready_fd, b"ready\n")
+            os.close(ready_fd)
+
+    composition_root.main(settings, announce)

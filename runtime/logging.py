@@ -1,0 +1,70 @@
+"""Log lines for people (`text`) or machines (`json`), each with the request, tenant and workflow that it belongs to."""
+
+import logging
+import sys
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from runtime.settings import Settings
+
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+tenant_id: ContextVar[str] = ContextVar("tenant_id", default="")
+
+WORKFLOW_FIELDS = ("temporal_workflow", "temporal_activity")
+QUIET = ("httpx", "httpcore", "uvicorn.access", "alembic", "temporalio.worker")
+
+
+class TextFormatter(logging.Formatter):
+    """`2026-11-20T10:00:00Z INFO  api: message [request=… tenant=…]`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, and the traceback below it if there is one."""
+        facts = " ".join(f"{name}={value}" for name, value in context_of(record).items())
+        line = f"{instant_of(record)} {record.levelname:<7} {record.name}: {record.getMessage()}"
+        line += f" [{facts}]" if facts else ""
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object on a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record with its context as members."""
+        line = {
+            "time": instant_of(record),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            **context_of(record),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(line).decode()
+
+
+def instant_of(record: logging.LogRecord) -> str:
+    """When the record was made, RFC 3339 in UTC with milliseconds."""
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def context_of(record: logging.LogRecord) -> dict[str, str]:
+    """What the record belongs to: the request and tenant at hand, and the workflow when Temporal's loggers say one."""
+    context = {name: value for name, value in (("request", request_id.get()), ("tenant", tenant_id.get())) if value}
+    for field in WORKFLOW_FIELDS:
+        facts: Any = getattr(record, field, None)
+        if isinstance(facts, dict):
+            context.update({name: str(facts[name]) for name in ("workflow_id", "activity_type", "attempt") if name in facts})
+    return context
+
+
+def set_up(settings: Settings) -> None:
+    """Send the log to standard error in the format that the settings ask for."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter())
+    logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
+    logging.captureWarnings(True)
+    for name in QUIET:
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(settings.log_level)))
