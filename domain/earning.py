@@ -74,7 +74,8 @@ def rule_wire(rule: EarningRule) -> dict[str, Any]:
 
 def smallest_units(points: int, decimal_places: int) -> int:
     """Points (1/10 000) as the currency's smallest units, rounded down; the last step, after all caps."""
-    return points // 10 ** (4 - decimal_places)
+    divisor: int = 10 ** (4 - decimal_places)
+    return points // divisor
 
 
 def event_cap(rule: EarningRule) -> int | None:

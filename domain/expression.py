@@ -212,8 +212,8 @@ def parse_expression(text: str, field: str = "points_expression") -> Node:
         raise ValidationFault.of(field, "cannot be empty, unexpected end at position 1")
     parser = _Parser(text, field)
     tree = parser.chain(0, 1)
-    if parser.start < len(text) or parser.token:
-        raise parser.fault(f"unexpected {parser.token!r}")
+    if parser.start < len(text) or parser.symbol:
+        raise parser.fault(f"unexpected {parser.symbol!r}")
     return tree
 
 

@@ -122,6 +122,16 @@ class LeaderboardDefinition(_Part, frozen=True):
     reward_config_id: UUID | None = None
 
 
+class BoardVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """A board as it was in force from `valid_from` on."""
+
+    board_id: UUID
+    version: int
+    status: BoardStatus
+    config: LeaderboardConfig
+    valid_from: datetime
+
+
 def parse_definition(value: Any) -> LeaderboardDefinition:
     """A decoded request body as a checked definition with all defaults; ValidationFault names the faulty field."""
     definition = convert_value(value, LeaderboardDefinition)

@@ -93,7 +93,7 @@ def _first_date(timeframe: Timeframe, day: date) -> date:
     if timeframe.type is TimeframeType.WEEKLY:
         return day - timedelta(days=(day.weekday() - WEEKDAYS.index(str(timeframe.reset_day or WEEKDAYS[0]))) % 7)
     if timeframe.type is TimeframeType.MONTHLY:
-        reset_day = int(timeframe.reset_day or 1)  # type: ignore[arg-type]
+        reset_day = int(timeframe.reset_day or 1)
         return (day if day.day >= reset_day else day.replace(day=1) - timedelta(days=1)).replace(day=reset_day)
     return day
 
