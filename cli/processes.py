@@ -3,29 +3,24 @@
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import rich_click as click
 
 from cli.stack import data_dir_option, settings_for
 from runtime import logging
+from runtime.settings import Settings
 
 BACKLOG = 2048
 GRACEFUL_SECONDS = 3
 
 
-@click.command()
-@click.option("--fd", type=int, help="Serve on this open, listening socket instead of LAUREL_API_HOST and LAUREL_API_PORT.")
-@data_dir_option
-def api(fd: int | None, data_dir: Path) -> None:
-    """Run one API process against external services (LAUREL_* variables)."""
-    settings = settings_for(data_dir)
-    logging.set_up(settings)
+def server_config(application: Any, settings: Settings) -> Any:
+    """How an ASGI application is served; the benchmark's floors are served in the same way."""
     import uvicorn
 
-    from api.app import create_app
-
-    config = uvicorn.Config(
-        create_app(settings),
+    return uvicorn.Config(
+        application,
         host=settings.api_host,
         port=settings.api_port,
         loop="uvloop",
@@ -39,7 +34,20 @@ def api(fd: int | None, data_dir: Path) -> None:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=GRACEFUL_SECONDS,
     )
-    server = uvicorn.Server(config)
+
+
+@click.command()
+@click.option("--fd", type=int, help="Serve on this open, listening socket instead of LAUREL_API_HOST and LAUREL_API_PORT.")
+@data_dir_option
+def api(fd: int | None, data_dir: Path) -> None:
+    """Run one API process against external services (LAUREL_* variables)."""
+    settings = settings_for(data_dir)
+    logging.set_up(settings)
+    import uvicorn
+
+    from api.app import create_app
+
+    server = uvicorn.Server(server_config(create_app(settings), settings))
     server.run(sockets=None if fd is None else [socket.socket(fileno=fd)])
     if not server.started:
         raise SystemExit("the API did not start: its log says why")
