@@ -130,12 +130,11 @@ class Adjustment(msgspec.Struct, frozen=True, kw_only=True):
     cause_id: str
 
 
-def place_hold(account: Account | None, hold: Hold, decimal_places: int = 0) -> Hold:
-    """Reserve points, or raise InsufficientPoints with `available` and `required` as the wire shows them. No account holds nothing."""
-    available = 0 if account is None else account.available
-    if hold.amount > available:
-        raise insufficient_points(available, hold.amount, decimal_places)
-    return hold
+def place_hold(account: Account | None, amount: int, *, hold_id: UUID, redemption_id: UUID, decimal_places: int, now: datetime) -> Hold:
+    """Reserve points, or raise InsufficientPoints with `available` and `required` as the wire shows them. No account has no points."""
+    if account is None or amount > account.available:
+        raise insufficient_points(0 if account is None else account.available, amount, decimal_places)
+    return Hold(hold_id=hold_id, account_id=account.account_id, redemption_id=redemption_id, amount=amount, created_at=now)
 
 
 def insufficient_points(available: int, required: int, decimal_places: int) -> InsufficientPoints:

@@ -1,0 +1,134 @@
+"""Redeeming: everything that a purchase checks and writes, in one transaction (design: Redemption)."""
+
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from domain.error import RewardNotFound, UserNotFound
+from domain.ledger import place_hold
+from domain.redemption import NewRedemption, Redemption
+from domain.reward import Reward, check_fields, choose_price, reward_snapshot
+from domain.user import User
+from runtime.ids import new_id
+from runtime.postgres import Connection
+from storage import ledger
+from storage.redemption import insert_redemption
+from storage.reward import take_stock
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """What a user wants: a reward by id or by slug, paid in `currency` (None: its only price). `by` is who asks, for the timeline."""
+
+    external_user_id: str
+    reward_id: UUID | None = None
+    slug: str | None = None
+    currency: str | None = None
+    fields: dict[str, Any] = {}
+    by: str
+
+
+class Offer(msgspec.Struct, frozen=True, kw_only=True):
+    """The user and the reward of an order as they are now; None for what does not exist. `places` are those of each currency."""
+
+    user: User | None
+    reward: Reward | None
+    places: dict[str, int]
+
+
+# Rows as jsonb: what belongs to different tables comes back in one round trip.
+FIND_OFFER = """
+SELECT (SELECT to_jsonb(app_user) FROM app_user WHERE tenant_id = %(tenant_id)s AND external_id = %(external_user_id)s) AS "user",
+       (SELECT to_jsonb(reward) FROM reward WHERE tenant_id = %(tenant_id)s AND archived_at IS NULL AND {which}) AS reward,
+       (SELECT jsonb_object_agg(currency_id, decimal_places) FROM currency WHERE tenant_id = %(tenant_id)s) AS places
+"""
+
+
+async def find_offer(connection: Connection, tenant_id: UUID, order: Order) -> Offer:
+    """The user and the reward of the order, in one round trip and without a lock."""
+    which = "slug = %(slug)s" if order.reward_id is None else "reward_id = %(reward_id)s"
+    parameters = {
+        "tenant_id": tenant_id,
+        "external_user_id": order.external_user_id,
+        "reward_id": order.reward_id,
+        "slug": order.slug,
+    }
+    cursor = await connection.execute(FIND_OFFER.format(which=which), parameters)
+    row = await cursor.fetchone()
+    return msgspec.convert(row, Offer)
+
+
+async def redeem(connection: Connection, tenant_id: UUID, order: Order, now: datetime) -> Redemption:
+    """Hold the points, take the stock, write the redemption and the command that starts its workflow; answers the redemption.
+
+    Raises UserNotFound, RewardNotFound, NotEligible, ValidationFault and InsufficientPoints. The last piece of stock is guarded by a
+    CHECK: its violation, which `storage.reward.out_of_stock` names, may come up as late as the end of a pipeline.
+    Lock order: account, then stock. Users with too few points never touch the stock, and its lock is taken last.
+    """
+    offer = await find_offer(connection, tenant_id, order)
+    if offer.user is None:
+        raise UserNotFound(f"User '{order.external_user_id}' not found")
+    if offer.reward is None:
+        raise RewardNotFound("There is no such reward")
+    reward = offer.reward
+    price = choose_price(reward, order.currency)
+    check_fields(reward, order.fields)
+    new = NewRedemption(
+        redemption_id=new_id(),
+        user_id=offer.user.user_id,
+        external_user_id=offer.user.external_id,
+        reward_id=reward.reward_id,
+        reward=reward_snapshot(reward),
+        points_spent=price.amount,
+        currency=price.currency,
+        decimal_places=offer.places[price.currency],
+        by=order.by,
+        fulfilment=msgspec.to_builtins(reward.fulfilment),
+        takes_stock=reward.stock is not None,
+        fields=order.fields,
+        deadline_at=now + timedelta(seconds=reward.fulfilment.deadline_seconds),
+    )
+    if price.amount > 0:
+        await _hold_points(connection, tenant_id, new, now)
+    await insert_redemption(connection, tenant_id, new, now)
+    if new.takes_stock:
+        await take_stock(connection, tenant_id, reward.reward_id)
+    return _as_kept(tenant_id, new, now)
+
+
+async def _hold_points(connection: Connection, tenant_id: UUID, new: NewRedemption, now: datetime) -> None:
+    account = await ledger.lock_account(connection, tenant_id, new.user_id, str(new.currency))
+    hold = place_hold(
+        account, new.points_spent, hold_id=new_id(), redemption_id=new.redemption_id, decimal_places=new.decimal_places, now=now
+    )
+    await ledger.place_hold(connection, tenant_id, hold)
+
+
+def _as_kept(tenant_id: UUID, new: NewRedemption, now: datetime) -> Redemption:
+    """The row that `insert_redemption` writes, without reading it back."""
+    return Redemption(
+        tenant_id=tenant_id,
+        redemption_id=new.redemption_id,
+        user_id=new.user_id,
+        external_user_id=new.external_user_id,
+        reward_id=new.reward_id,
+        reward=new.reward,
+        variant_id=new.variant_id,
+        source_type=new.source_type,
+        source_id=new.source_id,
+        status=new.status,
+        flags=[],
+        points_spent=new.points_spent,
+        currency=new.currency,
+        decimal_places=new.decimal_places,
+        takes_stock=new.takes_stock,
+        fields=new.fields,
+        fulfillment_data={},
+        failure_reason=None,
+        fulfilment=new.fulfilment,
+        created_at=now,
+        updated_at=now,
+        fulfilled_at=None,
+        deadline_at=new.deadline_at,
+    )
