@@ -1,4 +1,4 @@
-"""The benchmark's own stack: PostgreSQL and Valkey as `laurel up` runs them, migrated, in a directory that goes away."""
+"""The benchmark's own stack: PostgreSQL and Valkey as `laurel up` runs them, in a directory that goes away."""
 
 import contextlib
 import secrets
@@ -12,7 +12,6 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.measure import REPOSITORY, Meter
-from runtime import schema
 from runtime.embedded import postgres, processes, redis
 from runtime.settings import Settings, load_settings
 
@@ -70,7 +69,6 @@ def start_stack(inherited: Mapping[str, str]) -> Iterator[Stack]:
         processes.wait_ready(database, command, lambda: postgres.ready(database_port, password))
         processes.wait_ready(cache, redis_command, lambda: redis.ready(redis.url(redis_port, password)))
         database_url = postgres.ensure_database(database_port, password)
-        schema.upgrade(database_url)
         laurel = {
             "LAUREL_DATABASE_URL": database_url,
             "LAUREL_REDIS_URL": redis.url(redis_port, password),
