@@ -87,7 +87,8 @@ def test_retry_after_is_read_in_both_forms(header, seconds):
 
 @pytest.mark.parametrize(
     "url",
-    ["ftp://example.com/", "https://user:pass@example.com/", "https://@example.com/", "https://example.com/#x", "https:///x", "//example.com",
+    ["ftp://example.com/", "https://user:pass@example.com/", "https://@example.com/", "https://example.com/#x", "https:///x",
+     "//example.com",
      "https://exa mple.com/", "https://example.com:99999/", "https://example.com/\u0111", "https://example.com\\@evil.com/", "https://[::1"],
 )  # fmt: skip
 def test_an_endpoint_address_that_could_mislead_is_refused(url):
