@@ -100,7 +100,7 @@ def _first_date(timeframe: Timeframe, day: date) -> date:
 
 def _date_after(timeframe: Timeframe, day: date) -> date:
     if timeframe.type is TimeframeType.MONTHLY:
-        return _first_date(timeframe, day.replace(day=1) + timedelta(days=31 + 28))
+        return (day.replace(day=1) + timedelta(days=31)).replace(day=day.day)
     return day + timedelta(days=7 if timeframe.type is TimeframeType.WEEKLY else 1)
 
 
