@@ -40,9 +40,10 @@ async def run(settings: Settings, ready: Callable[[], None]) -> None:
 
 async def connect(settings: Settings, stop: asyncio.Event) -> Client | None:
     """A connected client, with the namespace as we need it; None when told to stop before Temporal was there."""
+    runtime = telemetry(settings)
     while not stop.is_set():
         try:
-            client = await temporal.connect(settings)
+            client = await temporal.connect(settings, runtime=runtime)
             await temporal.ensure_search_attributes(client)
             await temporal.ensure_retention(client, settings.temporal_retention_days)
         except (RuntimeError, RPCError) as fault:

@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
 
@@ -103,8 +104,10 @@ def _report(fault: Exception) -> int:
 
     if isinstance(fault, SettingError | StartError | DomainError):
         print(f"laurel: {fault}", file=sys.stderr)
-    else:
+    elif sys.stderr.isatty():
         from rich.console import Console
 
-        Console(stderr=True).print_exception(show_locals=False, max_frames=12)
+        Console(stderr=True).print_exception(max_frames=12)
+    else:
+        traceback.print_exception(fault)
     return 1

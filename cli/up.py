@@ -11,7 +11,7 @@ import rich_click as click
 from rich.console import Console
 from rich.table import Table
 
-from cli import parts, stack
+from cli import demo_tenant, parts, stack
 from cli.migrate import bring_up_to_date
 from cli.supervisor import Part, StopRequested, Supervisor, stop_on_signals
 from runtime.embedded import postgres, processes, redis
@@ -94,10 +94,9 @@ class Up:
         self.announce("database migrated")
         api, worker = self.start_processes()
         if self.options.demo:
-            from cli.demo_tenant import ensure_demo_tenant
-
-            self.keys = asyncio.run(ensure_demo_tenant(settings, self.keys))
+            demo_tenant.fill_in(self.keys)
             stack.save_keys(self.options.data_dir, self.keys)
+            asyncio.run(demo_tenant.ensure_demo_tenant(settings, self.keys))
         for part in api:
             self.supervisor.wait_ready(part, lambda: parts.api_ready(self.addresses.api_url))
         for part, ready in worker:

@@ -19,6 +19,7 @@ from temporalio.converter import (
     EncodingPayloadConverter,
     JSONPlainPayloadConverter,
 )
+from temporalio.runtime import Runtime
 from temporalio.service import RPCError, RPCStatusCode, TLSConfig
 
 from runtime.search_attributes import SEARCH_ATTRIBUTES
@@ -79,14 +80,14 @@ class LaurelPayloadConverter(CompositePayloadConverter):
 DATA_CONVERTER = DataConverter(payload_converter_class=LaurelPayloadConverter)
 
 
-async def connect(settings: Settings, *, lazy: bool = False, identity: str | None = None) -> Client:
+async def connect(settings: Settings, *, lazy: bool = False, runtime: Runtime | None = None) -> Client:
     """A client with our converter. `lazy` connects at the first call, so that a process starts while Temporal is away."""
     return await Client.connect(
         settings.temporal_address,
         namespace=settings.temporal_namespace,
         data_converter=DATA_CONVERTER,
         lazy=lazy,
-        identity=identity,
+        runtime=runtime,
         tls=_tls(settings),
         api_key=settings.temporal_api_key or None,
     )

@@ -1,0 +1,75 @@
+"""The checks of style, types and imports, as tests: one red line among the others when one of them fails."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent.parent
+SOURCE_FOLDERS = ("domain", "storage", "activities", "workflows", "console", "api", "cli", "runtime")
+
+
+def tool(*arguments: str) -> None:
+    done = subprocess.run(arguments, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.fail(f"{' '.join(arguments[:4])}\n{done.stdout}{done.stderr}", pytrace=False)
+
+
+def sources() -> list[Path]:
+    return [REPOSITORY / "worker.py", *(path for folder in SOURCE_FOLDERS for path in sorted((REPOSITORY / folder).rglob("*.py")))]
+
+
+def test_ruff_finds_nothing() -> None:
+    tool(sys.executable, "-m", "ruff", "check", ".")
+
+
+@pytest.mark.xdist_group("mypy")
+def test_mypy_finds_nothing() -> None:
+    tool(sys.executable, "-m", "mypy")
+
+
+def test_imports_point_inwards() -> None:
+    tool(str(Path(sys.executable).parent / "lint-imports"), "--no-cache")
+
+
+def test_only_the_settings_read_the_environment() -> None:
+    readers = {}
+    for path in sources():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv", "environb"):
+                readers[str(path.relative_to(REPOSITORY))] = node.lineno
+    # The launcher hands the environment on as it is; it does not read it.
+    assert set(readers) <= {"runtime/settings.py", "runtime/embedded/child.py"}, readers
+
+
+def test_annotations_are_real_at_run_time() -> None:
+    guilty = [
+        str(path.relative_to(REPOSITORY))
+        for path in sources()
+        if any(words in path.read_text() for words in ("from __future__ import annotations", "if TYPE_CHECKING"))
+    ]
+    assert not guilty
+
+
+def test_no_module_has_a_name_that_says_nothing() -> None:
+    empty_names = {"utils", "helpers", "services", "managers", "base", "common", "misc"}
+    assert not [path for path in sources() if path.stem in empty_names or path.parent.name in empty_names]
+
+
+def test_files_stay_short_enough_to_read() -> None:
+    longest = {str(path.relative_to(REPOSITORY)): len(path.read_text().splitlines()) for path in sources()}
+    assert not {path: lines for path, lines in longest.items() if lines > 400}
+
+
+def test_functions_stay_short_and_have_few_positional_parameters() -> None:
+    guilty = []
+    for path in sources():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            if lines > 70:
+                guilty.append(f"{path.relative_to(REPOSITORY)}:{node.lineno} {node.name} has {lines} lines")
+    assert not guilty, "\n".join(guilty)
