@@ -1,0 +1,122 @@
+"""After the commit: what a pump changed goes to the live store, in order, without ever holding up scoring.
+
+A publication that did not arrive (Redis away, queue full, gap, board absent) makes its window *dirty*: it is then repaired from PostgreSQL,
+so nothing has to be kept for it.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Iterator, Sequence
+
+from psycopg import OperationalError
+from psycopg_pool import PoolTimeout
+
+from runtime.postgres import Pool
+from storage.leaderboard import windows_of_partition
+from storage.live import LiveBoard, LiveStore, Publication, RedisError
+from storage.live_repair import repair_window
+
+log = logging.getLogger(__name__)
+
+QUEUE_LIMIT = 32
+VERIFY_SECONDS = 30.0
+VERIFY_LIMIT = 1000
+RETRY_SECONDS = 0.5
+BACKOFF_LIMIT_SECONDS = 5.0
+AWAY = (RedisError, OSError, asyncio.TimeoutError)
+
+
+class Publisher:
+    """Publishes for one owner of one partition; `run` goes on until it is cancelled."""
+
+    def __init__(self, pool: Pool, live: LiveStore, partition: int, epoch: int) -> None:
+        self.pool, self.live, self.partition, self.epoch = pool, live, partition, epoch
+        self.verified = asyncio.Event()
+        self._queue: asyncio.Queue[Sequence[Publication]] = asyncio.Queue(QUEUE_LIMIT)
+        self._dirty: dict[LiveBoard, int] = {}
+        self._verify_at = 0.0
+        self._retry_at = 0.0
+        self._backoff = 0.0
+
+    def offer(self, publications: Sequence[Publication]) -> None:
+        """Take what a committed transaction changed; never waits."""
+        if not publications:
+            return
+        try:
+            self._queue.put_nowait(publications)
+        except asyncio.QueueFull:
+            self._spoil(publications)
+
+    async def idle(self) -> bool:
+        """Whether all that was offered has arrived."""
+        return self._queue.empty() and not self._dirty
+
+    async def run(self) -> None:
+        """Publish, repair, and from time to time compare what Redis holds with what was committed."""
+        while True:
+            publications = await self._next()
+            try:
+                if time.monotonic() < self._retry_at:
+                    self._spoil(publications)
+                    continue
+                await self._publish(publications)
+                await self._verify()
+                await self._repair()
+                self._backoff = 0.0
+            except AWAY as fault:
+                self._spoil(publications)
+                self._pause(f"the live store is away: {fault}")
+            except (OperationalError, PoolTimeout) as fault:
+                self._pause(f"PostgreSQL is away: {fault}")
+
+    async def _next(self) -> Sequence[Publication]:
+        """The oldest publications that wait, or none after a while when there is something to retry or verify."""
+        until = self._verify_at
+        if self._dirty or time.monotonic() < self._retry_at:
+            until = max(self._retry_at, time.monotonic() + (RETRY_SECONDS if self._dirty else 0.0))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, until - time.monotonic())):
+                return await self._queue.get()
+        return ()
+
+    def _pause(self, reason: str) -> None:
+        if not self._backoff:
+            log.warning("scoring partition %d publishes nothing for now: %s", self.partition, reason)
+        self._backoff = min(BACKOFF_LIMIT_SECONDS, max(RETRY_SECONDS, 2 * self._backoff))
+        self._retry_at = time.monotonic() + self._backoff
+        self._verify_at = 0.0  # whatever was lost meanwhile is looked for as soon as Redis is back
+
+    def _spoil(self, publications: Sequence[Publication]) -> None:
+        for publication in publications:
+            self._dirty[publication.board] = max(publication.to_position, self._dirty.get(publication.board, 0))
+
+    async def _publish(self, publications: Sequence[Publication]) -> None:
+        clean = [publication for publication in publications if publication.board not in self._dirty]
+        self._spoil([publication for publication in publications if publication.board in self._dirty])
+        outcomes = await self.live.publish(clean)
+        self._spoil([publication for publication, outcome in zip(clean, outcomes, strict=True) if outcome in ("absent", "gap")])
+
+    async def _verify(self) -> None:
+        if time.monotonic() < self._verify_at:
+            return
+        self._verify_at = time.monotonic() + VERIFY_SECONDS
+        async with self.pool.connection() as connection:
+            expected = await windows_of_partition(connection, self.partition, VERIFY_LIMIT)
+        for chunk in _chunks(expected, 200):
+            held = await self.live.marks([board for board, _ in chunk], self.partition)
+            for (board, position), mark in zip(chunk, held, strict=True):
+                if mark is None or mark < position:
+                    self._dirty[board] = max(position, self._dirty.get(board, 0))
+        self.verified.set()
+
+    async def _repair(self) -> None:
+        for board, position in list(self._dirty.items()):
+            done = await repair_window(self.pool, self.live, board, partition=self.partition, epoch=self.epoch, position=position)
+            if done and self._dirty.get(board) == position:
+                del self._dirty[board]
+
+
+def _chunks(items: list[tuple[LiveBoard, int]], size: int) -> Iterator[list[tuple[LiveBoard, int]]]:
+    return (items[start : start + size] for start in range(0, len(items), size))

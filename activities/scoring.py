@@ -1,0 +1,173 @@
+"""The scoring pump: owns a partition, scores its events batch after batch, publishes what changed, and says how far it is."""
+
+import asyncio
+import contextlib
+import logging
+import time
+
+import msgspec
+import psycopg
+from psycopg_pool import PoolTimeout
+from temporalio import activity
+
+from activities.publishing import Publisher
+from activities.scoring_batch import Batch, Scorer
+from activities.wakeup import Wakeup
+from domain.error import DomainError
+from domain.scoring import PoisonEvent
+from runtime.postgres import Pool, transaction
+from storage.live import LiveStore
+from storage.scoring import StaleOwner, log_head, take_partition
+
+log = logging.getLogger(__name__)
+
+BATCH_LIMIT = 5000
+WAIT_SECONDS = 1.0
+LINGER_SECONDS = 0.04
+HEARTBEAT_SECONDS = 1.0
+RETRY_LIMIT_SECONDS = 5.0
+SHIFT_SECONDS = 6 * 3600.0
+"""After this long the activity ends by itself, so that the workflow can note how far it came and continue as new."""
+
+AWAY = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, OSError)
+POISON = (psycopg.DataError, psycopg.IntegrityError, DomainError, ArithmeticError, ValueError, TypeError, LookupError)
+
+
+class Progress(msgspec.Struct, kw_only=True):
+    """How far a partition's owner is; `lag` counts positions of the log (of all partitions) that it has not passed."""
+
+    partition: int
+    epoch: int = 0
+    cursor: int = 0
+    head: int = 0
+    events: int = 0
+    dead_letters: int = 0
+    ended: str = ""
+
+    @property
+    def lag(self) -> int:
+        """Positions between the cursor and the log's head."""
+        return max(0, self.head - self.cursor)
+
+
+class Pump:
+    """The loop of one owner. `run` returns when `stop` is set or another owner has taken the partition."""
+
+    def __init__(self, pool: Pool, live: LiveStore, wakeup: Wakeup, partition: int) -> None:
+        self.pool, self.live, self.wakeup = pool, live, wakeup
+        self.progress = Progress(partition=partition)
+        self._limit = BATCH_LIMIT
+        self._poison: dict[int, str] = {}
+
+    async def run(self, stop: asyncio.Event, *, until_idle: bool = False) -> Progress:
+        """Score until told to stop (or, for tests and tools, until the log is scored and published)."""
+        epoch = await self._own()
+        self.progress.epoch = epoch
+        scorer = Scorer(self.pool, self.progress.partition, epoch)
+        publisher = Publisher(self.pool, self.live, self.progress.partition, epoch)
+        publishing = asyncio.create_task(publisher.run(), name=f"publish-{self.progress.partition}")
+        try:
+            await self._loop(scorer, publisher, stop, until_idle)
+        except StaleOwner as fault:
+            self.progress.ended = str(fault)
+        finally:
+            publishing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await publishing
+        return self.progress
+
+    async def _own(self) -> int:
+        async with transaction(self.pool) as connection:
+            return await take_partition(connection, self.progress.partition)
+
+    async def _loop(self, scorer: Scorer, publisher: Publisher, stop: asyncio.Event, until_idle: bool) -> None:
+        faults = 0
+        while not stop.is_set():
+            seen, began = self.wakeup.generation, time.monotonic()
+            try:
+                batch = await self.step(scorer)
+                faults = 0
+            except AWAY as fault:
+                faults += 1
+                log.warning("scoring partition %d waits for PostgreSQL: %s", self.progress.partition, fault)
+                await asyncio.sleep(min(RETRY_LIMIT_SECONDS, 0.1 * 2**faults))
+                continue
+            publisher.offer(batch.publications)
+            if batch.behind or self._poison:
+                continue
+            if until_idle:
+                if batch.events == 0 and await publisher.idle():
+                    return
+                await asyncio.sleep(0.005)
+                continue
+            if batch.events == 0:
+                await self.wakeup.wait(seen, WAIT_SECONDS)
+            await asyncio.sleep(max(0.0, began + LINGER_SECONDS - time.monotonic()))
+
+    async def step(self, scorer: Scorer) -> Batch:
+        """One transaction. A batch that fails is halved until the event that breaks it stands alone; that one goes to the dead letters."""
+        while True:
+            try:
+                batch = await scorer.score(self._limit, self._poison)
+            except PoisonEvent as fault:
+                self._condemn(fault.position, fault.reason)
+                continue
+            except POISON as fault:
+                await self._narrow(scorer, fault)
+                continue
+            break
+        self._limit = min(BATCH_LIMIT, self._limit * 2)
+        self.progress.dead_letters += sum(1 for position in self._poison if position <= batch.position)
+        self._poison = {position: reason for position, reason in self._poison.items() if position > batch.position}
+        self.progress.events += batch.events
+        self.progress.cursor = max(self.progress.cursor, batch.position)
+        return batch
+
+    async def _narrow(self, scorer: Scorer, fault: Exception) -> None:
+        if self._limit > 1:
+            self._limit = self._limit // 2
+            return
+        position = await scorer.next_position()
+        if position is None or position in self._poison:
+            raise fault
+        self._condemn(position, f"{type(fault).__name__}: {fault}")
+
+    def _condemn(self, position: int, reason: str) -> None:
+        log.error("event at position %d breaks scoring: %s", position, reason)
+        self._poison[position] = reason
+
+
+class ScoringActivities:
+    """What the scoring workflows run; all pumps of a process share one pool, one live store and one wake-up connection."""
+
+    def __init__(self, pool: Pool, live: LiveStore, database_url: str) -> None:
+        self.pool, self.live = pool, live
+        self.wakeup = Wakeup(database_url)
+
+    @activity.defn
+    async def score_partition(self, partition: int) -> Progress:
+        """Own the partition until the worker shuts down, another owner takes it, or the shift is over."""
+        async with self.wakeup:
+            pump, stop = Pump(self.pool, self.live, self.wakeup, partition), asyncio.Event()
+            watching = asyncio.create_task(self._watch(pump, stop), name=f"heartbeat-{partition}")
+            try:
+                progress = await pump.run(stop)
+            finally:
+                watching.cancel()
+        progress.ended = progress.ended or "the worker is shutting down or the shift is over"
+        return progress
+
+    async def _watch(self, pump: Pump, stop: asyncio.Event) -> None:
+        """Heartbeat with the progress. Temporal may be away: the heartbeat is then lost, and the pump goes on."""
+        ends = time.monotonic() + SHIFT_SECONDS
+        while time.monotonic() < ends and not activity.is_worker_shutdown():
+            await self._look_at_head(pump.progress)
+            activity.heartbeat(pump.progress)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(activity.wait_for_worker_shutdown(), HEARTBEAT_SECONDS)
+        stop.set()
+
+    async def _look_at_head(self, progress: Progress) -> None:
+        with contextlib.suppress(*AWAY):
+            async with self.pool.connection() as connection:
+                progress.head = await log_head(connection)

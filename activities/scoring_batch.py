@@ -1,0 +1,255 @@
+"""One scoring transaction: the next events of a partition become standings, earnings and a moved cursor, or nothing at all."""
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+import msgspec
+
+from domain import ledger
+from domain.event import decode_stored
+from domain.leaderboard import Aggregation
+from domain.scoring import Outcome, PoisonEvent, RuleBook, RuleSet, ScorableEvent, WindowScores
+from runtime.ids import new_id, utc_now
+from runtime.postgres import Connection, Pool, transaction
+from storage import scoring, standing
+from storage.definition import lock_definitions_shared
+from storage.leaderboard import boards_by_id, live_board, load_rule_book
+from storage.ledger import post_earnings
+from storage.live import LiveBoard, Publication
+from storage.live_repair import live_entries
+from storage.scoring import Cursor, LoggedEvent, NewWindow, Window
+
+MAX_KNOWN_WINDOWS = 100_000
+EMPTY_ADVANCE_SECONDS = 1.0
+"""A partition without events of its own follows the log's head this often: each step is a commit that scores nothing."""
+
+WindowKey = tuple[UUID, str]
+
+
+class Batch(msgspec.Struct):
+    """What one transaction did; `behind` says that the log held more than it read."""
+
+    events: int
+    position: int
+    behind: bool
+    publications: list[Publication]
+
+
+class Scorer:
+    """A partition's owner for one epoch. It keeps between transactions only what can be read again: rules, windows, boards."""
+
+    def __init__(self, pool: Pool, partition: int, epoch: int) -> None:
+        self.pool, self.partition, self.epoch = pool, partition, epoch
+        self._advance_at = 0.0
+        self._change = 0
+        self._books: dict[UUID, RuleBook] = {}
+        self._windows: dict[WindowKey, Window] = {}
+        self._closings: dict[WindowKey, datetime | None] = {}
+        self._boards: dict[UUID, LiveBoard] = {}
+
+    async def score(self, limit: int, poison: Mapping[int, str]) -> Batch:
+        """Score up to `limit` events; those whose position is in `poison` go to the dead letters with that reason.
+
+        StaleOwner when another owner has the partition; PoisonEvent when an event breaks its rules. Either way nothing has changed.
+        """
+        found: dict[WindowKey, Window] = {}
+        try:
+            async with transaction(self.pool) as connection:
+                batch = await self._score(connection, limit, poison, found)
+        except BaseException:
+            self._forget_definitions()
+            raise
+        self._windows.update(found)
+        self._closings.update((key, window.closes_at) for key, window in found.items())
+        return batch
+
+    async def next_position(self) -> int | None:
+        """The position of the next event to be scored, or None."""
+        async with transaction(self.pool) as connection:
+            cursor = await scoring.lock_cursor(connection, self.partition, self.epoch)
+            horizon = await scoring.event_horizon(connection)
+            events = await scoring.events_after(connection, self.partition, cursor, horizon=horizon, limit=1)
+        return events[0].position if events else None
+
+    def _forget_definitions(self) -> None:
+        """What was read in a transaction that failed may name rows that were never committed."""
+        self._change = 0
+        self._books.clear()
+        self._forget_windows()
+
+    def _forget_windows(self) -> None:
+        self._windows.clear()
+        self._closings.clear()
+        self._boards.clear()
+
+    async def _score(self, connection: Connection, limit: int, poison: Mapping[int, str], found: dict[WindowKey, Window]) -> Batch:
+        await lock_definitions_shared(connection)
+        cursor = await scoring.lock_cursor(connection, self.partition, self.epoch)
+        horizon = await scoring.event_horizon(connection)
+        if horizon <= cursor.position:
+            return Batch(0, cursor.position, False, [])
+        events = await scoring.events_after(connection, self.partition, cursor, horizon=horizon, limit=limit)
+        if not events:
+            if time.monotonic() < self._advance_at:
+                return Batch(0, cursor.position, False, [])
+            self._advance_at = time.monotonic() + EMPTY_ADVANCE_SECONDS
+            await scoring.advance_cursor(connection, self.partition, position=horizon, accepted_at=None, scored=0)
+            return Batch(0, horizon, False, [])
+        position = events[-1].position if len(events) == limit else horizon
+        await self._load_definitions(connection, {event.tenant_id for event in events})
+        healthy = [event for event in events if event.position not in poison]
+        for event in events:
+            if event.position in poison:
+                await scoring.bury(connection, event, partition=self.partition, reason=poison[event.position])
+        publications = await self._apply(connection, healthy, position, found)
+        await self._advance(connection, cursor, events, position)
+        return Batch(len(events), position, len(events) == limit, publications)
+
+    async def _advance(self, connection: Connection, cursor: Cursor, events: Sequence[LoggedEvent], position: int) -> None:
+        latest = max(event.accepted_at for event in events)
+        accepted_at = latest if cursor.accepted_at is None else max(latest, cursor.accepted_at)
+        await scoring.advance_cursor(connection, self.partition, position=position, accepted_at=accepted_at, scored=len(events))
+
+    async def _load_definitions(self, connection: Connection, tenants: set[UUID]) -> None:
+        """Rules and windows of tenants whose definitions have changed are read again, under the shared lock."""
+        self._change, changed = await scoring.changed_tenants(connection, self._change)
+        if len(self._windows) > MAX_KNOWN_WINDOWS or changed:
+            self._forget_windows()
+        for tenant_id in changed:
+            self._books.pop(tenant_id, None)
+        for tenant_id in tenants - self._books.keys():
+            self._books[tenant_id] = await load_rule_book(connection, tenant_id)
+
+    async def _apply(
+        self, connection: Connection, events: Sequence[LoggedEvent], position: int, found: dict[WindowKey, Window]
+    ) -> list[Publication]:
+        by_tenant: dict[UUID, list[LoggedEvent]] = defaultdict(list)
+        externals: dict[UUID, str] = {}
+        for event in events:
+            by_tenant[event.tenant_id].append(event)
+            externals[event.user_id] = event.external_user_id
+        outcomes = {tenant_id: self._evaluate(tenant_id, mine, {}) for tenant_id, mine in by_tenant.items()}
+        rows = await self._settle_windows(connection, by_tenant, outcomes, found)
+        publications = await self._write_standings(connection, outcomes, rows, externals, position)
+        await post_earnings(connection, _earnings(outcomes), utc_now())
+        late = [(t, rows[key].window_id, scores.late) for t, key, scores in _scored(outcomes) if scores.late and key in rows]
+        if late:
+            await scoring.count_late(connection, late)
+        return publications
+
+    def _evaluate(self, tenant_id: UUID, events: Sequence[LoggedEvent], more: Mapping[WindowKey, datetime | None]) -> Outcome:
+        """Run each event through the rules that were in force when it was accepted."""
+        outcome = Outcome({**self._closings, **more} if more else self._closings)
+        book, tenant_text = self._books[tenant_id], str(tenant_id)
+        groups: dict[tuple[int, str], tuple[RuleSet, list[ScorableEvent]]] = {}
+        for event in events:
+            rules = book.rules_at(event.accepted_at)
+            if rules.compiled(event.type) is None:
+                continue
+            group = groups.get((id(rules), event.type))
+            if group is None:
+                group = groups[id(rules), event.type] = (rules, [])
+            group[1].append(_scorable(event, tenant_text))
+        for (_, event_type), (rules, scorable) in groups.items():
+            rules.apply(event_type, scorable, outcome)
+        return outcome
+
+    async def _settle_windows(
+        self,
+        connection: Connection,
+        by_tenant: Mapping[UUID, Sequence[LoggedEvent]],
+        outcomes: dict[UUID, Outcome],
+        found: dict[WindowKey, Window],
+    ) -> dict[WindowKey, Window]:
+        """The rows of all touched windows. Where a row closes at another instant than was planned, its tenant's events are scored again."""
+        unknown = [(t, key, scores) for t, key, scores in _scored(outcomes) if key not in self._windows]
+        wanted = [_new_window(t, scores) for t, _, scores in unknown if scores.standings]
+        rows = await scoring.ensure_windows(connection, wanted) if wanted else []
+        only_late = [(t, *key) for t, key, scores in unknown if not scores.standings]
+        rows += await scoring.find_windows(connection, only_late) if only_late else []
+        found.update({(row.board_id, row.window_key): row for row in rows})
+        planned = {key: (t, scores) for t, key, scores in unknown}
+        again = {planned[key][0] for key, row in found.items() if row.closes_at is not None and row.closes_at != planned[key][1].closes_at}
+        closings = {key: row.closes_at for key, row in found.items()}
+        for tenant_id in again:
+            outcomes[tenant_id] = self._evaluate(tenant_id, by_tenant[tenant_id], closings)
+        return {key: found.get(key) or self._windows[key] for _, key, _ in _scored(outcomes) if key in found or key in self._windows}
+
+    async def _write_standings(
+        self,
+        connection: Connection,
+        outcomes: Mapping[UUID, Outcome],
+        rows: Mapping[WindowKey, Window],
+        externals: Mapping[UUID, str],
+        position: int,
+    ) -> list[Publication]:
+        touched = [(t, rows[key].window_id, key, scores) for t, key, scores in _scored(outcomes) if scores.standings]
+        if not touched:
+            return []
+        touched.sort(key=lambda each: (each[0].int, each[1].int))
+        deltas: dict[Aggregation, list[standing.Delta]] = defaultdict(list)
+        for tenant_id, window_id, _, scores in touched:
+            users = sorted(scores.standings, key=lambda user: user.int)
+            deltas[scores.config.scoring.aggregation] += [
+                standing.Delta(tenant_id, window_id, user, externals[user], scores.standings[user]) for user in users
+            ]
+        merged: dict[UUID, list[tuple[str, int, datetime]]] = defaultdict(list)
+        for aggregation, part in deltas.items():
+            for row in await standing.merge_standings(connection, aggregation, part, partition=self.partition, position=position):
+                merged[row[0]].append(row[1:])
+        before = await scoring.move_live_positions(
+            connection, [(t, window_id) for t, window_id, _, _ in touched], partition=self.partition, position=position
+        )
+        publications = []
+        for tenant_id, window_id, key, _ in touched:
+            board = await self._live_board(connection, tenant_id, key[0], window_id)
+            entries = live_entries(board, merged[window_id])
+            publications.append(Publication(board, self.partition, self.epoch, before[window_id], position, entries))
+        return publications
+
+    async def _live_board(self, connection: Connection, tenant_id: UUID, board_id: UUID, window_id: UUID) -> LiveBoard:
+        known = self._boards.get(window_id)
+        if known is None:
+            board = (await boards_by_id(connection, tenant_id, [board_id]))[board_id]
+            known = self._boards[window_id] = live_board(board, window_id)
+        return known
+
+
+def _scorable(event: LoggedEvent, tenant_text: str) -> ScorableEvent:
+    try:
+        document = decode_stored(event.body)
+        document["tenant_id"] = tenant_text
+    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as fault:
+        raise PoisonEvent(event.position, f"the stored event cannot be read: {fault}") from fault
+    occurred_at = event.occurred_at.astimezone(UTC)
+    return ScorableEvent(event.position, event.accepted_at, occurred_at, event.user_id, document)
+
+
+def _scored(outcomes: Mapping[UUID, Outcome]) -> list[tuple[UUID, WindowKey, WindowScores]]:
+    return [
+        (tenant_id, (scores.board_id, scores.span.key), scores) for tenant_id, outcome in outcomes.items() for scores in outcome.windows()
+    ]
+
+
+def _new_window(tenant_id: UUID, scores: WindowScores) -> NewWindow:
+    closes_at = scores.span.closes_at(scores.config.timeframe.grace_seconds)
+    return NewWindow(tenant_id, scores.board_id, new_id(), scores.span, closes_at)
+
+
+def _earnings(outcomes: Mapping[UUID, Outcome]) -> list[ledger.Earning]:
+    """In the order of the log within a tenant."""
+    return [
+        ledger.Earning(
+            tenant_id=tenant_id,
+            user_id=each.user_id,
+            currency_id=each.currency,
+            amount=each.amount,
+            position=each.position,
+            rule_id=each.rule_id,
+        )
+        for tenant_id, outcome in outcomes.items()
+        for each in sorted(outcome.earnings, key=lambda earning: earning.position)
+    ]

@@ -1,0 +1,266 @@
+"""Boards, their versions and windows."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from psycopg.rows import tuple_row
+from psycopg.types.json import Jsonb
+
+from domain.earning import EarningRule, EarningVersion
+from domain.leaderboard import BoardStatus, BoardVersion, LeaderboardConfig, LeaderboardDefinition, config_wire, load_config
+from domain.scoring import RuleBook, min_score_units
+from runtime.postgres import Connection
+from storage.live import LiveBoard
+
+
+class Leaderboard(msgspec.Struct, frozen=True, kw_only=True):
+    """A board as it is now. `board_id` is this incarnation; `leaderboard_id` is the client's name for it."""
+
+    tenant_id: UUID
+    board_id: UUID
+    leaderboard_id: str
+    name: str
+    description: str | None
+    status: BoardStatus
+    version: int
+    config: LeaderboardConfig
+    reward_config_id: UUID | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class BoardWindow(msgspec.Struct, frozen=True, kw_only=True):
+    """A window that has a row: its first event has come."""
+
+    window_id: UUID
+    board_id: UUID
+    window_key: str
+    status: str
+    starts_at: datetime | None
+    ends_at: datetime | None
+    closes_at: datetime | None
+    closed_at: datetime | None
+    late_events: int
+
+
+COLUMNS = "tenant_id, board_id, leaderboard_id, name, description, status, version, config, reward_config_id, created_at, updated_at"
+WINDOW_COLUMNS = "window_id, board_id, window_key, status, starts_at, ends_at, closes_at, closed_at, late_events"
+
+
+def live_board(board: Leaderboard, window_id: UUID) -> LiveBoard:
+    """The window as the live store knows it, ranked as the board is now."""
+    ranking = board.config.ranking
+    return LiveBoard(board.tenant_id, board.board_id, window_id, ranking.method, min_score_units(board.config))
+
+
+def _board(row: dict[str, Any]) -> Leaderboard:
+    return Leaderboard(**{**row, "config": load_config(row["config"]), "status": BoardStatus(row["status"])})
+
+
+async def find_board(connection: Connection, tenant_id: UUID, leaderboard_id: str, *, lock: bool = False) -> Leaderboard | None:
+    """The board of that id that is not archived, or None; `lock` keeps it until the end of the transaction."""
+    cursor = await connection.execute(
+        f"SELECT {COLUMNS} FROM leaderboard WHERE tenant_id = %s AND leaderboard_id = %s AND status <> 'archived'"
+        + (" FOR UPDATE" if lock else ""),
+        (tenant_id, leaderboard_id),
+    )
+    row = await cursor.fetchone()
+    return _board(row) if row else None
+
+
+async def find_any_board(connection: Connection, tenant_id: UUID, leaderboard_id: str) -> Leaderboard | None:
+    """The latest incarnation of that id, archived or not, or None."""
+    cursor = await connection.execute(
+        f"SELECT {COLUMNS} FROM leaderboard WHERE tenant_id = %s AND leaderboard_id = %s "
+        "ORDER BY (status = 'archived'), board_id DESC LIMIT 1",
+        (tenant_id, leaderboard_id),
+    )
+    row = await cursor.fetchone()
+    return _board(row) if row else None
+
+
+async def boards_by_id(connection: Connection, tenant_id: UUID, board_ids: Sequence[UUID]) -> dict[UUID, Leaderboard]:
+    """These incarnations, as they are now."""
+    cursor = await connection.execute(
+        f"SELECT {COLUMNS} FROM leaderboard WHERE tenant_id = %s AND board_id = ANY(%s)", (tenant_id, list(board_ids))
+    )
+    return {row["board_id"]: _board(row) for row in await cursor.fetchall()}
+
+
+async def boards_after(
+    connection: Connection, tenant_id: UUID, *, statuses: Sequence[str], after: UUID | None, limit: int
+) -> tuple[int, list[Leaderboard]]:
+    """Boards in these states in the order of their creation, from the one after `after` on; and how many there are in all."""
+    cursor = await connection.execute(
+        f"SELECT {COLUMNS} FROM leaderboard WHERE tenant_id = %s AND status = ANY(%s) AND (%s::uuid IS NULL OR board_id > %s) "
+        "ORDER BY board_id LIMIT %s",
+        (tenant_id, list(statuses), after, after, limit),
+    )
+    boards = [_board(row) for row in await cursor.fetchall()]
+    async with connection.cursor(row_factory=tuple_row) as counting:
+        await counting.execute("SELECT count(*) FROM leaderboard WHERE tenant_id = %s AND status = ANY(%s)", (tenant_id, list(statuses)))
+        row = await counting.fetchone()
+    return (int(row[0]) if row else 0), boards
+
+
+async def insert_board(
+    connection: Connection, tenant_id: UUID, board_id: UUID, leaderboard_id: str, *, definition: LeaderboardDefinition, instant: datetime
+) -> Leaderboard:
+    """Keep a new board with its first version, in force from `instant`; psycopg's UniqueViolation when the id is taken."""
+    cursor = await connection.execute(
+        f"""
+        INSERT INTO leaderboard ({COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, 1, %s, %s, %s, %s) RETURNING {COLUMNS}
+        """,
+        (
+            tenant_id,
+            board_id,
+            leaderboard_id,
+            definition.name,
+            definition.description,
+            definition.status,
+            Jsonb(config_wire(definition.config)),
+            definition.reward_config_id,
+            instant,
+            instant,
+        ),
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    await _insert_version(connection, tenant_id, board_id, version=1, instant=instant)
+    return _board(row)
+
+
+async def replace_board(
+    connection: Connection, tenant_id: UUID, board_id: UUID, *, definition: LeaderboardDefinition, instant: datetime
+) -> Leaderboard:
+    """Make the definition the board's next version, in force from `instant`."""
+    cursor = await connection.execute(
+        f"""
+        UPDATE leaderboard SET name = %s, description = %s, status = %s, config = %s, reward_config_id = %s, version = version + 1,
+               updated_at = %s
+        WHERE tenant_id = %s AND board_id = %s RETURNING {COLUMNS}
+        """,
+        (
+            definition.name,
+            definition.description,
+            definition.status,
+            Jsonb(config_wire(definition.config)),
+            definition.reward_config_id,
+            instant,
+            tenant_id,
+            board_id,
+        ),
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    await _insert_version(connection, tenant_id, board_id, version=row["version"], instant=instant)
+    return _board(row)
+
+
+async def archive_board(connection: Connection, tenant_id: UUID, board_id: UUID, *, instant: datetime) -> None:
+    """Archive the board from `instant` on: events accepted later do not count, and its open windows close without prizes."""
+    cursor = await connection.execute(
+        "UPDATE leaderboard SET status = 'archived', version = version + 1, updated_at = %s "
+        "WHERE tenant_id = %s AND board_id = %s RETURNING version",
+        (instant, tenant_id, board_id),
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    await _insert_version(connection, tenant_id, board_id, version=row["version"], instant=instant)
+    await connection.execute(
+        "UPDATE leaderboard_window SET closes_at = least(closes_at, %s) WHERE tenant_id = %s AND board_id = %s AND status = 'open'",
+        (instant, tenant_id, board_id),
+    )
+
+
+async def _insert_version(connection: Connection, tenant_id: UUID, board_id: UUID, *, version: int, instant: datetime) -> None:
+    await connection.execute(
+        """
+        INSERT INTO leaderboard_version (tenant_id, board_id, version, status, config, valid_from)
+        SELECT tenant_id, board_id, version, status, config, %s FROM leaderboard
+        WHERE tenant_id = %s AND board_id = %s AND version = %s
+        """,
+        (instant, tenant_id, board_id, version),
+    )
+
+
+async def load_rule_book(connection: Connection, tenant_id: UUID) -> RuleBook:
+    """Every version of the tenant's boards and earning rules."""
+    boards = await connection.execute(
+        "SELECT board_id, version, status, config, valid_from FROM leaderboard_version WHERE tenant_id = %s", (tenant_id,)
+    )
+    versions = [
+        BoardVersion(
+            board_id=row["board_id"],
+            version=row["version"],
+            status=BoardStatus(row["status"]),
+            config=load_config(row["config"]),
+            valid_from=row["valid_from"],
+        )
+        for row in await boards.fetchall()
+    ]
+    rules = await connection.execute(
+        """
+        SELECT v.rule_id, v.version, v.definition, v.active, v.valid_from, coalesce(c.decimal_places, 0) AS decimal_places
+        FROM earning_rule_version AS v
+        LEFT JOIN currency AS c ON c.tenant_id = v.tenant_id AND c.currency_id = coalesce(v.definition ->> 'currency', 'points')
+        WHERE v.tenant_id = %s
+        """,
+        (tenant_id,),
+    )
+    return RuleBook(versions, [_earning_version(row) for row in await rules.fetchall()])
+
+
+def _earning_version(row: dict[str, Any]) -> EarningVersion:
+    """A version's own `active` wins over the one in its definition: archiving a rule ends it."""
+    rule = msgspec.convert(row["definition"], EarningRule)
+    return EarningVersion(
+        rule_id=row["rule_id"],
+        version=row["version"],
+        rule=msgspec.structs.replace(rule, active=row["active"]),
+        valid_from=row["valid_from"],
+        decimal_places=row["decimal_places"],
+    )
+
+
+async def find_window(connection: Connection, tenant_id: UUID, board_id: UUID, window_key: str) -> BoardWindow | None:
+    """The window's row, or None before its first event."""
+    cursor = await connection.execute(
+        f"SELECT {WINDOW_COLUMNS} FROM leaderboard_window WHERE tenant_id = %s AND board_id = %s AND window_key = %s",
+        (tenant_id, board_id, window_key),
+    )
+    row = await cursor.fetchone()
+    return msgspec.convert(row, BoardWindow) if row else None
+
+
+async def latest_ended_window(connection: Connection, tenant_id: UUID, board_id: UUID, now: datetime) -> BoardWindow | None:
+    """The window with the latest start among those that are closed or paid, or None."""
+    cursor = await connection.execute(
+        f"SELECT {WINDOW_COLUMNS} FROM leaderboard_window WHERE tenant_id = %s AND board_id = %s "
+        "AND status IN ('closed', 'paid') AND ends_at <= %s ORDER BY starts_at DESC LIMIT 1",
+        (tenant_id, board_id, now),
+    )
+    row = await cursor.fetchone()
+    return msgspec.convert(row, BoardWindow) if row else None
+
+
+async def windows_of_partition(connection: Connection, partition: int, limit: int) -> list[tuple[LiveBoard, int]]:
+    """The open windows that a partition changed most lately, each with the position up to which it did (for repairing the live store)."""
+    cursor = await connection.execute(
+        """
+        SELECT l.tenant_id, w.board_id, l.window_id, b.config, l.position FROM live_position AS l
+        JOIN leaderboard_window AS w ON w.tenant_id = l.tenant_id AND w.window_id = l.window_id AND w.status IN ('open', 'closing')
+        JOIN leaderboard AS b ON b.tenant_id = w.tenant_id AND b.board_id = w.board_id AND b.status <> 'archived'
+        WHERE l.scoring_partition = %s ORDER BY l.updated_at DESC LIMIT %s
+        """,
+        (partition, limit),
+    )
+    found = []
+    for row in await cursor.fetchall():
+        config = load_config(row["config"])
+        board = LiveBoard(row["tenant_id"], row["board_id"], row["window_id"], config.ranking.method, min_score_units(config))
+        found.append((board, row["position"]))
+    return found

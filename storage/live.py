@@ -1,0 +1,214 @@
+"""Live rankings in Redis: speed, never truth. Every answer that is not certain is None, and the caller asks PostgreSQL.
+
+An entry is `order key + external id`; the order key (`domain/standing.py`) holds score and `reached_at`, so one ZRANGE is a whole page
+and a rank is one ZRANK.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+from uuid import UUID, uuid4
+
+import msgspec
+
+from domain.leaderboard import Method
+from runtime.redis import Redis, RedisError
+from storage import live_script
+from storage.live_script import Script
+
+__all__ = ["LiveBoard", "LivePage", "LiveRank", "LiveStore", "Mark", "Publication", "RedisError"]
+
+FILL_CHUNK = 2000
+FILL_EXPIRES_SECONDS = 600
+Outcome = Literal["done", "stale", "absent", "gap", "newer"]
+
+
+class LiveBoard(msgspec.Struct, frozen=True):
+    """One window of one board as the live store knows it; `min_score` in 1/10 000 point, None for no bound."""
+
+    tenant_id: UUID
+    board_id: UUID
+    window_id: UUID
+    method: Method
+    min_score: int | None
+
+    @property
+    def shape(self) -> str:
+        """What decides who is ranked and in which order; entries made with another shape are not usable."""
+        return f"{self.method}:{self.min_score}"
+
+    @property
+    def keys(self) -> tuple[str, str, str]:
+        """Sorted set, hash of users, hash of marks; the tag in braces keeps a board on one node of a cluster."""
+        prefix = f"board:{{{self.tenant_id.hex}:{self.board_id.hex}}}:{self.window_id.hex}"
+        return f"{prefix}:z", f"{prefix}:u", f"{prefix}:m"
+
+
+class Publication(msgspec.Struct):
+    """What one scoring transaction changed in one window: external id and order key (empty: no longer ranked), alternating."""
+
+    board: LiveBoard
+    partition: int
+    epoch: int
+    from_position: int
+    to_position: int
+    entries: list[bytes]
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """How far a partition has been published in a window, and by which owner."""
+
+    partition: int
+    epoch: int
+    position: int
+
+
+class LivePage(msgspec.Struct):
+    """Entries from the 0-based `first`, best first, and how many are ranked in all."""
+
+    total: int
+    first: int
+    members: list[bytes]
+
+
+class LiveRank(msgspec.Struct):
+    """A user's place: `rank` is 0-based and None when the user is not ranked."""
+
+    total: int
+    rank: int | None
+    order_key: bytes
+
+
+class LiveStore:
+    """All commands that the product sends to Redis for boards. Methods raise RedisError; the reads of `storage/board.py` catch it."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.redis = redis
+
+    async def publish(self, publications: Sequence[Publication]) -> list[Outcome]:
+        """Apply each change, in one round trip; the outcome of each, in order."""
+        if not publications:
+            return []
+        calls = [(live_script.publish, each.board.keys, _publish_arguments(each)) for each in publications]
+        return [_outcome(answer) for answer in await self._run(calls)]
+
+    async def page(self, board: LiveBoard, first: int, limit: int) -> LivePage | None:
+        """The entries `first` … `first + limit - 1`, or None when the board is not complete here."""
+        answer = await self._call(live_script.page, board.keys, (board.shape, first, first + limit - 1))
+        return None if answer is None else LivePage(answer[0], first, answer[1])
+
+    async def rank(self, board: LiveBoard, external_id: str) -> LiveRank | None:
+        """Where a user stands, or None when the board is not complete here."""
+        answer = await self._call(live_script.rank, board.keys, (board.shape, external_id.encode()))
+        return None if answer is None else _rank(answer)
+
+    async def around(self, board: LiveBoard, external_id: str, limit: int) -> tuple[LiveRank, LivePage] | None:
+        """Where a user stands and the `limit` entries nearest to it (none if it is not ranked); None when not complete here."""
+        answer = await self._call(live_script.around, board.keys, (board.shape, external_id.encode(), limit))
+        if answer is None:
+            return None
+        return _rank(answer), LivePage(answer[0], answer[3], answer[4]) if len(answer) > 3 else LivePage(answer[0], 0, [])
+
+    async def marks(self, boards: Sequence[LiveBoard], partition: int) -> list[int | None]:
+        """Up to which position each window holds what `partition` committed; None where it is absent or made with another shape."""
+        pipeline = self.redis.pipeline(transaction=False)
+        for board in boards:
+            _queue(pipeline, "HMGET", board.keys[2], "shape", f"t{partition}")
+        answers = await pipeline.execute() if boards else []
+        return [
+            int(position or 0) if shape is not None and shape.decode() == board.shape else None
+            for board, (shape, position) in zip(boards, answers, strict=True)
+        ]
+
+    async def forget(self, board: LiveBoard) -> None:
+        """Make the window absent, so that reads go to PostgreSQL until it is rebuilt."""
+        await self.redis.delete(*board.keys)
+
+    async def claim_rebuild(self, board: LiveBoard, seconds: int = 60) -> bool:
+        """Whether the caller may rebuild the window now; `release_rebuild` ends the claim, or time does."""
+        return bool(await self.redis.set(f"{board.keys[2]}:rebuild", b"1", nx=True, ex=seconds))
+
+    async def release_rebuild(self, board: LiveBoard) -> None:
+        """End the caller's claim."""
+        await self.redis.delete(f"{board.keys[2]}:rebuild")
+
+    def begin_fill(self, board: LiveBoard) -> "Fill":
+        """Start to fill a window anew, beside what is there."""
+        return Fill(self, board)
+
+    async def _call(self, script: Script, keys: Sequence[str], arguments: Iterable[Any]) -> Any:
+        try:
+            return await self._command("EVALSHA", script.digest, len(keys), *keys, *arguments)
+        except RedisError as fault:
+            if not _unknown_script(fault):
+                raise
+        return await self._command("EVAL", script.text, len(keys), *keys, *arguments)
+
+    async def _command(self, *parts: Any) -> Any:
+        return await self.redis.execute_command(*parts)  # type: ignore[no-untyped-call]
+
+    async def _run(self, calls: Sequence[tuple[Script, Sequence[str], Sequence[Any]]]) -> list[Any]:
+        """Many script calls in one round trip; once more where the server did not know a script."""
+        for verb in ("EVALSHA", "EVAL"):
+            pipeline = self.redis.pipeline(transaction=False)
+            for script, keys, arguments in calls:
+                _queue(pipeline, verb, script.digest if verb == "EVALSHA" else script.text, len(keys), *keys, *arguments)
+            answers = await pipeline.execute(raise_on_error=False)
+            faults = [answer for answer in answers if isinstance(answer, Exception)]
+            if not faults:
+                return answers
+            if verb == "EVAL" or not all(_unknown_script(fault) for fault in faults):
+                raise faults[0]
+        raise RedisError("unreachable")
+
+
+class Fill:
+    """A window's entries being written beside the live ones; they take their place in one step."""
+
+    def __init__(self, store: LiveStore, board: LiveBoard) -> None:
+        self._store = store
+        self._board = board
+        suffix = f":fill:{uuid4().hex}"
+        self._keys = (board.keys[0] + suffix, board.keys[1] + suffix)
+
+    async def add(self, entries: Sequence[tuple[bytes, bytes]]) -> None:
+        """Write (external id, order key) pairs."""
+        if not entries:
+            return
+        pipeline = self._store.redis.pipeline(transaction=False)
+        for start in range(0, len(entries), FILL_CHUNK):
+            chunk = entries[start : start + FILL_CHUNK]
+            _queue(pipeline, "ZADD", self._keys[0], *[part for user, key in chunk for part in (b"0", key + user)])
+            _queue(pipeline, "HSET", self._keys[1], *[part for user, key in chunk for part in (user, key)])
+        for key_name in self._keys:
+            _queue(pipeline, "EXPIRE", key_name, FILL_EXPIRES_SECONDS)
+        await pipeline.execute()
+
+    async def swap(self, marks: Sequence[Mark]) -> Outcome:
+        """Put the new entries in the place of the old ones; `newer` when the live ones already hold more than these."""
+        arguments: list[Any] = [self._board.shape]
+        for mark in marks:
+            arguments += (mark.partition, mark.epoch, mark.position)
+        return _outcome(await self._store._call(live_script.swap, (*self._board.keys, *self._keys), arguments))
+
+
+def _queue(pipeline: Any, *parts: Any) -> None:
+    """Put a command into a pipeline: its own methods are typed as if they answered at once."""
+    pipeline.execute_command(*parts)
+
+
+def _publish_arguments(publication: Publication) -> list[Any]:
+    head = (publication.partition, publication.epoch, publication.from_position, publication.to_position, publication.board.shape)
+    return [*head, *publication.entries]
+
+
+def _outcome(answer: Any) -> Outcome:
+    outcome: Outcome = answer.decode()
+    return outcome
+
+
+def _rank(answer: list[Any]) -> LiveRank:
+    return LiveRank(answer[0], answer[1], answer[2]) if len(answer) > 1 else LiveRank(answer[0], None, b"")
+
+
+def _unknown_script(fault: BaseException) -> bool:
+    return "NOSCRIPT" in str(fault) or type(fault).__name__ == "NoScriptError"

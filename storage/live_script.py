@@ -1,0 +1,117 @@
+"""The live store's Lua: every step on a board is one script, so nobody sees half of it (design.md, hot path 4).
+
+A board's window has three keys. `z`: a sorted set of order key + external id, all scores 0, so that byte order is the order of the
+board. `u`: external id → order key. `m`: what the two hold: `shape` (the ranking they were made with; it exists only when they are
+complete), and for each scoring partition `e<n>` and `t<n>`, the owner's epoch and the position up to which it has been published;
+`g<n>` and `gaps` mark partitions of which something is missing.
+"""
+
+import hashlib
+
+PUBLISH = """
+local p, epoch, from, to, shape = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
+local held = redis.call('HMGET', KEYS[3], 'shape', 'e' .. p, 't' .. p)
+if held[1] ~= shape then return 'absent' end
+local held_epoch, held_to = tonumber(held[2] or '0'), tonumber(held[3] or '0')
+if epoch < held_epoch or to <= held_to then return 'stale' end
+if from ~= held_to then
+    if redis.call('HSETNX', KEYS[3], 'g' .. p, '1') == 1 then redis.call('HINCRBY', KEYS[3], 'gaps', 1) end
+    return 'gap'
+end
+for start = 6, #ARGV, 1000 do
+    local last = math.min(start + 999, #ARGV)
+    local users = {}
+    for i = start, last, 2 do users[#users + 1] = ARGV[i] end
+    local keys = redis.call('HMGET', KEYS[2], unpack(users))
+    local old, new, known, gone = {}, {}, {}, {}
+    for n, user in ipairs(users) do
+        local key = ARGV[start + 2 * n - 1]
+        if keys[n] and keys[n] ~= key then old[#old + 1] = keys[n] .. user end
+        if key == '' then
+            if keys[n] then gone[#gone + 1] = user end
+        elseif keys[n] ~= key then
+            new[#new + 1] = '0'
+            new[#new + 1] = key .. user
+            known[#known + 1] = user
+            known[#known + 1] = key
+        end
+    end
+    if #old > 0 then redis.call('ZREM', KEYS[1], unpack(old)) end
+    if #gone > 0 then redis.call('HDEL', KEYS[2], unpack(gone)) end
+    if #new > 0 then
+        redis.call('ZADD', KEYS[1], unpack(new))
+        redis.call('HSET', KEYS[2], unpack(known))
+    end
+end
+redis.call('HSET', KEYS[3], 'e' .. p, ARGV[2], 't' .. p, ARGV[4])
+if redis.call('HDEL', KEYS[3], 'g' .. p) == 1 then redis.call('HINCRBY', KEYS[3], 'gaps', -1) end
+return 'done'
+"""
+
+# KEYS z u m, then the keys that were filled beside them; ARGV shape, then (partition, epoch, to) of the snapshot they were filled from.
+SWAP = """
+if redis.call('HGET', KEYS[3], 'shape') == ARGV[1] then
+    for i = 2, #ARGV, 3 do
+        if tonumber(redis.call('HGET', KEYS[3], 't' .. ARGV[i]) or '0') > tonumber(ARGV[i + 2]) then
+            redis.call('DEL', KEYS[4], KEYS[5])
+            return 'newer'
+        end
+    end
+end
+redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
+if redis.call('EXISTS', KEYS[4]) == 1 then
+    redis.call('RENAME', KEYS[4], KEYS[1])
+    redis.call('RENAME', KEYS[5], KEYS[2])
+    redis.call('PERSIST', KEYS[1])
+    redis.call('PERSIST', KEYS[2])
+end
+redis.call('HSET', KEYS[3], 'shape', ARGV[1])
+for i = 2, #ARGV, 3 do redis.call('HSET', KEYS[3], 'e' .. ARGV[i], ARGV[i + 1], 't' .. ARGV[i], ARGV[i + 2]) end
+return 'done'
+"""
+
+USABLE = """
+local held = redis.call('HMGET', KEYS[3], 'shape', 'gaps')
+if held[1] ~= ARGV[1] or (held[2] and held[2] ~= '0') then return false end
+local total = redis.call('ZCARD', KEYS[1])
+"""
+
+PAGE = (
+    USABLE
+    + """
+return {total, redis.call('ZRANGE', KEYS[1], ARGV[2], ARGV[3])}
+"""
+)
+
+RANK = (
+    USABLE
+    + """
+local key = redis.call('HGET', KEYS[2], ARGV[2])
+if not key then return {total} end
+return {total, redis.call('ZRANK', KEYS[1], key .. ARGV[2]), key}
+"""
+)
+
+# The entries nearest to a user, as many before as after where the board's ends allow (the same rule as `standing.around_offset`).
+AROUND = (
+    USABLE
+    + """
+local key = redis.call('HGET', KEYS[2], ARGV[2])
+if not key then return {total} end
+local rank, limit = redis.call('ZRANK', KEYS[1], key .. ARGV[2]), tonumber(ARGV[3])
+local first = math.max(0, math.min(rank - math.floor((limit - 1) / 2), total - limit))
+return {total, rank, key, first, redis.call('ZRANGE', KEYS[1], first, first + limit - 1)}
+"""
+)
+
+
+class Script:
+    """A script's text and the digest by which the server knows it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+publish, swap, page, rank, around = (Script(text) for text in (PUBLISH, SWAP, PAGE, RANK, AROUND))
+EVERY = (publish, swap, page, rank, around)

@@ -1,0 +1,220 @@
+"""The scoring pumps' tables: partitions and their owners, the event log read in order, dead letters, what was published to whom."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+from psycopg.rows import tuple_row
+
+from domain.window import WindowSpan
+from runtime.postgres import Connection
+
+
+class StaleOwner(Exception):
+    """Another owner has taken the partition: whoever gets this must stop at once, its transaction changes nothing."""
+
+
+class Cursor(msgspec.Struct, frozen=True):
+    """How far a partition has been scored; nothing behind it was accepted before `accepted_at`."""
+
+    position: int
+    accepted_at: datetime | None
+
+
+class LoggedEvent(msgspec.Struct, frozen=True, gc=False):
+    """One row of the event log."""
+
+    position: int
+    accepted_at: datetime
+    occurred_at: datetime
+    tenant_id: UUID
+    user_id: UUID
+    external_user_id: str
+    event_id: str
+    type: str
+    body: bytes
+
+
+class Window(msgspec.Struct, frozen=True):
+    """A window's row, as far as scoring needs it: an event counts iff `accepted_at < closes_at`."""
+
+    window_id: UUID
+    board_id: UUID
+    window_key: str
+    closes_at: datetime | None
+
+
+class NewWindow(msgspec.Struct, frozen=True):
+    """A window that an event needs; `window_id` is used if there is no row yet."""
+
+    tenant_id: UUID
+    board_id: UUID
+    window_id: UUID
+    span: WindowSpan
+    closes_at: datetime | None
+
+
+async def take_partition(connection: Connection, partition: int) -> int:
+    """Become the partition's owner: the new epoch. Whoever owned it before gets StaleOwner at its next transaction."""
+    async with connection.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(
+            "UPDATE scoring_cursor SET owner_epoch = owner_epoch + 1, updated_at = clock_timestamp() "
+            "WHERE scoring_partition = %s RETURNING owner_epoch",
+            (partition,),
+        )
+        row = await cursor.fetchone()
+    if row is None:
+        raise LookupError(f"there is no scoring partition {partition}: storage.platform.set_up makes them")
+    return int(row[0])
+
+
+async def lock_cursor(connection: Connection, partition: int, epoch: int) -> Cursor:
+    """The partition's cursor, locked until the end of the transaction; StaleOwner unless `epoch` still owns it."""
+    async with connection.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(
+            "SELECT position, accepted_at FROM scoring_cursor WHERE scoring_partition = %s AND owner_epoch = %s FOR UPDATE",
+            (partition, epoch),
+        )
+        row = await cursor.fetchone()
+    if row is None:
+        raise StaleOwner(f"scoring partition {partition} has an owner after epoch {epoch}")
+    return Cursor(*row)
+
+
+async def event_horizon(connection: Connection) -> int:
+    """The position up to which the log is complete for statements that begin after this one."""
+    async with connection.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute("SELECT event_horizon()")
+        row = await cursor.fetchone()
+    return int(row[0]) if row else 0
+
+
+async def log_head(connection: Connection) -> int:
+    """The last position drawn by any writer, committed or not."""
+    async with connection.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute("SELECT last_value FROM event_position")
+        row = await cursor.fetchone()
+    return int(row[0]) if row else 0
+
+
+async def events_after(connection: Connection, partition: int, cursor_now: Cursor, *, horizon: int, limit: int) -> list[LoggedEvent]:
+    """The partition's next events in order, up to the horizon. The bound on `accepted_at` only spares old parts of the log:
+    positions are drawn within moments of the clock reading, so an hour is ample."""
+    async with connection.cursor(row_factory=tuple_row, binary=True) as cursor:
+        await cursor.execute(
+            """
+            SELECT position, accepted_at, occurred_at, tenant_id, user_id, external_user_id, event_id, type, body FROM event_log
+            WHERE scoring_partition = %s AND position > %s AND position <= %s
+              AND accepted_at >= coalesce(%s::timestamptz - interval '1 hour', '-infinity')
+            ORDER BY position LIMIT %s
+            """,
+            (partition, cursor_now.position, horizon, cursor_now.accepted_at, limit),
+        )
+        return [LoggedEvent(*row) for row in await cursor.fetchall()]
+
+
+async def advance_cursor(connection: Connection, partition: int, *, position: int, accepted_at: datetime | None, scored: int) -> None:
+    """Say that the partition has been scored up to `position`. `accepted_at` is the latest seen, None to leave it."""
+    await connection.execute(
+        """
+        UPDATE scoring_cursor SET position = %s, accepted_at = coalesce(%s, accepted_at), events_scored = events_scored + %s,
+               updated_at = clock_timestamp()
+        WHERE scoring_partition = %s
+        """,
+        (position, accepted_at, scored, partition),
+    )
+
+
+async def changed_tenants(connection: Connection, after: int) -> tuple[int, list[UUID]]:
+    """The tenants whose definitions have changed since change number `after`, and the number of the latest change."""
+    async with connection.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute("SELECT change, tenant_id FROM definition_change WHERE change > %s", (after,))
+        rows = await cursor.fetchall()
+    return max((row[0] for row in rows), default=after), [row[1] for row in rows]
+
+
+async def ensure_windows(connection: Connection, wanted: Sequence[NewWindow]) -> list[Window]:
+    """The rows of these windows, made where there are none. Rows are made in one order, so that pumps cannot deadlock."""
+    ordered = sorted(wanted, key=lambda each: (each.tenant_id.bytes, each.board_id.bytes, each.span.key))
+    columns = (
+        [each.tenant_id for each in ordered],
+        [each.window_id for each in ordered],
+        [each.board_id for each in ordered],
+        [each.span.key for each in ordered],
+        [each.span.starts_at for each in ordered],
+        [each.span.ends_at for each in ordered],
+        [each.closes_at for each in ordered],
+    )
+    async with connection.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(
+            """
+            INSERT INTO leaderboard_window (tenant_id, window_id, board_id, window_key, status, starts_at, ends_at, closes_at, created_at)
+            SELECT tenant_id, window_id, board_id, window_key, 'open', starts_at, ends_at, closes_at, clock_timestamp()
+            FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::text[], %s::timestamptz[], %s::timestamptz[], %s::timestamptz[])
+                 AS given (tenant_id, window_id, board_id, window_key, starts_at, ends_at, closes_at)
+            ON CONFLICT (tenant_id, board_id, window_key) DO NOTHING
+            """,
+            columns,
+        )
+    return await find_windows(connection, [(each.tenant_id, each.board_id, each.span.key) for each in ordered])
+
+
+async def find_windows(connection: Connection, wanted: Sequence[tuple[UUID, UUID, str]]) -> list[Window]:
+    """The rows that exist of these (tenant, board, window key)."""
+    async with connection.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(
+            """
+            SELECT w.window_id, w.board_id, w.window_key, w.closes_at
+            FROM unnest(%s::uuid[], %s::uuid[], %s::text[]) AS given (tenant_id, board_id, window_key)
+            JOIN leaderboard_window AS w USING (tenant_id, board_id, window_key)
+            """,
+            ([each[0] for each in wanted], [each[1] for each in wanted], [each[2] for each in wanted]),
+        )
+        return [Window(*row) for row in await cursor.fetchall()]
+
+
+async def count_late(connection: Connection, late: Sequence[tuple[UUID, UUID, int]]) -> None:
+    """Add to the windows' late events: (tenant, window, how many)."""
+    ordered = sorted(late, key=lambda each: (each[0].bytes, each[1].bytes))
+    await connection.execute(
+        """
+        WITH given AS (SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::bigint[]) AS given (tenant_id, window_id, late)),
+        locked AS (SELECT tenant_id, window_id FROM leaderboard_window JOIN given USING (tenant_id, window_id)
+                   ORDER BY tenant_id, window_id FOR NO KEY UPDATE OF leaderboard_window)
+        UPDATE leaderboard_window AS w SET late_events = w.late_events + given.late
+        FROM given JOIN locked USING (tenant_id, window_id)
+        WHERE w.tenant_id = given.tenant_id AND w.window_id = given.window_id
+        """,
+        ([each[0] for each in ordered], [each[1] for each in ordered], [each[2] for each in ordered]),
+    )
+
+
+async def move_live_positions(
+    connection: Connection, touched: Sequence[tuple[UUID, UUID]], *, partition: int, position: int
+) -> dict[UUID, int]:
+    """Note that this batch changed these (tenant, window)s: the position that each stood at before, by window (0 for the first)."""
+    ordered = sorted(touched, key=lambda each: (each[0].bytes, each[1].bytes))
+    async with connection.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(
+            """
+            INSERT INTO live_position (tenant_id, window_id, scoring_partition, position, updated_at)
+            SELECT tenant_id, window_id, %s, %s, clock_timestamp() FROM unnest(%s::uuid[], %s::uuid[]) AS given (tenant_id, window_id)
+            ON CONFLICT (tenant_id, window_id, scoring_partition) DO UPDATE
+                SET position = excluded.position, updated_at = excluded.updated_at
+            RETURNING window_id, coalesce(old.position, 0)
+            """,
+            (partition, position, [each[0] for each in ordered], [each[1] for each in ordered]),
+        )
+        return {row[0]: row[1] for row in await cursor.fetchall()}
+
+
+async def bury(connection: Connection, event: LoggedEvent, *, partition: int, reason: str) -> None:
+    """Put an event that breaks scoring among the dead letters."""
+    await connection.execute(
+        """
+        INSERT INTO dead_letter (tenant_id, position, event_id, scoring_partition, accepted_at, reason, created_at)
+        VALUES (%s, %s, %s, %s, %s, %s, clock_timestamp()) ON CONFLICT DO NOTHING
+        """,
+        (event.tenant_id, event.position, event.event_id, partition, event.accepted_at, reason[:2000]),
+    )
