@@ -3,12 +3,14 @@
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
+from msgspec import Meta
 
 from domain.error import InsufficientPoints, ValidationFault
-from domain.wire import amount_number
+from domain.wire import amount_number, rfc3339
 
 POINTS = "points"
 """The currency that every tenant has."""
@@ -37,13 +39,13 @@ class HoldState(StrEnum):
     EXPIRED = "expired"  # given back, because the time was up
 
 
-class CurrencyDefinition(msgspec.Struct, frozen=True, kw_only=True):
+class CurrencyDefinition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a tenant says of a currency. `expires_after_days` None: never; `pending_seconds`: how long earned points wait."""
 
-    currency_id: str
-    name: str
-    symbol: str | None = None
-    decimal_places: int = 0
+    currency_id: str = msgspec.field(name="id")
+    name: Annotated[str, Meta(min_length=1, max_length=255)]
+    symbol: Annotated[str, Meta(max_length=16)] | None = None
+    decimal_places: Annotated[int, Meta(ge=0, le=4)] = 0
     is_spendable: bool = True
     expires_after_days: int | None = None
     pending_seconds: int = 0
@@ -155,3 +157,45 @@ def amount_from_wire(number: int | float, decimal_places: int, field: str) -> in
     if abs(units) > MAX_WIRE_INTEGER:
         raise ValidationFault.of(field, "is out of range")
     return int(units)
+
+
+def currency_wire(currency: Currency) -> dict[str, Any]:
+    """The currency as JSON values."""
+    return {
+        "id": currency.currency_id,
+        "name": currency.name,
+        "symbol": currency.symbol,
+        "decimal_places": currency.decimal_places,
+        "is_spendable": currency.is_spendable,
+        "expires_after_days": currency.expires_after_days,
+        "pending_seconds": currency.pending_seconds,
+        "created_at": rfc3339(currency.created_at),
+    }
+
+
+def balance_wire(currency: Currency, account: Account | None) -> dict[str, Any]:
+    """A user's balance in one currency; all zero where the user never had any. Nothing is pending or expires yet."""
+    places = currency.decimal_places
+    return {
+        "currency": currency.currency_id,
+        "available": amount_number(account.available, places) if account else 0,
+        "held": amount_number(account.held, places) if account else 0,
+        "pending": 0,
+        "lifetime_earned": amount_number(account.lifetime_earned, places) if account else 0,
+        "lifetime_spent": amount_number(account.lifetime_spent, places) if account else 0,
+        "next_expiry": None,
+    }
+
+
+def transfer_wire(transfer: Transfer, decimal_places: int) -> dict[str, Any]:
+    """A line of a user's transactions."""
+    return {
+        "transfer_id": str(transfer.transfer_id),
+        "kind": transfer.kind.value,
+        "amount": amount_number(transfer.amount, decimal_places),
+        "currency": transfer.currency_id,
+        "cause": {"type": transfer.cause_type, "id": transfer.cause_id},
+        "note": transfer.note,
+        "reverses_transfer_id": None if transfer.reverses_transfer_id is None else str(transfer.reverses_transfer_id),
+        "created_at": rfc3339(transfer.created_at),
+    }

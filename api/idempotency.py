@@ -1,0 +1,68 @@
+"""Money-like writes have one effect for one idempotency key, and the first answer is given again (contract 1)."""
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from litestar import Request, Response
+
+from api.auth import Principal
+from domain.error import ValidationFault
+from runtime.ids import utc_now
+from runtime.postgres import Connection, Pool
+from storage.idempotency import Claim, StoredAnswer, earlier_answer, keep_answer
+
+HEADER = "Idempotency-Key"
+MAX_KEY_CHARACTERS = 255
+
+Effect = Callable[[Connection], Awaitable[Any]]
+
+
+class Write(msgspec.Struct, frozen=True, kw_only=True):
+    """A money-like write: who asks, under which key (None: every request has its effect), and what the body says."""
+
+    principal: Principal
+    claim: Claim | None
+    status: int = 201
+
+
+def write_of(request: Request[Any, Any, Any], principal: Principal, body: Any, body_key: str | None = None, status: int = 201) -> Write:
+    """The request as a write. `body_key` is the key that the body carries, for routes that allow it; ValidationFault for two keys."""
+    header_key = request.headers.get(HEADER)
+    if header_key is not None and body_key is not None:
+        raise ValidationFault.of("idempotency_key", f"is given twice: in the body and in the header {HEADER}")
+    key = body_key if header_key is None else header_key
+    if key is None:
+        return Write(principal=principal, claim=None, status=status)
+    if not 1 <= len(key) <= MAX_KEY_CHARACTERS or not key.isprintable():
+        raise ValidationFault.of("idempotency_key", f"must have 1 to {MAX_KEY_CHARACTERS} printable characters")
+    scope = f"{request.method} {request.scope['path']}"
+    if principal.role == "gamer":
+        scope = f"{scope} {principal.external_user_id}"
+    canonical = msgspec.json.encode(body, order="deterministic")
+    claim = Claim(scope=scope, key=key, request_hash=hashlib.sha256(canonical).digest())
+    return Write(principal=principal, claim=claim, status=status)
+
+
+async def once(pool: Pool, write: Write, effect: Effect) -> tuple[Response[bytes], bool]:
+    """Run `effect` in one transaction and answer what it gives as JSON; or answer what the key got before.
+
+    The second value is false for a repeat. The transaction runs as a pipeline, its COMMIT sent together with the last statements:
+    an effect may read rows, but a row count only of a statement whose rows it has read. IdempotencyConflict for another body.
+    """
+    tenant_id = write.principal.tenant_id
+    async with pool.connection() as connection, connection.pipeline(), connection.transaction():
+        if write.claim is not None:
+            stored = await earlier_answer(connection, tenant_id, write.claim)
+            if stored is not None:
+                return _response(stored, replayed=True), False
+        answer = StoredAnswer(status=write.status, body=msgspec.json.encode(await effect(connection)))
+        if write.claim is not None:
+            await keep_answer(connection, tenant_id, write.claim, answer, utc_now())
+    return _response(answer, replayed=False), True
+
+
+def _response(answer: StoredAnswer, *, replayed: bool) -> Response[bytes]:
+    headers = {"Idempotency-Replayed": "true"} if replayed else {}
+    return Response(answer.body, status_code=answer.status, media_type="application/json", headers=headers)

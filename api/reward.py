@@ -1,0 +1,252 @@
+"""The rewards store: the admin's side, the catalog, and buying (contract 4, Store and Redemption)."""
+
+import math
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response, delete, get, patch, post, put
+from psycopg.errors import CheckViolation
+
+from api.auth import Principal, allow
+from api.idempotency import once, write_of
+from api.pagination import Page
+from api.version import check_version
+from domain.error import Forbidden, RewardNotFound, ValidationFault
+from domain.ledger import POINTS, Currency, amount_from_wire
+from domain.redemption import Redemption, TimelineRow, redemption_document, workflow_id
+from domain.reward import Reward, body_wire, catalog_entry, parse_reward, prices_of, reward_wire
+from domain.wire import decode_body, parse_external_id
+from runtime.ids import new_id, utc_now
+from runtime.postgres import Connection, Pool, transaction
+from storage.ledger import accounts_of, currencies_of
+from storage.reward import archive_reward, find_reward, list_rewards, out_of_stock, rewards_on_sale, write_reward
+from storage.store import Order, redeem
+from storage.user import find_user
+
+ADMIN = [allow("admin")]
+CATALOG_READERS = [allow("server", "read", "gamer", "member")]
+AnyRequest = Request[Any, Any, Any]
+
+
+async def _reward(connection: Connection, principal: Principal, named: str, *, lock: bool = False) -> Reward:
+    """The reward of that id or slug; RewardNotFound."""
+    try:
+        found = await find_reward(connection, principal.tenant_id, reward_id=UUID(named), lock=lock)
+    except ValueError:
+        found = await find_reward(connection, principal.tenant_id, slug=named, lock=lock)
+    if found is None:
+        raise RewardNotFound("There is no such reward")
+    return found
+
+
+async def _write(connection: Connection, principal: Principal, reward_id: UUID, value: Any) -> dict[str, Any]:
+    body = parse_reward(value)
+    currencies = await currencies_of(connection, principal.tenant_id)
+    prices = prices_of(body, currencies)
+    return reward_wire(await write_reward(connection, principal.tenant_id, reward_id, body, prices, utc_now()), currencies)
+
+
+@post("/v1/admin/rewards", guards=ADMIN, status_code=201)
+async def add_reward(data: dict[str, Any], principal: Principal, pool: Pool) -> dict[str, Any]:
+    """Put a reward into the store."""
+    async with transaction(pool) as connection:
+        return await _write(connection, principal, new_id(), data)
+
+
+@get("/v1/admin/rewards", guards=ADMIN)
+async def show_rewards(principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+    """The rewards, newest first, also those that are switched off."""
+    async with transaction(pool) as connection:
+        currencies = await currencies_of(connection, principal.tenant_id)
+        rewards = await list_rewards(connection, principal.tenant_id, after=page.after_id(), limit=page.limit)
+    return {"rewards": [reward_wire(reward, currencies) for reward in rewards], "next_cursor": page.cursor_of(rewards, "reward_id")}
+
+
+@get("/v1/admin/rewards/{reward:str}", guards=ADMIN)
+async def show_reward(reward: str, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """One reward, by id or slug."""
+    async with transaction(pool) as connection:
+        found = await _reward(connection, principal, reward)
+        return reward_wire(found, await currencies_of(connection, principal.tenant_id))
+
+
+@put("/v1/admin/rewards/{reward:str}", guards=ADMIN)
+async def replace_reward(reward: str, data: dict[str, Any], request: AnyRequest, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """Replace a reward; redemptions keep what they were made with."""
+    async with transaction(pool) as connection:
+        present = await _reward(connection, principal, reward, lock=True)
+        check_version(request, present.version)
+        return await _write(connection, principal, present.reward_id, data)
+
+
+@patch("/v1/admin/rewards/{reward:str}", guards=ADMIN)
+async def change_reward(reward: str, data: dict[str, Any], request: AnyRequest, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """Change the given fields. The row is locked first, so stock that is not named stays what sales make of it."""
+    async with transaction(pool) as connection:
+        present = await _reward(connection, principal, reward, lock=True)
+        check_version(request, present.version)
+        before = body_wire(present, await currencies_of(connection, principal.tenant_id))
+        return await _write(connection, principal, present.reward_id, {**before, **data})
+
+
+@delete("/v1/admin/rewards/{reward:str}", guards=ADMIN, status_code=204)
+async def end_reward(reward: str, principal: Principal, pool: Pool) -> None:
+    """Take a reward out of the store; its redemptions go on."""
+    async with transaction(pool) as connection:
+        present = await _reward(connection, principal, reward)
+        await archive_reward(connection, principal.tenant_id, present.reward_id, utc_now())
+
+
+class CatalogQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """What the catalog is asked for."""
+
+    currency: str | None
+    purchasable: bool
+    balance: float | None
+
+
+def _catalog_query(request: AnyRequest) -> CatalogQuery:
+    purchasable = request.query_params.get("purchasable", "false")
+    if purchasable not in ("true", "false"):
+        raise ValidationFault.of("purchasable", "must be true or false")
+    text = request.query_params.get("balance")
+    balance = None
+    if text is not None and text not in ("true", "false"):
+        try:
+            balance = float(text)
+        except ValueError:
+            balance = math.nan
+        if not 0 <= balance <= 2**53 - 1:
+            raise ValidationFault.of("balance", "must be a number of points")
+    return CatalogQuery(currency=request.query_params.get("currency"), purchasable=purchasable == "true", balance=balance)
+
+
+async def _balances(
+    connection: Connection, principal: Principal, query: CatalogQuery, currencies: dict[str, Currency]
+) -> dict[str, int] | None:
+    """Available amounts by currency: those the query names, else a gamer's own; None when nobody's are known."""
+    if query.balance is not None:
+        identity = query.currency or POINTS
+        places = currencies[identity].decimal_places if identity in currencies else 0
+        return {identity: amount_from_wire(query.balance, places, "balance")}
+    if principal.external_user_id is None or principal.role != "gamer":
+        return None
+    user = await find_user(connection, principal.tenant_id, principal.external_user_id)
+    if user is None:
+        return {}
+    return {account.currency_id: account.available for account in await accounts_of(connection, principal.tenant_id, user.user_id)}
+
+
+@get("/v1/rewards/catalog", guards=CATALOG_READERS)
+async def show_catalog(request: AnyRequest, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+    """What is on sale, newest first. `balance` (or a gamer's own) says what is affordable and how many points are missing."""
+    query = _catalog_query(request)
+    async with transaction(pool) as connection:
+        currencies = await currencies_of(connection, principal.tenant_id)
+        balances = await _balances(connection, principal, query, currencies)
+        rewards = await rewards_on_sale(
+            connection,
+            principal.tenant_id,
+            currency=query.currency,
+            purchasable=query.purchasable,
+            after=page.after_id(),
+            limit=page.limit,
+        )
+    shown = [catalog_entry(reward, currencies, balances) for reward in rewards]
+    return {"rewards": shown, "next_cursor": page.cursor_of(rewards, "reward_id")}
+
+
+@get("/v1/rewards/catalog/{slug:str}", guards=CATALOG_READERS)
+async def show_catalog_entry(slug: str, request: AnyRequest, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """One reward that is on sale; RewardNotFound when it is switched off."""
+    async with transaction(pool) as connection:
+        reward = await _reward(connection, principal, slug)
+        if not reward.active:
+            raise RewardNotFound("There is no such reward")
+        currencies = await currencies_of(connection, principal.tenant_id)
+        balances = await _balances(connection, principal, _catalog_query(request), currencies)
+    return catalog_entry(reward, currencies, balances)
+
+
+class PurchaseBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a gamer sends to buy the reward of the path."""
+
+    variant_id: str | None = None
+    currency: str | None = None
+    fields: dict[str, Any] = {}
+    idempotency_key: str | None = None
+
+
+class RedemptionBody(PurchaseBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a server sends to redeem for one of its users; the reward by id or by slug."""
+
+    external_user_id: str
+    reward_id: UUID | None = None
+    slug: str | None = None
+
+
+def _order(body: PurchaseBody, principal: Principal, external_user_id: str, *, reward_id: UUID | None, slug: str | None) -> Order:
+    if body.variant_id is not None:
+        raise ValidationFault.of("variant_id", "is not a variant of this reward")
+    return Order(
+        external_user_id=external_user_id,
+        reward_id=reward_id,
+        slug=slug,
+        currency=body.currency,
+        fields=body.fields,
+        by=principal.actor,
+    )
+
+
+async def _redeem(request: AnyRequest, principal: Principal, pool: Pool, body: PurchaseBody, order: Order) -> Response[bytes]:
+    """Redeem once; then, after the commit, start the workflow without making the caller wait: the relay guarantees it."""
+    started: list[str] = []
+
+    async def effect(connection: Connection) -> dict[str, Any]:
+        now = utc_now()
+        redemption: Redemption = await redeem(connection, principal.tenant_id, order, now)
+        started.append(workflow_id(principal.tenant_id, redemption.redemption_id))
+        first = TimelineRow(at=now, from_status=None, to_status=redemption.status.value, by=order.by, note=None)
+        return redemption_document(redemption, [first], [])
+
+    try:
+        response, _ = await once(pool, write_of(request, principal, body, body.idempotency_key), effect)
+    except CheckViolation as violation:
+        raise out_of_stock(violation) or violation from None
+    return response
+
+
+@post("/v1/rewards/purchase/{slug:str}", guards=[allow("gamer")], status_code=201)
+async def purchase(slug: str, request: AnyRequest, principal: Principal, pool: Pool) -> Response[bytes]:
+    """A gamer buys a reward for itself. A reward that asks for nothing needs no body."""
+    if principal.external_user_id is None:
+        raise Forbidden("Buying needs a gamer's token; a server redeems by POST /v1/redemptions")
+    sent = await request.body()
+    data = decode_body(sent, PurchaseBody) if sent else PurchaseBody()
+    order = _order(data, principal, principal.external_user_id, reward_id=None, slug=slug)
+    return await _redeem(request, principal, pool, data, order)
+
+
+@post("/v1/redemptions", guards=[allow("server")], status_code=201)
+async def redeem_for_user(data: RedemptionBody, request: AnyRequest, principal: Principal, pool: Pool) -> Response[bytes]:
+    """A server redeems a reward for one of its users."""
+    if (data.reward_id is None) == (data.slug is None):
+        raise ValidationFault.of("reward_id", "is required, or slug, and not both")
+    external_user_id = parse_external_id(data.external_user_id, "external_user_id")
+    order = _order(data, principal, external_user_id, reward_id=data.reward_id, slug=data.slug)
+    return await _redeem(request, principal, pool, data, order)
+
+
+routes: list[Any] = [
+    add_reward,
+    show_rewards,
+    show_reward,
+    replace_reward,
+    change_reward,
+    end_reward,
+    show_catalog,
+    show_catalog_entry,
+    purchase,
+    redeem_for_user,
+]

@@ -1,0 +1,92 @@
+"""Users: Identify, and what a user has (contract 4, Users)."""
+
+from typing import Any
+
+from litestar import Response, get, post
+
+from api.auth import Principal, allow
+from api.pagination import Page, encode_cursor
+from domain.error import UserNotFound
+from domain.ledger import Account, Currency, balance_wire, transfer_wire
+from domain.user import Identify, User, identified_as, user_wire
+from runtime.ids import utc_now
+from runtime.postgres import Connection, Pool, transaction
+from storage.ledger import accounts_of, currencies_of, transactions_of
+from storage.redemption import Filter, list_redemptions
+from storage.user import find_user, identify
+
+READERS = [allow("server", "read", "gamer")]
+
+
+async def user_for(connection: Connection, principal: Principal, named: str) -> User:
+    """The user of a path, `me` being a gamer's own; Forbidden for a gamer who names another, UserNotFound for none."""
+    external_id = named
+    if named == "me" and principal.external_user_id is not None:
+        external_id = principal.external_user_id
+    principal.check_user(external_id)
+    user = await find_user(connection, principal.tenant_id, external_id)
+    if user is None:
+        raise UserNotFound(f"User '{external_id}' not found")
+    return user
+
+
+async def _balances(connection: Connection, principal: Principal, user: User) -> list[dict[str, Any]]:
+    currencies: dict[str, Currency] = await currencies_of(connection, principal.tenant_id)
+    accounts: dict[str, Account] = {a.currency_id: a for a in await accounts_of(connection, principal.tenant_id, user.user_id)}
+    return [balance_wire(currency, accounts.get(identity)) for identity, currency in currencies.items()]
+
+
+@post("/v1/users", guards=[allow("server")], status_code=201)
+async def identify_user(data: Identify, principal: Principal, pool: Pool) -> Response[dict[str, Any]]:
+    """Make a user or merge what is given into it: 201 for a new one, 200 for a known one."""
+    external_id = identified_as(data)
+    async with transaction(pool) as connection:
+        user, created = await identify(connection, principal.tenant_id, external_id, data, utc_now())
+    return Response({**user_wire(user), "created": created}, status_code=201 if created else 200)
+
+
+@get("/v1/users/{external_id:str}", guards=READERS)
+async def read_user(external_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """The profile with its balances."""
+    async with transaction(pool) as connection:
+        user = await user_for(connection, principal, external_id)
+        return {**user_wire(user), "balances": await _balances(connection, principal, user), "tier": None}
+
+
+@get("/v1/users/{external_id:str}/points", guards=READERS)
+async def read_points(external_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """The balance in every currency of the tenant."""
+    async with transaction(pool) as connection:
+        user = await user_for(connection, principal, external_id)
+        balances = await _balances(connection, principal, user)
+    return {"user_id": str(user.user_id), "external_id": user.external_id, "balances": balances}
+
+
+@get("/v1/users/{external_id:str}/transactions", guards=READERS)
+async def read_transactions(external_id: str, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+    """The user's transfers, newest first; `amount` is negative where points went away."""
+    async with transaction(pool) as connection:
+        user = await user_for(connection, principal, external_id)
+        currencies = await currencies_of(connection, principal.tenant_id)
+        after = page.after_id()
+        transfers = await transactions_of(connection, principal.tenant_id, user.user_id, after=after, limit=page.limit)
+    shown = [transfer_wire(transfer, currencies[transfer.currency_id].decimal_places) for transfer in transfers]
+    return {"transactions": shown, "next_cursor": page.cursor_of(transfers, "transfer_id")}
+
+
+@get("/v1/users/{external_id:str}/redemptions", guards=READERS)
+async def read_redemptions(external_id: str, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+    """The user's redemptions, newest first."""
+    async with transaction(pool) as connection:
+        user = await user_for(connection, principal, external_id)
+        wanted = Filter(user_id=user.user_id, before=page.after_id(), limit=page.limit)
+        redemptions = await list_redemptions(connection, principal.tenant_id, wanted)
+    return {"redemptions": redemptions, "next_cursor": next_cursor(page, redemptions, "redemption_id")}
+
+
+def next_cursor(page: Page, shown: list[dict[str, Any]], member: str) -> str | None:
+    """The cursor behind the last of `shown`, or None when the page is not full."""
+    return encode_cursor(shown[-1][member]) if len(shown) == page.limit else None
+
+
+routes: list[Any] = [identify_user, read_user, read_points, read_transactions, read_redemptions]
