@@ -10,8 +10,22 @@ from domain.leaderboard import WEEKDAYS, Timeframe, TimeframeType
 from domain.window import WindowIndex, next_window, window_at, window_for_key
 
 ZONES = sorted(zoneinfo.available_timezones() - {"Factory", "localtime"})
-HARD = ["America/New_York", "Europe/Berlin", "Australia/Lord_Howe", "Pacific/Apia", "America/Sao_Paulo", "Asia/Kathmandu", "Africa/Casablanca",
-        "Pacific/Kwajalein", "America/Caracas", "Asia/Pyongyang", "Antarctica/Troll", "Europe/Dublin", "Africa/Monrovia", "Asia/Manila"]  # fmt: skip
+HARD = [
+    "America/New_York",
+    "Europe/Berlin",
+    "Australia/Lord_Howe",
+    "Pacific/Apia",
+    "America/Sao_Paulo",
+    "Asia/Kathmandu",
+    "Africa/Casablanca",
+    "Pacific/Kwajalein",
+    "America/Caracas",
+    "Asia/Pyongyang",
+    "Antarctica/Troll",
+    "Europe/Dublin",
+    "Africa/Monrovia",
+    "Asia/Manila",
+]
 
 
 @st.composite

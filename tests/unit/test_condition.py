@@ -7,7 +7,10 @@ import pytest
 from domain.condition import Condition, holds, matches, parse_conditions, why_not
 from domain.error import ValidationFault
 
-DOCUMENT = {"type": "match", "attrs": {"n": 5, "f": 5.0, "t": True, "s": "5", "z": None, "l": ["a", 1, True], "o": {"k": 1}, "w": "ranked game"}}
+DOCUMENT = {
+    "type": "match",
+    "attrs": {"n": 5, "f": 5.0, "t": True, "s": "5", "z": None, "l": ["a", 1, True], "o": {"k": 1}, "w": "ranked game"},
+}
 
 
 @pytest.mark.parametrize(

@@ -44,8 +44,14 @@ def test_a_custom_timeframe_keeps_its_instants() -> None:
         ({"timeframe": {"type": "monthly", "reset_day": True}}, "config.timeframe.reset_day"),
         ({"timeframe": {"type": "daily", "grace_seconds": 86401}}, "config.timeframe.grace_seconds"),
         ({"timeframe": {"type": "custom", "starts_at": "2025-11-01T00:00:00Z"}}, "config.timeframe.ends_at"),
-        ({"timeframe": {"type": "custom", "starts_at": "2025-11-01T00:00:00", "ends_at": "2025-12-01T00:00:00Z"}}, "config.timeframe.starts_at"),
-        ({"timeframe": {"type": "custom", "starts_at": "2025-12-01T00:00:00Z", "ends_at": "2025-12-01T00:00:00Z"}}, "config.timeframe.ends_at"),
+        (
+            {"timeframe": {"type": "custom", "starts_at": "2025-11-01T00:00:00", "ends_at": "2025-12-01T00:00:00Z"}},
+            "config.timeframe.starts_at",
+        ),
+        (
+            {"timeframe": {"type": "custom", "starts_at": "2025-12-01T00:00:00Z", "ends_at": "2025-12-01T00:00:00Z"}},
+            "config.timeframe.ends_at",
+        ),
         ({"scoring": {"rules": []}}, "config.scoring.rules"),
         ({"scoring": {"rules": [RULE], "aggregation": "median"}}, "config.scoring.aggregation"),
         ({"scoring": {"rules": [{"event_type": "a b", "points_expression": "1"}]}}, "config.scoring.rules[0].event_type"),
@@ -65,7 +71,9 @@ def test_a_bad_definition_names_its_field(parts: dict[str, Any], field: str) -> 
     assert caught.value.details[0]["field"] == field
 
 
-@pytest.mark.parametrize(("key", "value"), [("leaderboard_id", "-x"), ("leaderboard_id", "__proto__"), ("name", ""), ("status", "archived")])
+@pytest.mark.parametrize(
+    ("key", "value"), [("leaderboard_id", "-x"), ("leaderboard_id", "__proto__"), ("name", ""), ("status", "archived")]
+)
 def test_a_bad_field_beside_the_config_is_named_too(key: str, value: str) -> None:
     with pytest.raises(ValidationFault, match=f"^{key}: "):
         parse_definition({**definition(), key: value})

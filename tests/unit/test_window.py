@@ -30,14 +30,44 @@ def at(text: str) -> datetime:
         ({"type": "weekly"}, "2026-01-01T00:00Z", "2026-W01", "2025-12-29T00:00Z", "2026-01-05T00:00Z"),
         ({"type": "monthly"}, "2025-11-30T23:59Z", "2025-11", "2025-11-01T00:00Z", "2025-12-01T00:00Z"),
         ({"type": "monthly", "reset_day": 28}, "2025-03-01T00:00Z", "2025-02", "2025-02-28T00:00Z", "2025-03-28T00:00Z"),
-        ({"type": "daily", "timezone": "Europe/Berlin", "reset_time": "02:30"}, "2025-03-30T12:00Z", "2025-03-30", "2025-03-30T01:00Z", "2025-03-31T00:30Z"),
-        ({"type": "daily", "timezone": "Europe/Berlin", "reset_time": "02:30"}, "2025-10-26T12:00Z", "2025-10-26", "2025-10-26T00:30Z", "2025-10-27T01:30Z"),
+        (
+            {"type": "daily", "timezone": "Europe/Berlin", "reset_time": "02:30"},
+            "2025-03-30T12:00Z",
+            "2025-03-30",
+            "2025-03-30T01:00Z",
+            "2025-03-31T00:30Z",
+        ),
+        (
+            {"type": "daily", "timezone": "Europe/Berlin", "reset_time": "02:30"},
+            "2025-10-26T12:00Z",
+            "2025-10-26",
+            "2025-10-26T00:30Z",
+            "2025-10-27T01:30Z",
+        ),
         ({"type": "daily", "timezone": "Pacific/Apia"}, "2011-12-30T10:00Z", "2011-12-31", "2011-12-30T10:00Z", "2011-12-31T10:00Z"),
-        ({"type": "hourly", "timezone": "America/New_York"}, "2025-11-02T06:30Z", "2025-11-02T01-05:00", "2025-11-02T06:00Z", "2025-11-02T07:00Z"),
-        ({"type": "hourly", "timezone": "America/New_York"}, "2025-11-02T05:30Z", "2025-11-02T01", "2025-11-02T05:00Z", "2025-11-02T06:00Z"),
-        ({"type": "hourly", "timezone": "Australia/Lord_Howe"}, "2025-04-05T15:10Z", "2025-04-06T01+10:30", "2025-04-05T15:00Z", "2025-04-05T15:30Z"),
+        (
+            {"type": "hourly", "timezone": "America/New_York"},
+            "2025-11-02T06:30Z",
+            "2025-11-02T01-05:00",
+            "2025-11-02T06:00Z",
+            "2025-11-02T07:00Z",
+        ),
+        (
+            {"type": "hourly", "timezone": "America/New_York"},
+            "2025-11-02T05:30Z",
+            "2025-11-02T01",
+            "2025-11-02T05:00Z",
+            "2025-11-02T06:00Z",
+        ),
+        (
+            {"type": "hourly", "timezone": "Australia/Lord_Howe"},
+            "2025-04-05T15:10Z",
+            "2025-04-06T01+10:30",
+            "2025-04-05T15:00Z",
+            "2025-04-05T15:30Z",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_window_has_its_key_and_edges(parts: dict[str, Any], instant: str, key: str, starts_at: str, ends_at: str) -> None:
     frame = timeframe(**parts)
     window = window_at(frame, at(instant))
