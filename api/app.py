@@ -1,34 +1,32 @@
 """The API process: one Litestar application, with the ingest path in front of it."""
 
 import gc
-import importlib
-import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import msgspec
 from litestar import Litestar, Request
 from litestar.config.app import AppConfig
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.types import ASGIApp, ControllerRouterHandler
 
+from api import event, health, openapi, tenant
 from api.auth import provide_admission, provide_principal
 from api.credential import Authenticator
-from api.errors import EXCEPTION_HANDLERS, fault_of_decoding
+from api.errors import EXCEPTION_HANDLERS
 from api.middleware import MAXIMUM_BODY_BYTES, Front
 from api.pagination import read_page
 from domain.error import ValidationFault
+from domain.wire import convert_value, decode_json
 from runtime.postgres import make_pool
 from runtime.redis import make_redis
 from runtime.settings import Settings
 from runtime.temporal import connect
+from storage.event import GroupCommitWriter
+from storage.live import LiveStore
 
-FEATURES = ("health", "openapi", "tenant", "event", "user", "reward", "redemption", "webhook", "earning", "ledger", "leaderboard")
-"""Each of these modules of `api/` exports `routes`."""
-LARGEST_INTEGER = 2**53 - 1
-SUSPICIOUS = re.compile(rb"\\u0000|[0-9]{16}")
+FEATURES = (health, openapi, tenant, event)
 POOL_SIZE = 10
 
 
@@ -38,34 +36,25 @@ class StrictRequest(Request[Any, Any, Any]):
     async def json(self) -> Any:
         """The body as the handler's type; raises `ValidationFault` that names the field."""
         body = await self.body()
-        parameter = self.route_handler.parsed_fn_signature.parameters.get("data")
-        try:
-            if SUSPICIOUS.search(body):
-                check_values(msgspec.json.decode(body))
-            return msgspec.json.decode(body, type=Any if parameter is None else parameter.annotation)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
-            raise fault_of_decoding(fault) from None
-
-
-def check_values(value: Any) -> None:
-    """Raise `ValidationFault` for an integer that a JSON number cannot hold exactly, and for U+0000, which Postgres cannot keep."""
-    if isinstance(value, str):
-        if "\0" in value:
+        value = decode_json(body)
+        if b"\\u0000" in body and holds_nul(value):
             raise ValidationFault("Text may not hold the character U+0000")
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            check_values(name)
-            check_values(item)
-    elif isinstance(value, list):
-        for item in value:
-            check_values(item)
-    elif isinstance(value, int) and abs(value) > LARGEST_INTEGER:
-        raise ValidationFault("Integers may not be beyond 2^53-1")
+        parameter = self.route_handler.parsed_fn_signature.parameters.get("data")
+        return value if parameter is None else convert_value(value, parameter.annotation)
 
 
-def feature_routes(features: Sequence[str]) -> list[ControllerRouterHandler]:
-    """The handlers of every feature."""
-    return [route for feature in features for route in importlib.import_module(f"api.{feature}").routes]
+def holds_nul(value: Any) -> bool:
+    """Whether a decoded JSON value holds U+0000 somewhere, which Postgres cannot keep."""
+    if isinstance(value, dict):
+        return any(holds_nul(name) or holds_nul(item) for name, item in value.items())
+    if isinstance(value, list):
+        return any(holds_nul(item) for item in value)
+    return isinstance(value, str) and "\0" in value
+
+
+def feature_routes() -> list[ControllerRouterHandler]:
+    """The handlers of every feature: each module of `api/` named above exports `routes`."""
+    return [route for feature in FEATURES for route in feature.routes]
 
 
 def create_app(settings: Settings) -> ASGIApp:
@@ -73,10 +62,23 @@ def create_app(settings: Settings) -> ASGIApp:
     pool = make_pool(settings.database_url, "api", max_size=POOL_SIZE)
     authenticator = Authenticator(settings, pool)
     redis = make_redis(settings)
+    writer = GroupCommitWriter(settings)
+    ingest = event.Ingest(authenticator, writer)
+    resources = {
+        "ingest": ingest,
+        "settings": settings,
+        "pool": pool,
+        "redis": redis,
+        "live": LiveStore(redis),
+        "admit": authenticator,
+        "authenticator": authenticator,
+        "writer": writer,
+    }
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         await pool.open()
+        await writer.start()
         app.state.temporal = await connect(settings, lazy=True)
         gc.collect()
         gc.freeze()  # what lives since the start lives to the end: do not look at it again (docs/performance.md)
@@ -85,6 +87,7 @@ def create_app(settings: Settings) -> ASGIApp:
             yield
         finally:
             gc.unfreeze()
+            await writer.stop()
             await redis.aclose()
             await pool.close()
 
@@ -95,8 +98,8 @@ def create_app(settings: Settings) -> ASGIApp:
         return Provide(provide)
 
     config = AppConfig(
-        route_handlers=feature_routes(FEATURES),
-        state=State({"settings": settings, "pool": pool, "redis": redis, "admit": authenticator, "authenticator": authenticator}),
+        route_handlers=feature_routes(),
+        state=State(resources),
         lifespan=[lifespan],
         dependencies={
             "principal": Provide(provide_principal),
@@ -107,7 +110,7 @@ def create_app(settings: Settings) -> ASGIApp:
         exception_handlers=EXCEPTION_HANDLERS,
         request_class=StrictRequest,
         request_max_body_size=MAXIMUM_BODY_BYTES,
-        openapi_config=None,
+        openapi_config=openapi.CONFIG,
     )
     app = Litestar.from_config(config)
-    return Front(app, settings, authenticator)
+    return Front(app, ingest, authenticator)

@@ -16,15 +16,17 @@ import jwt
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from api.auth import Admission, Principal, RequestFacts, bearer_of, in_token_family
+from api.auth import Admission, Principal, RequestFacts, Role, bearer_of, in_token_family, origin_allowed
 from domain.credential import KeyText, parse_key, same_secret
 from domain.error import InvalidKey, Unauthorized, Unavailable
 from domain.tenant import TenantAccess
+from runtime.crypto import Vault
 from runtime.ids import utc_now
-from runtime.jwks import ALGORITHMS, JwksCache, JwksUnavailable, platform_key
+from runtime.jwks import ALGORITHMS, JwksCache, JwksUnavailable
 from runtime.postgres import Pool
-from runtime.settings import JwtIssuer, Settings
+from runtime.settings import Settings
 from storage import credential
+from storage.event import find_user_ids
 
 FRESH_SECONDS = 0.8
 CACHED_CREDENTIALS = 50_000
@@ -32,7 +34,6 @@ LEEWAY_SECONDS = 30
 LAST_USED_SECONDS = 60
 PLATFORM_ISSUER = "laurel"
 PLATFORM_AUDIENCE = "laurel"
-PLATFORM_KEY_ID = "laurel-1"
 RESOURCE_OWNER_CLAIM = "urn:zitadel:iam:user:resourceowner:id"
 TOKEN_MAXIMUM_LENGTH = 8192
 
@@ -88,8 +89,10 @@ class Authenticator:
         self._credentials: dict[bytes, Remembered] = {}
         self._identities: dict[bytes, Identity] = {}
         self._tenants: dict[UUID | str, tuple[TenantAccess, float]] = {}
-        self._issuers: dict[str, tuple[JwtIssuer, JwksCache]] = {each.issuer: (each, JwksCache(each.jwks_url)) for each in settings.jwt_issuers}
-        self._private_key = platform_key(settings.secret_key)
+        self._issuers = {each.issuer: (each, JwksCache(each.jwks_url)) for each in settings.jwt_issuers}
+        vault = Vault(settings.secret_key)
+        self._key_id = vault.token_key_id()
+        self._private_key = vault.token_key()
         self._public_key: Ed25519PublicKey = self._private_key.public_key()
 
     def remembered(self, credential_bytes: bytes) -> Admission | None:
@@ -192,10 +195,8 @@ class Authenticator:
     def _principal(self, identity: Identity, tenant: TenantAccess) -> Principal:
         subject = str(identity.claims["sub"])
         if identity.claims.get("user_type") == "gamer":
-            return Principal(
-                tenant_id=tenant.tenant_id, kind="gamer", role="gamer", external_user_id=subject, actor=f"gamer:{subject}"
-            )
-        role = "server" if self._settings.jwt_server_role in _roles(identity.claims) else "member"
+            return Principal(tenant_id=tenant.tenant_id, kind="gamer", role="gamer", external_user_id=subject, actor=f"gamer:{subject}")
+        role: Role = "server" if self._settings.jwt_server_role in _roles(identity.claims) else "member"
         return Principal(tenant_id=tenant.tenant_id, kind="jwt", role=role, external_user_id=subject, actor=f"jwt:{subject}")
 
     async def _verify(self, text: str) -> Identity:
@@ -233,6 +234,25 @@ class Authenticator:
             raise Unauthorized("The token's key is not known")
         return _decode(text, key.key, [key.algorithm_name], known.issuer, known.audience)
 
+    async def preflight_allowed(self, origin: str, tenant_id: str | None) -> bool:
+        """Whether a browser of that origin may go on: judged by the tenant when one is named, else by all active ones."""
+        if not origin or "\0" in origin:
+            return False
+        try:
+            wanted = None if tenant_id is None else UUID(tenant_id)
+        except ValueError:
+            return False
+        async with self._pool.connection() as connection:
+            if wanted is None:
+                return await credential.origin_is_allowed_somewhere(connection, origin)
+            tenant = await credential.find_tenant_access(connection, wanted)
+        return tenant is not None and origin_allowed(tenant, origin)
+
+    async def user_exists(self, tenant_id: UUID, external_id: str) -> bool:
+        """Whether the tenant has identified this user."""
+        async with self._pool.connection() as connection:
+            return bool(await find_user_ids(connection, [(tenant_id, external_id)]))
+
     def issue_gamer_token(self, tenant_id: UUID, external_id: str, *, token_id: str, now: datetime, ttl_seconds: int) -> str:
         """A token with which the user acts for itself for `ttl_seconds`, signed with the platform's key."""
         issued_at = int(now.astimezone(UTC).timestamp())
@@ -246,7 +266,7 @@ class Authenticator:
             "exp": issued_at + ttl_seconds,
             "jti": token_id,
         }
-        return jwt.encode(claims, self._private_key, algorithm="EdDSA", headers={"kid": PLATFORM_KEY_ID})
+        return jwt.encode(claims, self._private_key, algorithm="EdDSA", headers={"kid": self._key_id})
 
 
 def _decode(text: str, key: Any, algorithms: list[str], issuer: str, audience: str | None) -> dict[str, Any]:

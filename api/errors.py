@@ -1,7 +1,6 @@
 """One mapping from everything that can go wrong to the error body of contract 1."""
 
 import logging
-import re
 from typing import Any, cast
 
 import msgspec
@@ -15,8 +14,6 @@ from domain.error import DomainError, PayloadTooLarge, Unavailable, ValidationFa
 
 log = logging.getLogger("laurel.api")
 
-FIELD_PATH = re.compile(r"^(?P<reason>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
-NAMED_FIELD = re.compile(r"(?:missing required|contains unknown) field `([^`]*)`")
 CODES_BY_STATUS = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 415: "UNSUPPORTED_MEDIA_TYPE"}
 
 
@@ -35,34 +32,12 @@ def error_body(error: DomainError, request_id: str) -> bytes:
     return msgspec.json.encode({"error": content | error.facts})
 
 
-def fault_of_decoding(fault: Exception) -> ValidationFault:
-    """A decoder's complaint as a `ValidationFault` that names the field."""
-    if isinstance(fault, msgspec.ValidationError):
-        return fault_of_message(str(fault))
-    if isinstance(fault, UnicodeDecodeError):
-        return ValidationFault("Malformed JSON: the body is not UTF-8")
-    return ValidationFault(f"Malformed JSON: {fault}")
-
-
-def fault_of_message(message: str) -> ValidationFault:
-    """msgspec's sentence, such as "Expected `int`, got `str` - at `$.a.b`", as a fault of the field `a.b`."""
-    match = cast(re.Match[str], FIELD_PATH.match(message))
-    reason, path = match["reason"], (match["path"] or "$").removeprefix("$").removeprefix(".")
-    if named := NAMED_FIELD.search(reason):
-        path = f"{path}.{named[1]}" if path else named[1]
-    if not path:
-        return ValidationFault(reason)
-    return ValidationFault(f"{path}: {reason}", details=[{"field": path, "message": reason}])
-
-
 def known_error(fault: Exception) -> DomainError | None:
     """The refusal that an exception stands for, or None when it is a defect of ours."""
     if isinstance(fault, DomainError):
         return fault
     if isinstance(fault, psycopg.OperationalError | PoolTimeout | TooManyRequests | PoolClosed):
         return Unavailable("The database cannot be reached now; nothing was accepted, try again")
-    if isinstance(fault, msgspec.DecodeError | UnicodeDecodeError | RecursionError):
-        return fault_of_decoding(fault)
     if isinstance(fault, psycopg.DataError) and ("NUL" in str(fault) or isinstance(fault, psycopg.errors.UntranslatableCharacter)):
         return ValidationFault("Text may not hold the character U+0000")
     if isinstance(fault, ValidationException):

@@ -12,6 +12,7 @@ KEY_PATTERN = re.compile(r"lk_([A-Za-z0-9]{8})_([A-Za-z0-9_-]{43})")
 PUBLIC_ID_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 PUBLIC_ID_LENGTH = 8
 SECRET_BYTES = 32
+RANDOM_BYTES = SECRET_BYTES + PUBLIC_ID_LENGTH
 
 
 class KeyRole(StrEnum):
@@ -31,7 +32,7 @@ class KeyText(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compose_key(randomness: bytes) -> str:
-    """The text of a new key out of 40 random bytes: 32 for the secret, 8 for the public id."""
+    """The text of a new key out of `RANDOM_BYTES` random bytes: 32 for the secret, 8 for the public id."""
     secret = base64.urlsafe_b64encode(randomness[:SECRET_BYTES]).rstrip(b"=").decode()
     letters = randomness[SECRET_BYTES : SECRET_BYTES + PUBLIC_ID_LENGTH]
     public_id = "".join(PUBLIC_ID_ALPHABET[byte % len(PUBLIC_ID_ALPHABET)] for byte in letters)

@@ -1,4 +1,4 @@
-"""Signing keys: those of trusted issuers, fetched over HTTP and cached, and the platform's own."""
+"""Signing keys of trusted issuers, fetched over HTTP and cached."""
 
 import asyncio
 import time
@@ -6,9 +6,6 @@ from typing import Any
 
 import httpx
 import jwt
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 ALGORITHMS = frozenset({"RS256", "ES256", "EdDSA"})
 REFRESH_SECONDS = 60.0
@@ -69,9 +66,3 @@ def _usable_keys(document: Any) -> dict[str | None, jwt.PyJWK]:
         if key.algorithm_name in ALGORITHMS and entry.get("use", "sig") == "sig":
             keys[key.key_id] = key
     return keys
-
-
-def platform_key(secret_key: str) -> Ed25519PrivateKey:
-    """The key that signs gamer tokens, the same in every process that has the same `LAUREL_SECRET_KEY`."""
-    derivation = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=b"laurel gamer tokens")
-    return Ed25519PrivateKey.from_private_bytes(derivation.derive(secret_key.encode()))

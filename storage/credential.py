@@ -1,12 +1,14 @@
 """API keys: kept as hashes, found by their public id."""
 
+import os
 from datetime import datetime
 from uuid import UUID
 
 import msgspec
 
-from domain.credential import KeyRole
+from domain.credential import RANDOM_BYTES, KeyRole, compose_key, parse_key
 from domain.tenant import TenantAccess
+from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection
 
 
@@ -19,9 +21,9 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     role: KeyRole
     created_at: datetime
-    expires_at: datetime | None
-    revoked_at: datetime | None
-    last_used_at: datetime | None
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+    last_used_at: datetime | None = None
 
 
 class KeyAccess(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,14 +42,34 @@ class KeyAccess(msgspec.Struct, frozen=True, kw_only=True):
 KEY_COLUMNS = "tenant_id, key_id, public_id, name, role, created_at, expires_at, revoked_at, last_used_at"
 
 
+class MadeKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A new key with its text, which nobody can find out later."""
+
+    key: ApiKey
+    text: str
+
+
+async def create_key(connection: Connection, tenant_id: UUID, *, name: str, role: KeyRole, expires_at: datetime | None = None) -> MadeKey:
+    """Make a key and keep its hash. The public id is random; that two are equal (1 in 2.8 million million) ends in UniqueViolation."""
+    text = compose_key(os.urandom(RANDOM_BYTES))
+    parsed = parse_key(text)
+    if parsed is None:
+        raise AssertionError("a new key does not parse")
+    key = ApiKey(
+        tenant_id=tenant_id, key_id=new_id(), public_id=parsed.public_id, name=name, role=role, created_at=utc_now(), expires_at=expires_at
+    )
+    await insert_key(connection, tenant_id, key, parsed.secret_hash)
+    return MadeKey(key=key, text=text)
+
+
 async def insert_key(connection: Connection, tenant_id: UUID, key: ApiKey, secret_hash: bytes) -> None:
-    """Keep a new key. Raises psycopg's UniqueViolation when the public id is taken (1 in 2.8 million million)."""
+    """Keep a key whose text the caller knows."""
     await connection.execute(
         """
         INSERT INTO api_key (tenant_id, key_id, public_id, secret_hash, name, role, created_at, expires_at)
         VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
         """,
-        (tenant_id, key.key_id, key.public_id, secret_hash, key.name, key.role, key.created_at, key.expires_at),
+        (tenant_id, key.key_id, key.public_id, secret_hash, key.name, key.role.value, key.created_at, key.expires_at),
     )
 
 

@@ -66,8 +66,11 @@ BEGIN
     IF array_position(p_users, NULL) IS NOT NULL THEN
         INSERT INTO app_user (tenant_id, user_id, external_id, created_at, updated_at)
         SELECT DISTINCT ON (tenant_id, external_id) tenant_id, new_user, external_id, accepted, accepted
-        FROM unnest(p_tenants, p_users, p_new_users, p_externals) AS given (tenant_id, user_id, new_user, external_id)
-        WHERE user_id IS NULL ORDER BY tenant_id, external_id, new_user
+        FROM unnest(p_tenants, p_users, p_new_users, p_externals, p_senders, p_event_ids)
+             AS given (tenant_id, user_id, new_user, external_id, sender, event_id)
+        WHERE user_id IS NULL  -- a repeat has no effect, so it makes no user either
+          AND NOT EXISTS (SELECT FROM event_key AS k WHERE (k.tenant_id, k.sender, k.event_id) = (given.tenant_id, given.sender, given.event_id))
+        ORDER BY tenant_id, external_id, new_user
         ON CONFLICT (tenant_id, external_id) DO NOTHING;
         users := ARRAY(
             SELECT coalesce(given.user_id, (SELECT known.user_id FROM app_user AS known

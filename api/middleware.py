@@ -1,0 +1,179 @@
+"""The front of the API process: request ids, CORS headers, and the ingest path before Litestar.
+
+Litestar's routing and injection cost two to three times what accepting one event costs otherwise (docs/performance.md), so a
+plain ASGI function takes `/v1/events` and `/v1/events/bulk`; everything else goes to Litestar. Same port, same process.
+"""
+
+import re
+import time
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+from litestar import Litestar
+from litestar.types import Message, Receive, Send
+
+from api.errors import error_body, internal_error, known_error
+from domain.error import CorsNotAllowed, DomainError, PayloadTooLarge
+from runtime.ids import new_id
+from runtime.metrics import REQUEST_SECONDS
+
+MAXIMUM_BODY_BYTES = 1_048_576
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+ALLOWED_METHODS = b"GET, POST, PUT, PATCH, DELETE"
+ALLOWED_HEADERS = b"Authorization, Content-Type, Idempotency-Key, If-Match, X-API-Key, X-Request-Id, X-Tenant-Id"
+EXPOSED_HEADERS = b"X-Request-Id, Idempotency-Replayed, Retry-After, ETag"
+PREFLIGHT_SECONDS = b"600"
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole answer of the plain ASGI functions."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its body was whole; nobody waits for an answer."""
+
+
+async def read_body(headers: list[tuple[bytes, bytes]], receive: Receive) -> bytes:
+    """The request's body; raises `PayloadTooLarge` as soon as it is known to be too large, without reading the rest."""
+    for name, value in headers:
+        if name == b"content-length" and (not value.isdigit() or int(value) > MAXIMUM_BODY_BYTES):
+            raise PayloadTooLarge(f"The body is larger than {MAXIMUM_BODY_BYTES} bytes")
+    message = await receive()
+    body: bytes = message.get("body", b"")  # type: ignore[assignment]
+    if message["type"] == "http.request" and not message["more_body"] and len(body) <= MAXIMUM_BODY_BYTES:
+        return body
+    parts, size = [body], len(body)
+    while message["type"] == "http.request" and message["more_body"] and size <= MAXIMUM_BODY_BYTES:
+        message = await receive()
+        part: bytes = message.get("body", b"")  # type: ignore[assignment]
+        parts.append(part)
+        size += len(part)
+    if size > MAXIMUM_BODY_BYTES:
+        raise PayloadTooLarge(f"The body is larger than {MAXIMUM_BODY_BYTES} bytes")
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    return b"".join(parts)
+
+
+def request_id_for(headers: list[tuple[bytes, bytes]]) -> bytes:
+    """The request's own id when it is a sane token, else a new one."""
+    for name, value in headers:
+        if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
+            return value
+    return str(new_id()).encode()
+
+
+def header_of(headers: list[tuple[bytes, bytes]], wanted: bytes) -> bytes | None:
+    """The first header of that (lower-case) name."""
+    for name, value in headers:
+        if name == wanted:
+            return value
+    return None
+
+
+async def send_reply(send: Send, reply: Reply, request_id: bytes) -> None:
+    """Send a whole answer."""
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(reply.body)).encode()),
+        (b"x-request-id", request_id),
+        *reply.headers,
+    ]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body, "more_body": False})
+
+
+def cors_headers(origin: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    """What an allowed browser needs to see on an answer."""
+    return ((b"access-control-allow-origin", origin), (b"access-control-expose-headers", EXPOSED_HEADERS), (b"vary", b"Origin"))
+
+
+def error_reply(fault: Exception, request_id: bytes) -> Reply:
+    """The answer to an exception of a plain ASGI function."""
+    text = request_id.decode()
+    error: DomainError = known_error(fault) or internal_error(fault, text)
+    headers = ((b"retry-after", b"1"),) if error.status == 503 else ()
+    return Reply(status=error.status, body=error_body(error, text), headers=headers)
+
+
+class Front:
+    """Takes every request first. `ingest` answers the two ingest paths, `app` the rest."""
+
+    def __init__(self, app: Litestar, ingest: Any, authenticator: Any) -> None:
+        """`ingest` has `paths` and `answer(scope, receive)`; `authenticator` judges preflights."""
+        self._app = app
+        self._ingest = ingest
+        self._authenticator = authenticator
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        """One ASGI connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers: list[tuple[bytes, bytes]] = scope["headers"]
+        request_id = request_id_for(headers)
+        if scope["method"] == "POST" and scope["path"] in self._ingest.paths:
+            await self._take_events(scope, receive, send, request_id)
+        elif scope["method"] == "OPTIONS" and (origin := header_of(headers, b"origin")) is not None:
+            await send_reply(send, await self._preflight(scope, origin, request_id), request_id)
+        else:
+            await self._hand_over(scope, receive, send, request_id)
+
+    async def _take_events(self, scope: Any, receive: Receive, send: Send, request_id: bytes) -> None:
+        started = time.perf_counter()
+        try:
+            reply = await self._ingest.answer(scope, receive)
+        except ClientGone:
+            return
+        except Exception as fault:  # the edge of the process: whatever it is, it becomes an answer
+            reply = error_reply(fault, request_id)
+            if allowed := scope.get("state", {}).get("cors_origin"):
+                reply = Reply(status=reply.status, body=reply.body, headers=reply.headers + cors_headers(allowed))
+        await send_reply(send, reply, request_id)
+        REQUEST_SECONDS.observe(scope["path"], reply.status, time.perf_counter() - started)
+
+    async def _preflight(self, scope: Any, origin: bytes, request_id: bytes) -> Reply:
+        query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
+        try:
+            allowed = await self._authenticator.preflight_allowed(origin.decode("latin-1"), query.get("tenant_id") or query.get("tenant"))
+            if not allowed:
+                raise CorsNotAllowed("No tenant allows this origin")
+        except Exception as fault:  # the edge of the process
+            reply = error_reply(fault, request_id)
+            return Reply(status=reply.status, body=reply.body, headers=((b"vary", b"Origin"),))
+        headers = (
+            (b"access-control-allow-methods", ALLOWED_METHODS),
+            (b"access-control-allow-headers", ALLOWED_HEADERS),
+            (b"access-control-max-age", PREFLIGHT_SECONDS),
+        )
+        return Reply(status=204, body=b"", headers=headers + cors_headers(origin))
+
+    async def _hand_over(self, scope: Any, receive: Receive, send: Send, request_id: bytes) -> None:
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id.decode()
+        started = time.perf_counter()
+        status = 500
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                own = [(b"x-request-id", request_id)]
+                if allowed := state.get("cors_origin"):
+                    own.extend(cors_headers(allowed))
+                message["headers"] = [*message["headers"], *own]
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)
+        handler = scope.get("route_handler")
+        REQUEST_SECONDS.observe(_route_of(scope, handler), status, time.perf_counter() - started)
+
+
+def _route_of(scope: Any, handler: Any) -> str:
+    """The route's template, so that ids in paths do not become labels without number."""
+    return scope.get("path_template") or ("unknown" if handler is None else "other")

@@ -1,0 +1,85 @@
+"""Tenants and the people of their console."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from psycopg.types.json import Jsonb
+
+from domain.ledger import POINTS_CURRENCY
+from domain.tenant import Tenant
+from runtime.ids import new_id
+from runtime.postgres import Connection
+from storage.ledger import create_currency
+
+COLUMNS = "tenant_id, name, status, org_id, timezone, cors_origins, settings, is_demo, created_at, updated_at"
+
+
+async def create_tenant(connection: Connection, tenant: Tenant) -> None:
+    """Keep a new tenant with its currency `points`. Raises psycopg's UniqueViolation when its `org_id` is taken."""
+    await connection.execute(
+        f"INSERT INTO tenant ({COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        (
+            tenant.tenant_id,
+            tenant.name,
+            tenant.status,
+            tenant.org_id,
+            tenant.timezone,
+            list(tenant.cors_origins),
+            Jsonb(msgspec.to_builtins(tenant.settings)),
+            tenant.is_demo,
+            tenant.created_at,
+            tenant.updated_at,
+        ),
+    )
+    await create_currency(connection, tenant.tenant_id, POINTS_CURRENCY, tenant.created_at)
+
+
+async def find_tenant(connection: Connection, tenant_id: UUID) -> Tenant | None:
+    """The tenant of that id, or None."""
+    row = await (await connection.execute(f"SELECT {COLUMNS} FROM tenant WHERE tenant_id = %s", (tenant_id,))).fetchone()
+    return None if row is None else msgspec.convert(row, Tenant)
+
+
+async def lock_tenant(connection: Connection, tenant_id: UUID) -> Tenant | None:
+    """The tenant, locked until the end of the present transaction, or None."""
+    row = await (await connection.execute(f"SELECT {COLUMNS} FROM tenant WHERE tenant_id = %s FOR UPDATE", (tenant_id,))).fetchone()
+    return None if row is None else msgspec.convert(row, Tenant)
+
+
+async def find_demo_tenant(connection: Connection) -> Tenant | None:
+    """The demo's tenant, or None before the first start with it."""
+    row = await (await connection.execute(f"SELECT {COLUMNS} FROM tenant WHERE is_demo ORDER BY tenant_id LIMIT 1")).fetchone()
+    return None if row is None else msgspec.convert(row, Tenant)
+
+
+async def list_tenants(connection: Connection, *, after: UUID | None, limit: int) -> list[Tenant]:
+    """Every tenant, newest first, from behind the tenant `after`."""
+    cursor = await connection.execute(
+        f"SELECT {COLUMNS} FROM tenant WHERE %s::uuid IS NULL OR tenant_id < %s ORDER BY tenant_id DESC LIMIT %s", (after, after, limit)
+    )
+    return [msgspec.convert(row, Tenant) for row in await cursor.fetchall()]
+
+
+async def update_tenant(connection: Connection, tenant_id: UUID, changes: dict[str, Any], now: datetime) -> Tenant:
+    """Change the given columns of a tenant that exists; the tenant as it is then. The caller chose the names of the columns."""
+    values = {name: Jsonb(value) if name == "settings" else value for name, value in changes.items()}
+    assignments = "".join(f"{name} = %s, " for name in values)
+    cursor = await connection.execute(
+        f"UPDATE tenant SET {assignments}updated_at = %s WHERE tenant_id = %s RETURNING {COLUMNS}", (*values.values(), now, tenant_id)
+    )
+    return msgspec.convert(await cursor.fetchone(), Tenant)
+
+
+async def lock_demo(connection: Connection) -> None:
+    """Let one process at a time look for the demo tenant and make it, until the end of the present transaction."""
+    await connection.execute("SELECT pg_advisory_xact_lock(7204, 0)")
+
+
+async def insert_console_user(connection: Connection, tenant_id: UUID, *, email: str, password_hash: str, role: str, now: datetime) -> None:
+    """Let a person sign in to the tenant's console. Raises psycopg's UniqueViolation when the address is taken."""
+    await connection.execute(
+        "INSERT INTO console_user (tenant_id, console_user_id, email, password_hash, role, created_at) VALUES (%s, %s, %s, %s, %s, %s)",
+        (tenant_id, new_id(), email, password_hash, role, now),
+    )
