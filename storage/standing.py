@@ -206,9 +206,7 @@ async def each_standing(connection: Connection, tenant_id: UUID, window_id: UUID
             yield rows
 
 
-async def standings_since(
-    connection: Connection, tenant_id: UUID, window_id: UUID, *, partition: int, position: int
-) -> list[TupleRow]:
+async def standings_since(connection: Connection, tenant_id: UUID, window_id: UUID, *, partition: int, position: int) -> list[TupleRow]:
     """The (external id, score, reached_at) of one partition's users that a batch after `position` has changed."""
     async with connection.cursor(row_factory=tuple_row, binary=True) as cursor:
         await cursor.execute(

@@ -1,0 +1,58 @@
+"""One workflow for each scoring partition: it gives the partition exactly one owner, and a place in Temporal's UI."""
+
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.client import Client
+from temporalio.common import RetryPolicy, WorkflowIDConflictPolicy
+
+with workflow.unsafe.imports_passed_through():
+    from activities.scoring import Progress, ScoringActivities
+
+HEARTBEAT_TIMEOUT = timedelta(seconds=8)
+SHIFT_TIMEOUT = timedelta(hours=12)
+FOREVER = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=10), backoff_coefficient=1.5)
+
+
+@workflow.defn(name="ScoringWorkflow")
+class ScoringWorkflow:
+    r"""owned ── shift over, worker gone ──▶ owned again, by whichever worker takes it first
+
+    The activity is the pump. Its heartbeats carry cursor and lag (under pending activities in the UI). A worker that dies is noticed after
+    `HEARTBEAT_TIMEOUT`; should it come back to life, the epoch in PostgreSQL refuses it.
+    """
+
+    @workflow.run
+    async def run(self, partition: int, scored_before: int = 0) -> None:
+        """Keep the partition owned; never ends but as a new run of itself."""
+        scored = scored_before
+        while not workflow.info().is_continue_as_new_suggested():
+            workflow.set_current_details(f"Scoring partition **{partition}**: {scored} events in the shifts that are over.")
+            progress: Progress = await workflow.execute_activity_method(
+                ScoringActivities.score_partition,
+                partition,
+                start_to_close_timeout=SHIFT_TIMEOUT,
+                heartbeat_timeout=HEARTBEAT_TIMEOUT,
+                retry_policy=FOREVER,
+                summary=f"Pump of partition {partition}",
+            )
+            scored += progress.events
+            workflow.set_current_details(
+                f"Scoring partition **{partition}**: {scored} events; cursor {progress.cursor}, "
+                f"lag {max(0, progress.head - progress.cursor)}, owner epoch {progress.epoch}. The last shift ended: {progress.ended}"
+            )
+            await workflow.sleep(timedelta(milliseconds=200), summary="Leave room for another worker")
+        workflow.continue_as_new(args=[partition, scored])
+
+
+async def ensure_scoring_workflows(client: Client, *, task_queue: str, partitions: int) -> None:
+    """Start the workflow of each partition that has none. Safe to repeat and from several workers at once."""
+    for partition in range(partitions):
+        await client.start_workflow(
+            ScoringWorkflow.run,
+            args=[partition, 0],
+            id=f"scoring:{partition}",
+            task_queue=task_queue,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            static_summary=f"Scoring partition {partition}",
+        )
