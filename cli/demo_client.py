@@ -70,6 +70,18 @@ class Api:
         names = ("available", "held", "lifetime_earned", "lifetime_spent")
         return {name: int(found[0][name]) if found else 0 for name in names}
 
+    async def earned(self, user_id: str, rule_id: str) -> int:
+        """What the user earned by this rule: the sum of its transfers in the user's transactions. 0 for a user that is not known."""
+        total, cursor = 0, ""
+        while True:
+            path = f"/v1/users/{quote(user_id, safe='')}/transactions?limit=500{cursor}"
+            page = await self.call("GET", path, expect=(200, 404))
+            ours = (each for each in page.get("transactions", []) if each["kind"] == "earn" and each["cause"]["id"].endswith(f":{rule_id}"))
+            total += sum(int(each["amount"]) for each in ours)
+            if not page.get("next_cursor"):
+                return total
+            cursor = f"&cursor={quote(page['next_cursor'], safe='')}"
+
 
 async def until(question: Callable[[], Awaitable[Any]], seconds: float) -> Any:
     """The first truthy answer, or the last one when the time is up."""

@@ -46,7 +46,7 @@ class Story:
         self.api = Api(place.api_url, place.api_key, CONNECTIONS + 2)
         self.earned = earned(self.results)
         self.hero, self.price = self.choose_hero()
-        self.before: dict[str, dict[str, int]] = {}
+        self.endpoint_id = self.rule_id = ""
 
     def choose_hero(self) -> tuple[str, int]:
         """Who will redeem, and what the reward costs: the hero can pay it once, but not twice for certain."""
@@ -55,34 +55,34 @@ class Story:
 
     async def tell(self, partner: Partner) -> None:
         """The whole story; raises `StoryFault` where it cannot go on."""
-        endpoint, rule = await self.prepare(partner)
         try:
+            await self.prepare(partner)
             await self.play()
             await self.watch_boards()
             await self.watch_points()
+            before = await self.api.balance(self.hero)
             redemption = await self.redeem()
             await self.watch_partner(partner, redemption["redemption_id"])
-            await self.settle(redemption["redemption_id"])
+            await self.settle(redemption["redemption_id"], before)
         finally:
-            await self.tidy(endpoint, rule)
+            await self.tidy()
 
-    async def prepare(self, partner: Partner) -> tuple[str, str]:
-        """Boards, an earning rule, a reward and a webhook endpoint; answers the ids of the endpoint and of the rule."""
+    async def prepare(self, partner: Partner) -> None:
+        """Boards, an earning rule, a reward and a webhook endpoint."""
         self.stage.chapter("A programme is set up")
         for board in BOARDS:
             await self.api.call("POST", "/v1/admin/leaderboards", definition(board, self.run), expect=(201,))
         self.stage.say(f"{len(BOARDS)} leaderboards: {', '.join(board.name for board in BOARDS)}")
         rule = await self.api.call("POST", "/v1/admin/earning-rules", self.earning_rule(), expect=(201,))
+        self.rule_id = rule["rule_id"]
         self.stage.say(f"an earning rule: {POINTS_PER_LEAGUE_POINT} points for each league point")
         subscription = {"url": partner.url, "events": ["reward_redeemed"], "description": f"partner of {self.run}"}
         endpoint = await self.api.call("POST", "/v1/admin/webhook-endpoints", subscription, expect=(201,))
+        self.endpoint_id = endpoint["endpoint_id"]
         await partner.introduce(endpoint["secret"], self.place.api_url, self.place.fulfilment_key)
         self.stage.say(f"a partner in a process of its own ({partner.process.pid}) listens on {partner.url}")
-        await self.api.call("POST", "/v1/admin/rewards", self.reward(endpoint["endpoint_id"]), expect=(201,))
+        await self.api.call("POST", "/v1/admin/rewards", self.reward(), expect=(201,))
         self.stage.say(f"a reward: Voucher, {self.price:,} points, {STOCK} pieces in stock")
-        for user in (self.hero, self.poorest()):
-            self.before[user] = await self.api.balance(user)
-        return endpoint["endpoint_id"], rule["rule_id"]
 
     def earning_rule(self) -> dict[str, Any]:
         """Points for this run's events only."""
@@ -94,7 +94,7 @@ class Story:
             "currency": "points",
         }
 
-    def reward(self, endpoint_id: str) -> dict[str, Any]:
+    def reward(self) -> dict[str, Any]:
         """A voucher that the partner fulfils."""
         return {
             "slug": f"{self.run}-voucher",
@@ -103,7 +103,7 @@ class Story:
             "value": 10,
             "prices": [{"currency": "points", "amount": self.price}],
             "stock": STOCK,
-            "fulfilment": {"type": "webhook", "endpoint_id": endpoint_id, "deadline_seconds": 3600},
+            "fulfilment": {"type": "webhook", "endpoint_id": self.endpoint_id, "deadline_seconds": 3600},
         }
 
     def poorest(self) -> str:
@@ -178,21 +178,21 @@ class Story:
     async def watch_points(self) -> None:
         """What the hero earned stands in its ledger."""
         self.stage.chapter("Points were earned")
-        hero = self.hero
-        want = self.before[hero]["available"] + self.earned[hero]
+        hero, want = self.hero, self.earned[self.hero]
 
         async def arrived() -> bool:
-            return (await self.api.balance(hero))["available"] == want
+            return await self.api.earned(hero, self.rule_id) == want
 
         held = await until(arrived, SETTLE_SECONDS)
-        balance = await self.api.balance(hero)
-        self.stage.check(held, f"{hero} earned {self.earned[hero]:,} points and has {want:,}", f"has {balance['available']:,}")
+        found = "" if held else f"{await self.api.earned(hero, self.rule_id):,}"
+        self.stage.check(held, f"{hero} earned {want:,} points: the transfers of the rule in its ledger say so", found)
+        self.stage.say(f"{hero} has {(await self.api.balance(hero))['available']:,} points")
 
     async def redeem(self) -> dict[str, Any]:
         """The hero redeems; one who has too few points is refused; the same key again changes nothing."""
         self.stage.chapter("A reward is redeemed")
         poor = self.poorest()
-        if self.before[poor]["available"] + self.earned[poor] < self.price:
+        if (await self.api.balance(poor))["available"] < self.price:
             refusal = await self.api.call("POST", "/v1/redemptions", self.order(poor), expect=(409,))
             held = refusal["error"]["code"] == "INSUFFICIENT_POINTS" and refusal["error"]["required"] == self.price
             self.stage.check(held, f"{poor} has too few points and is refused", str(refusal))
@@ -236,7 +236,7 @@ class Story:
         answer = await self.api.http.post(partner.url, json=body, headers=headers)
         self.stage.check(answer.status_code == 401, "a forged webhook is refused by the partner", f"status {answer.status_code}")
 
-    async def settle(self, redemption_id: str) -> None:
+    async def settle(self, redemption_id: str, before: dict[str, int]) -> None:
         """The redemption is final, the ledger is settled, the stock is one less, and the workflow's history tells it all."""
         self.stage.chapter("The ledger is settled")
         path = f"/v1/redemptions/{redemption_id}"
@@ -249,14 +249,9 @@ class Story:
         self.stage.check(held, "the redemption is fulfilled", redemption["status"])
         for move in redemption["timeline"]:
             self.stage.say(f"{move['at']}  {move['from'] or '·'} → {move['to']}  by {move['by']}")
-        before, after = self.before[self.hero], await self.api.balance(self.hero)
-        want = {
-            "available": before["available"] + self.earned[self.hero] - self.price,
-            "held": before["held"],
-            "lifetime_earned": before["lifetime_earned"] + self.earned[self.hero],
-            "lifetime_spent": before["lifetime_spent"] + self.price,
-        }
-        claim = f"{self.hero} has {want['available']:,} points left, none held, {self.price:,} spent"
+        after = await self.api.balance(self.hero)
+        want = {**before, "available": before["available"] - self.price, "lifetime_spent": before["lifetime_spent"] + self.price}
+        claim = f"{self.hero} has {want['available']:,} points left, {want['held']:,} held; {self.price:,} were spent"
         self.stage.check(after == want, claim, f"{after} instead of {want}")
         await self.check_stock()
         await self.check_history(redemption["workflow_id"])
@@ -286,11 +281,13 @@ class Story:
         self.stage.link("The scoring of events", f"{base}/{quote('scoring:0', safe='')}")
         self.stage.link("A board", f"{self.place.api_url}/v1/leaderboards/{self.run}-{BOARDS[0].key}")
 
-    async def tidy(self, endpoint_id: str, rule_id: str) -> None:
+    async def tidy(self) -> None:
         """Take the endpoint and the rule out of service, since the partner goes away; the boards and the reward stay to be looked at."""
-        for path in (f"/v1/admin/webhook-endpoints/{endpoint_id}", f"/v1/admin/earning-rules/{rule_id}"):
-            with contextlib.suppress(StoryFault):
-                await self.api.call("DELETE", path)
+        made = {"/v1/admin/webhook-endpoints/": self.endpoint_id, "/v1/admin/earning-rules/": self.rule_id}
+        for path, identity in made.items():
+            if identity:
+                with contextlib.suppress(StoryFault):
+                    await self.api.call("DELETE", path + identity)
 
 
 def shown(entries: Sequence[dict[str, Any]]) -> list[tuple[int, str, str]]:
