@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import rich_click as click
 from rich.console import Console
-from rich.table import Table
 
 from cli import demo_tenant, parts, stack
 from cli.migrate import bring_up_to_date
@@ -71,7 +70,7 @@ class Up:
 
     def announce(self, line: str) -> None:
         """One line of progress, with the seconds since the start."""
-        self.console.print(f"[dim]{time.monotonic() - self.began:6.1f} s[/dim]  {line}")
+        self.console.print(f"[dim]{time.monotonic() - self.began:6.1f} s[/dim]  {line}", soft_wrap=True)
 
     def run(self) -> None:
         """Start, watch, stop. A signal at any moment leads to the orderly stop; so does a part that does not start."""
@@ -161,7 +160,6 @@ class Up:
     def show(self) -> None:
         """Print the addresses and keys that people need."""
         addresses, keys = self.addresses, self.keys
-        table = Table(box=None, show_header=False, padding=(0, 2))
         rows = [
             ("API", addresses.api_url),
             ("API document", f"{addresses.api_url}/docs"),
@@ -172,9 +170,8 @@ class Up:
             rows += [("Demo tenant", keys.tenant_id), ("API key (admin)", keys.api_key), ("API key (fulfilment)", keys.fulfilment_key)]
             rows += [("Console user", f"{keys.console_email}  {keys.console_password}")]
         rows += [("All of it", str(self.options.data_dir / "stack.json"))]
-        for name, value in rows:
-            table.add_row(f"[bold]{name}[/bold]", value)
         self.console.print()
-        self.console.print(table, soft_wrap=True)
+        for name, value in rows:
+            self.console.print(f"  [bold]{name:<22}[/bold]{value}", soft_wrap=True)
         self.console.print()
         self.announce("[bold green]ready[/bold green]; try `./laurel demo` in another terminal; Ctrl-C stops everything")
