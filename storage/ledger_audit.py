@@ -1,0 +1,178 @@
+"""The proof that the ledger is right, from its own rows (contract 4): `laurel verify-ledger`.
+
+Each check is one statement over whole tables that answers the offending rows, `tenant_id`, `id` and `detail`. It repeats in SQL what
+the code and the constraints promise, so it trusts neither, and sees a row that was changed, added or taken away in any ledger table.
+"""
+
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from runtime.postgres import Connection
+
+MAX_FINDINGS_PER_CHECK = 1000
+
+
+class Check(NamedTuple):
+    """One promise, in a few words, and the statement that finds what breaks it."""
+
+    promise: str
+    query: str
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """A row that breaks a promise."""
+
+    promise: str
+    tenant_id: UUID
+    id: str
+    detail: str
+
+
+BALANCES = """
+WITH summed AS (
+    SELECT tenant_id, user_account_id AS account_id,
+           sum(CASE WHEN credit_account_id = user_account_id THEN amount ELSE -amount END) AS posted,
+           sum(amount) FILTER (WHERE kind IN ('earn', 'grant')) AS earned,
+           coalesce(sum(amount) FILTER (WHERE kind = 'redeem'), 0) - coalesce(sum(amount) FILTER (WHERE kind = 'refund'), 0) AS spent
+    FROM transfer GROUP BY tenant_id, user_account_id
+)
+SELECT tenant_id, account_id::text AS id,
+       format('posted %s, transfers say %s; earned %s, transfers say %s; spent %s, transfers say %s',
+              coalesce(account.posted::text, 'no account'), coalesce(summed.posted, 0), account.lifetime_earned,
+              coalesce(summed.earned, 0), account.lifetime_spent, coalesce(summed.spent, 0)) AS detail
+FROM account FULL JOIN summed USING (tenant_id, account_id)
+WHERE (account.posted, account.lifetime_earned, account.lifetime_spent)
+      IS DISTINCT FROM (coalesce(summed.posted, 0), coalesce(summed.earned, 0), coalesce(summed.spent, 0))
+"""
+
+HELD = """
+WITH summed AS (
+    SELECT tenant_id, account_id, sum(amount) AS held FROM hold WHERE state = 'held' GROUP BY tenant_id, account_id
+)
+SELECT tenant_id, account_id::text AS id,
+       format('held %s, holds say %s', coalesce(account.held::text, 'no account'), coalesce(summed.held, 0)) AS detail
+FROM account FULL JOIN summed USING (tenant_id, account_id)
+WHERE account.held IS DISTINCT FROM coalesce(summed.held, 0)
+"""
+
+NOT_NEGATIVE = """
+SELECT tenant_id, account_id::text AS id, format('posted %s, held %s', posted, held) AS detail
+FROM account WHERE posted < 0 OR held < 0 OR held > posted OR lifetime_earned < 0 OR lifetime_spent < 0
+UNION ALL SELECT tenant_id, transfer_id::text, format('amount %s', amount) FROM transfer WHERE amount <= 0
+UNION ALL SELECT tenant_id, hold_id::text, format('amount %s', amount) FROM hold WHERE amount <= 0
+"""
+
+SIDES = """
+SELECT transfer.tenant_id, transfer_id::text AS id,
+       format('%s of %s from %s to %s', kind, transfer.currency_id, debit_account_id, credit_account_id) AS detail
+FROM transfer
+LEFT JOIN account ON account.tenant_id = transfer.tenant_id AND account.account_id = user_account_id
+LEFT JOIN currency ON currency.tenant_id = transfer.tenant_id AND currency.currency_id = transfer.currency_id
+WHERE (account.currency_id = transfer.currency_id AND CASE kind
+    WHEN 'earn' THEN debit_account_id = issue_account_id AND credit_account_id = user_account_id
+    WHEN 'grant' THEN debit_account_id = issue_account_id AND credit_account_id = user_account_id
+    WHEN 'redeem' THEN debit_account_id = user_account_id AND credit_account_id = redemption_account_id
+    WHEN 'refund' THEN debit_account_id = redemption_account_id AND credit_account_id = user_account_id
+    WHEN 'expire' THEN debit_account_id = user_account_id AND credit_account_id = issue_account_id
+    ELSE (debit_account_id = user_account_id AND credit_account_id IN (issue_account_id, redemption_account_id))
+      OR (credit_account_id = user_account_id AND debit_account_id IN (issue_account_id, redemption_account_id))
+END) IS NOT TRUE
+"""
+
+ZERO = """
+WITH entry AS (
+    SELECT tenant_id, credit_account_id AS account_id, amount FROM transfer
+    UNION ALL SELECT tenant_id, debit_account_id, -amount FROM transfer
+), system AS (
+    SELECT currency.tenant_id, currency_id, sum(amount) AS total FROM currency
+    JOIN entry ON entry.tenant_id = currency.tenant_id AND entry.account_id IN (issue_account_id, redemption_account_id)
+    GROUP BY currency.tenant_id, currency_id
+), owned AS (
+    SELECT tenant_id, currency_id, sum(posted) AS total FROM account GROUP BY tenant_id, currency_id
+)
+SELECT tenant_id, currency_id AS id, format('the accounts sum to %s', coalesce(system.total, 0) + coalesce(owned.total, 0)) AS detail
+FROM system FULL JOIN owned USING (tenant_id, currency_id)
+WHERE coalesce(system.total, 0) + coalesce(owned.total, 0) <> 0
+"""
+
+HOLDS = """
+SELECT tenant_id, redemption_id::text AS id,
+       format('redemption %s of %s %s, hold %s of %s %s', coalesce(status, 'missing'), points_spent, currency,
+              coalesce(state, 'missing'), hold.amount, account.currency_id) AS detail
+FROM redemption FULL JOIN hold USING (tenant_id, redemption_id)
+LEFT JOIN account USING (tenant_id, account_id)
+WHERE points_spent IS DISTINCT FROM 0 AND (
+    hold.amount = points_spent AND account.user_id = redemption.user_id AND account.currency_id = redemption.currency
+    AND state = ANY (CASE status
+        WHEN 'fulfilled' THEN ARRAY['captured'] WHEN 'reversed' THEN ARRAY['captured']
+        WHEN 'failed' THEN ARRAY['released'] WHEN 'cancelled' THEN ARRAY['released'] WHEN 'expired' THEN ARRAY['released', 'expired']
+        ELSE ARRAY['held'] END)
+) IS NOT TRUE
+UNION ALL
+SELECT tenant_id, redemption_id::text, 'a hold for a redemption that cost nothing'
+FROM hold JOIN redemption USING (tenant_id, redemption_id) WHERE points_spent = 0
+"""
+
+SPENT = """
+WITH moved AS (
+    SELECT tenant_id, cause_id, user_account_id, amount, kind FROM transfer WHERE kind IN ('redeem', 'refund')
+), due AS (
+    SELECT tenant_id, redemption_id::text AS cause_id, account_id AS user_account_id, amount, 'redeem' AS kind
+    FROM hold WHERE state = 'captured'
+    UNION ALL
+    SELECT tenant_id, redemption_id::text, account_id, amount, 'refund'
+    FROM hold JOIN redemption USING (tenant_id, redemption_id) WHERE status = 'reversed'
+)
+SELECT tenant_id, cause_id AS id, format('%s of %s: %s', kind, amount, CASE WHEN n > 0 THEN 'no transfer' ELSE 'no reason' END) AS detail
+FROM (
+    SELECT tenant_id, cause_id, user_account_id, amount, kind, sum(sign) AS n
+    FROM (SELECT *, 1 AS sign FROM due UNION ALL SELECT *, -1 FROM moved) AS both_sides
+    GROUP BY tenant_id, cause_id, user_account_id, amount, kind
+) AS compared WHERE n <> 0
+"""
+
+REVERSALS = """
+SELECT later.tenant_id, later.transfer_id::text AS id, format('does not undo %s', later.reverses_transfer_id) AS detail
+FROM transfer AS later
+LEFT JOIN transfer AS first ON first.tenant_id = later.tenant_id AND first.transfer_id = later.reverses_transfer_id
+WHERE (later.reverses_transfer_id IS NOT NULL OR later.kind IN ('reverse', 'refund'))
+  AND (first.amount, first.debit_account_id, first.credit_account_id)
+      IS DISTINCT FROM (later.amount, later.credit_account_id, later.debit_account_id)
+"""
+
+CURRENCIES = """
+SELECT redemption.tenant_id, redemption_id::text AS id,
+       format('the currency has %s decimal places, the redemption %s', currency.decimal_places, redemption.decimal_places) AS detail
+FROM redemption LEFT JOIN currency ON currency.tenant_id = redemption.tenant_id AND currency.currency_id = redemption.currency
+WHERE points_spent > 0 AND currency.decimal_places IS DISTINCT FROM redemption.decimal_places
+"""
+
+CHECKS = (
+    Check("every balance equals its transfers", BALANCES),
+    Check("what is held equals the holds", HELD),
+    Check("nothing is negative", NOT_NEGATIVE),
+    Check("every transfer runs between the right accounts", SIDES),
+    Check("everything sums to zero", ZERO),
+    Check("holds match redemptions", HOLDS),
+    Check("points are spent and refunded once for each redemption", SPENT),
+    Check("a reversal is the opposite of what it names", REVERSALS),
+    Check("redemptions count in the units of their currency", CURRENCIES),
+)
+
+
+async def verify(connection: Connection) -> AsyncIterator[tuple[Check, list[Finding]]]:
+    """Each check with what it found, as it is done; at most 1000 rows each. Open a repeatable-read transaction first.
+
+    In that snapshot the proof holds while others go on writing.
+    """
+    for check in CHECKS:
+        cursor = await connection.execute(f"SELECT * FROM ({check.query}) AS found ORDER BY tenant_id, id LIMIT {MAX_FINDINGS_PER_CHECK}")
+        yield check, [Finding(promise=check.promise, **row) for row in await cursor.fetchall()]
+
+
+async def verify_ledger(connection: Connection) -> list[Finding]:
+    """Everything that breaks a promise of the ledger, of all tenants; empty when the ledger is right."""
+    return [finding async for _, findings in verify(connection) for finding in findings]
