@@ -80,10 +80,16 @@ class Up:
             self.supervisor.watch()
         except StopRequested:
             self.announce("stopping")
-        finally:
-            (self.options.data_dir / "stack.json").unlink(missing_ok=True)
-            self.supervisor.stop()
+            self.stop()
             self.announce(f"stopped; the data stays in {self.options.data_dir}")
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop every part. `stack.json` goes first: it promises a stack that runs."""
+        (self.options.data_dir / "stack.json").unlink(missing_ok=True)
+        self.supervisor.stop()
 
     def start(self) -> None:
         """Start every part, in the order that each needs."""
