@@ -1,8 +1,7 @@
 """What every part of the suite works with: the stack, a tenant of its own, and how long to measure."""
 
+import asyncio
 import itertools
-import subprocess
-import sys
 from collections.abc import Iterator
 from uuid import UUID
 
@@ -11,9 +10,11 @@ import msgspec
 import psycopg
 
 from benchmarks.load import Load
-from benchmarks.measure import REPOSITORY, BenchError, Meter, Sample, run_load
+from benchmarks.measure import Meter, Sample, run_load
 from benchmarks.stack import Server, Stack
+from cli.demo_tenant import ensure_demo_tenant, fill_in
 from cli.migrate import bring_up_to_date
+from cli.stack import Keys
 
 TOKEN_LENGTH = 14
 LOG_TABLES = "event_log, event_key"
@@ -64,23 +65,17 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def prepare(stack: Stack, *, quick: bool) -> Bench:
-    """Migrate, make a tenant with the command line, and answer what the parts need."""
+    """Migrate, make a tenant as `laurel up` makes its own, and answer what the parts need."""
     bring_up_to_date(stack.settings)
-    made = subprocess.run(
-        (sys.executable, "-m", "cli", "tenant", "create", "bench"),
-        cwd=REPOSITORY,
-        env=stack.environ,
-        capture_output=True,
-        timeout=60,
-        check=False,
+    keys = Keys(
+        secret_key=stack.settings.secret_key, operator_key=stack.settings.operator_key, postgres_password="", redis_password=""
     )
-    if made.returncode != 0:
-        raise BenchError(f"`tenant create` failed: {made.stderr.decode(errors='replace')[-600:]}")
-    tenant = msgspec.json.decode(made.stdout)
+    fill_in(keys)
+    asyncio.run(ensure_demo_tenant(stack.settings, keys))
     return Bench(
         stack=stack,
-        tenant_id=UUID(tenant["tenant_id"]),
-        api_key=tenant["api_key"],
+        tenant_id=UUID(keys.tenant_id),
+        api_key=keys.api_key,
         seconds=1.5 if quick else 5.0,
         members=100_000 if quick else 1_000_000,
         runs=itertools.count(1),

@@ -74,7 +74,7 @@ def batch(plan: Plan, users: dict[str, UUID], progress: Progress) -> Sequence[An
     fresh = [None if found else new_id() for found in known]
     users.update((name, made) for name, made in zip(names, fresh, strict=True) if made)
     occurred = [datetime.now(UTC)] * size
-    fixed = ([plan.tenant_id] * size, ["server"] * size, keys, [event.TYPE] * size)
+    fixed = ([plan.tenant_id] * size, [""] * size, keys, [event.TYPE] * size)
     return (*fixed, known, fresh, names, occurred, bodies, plan.scoring_partitions)
 
 

@@ -11,7 +11,7 @@ import contextlib
 import resource
 import sys
 import time
-from typing import Literal
+from typing import Literal, cast
 
 import msgspec
 import uvloop
@@ -93,8 +93,7 @@ class Client(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
         self.run.open += 1
         self.send()
 

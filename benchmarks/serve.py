@@ -82,7 +82,7 @@ def application(variant: str, settings: Settings) -> Any:
         return hello
     from api import app
 
-    app.GroupCommitWriter = WRITERS[variant]  # type: ignore[misc,attr-defined]
+    app.GroupCommitWriter = WRITERS[variant]  # type: ignore[attr-defined]
     return app.create_app(settings)
 
 

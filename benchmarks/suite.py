@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
-from benchmarks import ingestion
+from benchmarks import ingestion, page, redeem, scoring
 from benchmarks.bench import Bench, prepare
 from benchmarks.measure import Comparison, Result, Row, compare
 from benchmarks.stack import start_stack
@@ -16,6 +16,9 @@ PARTS: Mapping[str, Part] = {
     "single": ingestion.single,
     "ack": ingestion.ack,
     "bulk": ingestion.bulk,
+    "scoring": scoring.scoring,
+    "page": page.page,
+    "redeem": redeem.redeem,
 }
 
 

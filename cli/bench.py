@@ -16,13 +16,17 @@ def bench(parts: tuple[str, ...], quick: bool, json_file: Path | None, pairs: in
 
     PART is one or more of: accept, single, ack, bulk, scoring, page, redeem. Without any, all are measured.
     """
+    from benchmarks.measure import BenchError
     from benchmarks.report import show, write_json
     from benchmarks.suite import PARTS, run_suite
 
     unknown = [part for part in parts if part not in PARTS]
     if unknown:
         raise click.UsageError(f"unknown part {', '.join(unknown)}; there are {', '.join(PARTS)}")
-    measured = run_suite(parts or tuple(PARTS), quick=quick, pairs=pairs, environ=os.environ)
+    try:
+        measured = run_suite(parts or tuple(PARTS), quick=quick, pairs=pairs, environ=os.environ)
+    except BenchError as fault:
+        raise SystemExit(f"laurel bench: {fault}") from fault
     show(measured)
     if json_file is not None:
         write_json([result for _, result in measured], json_file)

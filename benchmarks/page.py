@@ -1,0 +1,140 @@
+"""Reading a page of 100 of a large board: any page, beside the bare ZRANGE; and the same page again, beside the server's hello."""
+
+import asyncio
+import random
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import psycopg
+
+from benchmarks import event
+from benchmarks.bench import Bench
+from benchmarks.ingestion import rate, send_hello
+from benchmarks.load import Load
+from benchmarks.measure import BenchError, Comparison, Sample, run_load
+from benchmarks.stack import Server
+from domain.leaderboard import Method
+from runtime.ids import new_id
+from runtime.postgres import make_pool
+from runtime.redis import make_redis
+from storage.live import LiveBoard, LiveStore
+from storage.live_repair import rebuild_window
+
+PAGE = 100
+PAGES = 2000
+BOARD = "bench-page"
+
+
+@contextmanager
+def page(bench: Bench) -> Iterator[list[Comparison]]:
+    """A page of 100 at c=64 of a board with `bench.members` members."""
+    with ExitStack() as servers:
+        api, hello = (servers.enter_context(bench.stack.server(variant)) for variant in ("api", "hello"))
+        board = make_board(bench, api)
+        check_page(bench, api)
+        randomness = random.Random(11)
+        offsets = [randomness.randrange(bench.members // PAGE) * PAGE for _ in range(PAGES)]
+        pages = [event.get(f"/v1/leaderboards/{BOARD}?limit={PAGE}&offset={offset}", bench.api_key) for offset in offsets]
+        top = [event.get(f"/v1/leaderboards/{BOARD}?limit={PAGE}", bench.api_key)]
+        size = f"{bench.members:,}".replace(",", " ")
+        yield [
+            Comparison(
+                path=lambda: bench.drive(api, pages, status=200),
+                floor=lambda: range_directly(bench, board, offsets),
+                rows=[rate(f"page of {PAGE} of {size}, uncached", "raw ZRANGE of the same pages, c=64", 0.2, "pages/s")],
+            ),
+            Comparison(
+                path=lambda: bench.drive(api, top, status=200),
+                floor=lambda: send_hello(bench, hello),
+                rows=[rate(f"page of {PAGE} of {size}, cached", "ASGI hello of the same server", 0.65, "pages/s")],
+            ),
+        ]
+
+
+def make_board(bench: Bench, api: Server) -> LiveBoard:
+    """A board over the public API; its standings straight into PostgreSQL, and from there into Redis as a repair does it."""
+    rules = [{"event_type": "bench.page", "points_expression": "attrs.score"}]
+    config = {"timeframe": {"type": "all_time"}, "scoring": {"rules": rules}}
+    with bench.admin(api) as client:
+        answer = client.post("/v1/admin/leaderboards", json={"leaderboard_id": BOARD, "name": "Bench page", "config": config})
+    if answer.status_code != 201:
+        raise BenchError(f"the board was not made: {answer.status_code} {answer.text[:400]}")
+    window_id = new_id()
+    with psycopg.connect(bench.stack.settings.database_url, autocommit=True) as connection:
+        found = connection.execute(
+            "SELECT board_id FROM leaderboard WHERE tenant_id = %s AND leaderboard_id = %s", (bench.tenant_id, BOARD)
+        ).fetchone()
+        assert found is not None
+        fill_standings(connection, bench, found[0], window_id)
+    board = LiveBoard(bench.tenant_id, found[0], window_id, Method.SCORE_DESC, None)
+    asyncio.run(rebuild(bench, board))
+    return board
+
+
+def fill_standings(connection: psycopg.Connection[tuple[UUID]], bench: Bench, board_id: UUID, window_id: UUID) -> None:
+    """The window, and as many users with a score as the board is to have."""
+    connection.execute(
+        "INSERT INTO leaderboard_window (tenant_id, window_id, board_id, window_key, status, created_at)"
+        " VALUES (%s, %s, %s, 'all', 'open', now())",
+        (bench.tenant_id, window_id, board_id),
+    )
+    connection.execute(
+        "INSERT INTO app_user (tenant_id, user_id, external_id, display_name, created_at, updated_at)"
+        " SELECT %s, gen_random_uuid(), 'member-' || lpad(n::text, 8, '0'), 'Member ' || n, now(), now() FROM generate_series(1, %s) AS n",
+        (bench.tenant_id, bench.members),
+    )
+    connection.execute(
+        "INSERT INTO standing (tenant_id, window_id, user_id, external_user_id, score, reached_at, total, counted, counted_at,"
+        " scoring_partition, position)"
+        " SELECT tenant_id, %s, user_id, external_id, score, now() - score * interval '1 microsecond', score, 1, now(), 0, 1"
+        " FROM (SELECT *, (random() * 1e9)::bigint AS score FROM app_user WHERE tenant_id = %s AND external_id LIKE 'member-%%') AS m",
+        (window_id, bench.tenant_id),
+    )
+    connection.execute("ANALYZE app_user, standing")
+
+
+async def rebuild(bench: Bench, board: LiveBoard) -> None:
+    """Fill the live store from PostgreSQL."""
+    redis = make_redis(bench.stack.settings)
+    pool = make_pool(bench.stack.settings.database_url, "bench-rebuild", max_size=1)
+    await pool.open(wait=True)
+    try:
+        outcome = await rebuild_window(pool, LiveStore(redis), board)
+    finally:
+        await pool.close()
+        await redis.aclose()
+    if outcome != "done":
+        raise BenchError(f"the live store was not filled: {outcome}")
+
+
+def check_page(bench: Bench, api: Server) -> None:
+    """A measurement of wrong pages would be worth nothing."""
+    with bench.admin(api) as client:
+        body = client.get(f"/v1/leaderboards/{BOARD}", params={"limit": PAGE, "offset": PAGE}).json()
+    ranks = [entry["rank"] for entry in body["entries"]]
+    if body["total"] != bench.members or ranks != list(range(PAGE + 1, 2 * PAGE + 1)):
+        raise BenchError(f"the page is not as it should be: total {body['total']}, ranks {ranks[:3]} …")
+
+
+def range_directly(bench: Bench, board: LiveBoard, offsets: list[int]) -> Sample:
+    """The bare range commands, at c=64, one in flight on each connection."""
+    key = board.keys[0]
+    address = urlsplit(bench.stack.settings.redis_url)
+    assert address.port is not None
+    load = Load(
+        port=address.port,
+        connections=64,
+        seconds=bench.seconds,
+        protocol="resp",
+        hello=[resp("AUTH", str(address.password))],
+        requests=[[resp("ZRANGE", key, str(offset), str(offset + PAGE - 1))] for offset in offsets],
+        answer_lines=1 + 2 * PAGE,
+    )
+    return run_load(load, bench.meter)
+
+
+def resp(*parts: str) -> str:
+    """A command in Redis's protocol."""
+    return f"*{len(parts)}\r\n" + "".join(f"${len(part)}\r\n{part}\r\n" for part in parts)
