@@ -11,12 +11,13 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.types import ASGIApp, ControllerRouterHandler
 
-from api import event, health, openapi, tenant
+from api import earning, event, health, ledger, openapi, reward, tenant, user
 from api.auth import provide_admission, provide_principal
 from api.credential import Authenticator
 from api.errors import EXCEPTION_HANDLERS
 from api.middleware import MAXIMUM_BODY_BYTES, Front
 from api.pagination import read_page
+from api.token import GamerTokens
 from domain.error import ValidationFault
 from domain.wire import convert_value, decode_json
 from runtime.postgres import make_pool
@@ -26,7 +27,7 @@ from runtime.temporal import connect
 from storage.event import GroupCommitWriter
 from storage.live import LiveStore
 
-FEATURES = (health, openapi, tenant, event)
+FEATURES = (health, openapi, tenant, event, user, earning, ledger, reward)
 POOL_SIZE = 10
 
 
@@ -72,6 +73,7 @@ def create_app(settings: Settings) -> ASGIApp:
         "live": LiveStore(redis),
         "admit": authenticator,
         "authenticator": authenticator,
+        "gamer_tokens": GamerTokens(settings),
         "writer": writer,
     }
 
@@ -105,7 +107,7 @@ def create_app(settings: Settings) -> ASGIApp:
             "principal": Provide(provide_principal),
             "admission": Provide(provide_admission),
             "page": Provide(read_page),
-            **{name: provide_state(name) for name in ("pool", "redis", "live", "settings", "temporal", "authenticator")},
+            **{name: provide_state(name) for name in ("pool", "redis", "live", "settings", "temporal", "authenticator", "gamer_tokens")},
         },
         exception_handlers=EXCEPTION_HANDLERS,
         request_class=StrictRequest,

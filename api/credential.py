@@ -8,21 +8,17 @@ take effect within a second on every process, and neither Redis nor a connection
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
-import jwt
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from api.auth import Admission, Principal, RequestFacts, Role, bearer_of, in_token_family, origin_allowed
+from api.token import Identity, TokenVerifier
 from domain.credential import KeyText, parse_key, same_secret
-from domain.error import InvalidKey, Unauthorized, Unavailable
+from domain.error import InvalidKey, Unauthorized
 from domain.tenant import TenantAccess
-from runtime.crypto import Vault
 from runtime.ids import utc_now
-from runtime.jwks import ALGORITHMS, JwksCache, JwksUnavailable
 from runtime.postgres import Pool
 from runtime.settings import Settings
 from storage import credential
@@ -30,12 +26,7 @@ from storage.event import find_user_ids
 
 FRESH_SECONDS = 0.8
 CACHED_CREDENTIALS = 50_000
-LEEWAY_SECONDS = 30
 LAST_USED_SECONDS = 60
-PLATFORM_ISSUER = "laurel"
-PLATFORM_AUDIENCE = "laurel"
-RESOURCE_OWNER_CLAIM = "urn:zitadel:iam:user:resourceowner:id"
-TOKEN_MAXIMUM_LENGTH = 8192
 
 Answer = TypeVar("Answer")
 
@@ -46,14 +37,6 @@ class Remembered(msgspec.Struct):
     admission: Admission
     expires_at: float
     fresh_until: float
-
-
-class Identity(msgspec.Struct, frozen=True, kw_only=True):
-    """What a verified token says, before its tenant is looked up."""
-
-    claims: dict[str, Any]
-    platform: bool
-    expires_at: float
 
 
 class SharedQueries:
@@ -88,12 +71,8 @@ class Authenticator:
         self._queries = SharedQueries()
         self._credentials: dict[bytes, Remembered] = {}
         self._identities: dict[bytes, Identity] = {}
-        self._tenants: dict[UUID | str, tuple[TenantAccess, float]] = {}
-        self._issuers = {each.issuer: (each, JwksCache(each.jwks_url)) for each in settings.jwt_issuers}
-        vault = Vault(settings.secret_key)
-        self._key_id = vault.token_key_id()
-        self._private_key = vault.token_key()
-        self._public_key: Ed25519PublicKey = self._private_key.public_key()
+        self._tenants: dict[tuple[bool, str], tuple[TenantAccess, float]] = {}
+        self._tokens = TokenVerifier(settings)
 
     def remembered(self, credential_bytes: bytes) -> Admission | None:
         """The admission of an Authorization header that is known and fresh: one look-up, for the ingest path."""
@@ -108,6 +87,8 @@ class Authenticator:
         if raw is not None and (admission := self.remembered(raw)) is not None:
             return admission
         text = bearer_of(facts)
+        if facts.api_key is not None and not text.startswith("lk_"):
+            raise InvalidKey("Invalid API key")
         if text.startswith("lk_"):
             remembered = await self._admit_key(text)
         elif text.count(".") == 2 or in_token_family(facts.path):
@@ -160,7 +141,7 @@ class Authenticator:
         raw = text.encode()
         identity = self._identities.get(raw)
         if identity is None:
-            identity = await self._verify(text)
+            identity = await self._tokens.verify(text)
             if len(self._identities) >= CACHED_CREDENTIALS:
                 self._identities.pop(next(iter(self._identities)))
             self._identities[raw] = identity
@@ -171,10 +152,9 @@ class Authenticator:
         return Remembered(Admission(principal=self._principal(identity, tenant), tenant=tenant), identity.expires_at, fresh_until)
 
     async def _tenant_of(self, identity: Identity) -> tuple[TenantAccess, float]:
-        name = identity.claims.get("org_id") or identity.claims.get(RESOURCE_OWNER_CLAIM)
-        if not isinstance(name, str) or "\0" in name:
-            raise Unauthorized("The token names no tenant")
-        known = self._tenants.get(name)
+        name = identity.organisation
+        question = (identity.platform, name)
+        known = self._tenants.get(question)
         if known is not None and known[1] >= time.monotonic():
             return known
 
@@ -185,54 +165,19 @@ class Authenticator:
                     return await credential.find_tenant_access(connection, UUID(name)), fresh_until
                 return await credential.find_tenant_access_by_org(connection, name), fresh_until
 
-        tenant, fresh_until = await self._queries.ask(("tenant", identity.platform, name), find)
+        tenant, fresh_until = await self._queries.ask(("tenant", *question), find)
         if tenant is None:
-            self._tenants.pop(name, None)
+            self._tenants.pop(question, None)
             raise Unauthorized("The token names no tenant")
-        self._tenants[name] = (tenant, fresh_until)
+        self._tenants[question] = (tenant, fresh_until)
         return tenant, fresh_until
 
     def _principal(self, identity: Identity, tenant: TenantAccess) -> Principal:
-        subject = str(identity.claims["sub"])
-        if identity.claims.get("user_type") == "gamer":
+        subject = identity.subject
+        if identity.is_gamer:
             return Principal(tenant_id=tenant.tenant_id, kind="gamer", role="gamer", external_user_id=subject, actor=f"gamer:{subject}")
-        role: Role = "server" if self._settings.jwt_server_role in _roles(identity.claims) else "member"
+        role: Role = "server" if self._settings.jwt_server_role in identity.roles else "member"
         return Principal(tenant_id=tenant.tenant_id, kind="jwt", role=role, external_user_id=subject, actor=f"jwt:{subject}")
-
-    async def _verify(self, text: str) -> Identity:
-        if len(text) > TOKEN_MAXIMUM_LENGTH:
-            raise Unauthorized("The token is too long")
-        try:
-            header = jwt.get_unverified_header(text)
-            unverified = jwt.decode(text, options={"verify_signature": False})
-            algorithm = header.get("alg")
-            if algorithm not in ALGORITHMS:
-                raise Unauthorized("The token's algorithm is not accepted")
-            issuer = unverified.get("iss")
-            if issuer == PLATFORM_ISSUER:
-                claims = _decode(text, self._public_key, ["EdDSA"], PLATFORM_ISSUER, PLATFORM_AUDIENCE)
-            else:
-                claims = await self._verify_foreign(text, header, issuer)
-        except jwt.ExpiredSignatureError:
-            raise Unauthorized("The token has expired") from None
-        except jwt.PyJWTError as fault:
-            raise Unauthorized(f"The token is not valid: {fault}") from None
-        except (ValueError, TypeError):
-            raise Unauthorized("The token is malformed") from None
-        return Identity(claims=claims, platform=issuer == PLATFORM_ISSUER, expires_at=float(claims["exp"]) + LEEWAY_SECONDS)
-
-    async def _verify_foreign(self, text: str, header: dict[str, Any], issuer: object) -> dict[str, Any]:
-        trusted = self._issuers.get(issuer) if isinstance(issuer, str) else None
-        if trusted is None:
-            raise Unauthorized("The token's issuer is not trusted")
-        known, keys = trusted
-        try:
-            key = await keys.key(header.get("kid"))
-        except JwksUnavailable:
-            raise Unavailable("The keys of the token's issuer cannot be fetched now") from None
-        if key is None or key.algorithm_name != header["alg"]:
-            raise Unauthorized("The token's key is not known")
-        return _decode(text, key.key, [key.algorithm_name], known.issuer, known.audience)
 
     async def preflight_allowed(self, origin: str, tenant_id: str | None) -> bool:
         """Whether a browser of that origin may go on: judged by the tenant when one is named, else by all active ones."""
@@ -252,40 +197,3 @@ class Authenticator:
         """Whether the tenant has identified this user."""
         async with self._pool.connection() as connection:
             return bool(await find_user_ids(connection, [(tenant_id, external_id)]))
-
-    def issue_gamer_token(self, tenant_id: UUID, external_id: str, *, token_id: str, now: datetime, ttl_seconds: int) -> str:
-        """A token with which the user acts for itself for `ttl_seconds`, signed with the platform's key."""
-        issued_at = int(now.astimezone(UTC).timestamp())
-        claims = {
-            "iss": PLATFORM_ISSUER,
-            "aud": PLATFORM_AUDIENCE,
-            "sub": external_id,
-            "org_id": str(tenant_id),
-            "user_type": "gamer",
-            "iat": issued_at,
-            "exp": issued_at + ttl_seconds,
-            "jti": token_id,
-        }
-        return jwt.encode(claims, self._private_key, algorithm="EdDSA", headers={"kid": self._key_id})
-
-
-def _decode(text: str, key: Any, algorithms: list[str], issuer: str, audience: str | None) -> dict[str, Any]:
-    claims: dict[str, Any] = jwt.decode(
-        text,
-        key,
-        algorithms=algorithms,
-        issuer=issuer,
-        audience=audience,
-        leeway=LEEWAY_SECONDS,
-        options={"require": ["exp", "sub"], "verify_aud": audience is not None},
-    )
-    return claims
-
-
-def _roles(claims: dict[str, Any]) -> set[str]:
-    """Every role in the token: Zitadel writes objects whose members are the roles, others write lists."""
-    roles: set[str] = set()
-    for name, value in claims.items():
-        if name == "roles" or (name.startswith("urn:zitadel:iam:org:project:") and name.endswith("roles")):
-            roles |= {str(role) for role in value} if isinstance(value, dict | list) else {str(value)}
-    return roles

@@ -49,6 +49,8 @@ def known_error(fault: Exception) -> DomainError | None:
 
 def _fault_of_parameters(fault: ValidationException) -> ValidationFault:
     entries = cast(list[dict[str, str]], fault.extra if isinstance(fault.extra, list) else [])
+    if any(entry.get("key") == "data" for entry in entries):
+        return ValidationFault("The request needs a JSON body")
     details = [{"field": entry["key"], "message": entry.get("message", "")} for entry in entries if "key" in entry]
     if not details:
         return ValidationFault(str(fault.detail))

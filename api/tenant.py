@@ -13,6 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 from api.auth import Admission, Principal, allow, operator
 from api.credential import Authenticator
 from api.pagination import Page
+from api.token import GamerTokens
 from domain.credential import KeyRole
 from domain.error import AlreadyExists, NotFound, UserNotFound, ValidationFault
 from domain.tenant import Tenant, TenantSettings, TenantStatus
@@ -50,7 +51,7 @@ class NewTenant(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     org_id: OrgId | None = None
     timezone: str = "UTC"
     cors_origins: list[Origin] = []
-    settings: TenantSettings = TenantSettings()
+    settings: TenantSettings = msgspec.field(default_factory=TenantSettings)
 
 
 class TenantChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -232,14 +233,16 @@ async def revoke_api_key(principal: Principal, api_key_id: UUID, pool: Pool) -> 
 
 
 @post("/v1/auth/gamer-token", guards=[allow("server")], operation_id="create_gamer_token")
-async def create_gamer_token(admission: Admission, data: GamerTokenRequest, authenticator: Authenticator) -> dict[str, str]:
+async def create_gamer_token(
+    admission: Admission, data: GamerTokenRequest, authenticator: Authenticator, gamer_tokens: GamerTokens
+) -> dict[str, str]:
     """A token with which one user acts for itself."""
     external_id = parse_external_id(data.user_id, "user_id")
     tenant_id = admission.tenant.tenant_id
     if admission.tenant.settings.users == "identified" and not await authenticator.user_exists(tenant_id, external_id):
         raise UserNotFound(f"There is no user '{external_id}'")
     now = utc_now().replace(microsecond=0)
-    token = authenticator.issue_gamer_token(tenant_id, external_id, token_id=str(new_id()), now=now, ttl_seconds=data.ttl_seconds)
+    token = gamer_tokens.issue(tenant_id, external_id, token_id=str(new_id()), now=now, ttl_seconds=data.ttl_seconds)
     return {"token": token, "expires_at": rfc3339(now + timedelta(seconds=data.ttl_seconds)), "user_id": external_id}
 
 
