@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
 
@@ -12,12 +12,21 @@ from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.service import RPCError
 from temporalio.worker import Worker
 
+from activities.scoring import ScoringActivities
 from runtime import temporal
+from runtime.postgres import make_pool
+from runtime.redis import make_redis
 from runtime.settings import Settings
+from storage.live import LiveStore
+from workflows.scoring import ScoringWorkflow, ensure_scoring_workflows
 
 log = logging.getLogger("worker")
-GRACEFUL_SHUTDOWN = timedelta(seconds=3)
 RECONNECT_SECONDS = 1.0
+# `laurel up` gives a worker 4.5 s. Pumps and sends that are cut off are safe: cursor and attempt rows know how far they came.
+GRACEFUL_SHUTDOWN = timedelta(seconds=3)
+POOL_SIZE = 24
+# The scoring workflows notice a dead worker after 8 s without a heartbeat, so heartbeats must not be gathered for long.
+HEARTBEAT_THROTTLE = timedelta(seconds=1)
 
 
 async def run(settings: Settings, ready: Callable[[], None]) -> None:
@@ -39,13 +48,15 @@ async def run(settings: Settings, ready: Callable[[], None]) -> None:
 
 
 async def connect(settings: Settings, stop: asyncio.Event) -> Client | None:
-    """A connected client, with the namespace as we need it; None when told to stop before Temporal was there."""
+    """A connected client, with the namespace and the scoring workflows as we need them; None when told to stop before Temporal was there."""
     runtime = telemetry(settings)
     while not stop.is_set():
         try:
             client = await temporal.connect(settings, runtime=runtime)
             await temporal.ensure_search_attributes(client)
             await temporal.ensure_retention(client, settings.temporal_retention_days)
+            scoring = temporal.task_queues(settings).scoring
+            await ensure_scoring_workflows(client, task_queue=scoring, partitions=settings.scoring_partitions)
         except (RuntimeError, RPCError) as fault:
             log.warning("Temporal at %s is not there yet: %s", settings.temporal_address, fault)
             try:
@@ -57,9 +68,29 @@ async def connect(settings: Settings, stop: asyncio.Event) -> Client | None:
     return None
 
 
-async def assemble(settings: Settings, client: Client, resources: AsyncExitStack) -> Sequence[Worker]:
+async def assemble(settings: Settings, client: Client, resources: AsyncExitStack) -> list[Worker]:
     """One Temporal worker for each task queue, with its workflows, activities and slots."""
-    return []
+    pool = make_pool(settings.database_url, "worker", max_size=POOL_SIZE)
+    await pool.open()
+    resources.push_async_callback(pool.close)
+    redis = make_redis(settings)
+    resources.push_async_callback(redis.aclose)
+    return [scoring_worker(settings, client, ScoringActivities(pool, LiveStore(redis), settings.database_url))]
+
+
+def scoring_worker(settings: Settings, client: Client, scoring: ScoringActivities) -> Worker:
+    """The pumps: at most one for each partition, and few polls, because they run for hours."""
+    return Worker(
+        client,
+        task_queue=temporal.task_queues(settings).scoring,
+        workflows=[ScoringWorkflow],
+        activities=[scoring.score_partition],
+        max_concurrent_activities=settings.scoring_partitions,
+        max_concurrent_workflow_tasks=8,
+        max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+        default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+        graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
+    )
 
 
 def telemetry(settings: Settings) -> Runtime | None:
