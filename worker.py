@@ -48,7 +48,7 @@ async def run(settings: Settings, ready: Callable[[], None]) -> None:
 
 
 async def connect(settings: Settings, stop: asyncio.Event) -> Client | None:
-    """A connected client, with the namespace and the scoring workflows as we need them; None when told to stop before Temporal was there."""
+    """A connected client, once the namespace and the scoring workflows are as we need them; None when told to stop before that."""
     runtime = telemetry(settings)
     while not stop.is_set():
         try:

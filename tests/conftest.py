@@ -40,6 +40,13 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep all tests on the shared stack in one process, so that a run starts it once."""
+    for item in items:
+        if "stack" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("stack"))
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Turn SIGTERM into an orderly end, so that no server outlives a test run that was told to stop."""
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))

@@ -58,6 +58,14 @@ def own_stack(tmp_path: Path) -> Iterator[Stack]:
     stop_stack_process(running.process)
 
 
+@pytest.fixture(scope="module")
+def mortal_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One whose parts may be killed without disturbing the other journeys."""
+    running = start_stack(tmp_path_factory.mktemp("mortal") / "data")
+    yield running
+    stop_stack_process(running.process)
+
+
 def test_stack_json_says_everything_and_only_to_its_owner(stack: Stack) -> None:
     path = stack.data_dir / "stack.json"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -105,19 +113,20 @@ def test_a_killed_up_leaves_no_orphan_and_can_be_started_again(own_stack: Stack)
     assert stop_stack_process(again.process) == 0
 
 
+@pytest.mark.xdist_group("mortal")
 @pytest.mark.parametrize("kind", ["api", "worker", "postgres", "redis", "temporal"])
-def test_a_part_that_dies_is_started_again_on_the_same_port(stack: Stack, kind: str) -> None:
+def test_a_part_that_dies_is_started_again_on_the_same_port(mortal_stack: Stack, kind: str) -> None:
     def pid_of() -> int:
-        pids = stack.now()["pids"][kind]
+        pids = mortal_stack.now()["pids"][kind]
         return pids[0] if isinstance(pids, list) and pids else pids or 0
 
     before = pid_of()
     os.kill(before, signal.SIGKILL)
     eventually(lambda: pid_of() not in (0, before))
-    assert f"{kind} ended (killed by SIGKILL)" in (stack.data_dir / "up.log").read_text()
+    assert f"{kind} ended (killed by SIGKILL)" in (mortal_stack.data_dir / "up.log").read_text()
     for name in ("api_url", "database_url", "redis_url", "temporal_address"):
-        assert stack.now()[name] == stack.described[name]
-    with stack.client() as client:
+        assert mortal_stack.now()[name] == mortal_stack.described[name]
+    with mortal_stack.client() as client:
         eventually(lambda: client.get("/ready").json().get("status") in ("ok", "ready"), 30.0)
 
 
