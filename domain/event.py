@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from domain.error import ValidationFault
 from domain.leaderboard import EVENT_TYPE
-from domain.wire import EVENT_ID, EXTERNAL_ID, MANY_DIGITS, RESERVED_EXTERNAL_IDS, decode_json, external_id_problem, fault_of
+from domain.wire import EVENT_ID, EXTERNAL_ID, RESERVED_EXTERNAL_IDS, decode_json, external_id_problem, fault_of, many_digits
 
 MAX_BULK = 100
 MAX_NESTING = 8
@@ -70,7 +70,6 @@ _decode_any = msgspec.json.Decoder().decode
 _event_id = EVENT_ID.fullmatch
 _external_id = EXTERNAL_ID.fullmatch
 _event_type = EVENT_TYPE.fullmatch
-_many_digits = MANY_DIGITS.search
 
 
 def validate_event(body: bytes, now: datetime) -> AcceptedEvent:
@@ -88,7 +87,7 @@ def validate_event(body: bytes, now: datetime) -> AcceptedEvent:
         and user_id not in RESERVED_EXTERNAL_IDS
         and EARLIEST <= occurred_at <= now + AHEAD
         and body.count(b"{") + body.count(b"[") <= MAX_NESTING
-        and not _many_digits(body)
+        and not many_digits(body)
     ):
         return AcceptedEvent(event.event_id, event.type, user_id, occurred_at, event.attrs, body)
     return _examine(body, now)

@@ -17,8 +17,8 @@ CLIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 EXTERNAL_ID = re.compile(r"[^/\x00-\x1f\x7f-\x9f]{1,255}")
 EVENT_ID = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,255}")
 RESERVED_EXTERNAL_IDS = frozenset({".", "..", "me"})
-MANY_DIGITS = re.compile(rb"[0-9]{16}")
-"""A number of fewer digits cannot be beyond 2^53 - 1, so bodies without such a run need no walk through their values."""
+_DIGITS_AS_ZERO = bytes(ord("0") if chr(byte).isdigit() and byte < 128 else byte for byte in range(256))
+_MANY_ZEROS = b"0" * 16
 
 _WHERE = re.compile(r" - at `(?:key in )?\$(.*)`$")
 
@@ -107,6 +107,14 @@ def number_problem(value: Any) -> str | None:
     return None
 
 
+def many_digits(body: bytes) -> bool:
+    """Whether 16 digits follow each other somewhere. Fewer cannot be beyond 2^53 - 1, so without them no value need be looked at.
+
+    A translation and a search cost a tenth of a regular expression, on every event.
+    """
+    return _MANY_ZEROS in body.translate(_DIGITS_AS_ZERO)
+
+
 def decode_json(body: bytes) -> Any:
     """Any JSON document under the contract's rules: valid UTF-8, strict numbers. ValidationFault otherwise."""
     try:
@@ -115,7 +123,7 @@ def decode_json(body: bytes) -> Any:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValidationFault(f"Malformed JSON: {error}") from None
-    if MANY_DIGITS.search(body):
+    if many_digits(body):
         problem = number_problem(value)
         if problem:
             raise ValidationFault(problem)
