@@ -10,12 +10,12 @@ fulfilled ──▶ reversed
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Self
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 import msgspec
 
-from domain.error import InvalidState, RedemptionAlreadyFinal
+from domain.error import InvalidState, RedemptionAlreadyFinal, ValidationFault
 from domain.wire import decimal_number, optional_rfc3339, rfc3339
 
 
@@ -34,7 +34,7 @@ class State(StrEnum):
     EXPIRED = "expired", "Nobody fulfilled it before its deadline; the points are back."
     REVERSED = "reversed", "It was fulfilled and then undone; the points were refunded."
 
-    def __new__(cls, value: str, sentence: str) -> Self:
+    def __new__(cls, value: str, sentence: str = "") -> Self:
         """A member is its wire name and carries its sentence."""
         member = str.__new__(cls, value)
         member._value_ = value
@@ -62,6 +62,10 @@ RETURNED = frozenset({State.FAILED, State.CANCELLED, State.EXPIRED, State.REVERS
 
 CALLBACK_STATES = frozenset({State.PROCESSING, State.FULFILLED, State.FAILED})
 """What a partner may report."""
+
+
+MAXIMUM_DATA_BYTES = 32 * 1024
+"""What a partner may leave with a callback, and what a user may fill in."""
 
 
 class Effect(StrEnum):
@@ -170,6 +174,42 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
     fulfillment_data: dict[str, Any] | None = None
     failure_reason: str | None = None
     from_workflow: bool = False
+
+
+def read_callback(body: dict[str, Any], by: str) -> Move:
+    """The partner's callback as a move (contract 4); fields that we do not know are kept beside `fulfillment_data`.
+
+    Raises ValidationFault for another status than `processing`, `fulfilled`, `failed`, a malformed instant, or more than 32 KB.
+    """
+    wanted = body.get("status")
+    if wanted not in CALLBACK_STATES:
+        raise ValidationFault.of("status", "must be one of fulfilled, failed, processing")
+    given = body.get("fulfillment_data")
+    if given is not None and not isinstance(given, dict):
+        raise ValidationFault.of("fulfillment_data", "must be an object")
+    others = {name: value for name, value in body.items() if name not in ("status", "fulfilled_at", "fulfillment_data")}
+    data = {**others, **(given or {})}
+    if len(msgspec.json.encode(data)) > MAXIMUM_DATA_BYTES:
+        raise ValidationFault.of("fulfillment_data", f"must be at most {MAXIMUM_DATA_BYTES} bytes")
+    reason = data.get("reason")
+    return Move(
+        to=State(wanted),
+        by=by,
+        is_callback=True,
+        fulfilled_at=_instant(body.get("fulfilled_at")),
+        fulfillment_data=data or None,
+        failure_reason=reason if wanted == State.FAILED and isinstance(reason, str) else None,
+    )
+
+
+def _instant(value: Any) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        instant: datetime = msgspec.convert(value, Annotated[datetime, msgspec.Meta(tz=True)])
+    except msgspec.ValidationError:
+        raise ValidationFault.of("fulfilled_at", "must be an RFC 3339 instant with an offset") from None
+    return instant
 
 
 class Moved(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,9 +11,10 @@ from uuid import UUID
 import msgspec
 from psycopg.types.json import Jsonb
 
-from domain.error import RedemptionNotFound
+from domain.error import RedemptionNotFound, ValidationFault
 from domain.redemption import (
     FINAL,
+    MAXIMUM_DATA_BYTES,
     Decision,
     DeliveryLine,
     Effect,
@@ -30,6 +31,7 @@ from domain.redemption import (
     redemption_document,
     workflow_id,
 )
+from domain.webhook_body import canonical_body
 from runtime.postgres import Connection
 from storage import ledger, outbox, reward
 
@@ -41,7 +43,12 @@ COLUMNS = """tenant_id, redemption_id, user_id, external_user_id, reward_id, rew
 
 
 async def insert_redemption(connection: Connection, tenant_id: UUID, new: NewRedemption, now: datetime) -> None:
-    """Write a redemption, the first row of its timeline and the command that starts its workflow. Hold and stock are the caller's."""
+    """Write a redemption, the first row of its timeline and the command that starts its workflow. Hold and stock are the caller's.
+
+    Raises ValidationFault when the filled-in fields are too large for a webhook's body.
+    """
+    if len(canonical_body(new.fields)) > MAXIMUM_DATA_BYTES:
+        raise ValidationFault.of("fields", f"must be at most {MAXIMUM_DATA_BYTES} bytes")
     await connection.execute(
         """
         INSERT INTO redemption (tenant_id, redemption_id, user_id, external_user_id, reward_id, reward, variant_id, source_type, source_id,
@@ -174,12 +181,17 @@ async def _note_refusal(connection: Connection, present: Redemption, move: Move,
 
 
 async def _next_number(connection: Connection, tenant_id: UUID, redemption_id: UUID) -> int:
+    return 1 + await last_number(connection, tenant_id, redemption_id)
+
+
+async def last_number(connection: Connection, tenant_id: UUID, redemption_id: UUID) -> int:
+    """How many rows the redemption's timeline has: a move with a lower number is old news."""
     cursor = await connection.execute(
-        "SELECT coalesce(max(number), 0) + 1 AS number FROM redemption_move WHERE tenant_id = %s AND redemption_id = %s",
+        "SELECT coalesce(max(number), 0) AS number FROM redemption_move WHERE tenant_id = %s AND redemption_id = %s",
         (tenant_id, redemption_id),
     )
     row = await cursor.fetchone()
-    return int(row["number"]) if row else 1
+    return int(row["number"]) if row else 0
 
 
 async def _insert_timeline(connection: Connection, tenant_id: UUID, redemption_id: UUID, number: int, row: TimelineRow) -> None:
@@ -336,3 +348,15 @@ async def open_redemptions(connection: Connection, idle_before: datetime, after:
         """
     cursor = await connection.execute(query, (idle_before, *start, limit))
     return [msgspec.convert(row, Redemption) for row in await cursor.fetchall()]
+
+
+async def overdue_redemptions(connection: Connection, deadline_before: datetime, limit: int) -> list[tuple[UUID, UUID]]:
+    """Redemptions of all tenants, as (tenant, redemption), that should have ended before this instant."""
+    cursor = await connection.execute(
+        """
+        SELECT tenant_id, redemption_id FROM redemption
+        WHERE status IN ('pending', 'processing') AND deadline_at < %s ORDER BY deadline_at LIMIT %s
+        """,
+        (deadline_before, limit),
+    )
+    return [(row["tenant_id"], row["redemption_id"]) for row in await cursor.fetchall()]

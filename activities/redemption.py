@@ -1,0 +1,88 @@
+"""What a redemption's workflow does to the world: prepare the delivery, end what nobody fulfilled."""
+
+from datetime import datetime
+from uuid import UUID
+
+from temporalio import activity
+
+from activities.failure import refusals_are_final
+from domain.fulfilment import Begun, RedemptionInput, Settled, SettleInput
+from domain.redemption import FINAL, Flag, Move, Redemption
+from domain.webhook import DeliveryState
+from domain.webhook_body import reward_redeemed
+from runtime.ids import utc_now
+from runtime.postgres import Connection, Pool, transaction
+from storage.delivery import NewDelivery, find_delivery, insert_delivery
+from storage.redemption import last_number, lock_redemption, move_redemption, set_flag, set_fulfilment_delivery
+from storage.webhook import delays_of, fulfilment_endpoint
+
+BY_WORKFLOW = "workflow"
+
+
+class RedemptionActivities:
+    """Activities in one transaction each, safe to run twice."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    @activity.defn(name="begin_redemption")
+    async def begin(self, given: RedemptionInput) -> Begun:
+        """Look where the redemption stands; when its fulfilment is a webhook, make the delivery or flag that there is no endpoint."""
+        with refusals_are_final():
+            async with transaction(self._pool) as connection:
+                redemption = await lock_redemption(connection, given.tenant_id, given.redemption_id)
+                number = await last_number(connection, given.tenant_id, given.redemption_id)
+                begun = Begun(status=redemption.status, number=number, deadline_at=redemption.deadline_at)
+                if redemption.status in FINAL or redemption.fulfilment.get("type", "webhook") != "webhook":
+                    return begun
+                return await self._with_delivery(connection, redemption, number)
+
+    async def _with_delivery(self, connection: Connection, redemption: Redemption, number: int) -> Begun:
+        found = await prepare_delivery(connection, redemption, utc_now())
+        if found is None:
+            await set_flag(connection, redemption.tenant_id, redemption.redemption_id, Flag.NO_ENDPOINT, utc_now())
+            return Begun(status=redemption.status, number=number, deadline_at=redemption.deadline_at, has_endpoint=False)
+        delivery_id, delays = found
+        return Begun(
+            status=redemption.status,
+            number=number,
+            deadline_at=redemption.deadline_at,
+            delivery_id=delivery_id,
+            retry_delays_seconds=delays,
+        )
+
+    @activity.defn(name="settle_redemption")
+    async def settle(self, given: SettleInput) -> Settled:
+        """Give the points back, unless someone was faster: then nothing changes and the answer says how it stands."""
+        with refusals_are_final():
+            async with transaction(self._pool) as connection:
+                redemption = await lock_redemption(connection, given.tenant_id, given.redemption_id)
+                if redemption.status in FINAL:
+                    number = await last_number(connection, given.tenant_id, given.redemption_id)
+                    return Settled(status=redemption.status, number=number)
+                move = Move(to=given.to, by=BY_WORKFLOW, note=given.note, from_workflow=True)
+                moved = await move_redemption(connection, given.tenant_id, given.redemption_id, move, utc_now())
+                return Settled(status=moved.status, number=moved.number or 0)
+
+
+async def prepare_delivery(connection: Connection, redemption: Redemption, now: datetime) -> tuple[UUID, tuple[float, ...]] | None:
+    """The delivery that asks for the fulfilment, made once, and its endpoint's waits before a retry; None when there is no endpoint."""
+    tenant_id = redemption.tenant_id
+    known = redemption.fulfilment.get("delivery_id")
+    if known is not None:
+        delivery = await find_delivery(connection, tenant_id, UUID(known))
+        return delivery.delivery_id, await delays_of(connection, tenant_id, delivery.endpoint_id)
+    pinned = redemption.fulfilment.get("endpoint_id")
+    endpoint = await fulfilment_endpoint(connection, tenant_id, UUID(pinned) if pinned else None)
+    if endpoint is None:
+        return None
+    new = NewDelivery(
+        endpoint_id=endpoint.endpoint_id,
+        event="reward_redeemed",
+        redemption_id=redemption.redemption_id,
+        body=reward_redeemed(redemption),
+        state=DeliveryState.PENDING if endpoint.enabled else DeliveryState.HELD,
+    )
+    delivery_id = await insert_delivery(connection, tenant_id, new, now)
+    await set_fulfilment_delivery(connection, tenant_id, redemption.redemption_id, delivery_id)
+    return delivery_id, tuple(endpoint.retry_delays_seconds)

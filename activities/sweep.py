@@ -1,0 +1,96 @@
+"""The sweep: finds redemptions that Temporal has lost, and those that are past their deadline although a workflow should have ended them.
+
+Postgres is the truth, so losing Temporal's database loses no redemption (design: Division of labour).
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+import psycopg
+from psycopg_pool import PoolTimeout
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from domain.error import DomainError
+from domain.redemption import Move, Redemption, State, workflow_id
+from runtime.ids import utc_now
+from runtime.postgres import Pool, transaction
+from storage import outbox
+from storage.redemption import move_redemption, open_redemptions, overdue_redemptions, start_entry
+
+log = logging.getLogger(__name__)
+
+INTERVAL_SECONDS = 120.0
+IDLE = timedelta(seconds=60)
+OVERDUE = timedelta(minutes=5)
+PAGE = 100
+RPC_TIMEOUT = timedelta(seconds=5)
+KEEP_SENT = timedelta(days=7)
+BY_SWEEP = "sweep"
+
+
+async def run_sweep(pool: Pool, temporal: Client, stop: asyncio.Event, *, interval_seconds: float = INTERVAL_SECONDS) -> None:
+    """Sweep now and every two minutes until `stop` is set. A sweep that finds Temporal or the database away is left to the next one."""
+    while not stop.is_set():
+        try:
+            restarted = await restart_lost(pool, temporal)
+            expired = await expire_overdue(pool)
+            async with transaction(pool) as connection:
+                await outbox.forget_sent(connection, utc_now() - KEEP_SENT, 5000)
+            if restarted or expired:
+                log.warning("the sweep restarted %d workflows and expired %d redemptions", restarted, expired)
+        except (RPCError, RuntimeError, OSError, psycopg.OperationalError, PoolTimeout) as fault:
+            log.info("the sweep is put off: %s", fault)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), interval_seconds)
+
+
+async def restart_lost(pool: Pool, temporal: Client, *, idle: timedelta = IDLE) -> int:
+    """Write start commands for open redemptions whose workflow Temporal does not know; answers how many."""
+    restarted, after = 0, None
+    while True:
+        async with transaction(pool) as connection:
+            page = await open_redemptions(connection, utc_now() - idle, after, PAGE)
+        if not page:
+            return restarted
+        lost = await _unknown_to(temporal, page)
+        async with transaction(pool) as connection:
+            for each in lost:
+                entry = start_entry(each.tenant_id, each.redemption_id, each.external_user_id, each.reward, each.status)
+                await outbox.enqueue_again(connection, each.tenant_id, entry)
+        restarted += len(lost)
+        after = (page[-1].tenant_id, page[-1].redemption_id)
+
+
+async def _unknown_to(temporal: Client, page: Sequence[Redemption]) -> list[Redemption]:
+    """Which of these have no workflow: one list call for the page, then a certain look at each that the list does not show."""
+    identities: dict[str, Redemption] = {workflow_id(each.tenant_id, each.redemption_id): each for each in page}
+    quoted = ", ".join(f"'{identity}'" for identity in identities)
+    seen = {found.id async for found in temporal.list_workflows(f"WorkflowId IN ({quoted})", rpc_timeout=RPC_TIMEOUT)}
+    return [each for identity, each in identities.items() if identity not in seen and await _is_unknown(temporal, identity)]
+
+
+async def _is_unknown(temporal: Client, identity: str) -> bool:
+    try:
+        await temporal.get_workflow_handle(identity).describe(rpc_timeout=RPC_TIMEOUT)
+    except RPCError as fault:
+        if fault.status is RPCStatusCode.NOT_FOUND:
+            return True
+        raise
+    return False
+
+
+async def expire_overdue(pool: Pool) -> int:
+    """End open redemptions that are five minutes past their deadline: whatever befell their workflow, the points go back."""
+    async with transaction(pool) as connection:
+        overdue: list[tuple[UUID, UUID]] = await overdue_redemptions(connection, utc_now() - OVERDUE, PAGE)
+    for tenant_id, redemption_id in overdue:
+        move = Move(to=State.EXPIRED, by=BY_SWEEP, note="past its deadline")
+        with contextlib.suppress(DomainError):  # someone was faster
+            async with transaction(pool) as connection:
+                await move_redemption(connection, tenant_id, redemption_id, move, utc_now())
+    return len(overdue)

@@ -1,0 +1,81 @@
+"""What the redemption's workflow and its activities say to each other. All of it is kept in Temporal: ids and policy numbers only."""
+
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from domain.redemption import State
+from domain.webhook import DEFAULT_RETRY_DELAYS
+
+
+class RedemptionInput(msgspec.Struct, frozen=True, kw_only=True):
+    """Which redemption the workflow is about."""
+
+    tenant_id: UUID
+    redemption_id: UUID
+
+
+class Begun(msgspec.Struct, frozen=True, kw_only=True):
+    """The redemption as its workflow found it. Without `delivery_id` nothing is sent: manual work, no endpoint, or over already."""
+
+    status: State
+    number: int
+    deadline_at: datetime | None
+    delivery_id: UUID | None = None
+    retry_delays_seconds: tuple[float, ...] = DEFAULT_RETRY_DELAYS
+    has_endpoint: bool = True
+
+
+class SendInput(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt of the ladder. `jitter` (-1..1) comes from the workflow, so that a replay waits as long as the run did."""
+
+    tenant_id: UUID
+    redemption_id: UUID
+    delivery_id: UUID
+    attempt: int
+    jitter: float
+    retry_delays_seconds: tuple[float, ...]
+    deadline_at: datetime | None
+
+
+class Sent(msgspec.Struct, frozen=True, kw_only=True):
+    """What an attempt gave, and where the redemption stands after it. Without `wait_seconds` the ladder has ended.
+
+    `answer` is `http_<n>` or the error class. `held`: the endpoint is disabled, nothing was sent, no attempt was used.
+    """
+
+    status: State
+    number: int
+    answer: str
+    wait_seconds: float | None = None
+    held: bool = False
+
+
+class SettleInput(msgspec.Struct, frozen=True, kw_only=True):
+    """End a redemption that nobody fulfilled: `to` is `expired`, or `cancelled` when staff stopped the workflow."""
+
+    tenant_id: UUID
+    redemption_id: UUID
+    to: State
+    note: str
+
+
+class Settled(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the redemption stands: as wanted, or as whoever was faster left it."""
+
+    status: State
+    number: int
+
+
+class News(msgspec.Struct, frozen=True, kw_only=True):
+    """A move that was made outside the workflow. `number` is its row in the timeline; a lower one is old news."""
+
+    status: State
+    number: int
+
+
+class RedemptionOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How it ended."""
+
+    status: State

@@ -1,0 +1,187 @@
+"""The life of one redemption, from the held points to their spending or return (contract 4)."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy, SearchAttributeKey
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+
+with workflow.unsafe.imports_passed_through():
+    from activities.redemption import RedemptionActivities
+    from activities.webhook import WebhookActivities
+    from domain.fulfilment import Begun, News, RedemptionInput, RedemptionOutcome, SendInput, Sent, Settled, SettleInput
+    from domain.redemption import FINAL, State
+    from domain.webhook import Ladder
+
+STATUS = SearchAttributeKey.for_keyword("RedemptionStatus")
+OWN_FAULTS = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30))
+DATABASE_TIMEOUT = timedelta(seconds=15)
+SEND_TIMEOUT = timedelta(seconds=50)  # the longest exchange is 30 s
+HEARTBEAT_TIMEOUT = timedelta(seconds=10)
+
+
+@workflow.defn
+class RedemptionWorkflow:
+    r"""The diagram of the workflow.
+
+    pending ── webhook accepted ──▶ processing ── callback ──▶ fulfilled | failed
+       │ \────────────── callback at any time ───────────────▶
+       └──────────────── deadline ───────────────────────────▶ expired (points returned)
+    """
+
+    @workflow.init
+    def __init__(self, redemption: RedemptionInput) -> None:
+        """Ready for updates that arrive before `run` begins."""
+        self._redemption = redemption
+        self._status = State.PENDING
+        self._number = 0
+        self._begun: Begun | None = None
+        self._resumed = 0
+        self._timeline: list[str] = []
+
+    @workflow.run
+    async def run(self, redemption: RedemptionInput) -> RedemptionOutcome:
+        """See the redemption through to a final state."""
+        try:
+            begun = await self._begin()
+            await self._deliver(begun)
+            if not await self._settled_before_deadline():
+                await self._settle(State.EXPIRED, "nobody fulfilled it before its deadline")
+        except (asyncio.CancelledError, ActivityError) as fault:
+            if not is_cancelled_exception(fault):
+                raise
+            await self._settle(State.CANCELLED, "its workflow was cancelled in Temporal")
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return RedemptionOutcome(status=self._status)
+
+    @workflow.update
+    async def moved(self, news: News) -> None:
+        """Someone moved the redemption: the partner's callback, staff, the sweep."""
+        self._adopt(news.status, news.number, "told from outside")
+
+    @moved.validator
+    def check_moved(self, news: News) -> None:
+        """Refuse what is not a row of the timeline."""
+        if news.number < 1:
+            raise ApplicationError("a move has a number from 1", type="VALIDATION_ERROR", non_retryable=True)
+
+    @workflow.update
+    async def resume(self) -> None:
+        """The endpoint is enabled again: a held delivery goes on."""
+        self._resumed += 1
+
+    async def _begin(self) -> Begun:
+        begun = await workflow.execute_activity_method(
+            RedemptionActivities.begin,
+            self._redemption,
+            start_to_close_timeout=DATABASE_TIMEOUT,
+            retry_policy=OWN_FAULTS,
+            summary="prepare the delivery",
+        )
+        self._begun = begun
+        self._adopt(begun.status, begun.number, "begun")
+        if not begun.has_endpoint:
+            self._note("no endpoint takes `reward_redeemed`")
+        return begun
+
+    async def _deliver(self, begun: Begun) -> None:
+        """The ladder: first try and at most three retries. A final state ends it, our own faults and holds use nothing up."""
+        attempts = Ladder(delays=begun.retry_delays_seconds).attempts
+        attempt = 1
+        while begun.delivery_id is not None and attempt <= attempts and not self._is_over():
+            resumed = self._resumed
+            sent = await self._send(begun, attempt, attempts)
+            if sent is None:
+                return
+            self._adopt(sent.status, sent.number, f"webhook {sent.answer}")
+            if sent.held:
+                await self._wait(lambda seen=resumed: self._resumed > seen, None, "held: the endpoint is disabled")  # type: ignore[misc]
+                continue
+            self._note(f"attempt {attempt} of {attempts}: {sent.answer}")
+            if sent.wait_seconds is None:
+                return
+            attempt += 1
+            if not self._is_over():
+                await self._wait(lambda: False, sent.wait_seconds, f"attempt {attempt} of {attempts}, in {sent.wait_seconds:.0f} s")
+
+    async def _send(self, begun: Begun, attempt: int, attempts: int) -> Sent | None:
+        """One attempt; None when the deadline passed while our own faults kept it from being made."""
+        if begun.delivery_id is None:
+            return None
+        given = SendInput(
+            tenant_id=self._redemption.tenant_id,
+            redemption_id=self._redemption.redemption_id,
+            delivery_id=begun.delivery_id,
+            attempt=attempt,
+            jitter=workflow.random().uniform(-1, 1),
+            retry_delays_seconds=begun.retry_delays_seconds,
+            deadline_at=begun.deadline_at,
+        )
+        sending = workflow.start_activity_method(
+            WebhookActivities.send,
+            given,
+            task_queue=f"{workflow.info().task_queue}-webhooks",
+            start_to_close_timeout=SEND_TIMEOUT,
+            heartbeat_timeout=HEARTBEAT_TIMEOUT,
+            retry_policy=OWN_FAULTS,
+            summary=f"attempt {attempt} of {attempts}",
+        )
+        remaining = self._remaining()
+        try:
+            await workflow.wait_condition(sending.done, timeout=None if remaining is None else max(remaining, 0.0) + SEND_TIMEOUT.seconds)
+        except TimeoutError:
+            sending.cancel()
+            return None
+        return await sending
+
+    async def _settled_before_deadline(self) -> bool:
+        """Wait for someone to end it: True when that happened, False at the deadline."""
+        await self._wait(lambda: False, None, "the deadline")
+        return self._status in FINAL
+
+    async def _settle(self, to: State, note: str) -> None:
+        """Give the points back, unless someone was faster."""
+        settled: Settled = await workflow.execute_activity_method(
+            RedemptionActivities.settle,
+            SettleInput(tenant_id=self._redemption.tenant_id, redemption_id=self._redemption.redemption_id, to=to, note=note),
+            start_to_close_timeout=DATABASE_TIMEOUT,
+            retry_policy=OWN_FAULTS,
+            summary=f"{to.value}: {note}",
+        )
+        self._adopt(settled.status, settled.number, note)
+
+    async def _wait(self, woken: Callable[[], bool], seconds: float | None, summary: str) -> None:
+        """Wait until woken, over, or past the deadline, at most this long."""
+        limits = [limit for limit in (seconds, self._remaining()) if limit is not None]
+        try:
+            await workflow.wait_condition(
+                lambda: woken() or self._status in FINAL, timeout=max(0.0, min(limits)) if limits else None, timeout_summary=summary
+            )
+        except TimeoutError:
+            return
+
+    def _is_over(self) -> bool:
+        remaining = self._remaining()
+        return self._status in FINAL or (remaining is not None and remaining <= 0)
+
+    def _remaining(self) -> float | None:
+        """Seconds to the deadline, None without one."""
+        if self._begun is None or self._begun.deadline_at is None:
+            return None
+        return (self._begun.deadline_at - workflow.now()).total_seconds()
+
+    def _adopt(self, status: State, number: int, cause: str) -> None:
+        """Take over a newer state and show it in Temporal's UI; old news changes nothing."""
+        if number <= self._number:
+            return
+        changed = status is not self._status
+        self._number, self._status = number, status
+        self._note(f"**{status.value}** ({cause})")
+        if changed:
+            workflow.upsert_search_attributes([STATUS.value_set(status.value)])
+
+    def _note(self, line: str) -> None:
+        self._timeline.append(f"- {workflow.now():%Y-%m-%d %H:%M:%S} {line}")
+        workflow.set_current_details("\n".join([f"Status: **{self._status.value}**", "", *self._timeline[-40:]]))
