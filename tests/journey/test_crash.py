@@ -1,0 +1,176 @@
+"""Nothing acknowledged is lost and nothing counts twice, whatever is killed; redemptions are taken while Temporal is away."""
+
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.conftest import Stack, start_stack, stop_stack_process
+from tests.journey.programme import (
+    add_board,
+    add_endpoint,
+    add_reward,
+    add_rule,
+    board_of,
+    event,
+    eventually,
+    fresh,
+    give_points,
+    points_of,
+    post,
+    receiver,
+    redemption_in,
+)
+
+pytestmark = pytest.mark.xdist_group("crash")
+
+USERS = 20
+SENDERS = 3
+BATCH = 20
+
+
+@pytest.fixture(scope="module")
+def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack that may be maltreated."""
+    running = start_stack(tmp_path_factory.mktemp("crash") / "data")
+    yield running
+    stop_stack_process(running.process)
+
+
+class Sender(threading.Thread):
+    """Sends batch after batch until told to stop, and each again with the same ids until it is acknowledged."""
+
+    def __init__(self, stack: Stack, kind: str, stop: threading.Event) -> None:
+        super().__init__()
+        self.stack, self.kind, self.stopped = stack, kind, stop
+        self.acknowledged: Counter[str] = Counter()
+        self.failures: list[str] = []
+
+    def run(self) -> None:
+        number = 0
+        with self.stack.client() as client:
+            while not self.stopped.is_set():
+                events = [event(self.kind, f"player-{(number + n) % USERS}", points=1) for n in range(BATCH)]
+                number += BATCH
+                if not self.send(client, events):
+                    return
+                self.acknowledged.update(each["actor"]["user_id"] for each in events)
+
+    def send(self, client: httpx.Client, events: list[dict[str, Any]]) -> bool:
+        deadline = time.monotonic() + 25.0
+        while time.monotonic() < deadline:
+            try:
+                answer = client.post("/v1/events/bulk", json={"events": events})
+            except httpx.TransportError:
+                time.sleep(0.1)
+                continue
+            if answer.status_code == 202 and answer.json()["status"] == "accepted":
+                return True
+            if answer.status_code < 500:
+                break
+            time.sleep(0.1)
+        self.failures.append(f"not acknowledged: {answer.text}" if "answer" in locals() else "no answer")
+        return False
+
+
+def kill(pids: list[int]) -> None:
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_killing_api_and_worker_in_mid_stream_loses_and_repeats_nothing(own_stack: Stack) -> None:
+    kind, stop = fresh("stream"), threading.Event()
+    with own_stack.client() as client:
+        board = add_board(client, kind)
+        add_rule(client, kind)
+        senders = [Sender(own_stack, kind, stop) for _ in range(SENDERS)]
+        for sender in senders:
+            sender.start()
+        try:
+            for part in ("worker", "api", "worker", "api"):
+                before = sum(sum(sender.acknowledged.values()) for sender in senders)
+                eventually(lambda before=before: sum(sum(s.acknowledged.values()) for s in senders) >= before + 10 * BATCH)  # type: ignore[misc]
+                victims = own_stack.now()["pids"][part]
+                kill(victims)
+                eventually(lambda part=part, victims=victims: fresh_and_alive(own_stack, part, victims))  # type: ignore[misc]
+            before = sum(sum(sender.acknowledged.values()) for sender in senders)
+            eventually(lambda: sum(sum(s.acknowledged.values()) for s in senders) > before)
+        finally:
+            stop.set()
+            for sender in senders:
+                sender.join()
+        assert [failure for sender in senders for failure in sender.failures] == []
+        expected = sum((sender.acknowledged for sender in senders), Counter[str]())
+        eventually(lambda: dict(board_of(client, board)) == dict(expected))
+        assert {user: points_of(client, user)["available"] for user in expected} == dict(expected)
+
+
+def fresh_and_alive(stack: Stack, part: str, victims: list[int]) -> bool:
+    present = stack.now()["pids"][part]
+    return bool(present) and not set(present) & set(victims) and all(psutil.pid_exists(pid) for pid in present)
+
+
+def test_redemptions_are_taken_while_temporal_stands_still_and_processed_afterwards(own_stack: Stack) -> None:
+    user, kind = fresh("user"), fresh("quiet")
+    with own_stack.client() as client, receiver() as partner:
+        board = add_board(client, kind)
+        endpoint, _ = add_endpoint(client, partner.url)
+        slug = add_reward(client, price=10, endpoint_id=endpoint)
+        give_points(client, user, 100)
+        temporal = psutil.Process(own_stack.now()["pids"]["temporal"])
+        frozen = [temporal, *temporal.children(recursive=True)]
+        for process in frozen:
+            process.suspend()
+        try:
+            taken = [post(client, "/v1/redemptions", {"external_user_id": user, "slug": slug}) for _ in range(3)]
+            assert [redemption["status"] for redemption in taken] == ["pending"] * 3
+            assert points_of(client, user)["held"] == 30
+            early = taken[0]["redemption_id"]
+            with own_stack.client("fulfilment_key") as key:
+                answer = key.patch(f"/v1/admin/rewards/redemptions/{early}", json={"status": "fulfilled"})
+            assert (answer.status_code, answer.json()["status"]) == (200, "fulfilled"), "a callback is durable without Temporal"
+            assert post(client, "/v1/events", event(kind, user, points=3), 202)["status"] == "accepted"
+        finally:
+            for process in frozen:
+                process.resume()
+        for redemption in taken[1:]:
+            redemption_in(client, redemption["redemption_id"], "processing")
+            assert len(partner.of(redemption["redemption_id"])) == 1
+        eventually(lambda: board_of(client, board) == [(user, 3)])
+        assert points_of(client, user) == {"available": 70, "held": 20, "lifetime_earned": 0, "lifetime_spent": 10}
+
+
+def test_killing_the_worker_between_webhook_and_callback_changes_nothing(own_stack: Stack) -> None:
+    user = fresh("user")
+    with own_stack.client() as client, receiver(500) as partner:
+        endpoint = post(
+            client, "/v1/admin/webhook-endpoints", {"url": partner.url, "events": ["reward_redeemed"], "retry_delays_seconds": [2]}
+        )
+        slug = add_reward(client, price=10, endpoint_id=endpoint["endpoint_id"])
+        give_points(client, user, 10)
+        redemption = post(client, "/v1/redemptions", {"external_user_id": user, "slug": slug})["redemption_id"]
+        eventually(lambda: partner.of(redemption))
+        kill(own_stack.now()["pids"]["worker"])
+        redemption_in(client, redemption, "processing")
+        attempts = [each.headers["x-gamifyengine-attempt"] for each in partner.of(redemption)]
+        assert attempts[-1] == "2"
+        assert len({each.headers["x-gamifyengine-delivery"] for each in partner.of(redemption)}) == 1
+        with own_stack.client("fulfilment_key") as key:
+            assert key.patch(f"/v1/admin/rewards/redemptions/{redemption}", json={"status": "fulfilled"}).status_code == 200
+        assert points_of(client, user) == {"available": 0, "held": 0, "lifetime_earned": 0, "lifetime_spent": 10}
+
+
+def test_two_stacks_stand_side_by_side(stack: Stack, own_stack: Stack) -> None:
+    assert stack.described["tenant_id"] != own_stack.described["tenant_id"]
+    addresses = ("api_url", "temporal_address", "temporal_ui_url", "database_url", "redis_url")
+    assert all(stack.described[name] != own_stack.described[name] for name in addresses)
+    with stack.client() as first, own_stack.client() as second:
+        assert (first.get("/ready").status_code, second.get("/ready").status_code) == (200, 200)
+        assert first.get("/v1/leaderboards", headers={"Authorization": second.headers["Authorization"]}).status_code == 401

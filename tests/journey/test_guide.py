@@ -1,0 +1,25 @@
+"""The examples of the integration guide run as they stand in it."""
+
+from pathlib import Path
+
+import pytest
+
+from runtime.embedded.processes import free_port
+from tests.conftest import REPOSITORY, Stack
+from tests.journey.documents import missing_programs, run_examples
+
+PAGES = sorted((REPOSITORY / "docs/guide").glob("*.md"))
+pytestmark = pytest.mark.xdist_group("stack")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_examples_of_a_page_run(stack: Stack, page: Path, tmp_path: Path) -> None:
+    if missing := missing_programs(page):
+        pytest.skip(f"this machine has no {', '.join(missing)}")
+    printed = run_examples(page, stack, tmp_path, PARTNER_PORT=str(free_port()))
+    assert '"error"' not in printed, printed
+    if page.stem == "getting-started":
+        assert '"status":"fulfilled"' in printed
+        assert "callback" in printed
+    if page.stem == "events-and-integration":
+        assert "[ '1. racer-1 100', '2. racer-2 60', '3. racer-3 40' ]" in printed
