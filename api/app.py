@@ -11,7 +11,7 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.types import ASGIApp, ControllerRouterHandler
 
-from api import earning, event, health, ledger, openapi, reward, tenant, user
+from api import earning, event, health, leaderboard, leaderboard_admin, ledger, openapi, reward, tenant, user
 from api.auth import provide_admission, provide_principal
 from api.credential import Authenticator
 from api.errors import EXCEPTION_HANDLERS
@@ -24,11 +24,15 @@ from runtime.postgres import make_pool
 from runtime.redis import make_redis
 from runtime.settings import Settings
 from runtime.temporal import connect
+from storage.board import Boards
 from storage.event import GroupCommitWriter
 from storage.live import LiveStore
+from storage.profile import Profiles
 
-FEATURES = (health, openapi, tenant, event, user, earning, ledger, reward)
+FEATURES = (health, openapi, tenant, event, user, earning, ledger, reward, leaderboard, leaderboard_admin)
 POOL_SIZE = 10
+INJECTED = ("pool", "redis", "live", "reader", "settings", "temporal", "authenticator", "gamer_tokens")
+"""Resources that handlers may ask for by name."""
 
 
 class StrictRequest(Request[Any, Any, Any]):
@@ -63,6 +67,8 @@ def create_app(settings: Settings) -> ASGIApp:
     pool = make_pool(settings.database_url, "api", max_size=POOL_SIZE)
     authenticator = Authenticator(settings, pool)
     redis = make_redis(settings)
+    live = LiveStore(redis)
+    reader = leaderboard.BoardReader(Boards(pool, live), Profiles(pool, settings.database_url))
     writer = GroupCommitWriter(settings)
     ingest = event.Ingest(authenticator, writer)
     resources = {
@@ -70,7 +76,8 @@ def create_app(settings: Settings) -> ASGIApp:
         "settings": settings,
         "pool": pool,
         "redis": redis,
-        "live": LiveStore(redis),
+        "live": live,
+        "reader": reader,
         "admit": authenticator,
         "authenticator": authenticator,
         "gamer_tokens": GamerTokens(settings),
@@ -90,6 +97,7 @@ def create_app(settings: Settings) -> ASGIApp:
         finally:
             gc.unfreeze()
             await writer.stop()
+            await reader.profiles.close()
             await redis.aclose()
             await pool.close()
 
@@ -107,7 +115,7 @@ def create_app(settings: Settings) -> ASGIApp:
             "principal": Provide(provide_principal),
             "admission": Provide(provide_admission),
             "page": Provide(read_page),
-            **{name: provide_state(name) for name in ("pool", "redis", "live", "settings", "temporal", "authenticator", "gamer_tokens")},
+            **{name: provide_state(name) for name in INJECTED},
         },
         exception_handlers=EXCEPTION_HANDLERS,
         request_class=StrictRequest,

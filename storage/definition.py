@@ -5,7 +5,7 @@ its `valid_from` once it has it. So no pump has passed that instant with the old
 one is committed (contract 3).
 """
 
-import datetime
+from datetime import datetime
 from uuid import UUID
 
 from psycopg.rows import tuple_row
@@ -15,7 +15,7 @@ from runtime.postgres import Connection
 DEFINITION_LOCK = 7202
 
 
-async def change_instant(connection: Connection, tenant_id: UUID) -> datetime.datetime:
+async def change_instant(connection: Connection, tenant_id: UUID) -> datetime:
     """The `valid_from` (also `closes_at`) of a change of boards, earning rules or activity, made in the present transaction.
 
     Waits for the scoring transactions that are under way and holds up those to come until commit: take it last, and commit soon.
@@ -33,7 +33,7 @@ async def change_instant(connection: Connection, tenant_id: UUID) -> datetime.da
         row = await cursor.fetchone()
     if row is None:
         raise RuntimeError("definition_change returned no row")
-    instant: datetime.datetime = row[0]
+    instant: datetime = row[0]
     return instant
 
 

@@ -153,15 +153,24 @@ async def standings_page(
         return [Entry(*row) for row in await cursor.fetchall()]
 
 
-async def find_standing(connection: Connection, tenant_id: UUID, window_id: UUID, user_id: UUID) -> Entry | None:
+async def find_standing(connection: Connection, tenant_id: UUID, window_id: UUID, external_id: str) -> Entry | None:
     """A user's line in the window, ranked or not."""
     async with connection.cursor(row_factory=tuple_row) as cursor:
         await cursor.execute(
-            "SELECT external_user_id, score, reached_at FROM standing WHERE tenant_id = %s AND window_id = %s AND user_id = %s",
-            (tenant_id, window_id, user_id),
+            """
+            SELECT s.external_user_id, s.score, s.reached_at
+            FROM app_user AS u JOIN standing AS s ON s.tenant_id = u.tenant_id AND s.user_id = u.user_id AND s.window_id = %s
+            WHERE u.tenant_id = %s AND u.external_id = %s
+            """,
+            (window_id, tenant_id, external_id),
         )
         row = await cursor.fetchone()
     return Entry(*row) if row else None
+
+
+def around_offset(rank: int, total: int, limit: int) -> int:
+    """The 0-based first of the `limit` entries around a 0-based rank: the user in the middle where the board's ends allow."""
+    return max(0, min(rank - (limit - 1) // 2, total - limit))
 
 
 async def count_ahead(

@@ -1,0 +1,248 @@
+"""Boards for players and servers: list, page, around a user, rank and score (contract 3, Queries)."""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response, get
+
+from api.auth import Principal, allow
+from api.pagination import Page, whole_number
+from domain.error import LeaderboardNotFound, UserNotFound, ValidationFault
+from domain.wire import optional_rfc3339, rfc3339, score_number
+from runtime.ids import utc_now
+from runtime.postgres import Pool
+from storage.board import Boards, Place, Slice, View
+from storage.leaderboard import Leaderboard, boards_after
+from storage.profile import NOBODY, Profiles
+from storage.standing import Entry
+
+READERS = [allow("server", "read", "gamer", "member")]
+AnyRequest = Request[Any, Any, Any]
+PAGE_LIMIT, PAGE_LIMIT_MAXIMUM, OFFSET_MAXIMUM = 100, 1000, 100_000_000
+AROUND_LIMIT = 11
+CACHE_SECONDS = 0.1
+CACHED_PAGES = 4096
+USERS_BOARDS_MAXIMUM = 500
+
+
+class Rendered(msgspec.Struct, frozen=True):
+    """A body ready to be sent, with its ETag; good until `until` on the monotonic clock."""
+
+    body: bytes
+    etag: str
+    until: float
+
+
+class BoardReader:
+    """Boards as they are sent: hot pages are rendered once for all who ask within `CACHE_SECONDS` (single flight)."""
+
+    def __init__(self, boards: Boards, profiles: Profiles) -> None:
+        self.boards, self.profiles = boards, profiles
+        self._pages: dict[tuple[object, ...], Rendered] = {}
+        self._under_way: dict[tuple[object, ...], asyncio.Task[Rendered]] = {}
+
+    async def shared(self, question: tuple[object, ...], render: Callable[[], Awaitable[bytes]]) -> Rendered:
+        """The rendered answer to a question: the one that is at hand, or the one that is being made, or a new one."""
+        kept = self._pages.get(question)
+        if kept is not None and kept.until > time.monotonic():
+            return kept
+        task = self._under_way.get(question)
+        if task is None:
+            task = self._under_way[question] = asyncio.ensure_future(self._render(question, render))
+            task.add_done_callback(lambda _: self._under_way.pop(question, None))
+        return await asyncio.shield(task)
+
+    async def _render(self, question: tuple[object, ...], render: Callable[[], Awaitable[bytes]]) -> Rendered:
+        began = time.monotonic()
+        body = await render()
+        etag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+        if len(self._pages) >= CACHED_PAGES:
+            self._pages.clear()
+        kept = self._pages[question] = Rendered(body, etag, began + CACHE_SECONDS)
+        return kept
+
+    def forget(self) -> None:
+        """Drop every rendered page: a definition has changed."""
+        self._pages.clear()
+
+    async def view(self, tenant_id: UUID, leaderboard_id: str, window_key: str | None) -> View:
+        """The window that is asked for; LeaderboardNotFound, or ValidationFault for a key that no window of the board has."""
+        board = await self.boards.find(tenant_id, leaderboard_id)
+        if board is None:
+            raise no_such_board(leaderboard_id)
+        view = await self.boards.view(board, window_key, utc_now())
+        if view is None:
+            raise ValidationFault.of("window_key", "is not a window of this leaderboard")
+        return view
+
+    async def entries(self, tenant_id: UUID, found: Slice) -> list[dict[str, Any]]:
+        """The entries with ranks and profiles, as JSON values."""
+        profiles = await self.profiles.of(tenant_id, [entry.external_user_id for entry in found.entries])
+        ranked = enumerate(found.entries, found.first + 1)
+        return [entry_wire(rank, entry, profiles.get(entry.external_user_id, NOBODY)) for rank, entry in ranked]
+
+
+def no_such_board(leaderboard_id: str) -> LeaderboardNotFound:
+    """The refusal that names the board."""
+    return LeaderboardNotFound(f"Leaderboard '{leaderboard_id}' not found")
+
+
+def entry_wire(rank: int, entry: Entry, profile: tuple[str | None, str | None]) -> dict[str, Any]:
+    """One entry; `updated_at` is the instant at which the score was reached, which is what orders equal scores."""
+    return {
+        "rank": rank,
+        "user_id": entry.external_user_id,
+        "score": score_number(entry.score),
+        "display_name": profile[0],
+        "avatar_url": profile[1],
+        "updated_at": rfc3339(entry.reached_at),
+    }
+
+
+def _envelope(view: View, found: Slice, limit: int, entries: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "leaderboard_id": view.board.leaderboard_id,
+        "tenant_id": str(view.board.tenant_id),
+        "window_key": view.window_key,
+        "status": view.status,
+        "starts_at": optional_rfc3339(view.starts_at),
+        "ends_at": optional_rfc3339(view.ends_at),
+        "total": found.total,
+        "limit": limit,
+        "offset": found.first,
+        "entries": entries,
+    }
+
+
+def _answer(request: AnyRequest, rendered: Rendered) -> Response[bytes]:
+    """The body, or 304 when the client has it already."""
+    headers = {"ETag": rendered.etag, "Cache-Control": "private, no-cache"}
+    known = [tag.strip().removeprefix("W/") for tag in request.headers.get("If-None-Match", "").split(",")]
+    if rendered.etag in known or "*" in known:
+        return Response(b"", status_code=304, headers=headers)
+    return Response(rendered.body, media_type="application/json", headers=headers)
+
+
+def _window_key(request: AnyRequest) -> str | None:
+    key: str | None = request.query_params.get("window_key")
+    if key == "":
+        raise ValidationFault.of("window_key", "cannot be empty")
+    return key
+
+
+@get("/v1/leaderboards", guards=READERS)
+async def list_boards(principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+    """The active boards, in the order of their creation."""
+    async with pool.connection() as connection:
+        total, boards = await boards_after(connection, principal.tenant_id, statuses=("active",), after=page.after_id(), limit=page.limit)
+    return {"total": total, "leaderboards": [_summary(board) for board in boards], "next_cursor": page.cursor_of(boards, "board_id")}
+
+
+def _summary(board: Leaderboard) -> dict[str, Any]:
+    return {
+        "leaderboard_id": board.leaderboard_id,
+        "tenant_id": str(board.tenant_id),
+        "name": board.name,
+        "description": board.description,
+        "status": board.status,
+        "timeframe": msgspec.to_builtins(board.config.timeframe),
+        "aggregation": board.config.scoring.aggregation,
+        "ranking": msgspec.to_builtins(board.config.ranking),
+        "created_at": rfc3339(board.created_at),
+        "updated_at": rfc3339(board.updated_at),
+    }
+
+
+@get("/v1/leaderboards/{leaderboard_id:str}", guards=READERS)
+async def show_page(leaderboard_id: str, request: AnyRequest, principal: Principal, reader: BoardReader) -> Response[bytes]:
+    """A page of the board."""
+    limit = whole_number(request, "limit", default=PAGE_LIMIT, low=1, high=PAGE_LIMIT_MAXIMUM)
+    offset = whole_number(request, "offset", default=0, low=0, high=OFFSET_MAXIMUM)
+    window_key = _window_key(request)
+
+    async def render() -> bytes:
+        view = await reader.view(principal.tenant_id, leaderboard_id, window_key)
+        found = await reader.boards.page(view, offset, limit)
+        return msgspec.json.encode(_envelope(view, found, limit, await reader.entries(principal.tenant_id, found)))
+
+    question = (principal.tenant_id, leaderboard_id, limit, offset, window_key)
+    return _answer(request, await reader.shared(question, render))
+
+
+@get("/v1/leaderboards/{leaderboard_id:str}/user/{user_id:str}", guards=READERS)
+async def show_around(leaderboard_id: str, user_id: str, request: AnyRequest, principal: Principal, reader: BoardReader) -> Response[bytes]:
+    """The entries around a user, the user's own among them."""
+    limit = whole_number(request, "limit", default=AROUND_LIMIT, low=1, high=PAGE_LIMIT_MAXIMUM)
+    window_key = _window_key(request)
+
+    async def render() -> bytes:
+        view = await reader.view(principal.tenant_id, leaderboard_id, window_key)
+        around = await reader.boards.around(view, user_id, limit)
+        if around is None:
+            raise _no_entry(view, user_id)
+        place, found = around
+        entries = await reader.entries(principal.tenant_id, found)
+        user = entries[place.rank - 1 - found.first]
+        return msgspec.json.encode({**_envelope(view, found, limit, entries), "user": user})
+
+    question = (principal.tenant_id, leaderboard_id, "around", user_id, limit, window_key)
+    return _answer(request, await reader.shared(question, render))
+
+
+def _no_entry(view: View, user_id: str) -> UserNotFound:
+    board = view.board.leaderboard_id
+    return UserNotFound(
+        f"User '{user_id}' has no entry on leaderboard '{board}' in window '{view.window_key}'",
+        leaderboard_id=board,
+        window_key=view.window_key,
+    )
+
+
+@get(
+    ["/v1/leaderboards/{leaderboard_id:str}/rank/{user_id:str}", "/v1/leaderboards/{leaderboard_id:str}/score/{user_id:str}"],
+    guards=READERS,
+)
+async def show_rank(leaderboard_id: str, user_id: str, request: AnyRequest, principal: Principal, reader: BoardReader) -> dict[str, Any]:
+    """A user's rank and score."""
+    view = await reader.view(principal.tenant_id, leaderboard_id, _window_key(request))
+    place = await reader.boards.place(view, user_id)
+    if place is None:
+        raise _no_entry(view, user_id)
+    return {
+        "leaderboard_id": leaderboard_id,
+        "window_key": view.window_key,
+        "user_id": user_id,
+        **_place_wire(place),
+        "percentile": round(100 * (place.total - place.rank) / place.total, 2),
+    }
+
+
+def _place_wire(place: Place) -> dict[str, Any]:
+    return {"rank": place.rank, "score": score_number(place.entry.score), "total": place.total}
+
+
+@get("/v1/users/{user_id:str}/leaderboards", guards=[allow("server", "read", "gamer")])
+async def show_users_boards(user_id: str, principal: Principal, pool: Pool, reader: BoardReader) -> dict[str, Any]:
+    """The active boards on which a user has an entry, with the rank."""
+    async with pool.connection() as connection:
+        _, boards = await boards_after(connection, principal.tenant_id, statuses=("active",), after=None, limit=USERS_BOARDS_MAXIMUM)
+    return {"leaderboards": await _places(reader, boards, user_id, utc_now())}
+
+
+async def _places(reader: BoardReader, boards: Sequence[Leaderboard], user_id: str, now: datetime) -> list[dict[str, Any]]:
+    found = []
+    for board in boards:
+        view = await reader.boards.view(board, None, now)
+        place = await reader.boards.place(view, user_id) if view is not None else None
+        if view is not None and place is not None:
+            found.append({"leaderboard_id": board.leaderboard_id, "name": board.name, "window_key": view.window_key, **_place_wire(place)})
+    return found
+
+
+routes = [list_boards, show_page, show_around, show_rank, show_users_boards]

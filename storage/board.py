@@ -1,0 +1,186 @@
+"""A board as it is read: from Redis when that is certain to be right, from PostgreSQL otherwise, with the same answers."""
+
+import logging
+import time
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from domain.leaderboard import TimeframeType
+from domain.standing import decode_member, is_ranked
+from domain.window import WindowSpan, window_at, window_for_key
+from runtime.postgres import Pool
+from storage import standing
+from storage.leaderboard import BoardWindow, Leaderboard, find_board, find_window, latest_ended_window, live_board
+from storage.live import LiveBoard, LivePage, LiveStore, RedisError
+from storage.standing import Entry
+
+log = logging.getLogger(__name__)
+
+AWAY_SECONDS = 1.0
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """A window of a board as a reader asked for it; `window_id` is None before its first event."""
+
+    board: Leaderboard
+    window_key: str
+    status: str
+    starts_at: datetime | None
+    ends_at: datetime | None
+    window_id: UUID | None
+
+
+class Slice(msgspec.Struct, frozen=True):
+    """Entries from the 0-based `first`, best first; `total` are ranked in all."""
+
+    total: int
+    first: int
+    entries: list[Entry]
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A user's entry with its 1-based rank."""
+
+    rank: int
+    total: int
+    entry: Entry
+
+
+class Boards:
+    """Reads of boards for one process."""
+
+    def __init__(self, pool: Pool, live: LiveStore) -> None:
+        self.pool, self.live = pool, live
+        self._away_until = 0.0
+
+    async def find(self, tenant_id: UUID, leaderboard_id: str) -> Leaderboard | None:
+        """The board, unless it is archived."""
+        async with self.pool.connection() as connection:
+            return await find_board(connection, tenant_id, leaderboard_id)
+
+    async def view(self, board: Leaderboard, window_key: str | None, now: datetime) -> View | None:
+        """The window that a reader means (contract 3, Queries); None when the board has no window of that key.
+
+        Without a key: the current one, or when nobody is ranked in it the latest that is closed or paid.
+        """
+        timeframe = board.config.timeframe
+        if timeframe.type is TimeframeType.CUSTOM:
+            span = window_at(timeframe, timeframe.starts_at)  # type: ignore[arg-type]
+        elif window_key in (None, "current"):
+            span = window_at(timeframe, now)
+        else:
+            span = window_for_key(timeframe, window_key or "")
+        if span is None:
+            return None
+        async with self.pool.connection() as connection:
+            row = await find_window(connection, board.tenant_id, board.board_id, span.key)
+        found = _view(board, span, row, now)
+        if window_key is None and timeframe.type is not TimeframeType.CUSTOM and (await self.page(found, 0, 1)).total == 0:
+            async with self.pool.connection() as connection:
+                ended = await latest_ended_window(connection, board.tenant_id, board.board_id, now)
+            if ended is not None:
+                return _view(board, WindowSpan(ended.window_key, ended.starts_at, ended.ends_at), ended, now)
+        return found
+
+    async def page(self, view: View, first: int, limit: int) -> Slice:
+        """The entries `first` … `first + limit - 1`."""
+        if view.window_id is None:
+            return Slice(0, first, [])
+        board = live_board(view.board, view.window_id)
+        if self._redis_may_answer():
+            try:
+                page = await self.live.page(board, first, limit)
+            except (RedisError, OSError) as fault:
+                self._redis_failed(fault)
+            else:
+                if page is not None:
+                    return _slice(board, page)
+        return await self._stored_page(board, first, limit)
+
+    async def _stored_page(self, board: LiveBoard, first: int, limit: int) -> Slice:
+        async with self.pool.connection() as connection, connection.transaction():
+            await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            total = await standing.ranked_total(connection, board.tenant_id, board.window_id, board.min_score)
+            entries = await standing.standings_page(
+                connection,
+                board.tenant_id,
+                board.window_id,
+                method=board.method,
+                min_score=board.min_score,
+                first=first,
+                limit=limit,
+            )
+        return Slice(total, first, entries)
+
+    async def place(self, view: View, external_id: str) -> Place | None:
+        """Where a user stands; None when the user is not ranked in the window."""
+        found = await self.around(view, external_id, 1)
+        return found[0] if found else None
+
+    async def around(self, view: View, external_id: str, limit: int) -> tuple[Place, Slice] | None:
+        """A user's place and the `limit` entries around it, the user's among them; None when not ranked."""
+        if view.window_id is None:
+            return None
+        board = live_board(view.board, view.window_id)
+        if self._redis_may_answer():
+            try:
+                answer = await self.live.around(board, external_id, limit)
+            except (RedisError, OSError) as fault:
+                self._redis_failed(fault)
+            else:
+                if answer is not None:
+                    rank, page = answer
+                    if rank.rank is None:
+                        return None
+                    score, reached_at, _ = decode_member(board.method, rank.order_key)
+                    return Place(rank.rank + 1, rank.total, Entry(external_id, score, reached_at)), _slice(board, page)
+        return await self._stored_around(board, external_id, limit)
+
+    async def _stored_around(self, board: LiveBoard, external_id: str, limit: int) -> tuple[Place, Slice] | None:
+        tenant_id, window_id, method, bound = board.tenant_id, board.window_id, board.method, board.min_score
+        async with self.pool.connection() as connection, connection.transaction():
+            await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            entry = await standing.find_standing(connection, tenant_id, window_id, external_id)
+            if entry is None or not is_ranked(entry.score, bound):
+                return None
+            total = await standing.ranked_total(connection, tenant_id, window_id, bound)
+            rank = await standing.count_ahead(connection, tenant_id, window_id, method=method, min_score=bound, entry=entry)
+            first = standing.around_offset(rank, total, limit)
+            entries = await standing.standings_page(
+                connection, tenant_id, window_id, method=method, min_score=bound, first=first, limit=limit
+            )
+        return Place(rank + 1, total, entry), Slice(total, first, entries)
+
+    def _redis_may_answer(self) -> bool:
+        return time.monotonic() >= self._away_until
+
+    def _redis_failed(self, fault: Exception) -> None:
+        """Ask PostgreSQL alone for a moment, so that readers do not each wait for a server that is away."""
+        log.warning("the live store does not answer, boards are read from PostgreSQL: %s", fault)
+        self._away_until = time.monotonic() + AWAY_SECONDS
+
+
+def _slice(board: LiveBoard, page: LivePage) -> Slice:
+    entries = []
+    for member in page.members:
+        score, reached_at, external_id = decode_member(board.method, member)
+        entries.append(Entry(external_id, score, reached_at))
+    return Slice(page.total, page.first, entries)
+
+
+def _view(board: Leaderboard, span: WindowSpan, row: BoardWindow | None, now: datetime) -> View:
+    """A window without a row is open until nothing can count in it any more."""
+    if row is None:
+        closes_at = span.closes_at(board.config.timeframe.grace_seconds)
+        status = "open" if closes_at is None or now < closes_at else "closed"
+        return View(board=board, window_key=span.key, status=status, starts_at=span.starts_at, ends_at=span.ends_at, window_id=None)
+    return View(
+        board=board,
+        window_key=row.window_key,
+        status=row.status,
+        starts_at=row.starts_at,
+        ends_at=row.ends_at,
+        window_id=row.window_id,
+    )
