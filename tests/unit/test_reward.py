@@ -1,0 +1,153 @@
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from domain.error import NotEligible, ValidationFault
+from domain.ledger import Currency
+from domain.reward import Reward, body_wire, catalog_entry, check_fields, choose_price, parse_reward, prices_of
+
+NOW = datetime(2026, 11, 20, tzinfo=UTC)
+ID = UUID(int=1)
+
+
+def currency(identity: str, places: int, *, is_spendable: bool = True) -> Currency:
+    return Currency(
+        currency_id=identity,
+        name=identity,
+        symbol=None,
+        decimal_places=places,
+        is_spendable=is_spendable,
+        expires_after_days=None,
+        pending_seconds=0,
+        issue_account_id=ID,
+        redemption_account_id=ID,
+        created_at=NOW,
+    )
+
+
+CURRENCIES = {"points": currency("points", 0), "coins": currency("coins", 2), "xp": currency("xp", 0, is_spendable=False)}
+
+
+def reward(**given: Any) -> Reward:
+    body = parse_reward({"slug": "mug", "name": "Mug", **given})
+    return Reward(
+        reward_id=ID,
+        slug=body.slug,
+        name=body.name,
+        description=body.description,
+        image_url=body.image_url,
+        active=body.active,
+        type=body.type,
+        value=body.value,
+        prices=prices_of(body, CURRENCIES),
+        fields=body.fields,
+        fulfilment=body.fulfilment,
+        config=body.config,
+        stock=body.stock,
+        version=1,
+        created_at=NOW,
+        updated_at=NOW,
+    )
+
+
+TWO_PRICES = [{"currency": "points", "amount": 100}, {"currency": "coins", "amount": 2.5}]
+
+
+def test_prices_are_kept_in_smallest_units_and_shown_as_they_were_written():
+    both = reward(prices=TWO_PRICES)
+    assert [price.amount for price in both.prices] == [100, 250]
+    assert body_wire(both, CURRENCIES)["prices"] == TWO_PRICES
+
+
+def test_what_an_admin_reads_can_be_written_back():
+    full = reward(prices=TWO_PRICES, fields=[{"name": "email", "required": True, "type": "email"}], value=10, config={"a": [1]}, stock=3)
+    wire = body_wire(full, CURRENCIES)
+    assert body_wire(reward(**{name: value for name, value in wire.items() if name not in ("slug", "name")}), CURRENCIES) == wire
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"slug": "no spaces"}, "slug"),
+        ({"slug": "__proto__"}, "slug"),
+        ({"colour": "red"}, "colour"),
+        ({"stock": -1}, "stock"),
+        ({"stock": True}, "stock"),
+        ({"prices": [{"currency": "points", "amount": "5"}]}, "prices[0].amount"),
+        ({"prices": [{"currency": "points", "amount": 0.5}]}, "prices[0].amount"),
+        ({"prices": [{"currency": "gold", "amount": 5}]}, "prices[0].currency"),
+        ({"prices": [{"currency": "xp", "amount": 5}]}, "prices[0].currency"),
+        ({"prices": [{"currency": "points", "amount": 5}] * 2}, "prices[1].currency"),
+        ({"fields": [{"name": "a"}, {"name": "a"}]}, "fields"),
+        ({"fields": [{"name": "a", "pattern": "("}]}, "fields[0].pattern"),
+        ({"fulfilment": {"type": "codes"}}, "fulfilment.type"),
+        ({"fulfilment": {"deadline_seconds": 9}}, "fulfilment.deadline_seconds"),
+        ({"requires_approval": True}, "requires_approval"),
+    ],
+)
+def test_a_fault_names_its_field(given: dict[str, Any], field: str):
+    with pytest.raises(ValidationFault) as refused:
+        reward(**given)
+    assert refused.value.details[0]["field"] == field
+
+
+def test_the_only_price_need_not_be_chosen():
+    assert choose_price(reward(prices=TWO_PRICES[:1]), None).currency == "points"
+
+
+def test_of_several_prices_one_has_to_be_chosen():
+    both = reward(prices=TWO_PRICES)
+    assert choose_price(both, "coins").amount == 250
+    for wrong in (None, "gold"):
+        with pytest.raises(ValidationFault):
+            choose_price(both, wrong)
+
+
+def test_what_is_switched_off_or_has_no_price_cannot_be_bought():
+    for closed in (reward(prices=TWO_PRICES, active=False), reward()):
+        with pytest.raises(NotEligible):
+            choose_price(closed, "points")
+
+
+FIELDS = [
+    {"name": "email", "required": True, "type": "email"},
+    {"name": "size", "pattern": "S|M|L"},
+    {"name": "count", "type": "integer"},
+    {"name": "gift", "type": "boolean"},
+]
+
+
+@pytest.mark.parametrize("given", [{"email": "a@b.vn"}, {"email": "a@b.vn", "size": "M", "count": 2, "gift": False}])
+def test_fields_that_fit_pass(given: dict[str, Any]):
+    check_fields(reward(fields=FIELDS), given)
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({}, "email"),
+        ({"email": ""}, "email"),
+        ({"email": "nobody"}, "email"),
+        ({"email": "a@b.vn", "size": "XL"}, "size"),
+        ({"email": "a@b.vn", "size": "M\n"}, "size"),
+        ({"email": "a@b.vn", "size": 5}, "size"),
+        ({"email": "a@b.vn", "count": 1.5}, "count"),
+        ({"email": "a@b.vn", "count": True}, "count"),
+        ({"email": "a@b.vn", "gift": "yes"}, "gift"),
+        ({"email": "a@b.vn", "colour": "red"}, "colour"),
+    ],
+)
+def test_fields_that_do_not_fit_are_named(given: dict[str, Any], field: str):
+    with pytest.raises(ValidationFault) as refused:
+        check_fields(reward(fields=FIELDS), given)
+    assert refused.value.details[0]["field"] == f"fields.{field}"
+
+
+def test_the_catalog_says_how_many_points_are_missing_for_the_nearest_price():
+    both = reward(prices=TWO_PRICES)
+    assert catalog_entry(both, CURRENCIES, None)["affordable"] is None
+    assert catalog_entry(both, CURRENCIES, {"points": 100})["affordable"] is True
+    near = catalog_entry(both, CURRENCIES, {"points": 60})
+    assert (near["affordable"], near["points_needed"]) == (False, 40)
