@@ -29,7 +29,7 @@ from tests.journey.programme import (
     redemption_in,
 )
 
-pytestmark = pytest.mark.xdist_group("crash")
+pytestmark = pytest.mark.xdist_group("stack")
 
 USERS = 20
 SENDERS = 3
