@@ -34,6 +34,8 @@ NOTIFY_SECONDS = 0.010
 STATEMENT_SECONDS = 10
 STOP_SECONDS = 10.0
 CHANNEL = "laurel_events"
+TRANSIENT = frozenset({"", "08", "40", "53", "55", "57", "58"})
+"""Classes of SQLSTATE that say nothing against the events themselves: lost connection, deadlock, no resources, cancelled."""
 
 APPEND = """
 SELECT append_events(%b::uuid[], %b::text[], %b::text[], %b::text[], %b::uuid[], %b::uuid[],
@@ -194,7 +196,7 @@ class GroupCommitWriter:
                     connection = await self._connect()
                 results = await self._append(connection, ordered)
                 break
-            except (psycopg.OperationalError, OSError) as fault:
+            except (psycopg.Error, OSError) as fault:
                 log.warning("a batch of %d events was not committed: %s", len(events), fault)
         if results is None:
             return connection, [Unavailable("The database cannot be reached now; nothing was accepted, try again")] * len(events)
@@ -210,9 +212,9 @@ class GroupCommitWriter:
         """Append in one statement; if that fails for what is in it, in halves, so that a bad event never fails its neighbours."""
         try:
             return await self._append_whole(connection, events)
-        except (psycopg.OperationalError, OSError):
-            raise
         except (psycopg.Error, ValueError, TypeError) as fault:
+            if connection.closed or (isinstance(fault, psycopg.OperationalError) and (fault.sqlstate or "")[:2] in TRANSIENT):
+                raise
             if len(events) == 1:
                 log.warning("event %r of tenant %s cannot be stored: %s", events[0].event_id, events[0].tenant_id, fault)
                 return [ValidationFault("Validation failed: the event cannot be stored")]
