@@ -11,6 +11,7 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.types import ASGIApp, ControllerRouterHandler
 
+from activities.outbox import Relay
 from api import earning, event, health, leaderboard, leaderboard_admin, ledger, openapi, reward, tenant, user
 from api.auth import provide_admission, provide_principal
 from api.credential import Authenticator
@@ -23,7 +24,7 @@ from domain.wire import convert_value, decode_json
 from runtime.postgres import make_pool
 from runtime.redis import make_redis
 from runtime.settings import Settings
-from runtime.temporal import connect
+from runtime.temporal import connect, task_queues
 from storage.board import Boards
 from storage.event import GroupCommitWriter
 from storage.live import LiveStore
@@ -31,7 +32,7 @@ from storage.profile import Profiles
 
 FEATURES = (health, openapi, tenant, event, user, earning, ledger, reward, leaderboard, leaderboard_admin)
 POOL_SIZE = 10
-INJECTED = ("pool", "redis", "live", "reader", "settings", "temporal", "authenticator", "gamer_tokens")
+INJECTED = ("pool", "redis", "live", "reader", "settings", "temporal", "relay", "authenticator", "gamer_tokens")
 """Resources that handlers may ask for by name."""
 
 
@@ -89,6 +90,7 @@ def create_app(settings: Settings) -> ASGIApp:
         await pool.open()
         await writer.start()
         app.state.temporal = await connect(settings, lazy=True)
+        app.state.relay = Relay(pool, app.state.temporal, task_queues(settings))
         gc.collect()
         gc.freeze()  # what lives since the start lives to the end: do not look at it again (docs/performance.md)
         gc.set_threshold(50_000, 20, 50)

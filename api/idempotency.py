@@ -45,10 +45,10 @@ def write_of(request: Request[Any, Any, Any], principal: Principal, body: Any, b
     return Write(principal=principal, claim=claim, status=status)
 
 
-async def once(pool: Pool, write: Write, effect: Effect) -> tuple[Response[bytes], bool]:
+async def once(pool: Pool, write: Write, effect: Effect) -> Response[bytes]:
     """Run `effect` in one transaction and answer what it gives as JSON; or answer what the key got before.
 
-    The second value is false for a repeat. The transaction runs as a pipeline, its COMMIT sent together with the last statements:
+    The transaction runs as a pipeline, its COMMIT sent together with the last statements:
     an effect may read rows, but a row count only of a statement whose rows it has read. IdempotencyConflict for another body.
     """
     tenant_id = write.principal.tenant_id
@@ -56,11 +56,11 @@ async def once(pool: Pool, write: Write, effect: Effect) -> tuple[Response[bytes
         if write.claim is not None:
             stored = await earlier_answer(connection, tenant_id, write.claim)
             if stored is not None:
-                return _response(stored, replayed=True), False
+                return _response(stored, replayed=True)
         answer = StoredAnswer(status=write.status, body=msgspec.json.encode(await effect(connection)))
         if write.claim is not None:
             await keep_answer(connection, tenant_id, write.claim, answer, utc_now())
-    return _response(answer, replayed=False), True
+    return _response(answer, replayed=False)
 
 
 def _response(answer: StoredAnswer, *, replayed: bool) -> Response[bytes]:

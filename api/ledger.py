@@ -73,8 +73,7 @@ async def adjust_balance(
             "balance": balance_wire(currency, account),
         }
 
-    response, _ = await once(pool, write, effect)
-    return response
+    return await once(pool, write, effect)
 
 
 routes: list[Any] = [list_currencies, add_currency, adjust_balance]

@@ -8,13 +8,14 @@ import msgspec
 from litestar import Request, Response, delete, get, patch, post, put
 from psycopg.errors import CheckViolation
 
+from activities.outbox import Relay
 from api.auth import Principal, allow
-from api.idempotency import once, write_of
+from api.idempotency import Write, once, write_of
 from api.pagination import Page
 from api.version import check_version
 from domain.error import Forbidden, RewardNotFound, ValidationFault
 from domain.ledger import POINTS, Currency, amount_from_wire
-from domain.redemption import Redemption, TimelineRow, redemption_document, workflow_id
+from domain.redemption import TimelineRow, redemption_document, workflow_id
 from domain.reward import Reward, body_wire, catalog_entry, parse_reward, prices_of, reward_wire
 from domain.wire import decode_body, parse_external_id
 from runtime.ids import new_id, utc_now
@@ -199,43 +200,46 @@ def _order(body: PurchaseBody, principal: Principal, external_user_id: str, *, r
     )
 
 
-async def _redeem(request: AnyRequest, principal: Principal, pool: Pool, body: PurchaseBody, order: Order) -> Response[bytes]:
-    """Redeem once; then, after the commit, start the workflow without making the caller wait: the relay guarantees it."""
-    started: list[str] = []
+async def _redeem(pool: Pool, relay: Relay, write: Write, order: Order) -> Response[bytes]:
+    """Redeem once; then, after the commit, start the workflow without making the caller wait: the outbox guarantees it."""
+    tenant_id = write.principal.tenant_id
+    made: list[UUID] = []
 
     async def effect(connection: Connection) -> dict[str, Any]:
         now = utc_now()
-        redemption: Redemption = await redeem(connection, principal.tenant_id, order, now)
-        started.append(workflow_id(principal.tenant_id, redemption.redemption_id))
+        redemption = await redeem(connection, tenant_id, order, now)
+        made.append(redemption.redemption_id)
         first = TimelineRow(at=now, from_status=None, to_status=redemption.status.value, by=order.by, note=None)
         return redemption_document(redemption, [first], [])
 
     try:
-        response, _ = await once(pool, write_of(request, principal, body, body.idempotency_key), effect)
+        response = await once(pool, write, effect)
     except CheckViolation as violation:
         raise out_of_stock(violation) or violation from None
+    for redemption_id in made:
+        relay.try_start(workflow_id(tenant_id, redemption_id))
     return response
 
 
 @post("/v1/rewards/purchase/{slug:str}", guards=[allow("gamer")], status_code=201)
-async def purchase(slug: str, request: AnyRequest, principal: Principal, pool: Pool) -> Response[bytes]:
+async def purchase(slug: str, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> Response[bytes]:
     """A gamer buys a reward for itself. A reward that asks for nothing needs no body."""
     if principal.external_user_id is None:
         raise Forbidden("Buying needs a gamer's token; a server redeems by POST /v1/redemptions")
     sent = await request.body()
     data = decode_body(sent, PurchaseBody) if sent else PurchaseBody()
     order = _order(data, principal, principal.external_user_id, reward_id=None, slug=slug)
-    return await _redeem(request, principal, pool, data, order)
+    return await _redeem(pool, relay, write_of(request, principal, data, data.idempotency_key), order)
 
 
 @post("/v1/redemptions", guards=[allow("server")], status_code=201)
-async def redeem_for_user(data: RedemptionBody, request: AnyRequest, principal: Principal, pool: Pool) -> Response[bytes]:
+async def redeem_for_user(data: RedemptionBody, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> Response[bytes]:
     """A server redeems a reward for one of its users."""
     if (data.reward_id is None) == (data.slug is None):
         raise ValidationFault.of("reward_id", "is required, or slug, and not both")
     external_user_id = parse_external_id(data.external_user_id, "external_user_id")
     order = _order(data, principal, external_user_id, reward_id=data.reward_id, slug=data.slug)
-    return await _redeem(request, principal, pool, data, order)
+    return await _redeem(pool, relay, write_of(request, principal, data, data.idempotency_key), order)
 
 
 routes: list[Any] = [
