@@ -182,7 +182,7 @@ def read_callback(body: dict[str, Any], by: str) -> Move:
     Raises ValidationFault for another status than `processing`, `fulfilled`, `failed`, a malformed instant, or more than 32 KB.
     """
     wanted = body.get("status")
-    if wanted not in CALLBACK_STATES:
+    if not isinstance(wanted, str) or wanted not in CALLBACK_STATES:
         raise ValidationFault.of("status", "must be one of fulfilled, failed, processing")
     given = body.get("fulfillment_data")
     if given is not None and not isinstance(given, dict):

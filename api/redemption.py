@@ -1,0 +1,176 @@
+"""Redemptions over HTTP: the partner's callback, reads, orders, and what staff may do (contract 4)."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from litestar import Request, get, patch, post
+
+from activities.outbox import Relay
+from api.auth import Principal, allow
+from api.pagination import Page, encode_cursor
+from api.user import user_for
+from domain.error import Forbidden, RedemptionNotFound, ValidationFault
+from domain.redemption import Decision, Move, Moved, State, already_final, read_callback
+from runtime.ids import utc_now
+from runtime.postgres import Connection, Pool, transaction
+from storage.redemption import Filter, document_of, find_redemption, list_redemptions, move_redemption
+
+READERS = [allow("server", "fulfilment", "read", "gamer")]
+AnyRequest = Request[Any, Any, Any]
+
+
+class Reason(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What staff say when they move a redemption by hand."""
+
+    reason: Annotated[str, msgspec.Meta(max_length=1000)] | None = None
+    fulfillment_data: dict[str, Any] | None = None
+
+
+def redemption_id_of(text: str) -> UUID:
+    """The id in a path; RedemptionNotFound for what cannot be one."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise RedemptionNotFound("There is no such redemption") from None
+
+
+@patch(
+    "/v1/admin/rewards/redemptions/{redemption_id:str}",
+    guards=[allow("fulfilment", "server", even_suspended=True)],
+    operation_id="callRedemptionBack",
+)
+async def call_back(redemption_id: str, data: dict[str, Any], principal: Principal, pool: Pool, relay: Relay) -> dict[str, Any]:
+    """The partner's callback: `fulfilled`, `failed` or `processing`. Durable before the answer, whether Temporal is up or not."""
+    return await make_move(pool, relay, principal.tenant_id, redemption_id_of(redemption_id), read_callback(data, principal.actor))
+
+
+async def make_move(pool: Pool, relay: Relay, tenant_id: UUID, redemption_id: UUID, move: Move) -> dict[str, Any]:
+    """Make the move and answer the redemption; RedemptionAlreadyFinal once the refusal stands in the timeline."""
+    async with transaction(pool) as connection:
+        moved: Moved = await move_redemption(connection, tenant_id, redemption_id, move, utc_now())
+        document = await document_of(connection, tenant_id, redemption_id)
+    if moved.decision is Decision.REFUSED:
+        raise already_final(moved.status)
+    if moved.decision is Decision.MOVE:
+        relay.try_start(moved.workflow_id)
+    return document
+
+
+@get("/v1/redemptions/{redemption_id:str}", guards=READERS, operation_id="readRedemption")
+async def read_redemption(redemption_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """One redemption with its timeline and deliveries; a gamer sees only its own."""
+    async with transaction(pool) as connection:
+        identity = redemption_id_of(redemption_id)
+        redemption = await find_redemption(connection, principal.tenant_id, identity)
+        principal.check_user(redemption.external_user_id)
+        return await document_of(connection, principal.tenant_id, identity)
+
+
+def instant_in(request: AnyRequest, name: str) -> datetime | None:
+    """An instant in the query; ValidationFault unless it is RFC 3339 with an offset."""
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    try:
+        instant: datetime = msgspec.convert(text.replace(" ", "+"), Annotated[datetime, msgspec.Meta(tz=True)])
+    except msgspec.ValidationError:
+        raise ValidationFault.of(name, "must be an RFC 3339 instant with an offset") from None
+    return instant
+
+
+def uuid_in(request: AnyRequest, name: str) -> UUID | None:
+    """A UUID in the query; ValidationFault for anything else."""
+    text = request.query_params.get(name)
+    try:
+        return None if text is None else UUID(text)
+    except ValueError:
+        raise ValidationFault.of(name, "must be a UUID") from None
+
+
+def filter_of(request: AnyRequest, page: Page, user_id: UUID | None) -> Filter:
+    """What a list's query asks for; ValidationFault for a malformed value."""
+    status = request.query_params.get("status")
+    if status is not None and status not in set(State):
+        raise ValidationFault.of("status", "is not a state of a redemption")
+    return Filter(
+        user_id=user_id,
+        reward_id=uuid_in(request, "reward_id"),
+        status=status,
+        source_type=request.query_params.get("source_type"),
+        source_id=request.query_params.get("source_id"),
+        flag=request.query_params.get("flag"),
+        created_from=instant_in(request, "from"),
+        created_to=instant_in(request, "to"),
+        before=page.after_id(),
+        limit=page.limit,
+    )
+
+
+async def _list(connection: Connection, principal: Principal, wanted: Filter, noun: str) -> dict[str, Any]:
+    found = await list_redemptions(connection, principal.tenant_id, wanted)
+    return {noun: found, "next_cursor": encode_cursor(found[-1]["redemption_id"]) if len(found) == wanted.limit else None}
+
+
+@get("/v1/admin/redemptions", guards=[allow("server", "read")], operation_id="listRedemptions")
+async def show_redemptions(request: AnyRequest, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+    """The tenant's redemptions, newest first.
+
+    Filters `user_id` (external id), `reward_id`, `status`, `flag`, `source_type`, `source_id`, `from`, `to`.
+    """
+    async with transaction(pool) as connection:
+        named = request.query_params.get("user_id") or request.query_params.get("external_user_id")
+        user_id = None if named is None else (await user_for(connection, principal, named)).user_id
+        return await _list(connection, principal, filter_of(request, page, user_id), "redemptions")
+
+
+@get("/v1/orders/user/{user_id:str}", guards=READERS, operation_id="listOrders")
+async def show_orders(user_id: str, request: AnyRequest, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+    """A user's orders, newest first; filters `source_type` `source_id` `status` `from` `to`."""
+    _refuse_fulfilment(principal)
+    async with transaction(pool) as connection:
+        user = await user_for(connection, principal, user_id)
+        return await _list(connection, principal, filter_of(request, page, user.user_id), "orders")
+
+
+@get("/v1/orders/user/{user_id:str}/{order_id:str}", guards=READERS, operation_id="readOrder")
+async def read_order(user_id: str, order_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """One order of the user."""
+    _refuse_fulfilment(principal)
+    async with transaction(pool) as connection:
+        user = await user_for(connection, principal, user_id)
+        redemption = await find_redemption(connection, principal.tenant_id, redemption_id_of(order_id))
+        if redemption.user_id != user.user_id:
+            raise RedemptionNotFound("There is no such order")
+        return await document_of(connection, principal.tenant_id, redemption.redemption_id)
+
+
+def _refuse_fulfilment(principal: Principal) -> None:
+    if principal.role == "fulfilment":
+        raise Forbidden("A fulfilment key reads redemptions by their id only")
+
+
+MOVES_BY_HAND = {"cancel": State.CANCELLED, "fulfil": State.FULFILLED, "fail": State.FAILED, "reverse": State.REVERSED}
+
+
+@post("/v1/admin/redemptions/{redemption_id:str}/{move:str}", guards=[allow("admin")], status_code=200, operation_id="moveRedemption")
+async def move_by_hand(redemption_id: str, move: str, data: Reason, principal: Principal, pool: Pool, relay: Relay) -> dict[str, Any]:
+    """Staff cancel, fulfil, fail or reverse a redemption; the reason stands in its timeline. InvalidState for an illegal move."""
+    if move not in MOVES_BY_HAND:
+        raise RedemptionNotFound("There is no such move")
+    if move == "reverse" and not data.reason:
+        raise ValidationFault.of("reason", "is required")
+    if data.fulfillment_data is not None:
+        read_callback({"status": "fulfilled", "fulfillment_data": data.fulfillment_data}, principal.actor)
+    wanted = Move(
+        to=MOVES_BY_HAND[move],
+        by=principal.actor,
+        note=data.reason,
+        fulfillment_data=data.fulfillment_data,
+        failure_reason=data.reason if move == "fail" else None,
+    )
+    return await make_move(pool, relay, principal.tenant_id, redemption_id_of(redemption_id), wanted)
+
+
+routes = [call_back, read_redemption, show_redemptions, show_orders, read_order, move_by_hand]
