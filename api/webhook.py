@@ -63,13 +63,13 @@ class EndpointBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """A new endpoint. Without `secret` one is made."""
 
     url: str
-    events: Events = ["*"]
+    events: Events = msgspec.field(default_factory=lambda: ["*"])
     enabled: bool = True
     description: Description | None = None
     secret: str | None = None
     rate_per_second: Rate = DEFAULT_RATE_PER_SECOND
     timeout_seconds: Timeout = DEFAULT_TIMEOUT_SECONDS
-    retry_delays_seconds: Delays = list(DEFAULT_RETRY_DELAYS)
+    retry_delays_seconds: Delays = msgspec.field(default_factory=lambda: list(DEFAULT_RETRY_DELAYS))
 
 
 class EndpointChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
