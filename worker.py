@@ -1,32 +1,55 @@
 """The worker process: every workflow and activity, and what they need, put together in one place."""
 
 import asyncio
+import contextlib
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
 
+import msgspec
 from temporalio.client import Client
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.service import RPCError
 from temporalio.worker import Worker
 
+from activities.outbox import run_relay
+from activities.redemption import RedemptionActivities
 from activities.scoring import ScoringActivities
+from activities.sweep import run_sweep
+from activities.webhook import WebhookActivities
 from runtime import temporal
-from runtime.postgres import make_pool
-from runtime.redis import make_redis
+from runtime.crypto import Vault
+from runtime.http import Sender
+from runtime.postgres import Pool, make_pool
+from runtime.redis import Redis, make_redis
 from runtime.settings import Settings
+from runtime.temporal import TaskQueues
 from storage.live import LiveStore
+from workflows.redemption import RedemptionWorkflow
 from workflows.scoring import ScoringWorkflow, ensure_scoring_workflows
 
 log = logging.getLogger("worker")
 RECONNECT_SECONDS = 1.0
-# `laurel up` gives a worker 4.5 s. Pumps and sends that are cut off are safe: cursor and attempt rows know how far they came.
+# `laurel up` gives a worker 4.5 s. What is cut off is safe: cursor, attempt rows and leases know how far each thing came.
 GRACEFUL_SHUTDOWN = timedelta(seconds=3)
-POOL_SIZE = 24
+# The pumps hold one connection each; the other activities hold theirs for a transaction only.
+POOL_SIZE = 32
+CORE_ACTIVITIES = 16
+WEBHOOK_ACTIVITIES = 64
 # The scoring workflows notice a dead worker after 8 s without a heartbeat, so heartbeats must not be gathered for long.
 HEARTBEAT_THROTTLE = timedelta(seconds=1)
+
+
+class Resources(msgspec.Struct, frozen=True, kw_only=True):
+    """What the activities work with."""
+
+    settings: Settings
+    client: Client
+    queues: TaskQueues
+    pool: Pool
+    redis: Redis
 
 
 async def run(settings: Settings, ready: Callable[[], None]) -> None:
@@ -37,14 +60,21 @@ async def run(settings: Settings, ready: Callable[[], None]) -> None:
     client = await connect(settings, stop)
     if client is None:
         return
-    async with AsyncExitStack() as resources:
-        workers = await assemble(settings, client, resources)
+    async with open_resources(settings, client) as resources, AsyncExitStack() as running:
+        workers = [redemption_worker(resources), webhook_worker(resources), scoring_worker(resources)]
         for each in workers:
-            await resources.enter_async_context(each)
+            await running.enter_async_context(each)
         ready()
         log.info("the worker takes tasks from %s", ", ".join(each.task_queue for each in workers))
-        await stop.wait()
+        await keep_books(resources, stop)
         log.info("the worker stops")
+
+
+async def keep_books(resources: Resources, stop: asyncio.Event) -> None:
+    """Run the relay and the sweep until `stop`. Should one of them fail, the process ends with its error, to be started afresh."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(run_relay(resources.pool, resources.client, resources.queues, stop), name="relay")
+        group.create_task(run_sweep(resources.pool, resources.client, stop), name="sweep")
 
 
 async def connect(settings: Settings, stop: asyncio.Event) -> Client | None:
@@ -59,33 +89,61 @@ async def connect(settings: Settings, stop: asyncio.Event) -> Client | None:
             await ensure_scoring_workflows(client, task_queue=scoring, partitions=settings.scoring_partitions)
         except (RuntimeError, RPCError) as fault:
             log.warning("Temporal at %s is not there yet: %s", settings.temporal_address, fault)
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), RECONNECT_SECONDS)
-            except TimeoutError:
-                continue
         else:
             return client
     return None
 
 
-async def assemble(settings: Settings, client: Client, resources: AsyncExitStack) -> list[Worker]:
-    """One Temporal worker for each task queue, with its workflows, activities and slots."""
-    pool = make_pool(settings.database_url, "worker", max_size=POOL_SIZE)
+@contextlib.asynccontextmanager
+async def open_resources(settings: Settings, client: Client) -> AsyncIterator[Resources]:
+    """The pool and the Redis client, closed at the end of the block."""
+    pool, redis = make_pool(settings.database_url, "worker", max_size=POOL_SIZE), make_redis(settings)
     await pool.open()
-    resources.push_async_callback(pool.close)
-    redis = make_redis(settings)
-    resources.push_async_callback(redis.aclose)
-    return [scoring_worker(settings, client, ScoringActivities(pool, LiveStore(redis), settings.database_url))]
+    try:
+        yield Resources(settings=settings, client=client, queues=temporal.task_queues(settings), pool=pool, redis=redis)
+    finally:
+        await redis.aclose()
+        await pool.close()
 
 
-def scoring_worker(settings: Settings, client: Client, scoring: ScoringActivities) -> Worker:
-    """The pumps: at most one for each partition, and few polls, because they run for hours."""
+def redemption_worker(resources: Resources) -> Worker:
+    """The redemptions' workflows and their transactions."""
+    redemption = RedemptionActivities(resources.pool)
     return Worker(
-        client,
-        task_queue=temporal.task_queues(settings).scoring,
+        resources.client,
+        task_queue=resources.queues.core,
+        workflows=[RedemptionWorkflow],
+        activities=[redemption.begin, redemption.settle],
+        max_concurrent_activities=CORE_ACTIVITIES,
+        graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
+    )
+
+
+def webhook_worker(resources: Resources) -> Worker:
+    """Partners' slow HTTP, in a queue of its own, so that it holds nothing up."""
+    settings = resources.settings
+    webhook = WebhookActivities(resources.pool, Vault(settings.secret_key), Sender(settings.webhook_allow_cidrs))
+    return Worker(
+        resources.client,
+        task_queue=resources.queues.webhooks,
+        activities=[webhook.send],
+        max_concurrent_activities=WEBHOOK_ACTIVITIES,
+        max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+        graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
+    )
+
+
+def scoring_worker(resources: Resources) -> Worker:
+    """The pumps: at most one for each partition, running for hours."""
+    scoring = ScoringActivities(resources.pool, LiveStore(resources.redis), resources.settings.database_url)
+    return Worker(
+        resources.client,
+        task_queue=resources.queues.scoring,
         workflows=[ScoringWorkflow],
         activities=[scoring.score_partition],
-        max_concurrent_activities=settings.scoring_partitions,
+        max_concurrent_activities=resources.settings.scoring_partitions,
         max_concurrent_workflow_tasks=8,
         max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
