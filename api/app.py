@@ -12,7 +12,7 @@ from litestar.di import Provide
 from litestar.types import ASGIApp, ControllerRouterHandler
 
 from activities.outbox import Relay
-from api import earning, event, health, leaderboard, leaderboard_admin, ledger, openapi, reward, tenant, user
+from api import earning, event, health, leaderboard, leaderboard_admin, ledger, openapi, redemption, reward, tenant, user, webhook
 from api.auth import provide_admission, provide_principal
 from api.credential import Authenticator
 from api.errors import EXCEPTION_HANDLERS
@@ -21,6 +21,8 @@ from api.pagination import read_page
 from api.token import GamerTokens
 from domain.error import ValidationFault
 from domain.wire import convert_value, decode_json
+from runtime.crypto import Vault
+from runtime.http import Sender
 from runtime.postgres import make_pool
 from runtime.redis import make_redis
 from runtime.settings import Settings
@@ -30,9 +32,9 @@ from storage.event import GroupCommitWriter
 from storage.live import LiveStore
 from storage.profile import Profiles
 
-FEATURES = (health, openapi, tenant, event, user, earning, ledger, reward, leaderboard, leaderboard_admin)
+FEATURES = (health, openapi, tenant, event, user, earning, ledger, reward, leaderboard, leaderboard_admin, redemption, webhook)
 POOL_SIZE = 10
-INJECTED = ("pool", "redis", "live", "reader", "settings", "temporal", "relay", "authenticator", "gamer_tokens")
+INJECTED = ("pool", "redis", "live", "reader", "settings", "temporal", "relay", "sender", "vault", "authenticator", "gamer_tokens")
 """Resources that handlers may ask for by name."""
 
 
@@ -83,6 +85,8 @@ def create_app(settings: Settings) -> ASGIApp:
         "authenticator": authenticator,
         "gamer_tokens": GamerTokens(settings),
         "writer": writer,
+        "sender": Sender(settings.webhook_allow_cidrs),
+        "vault": Vault(settings.secret_key),
     }
 
     @asynccontextmanager
