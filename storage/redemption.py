@@ -111,6 +111,7 @@ async def move_redemption(connection: Connection, tenant_id: UUID, redemption_id
     timeline, so commit before telling the caller. Raises RedemptionNotFound, and InvalidState for any other illegal move.
     """
     present = await lock_redemption(connection, tenant_id, redemption_id)
+    now = max(now, present.updated_at)  # it was read before the lock: who waited is later than whom it waited for
     identity = workflow_id(tenant_id, redemption_id)
     decision = decide_callback(present.status, move.to) if move.is_callback else Decision.MOVE
     if decision is Decision.UNCHANGED:
