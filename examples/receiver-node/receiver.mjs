@@ -8,6 +8,7 @@ import { createHmac, timingSafeEqual } from "node:crypto";
 import { createServer } from "node:http";
 
 const { WEBHOOK_SECRET, API_URL, FULFILMENT_KEY, PORT = "4000" } = process.env;
+if (!WEBHOOK_SECRET || !API_URL || !FULFILMENT_KEY) throw new Error("WEBHOOK_SECRET, API_URL and FULFILMENT_KEY are needed");
 const TOLERANCE_SECONDS = 300;
 const fulfilled = new Set(); // in a real system: a table with a unique key
 

@@ -1,11 +1,14 @@
 """Runs the examples of a document: every fenced block tagged `run`, in order, in one shell, as somebody who pastes them."""
 
+import contextlib
 import os
 import re
 import shutil
 import signal
 import subprocess
 from pathlib import Path
+
+import pytest
 
 from tests.conftest import REPOSITORY, Stack
 
@@ -29,21 +32,24 @@ def run_examples(document: Path, stack: Stack, workplace: Path, **environment: s
             (workplace / name).write_text(body)
             script.append(f"node {workplace / name}")
     assert len(script) > 1, "the document has no example to run"
-    shell = subprocess.Popen(
-        ["bash", "-c", "\n".join(script)],
-        cwd=REPOSITORY,
-        env={"PATH": os.environ["PATH"], "HOME": str(workplace), "STACK": str(stack.data_dir / "stack.json"), **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        process_group=0,
-    )
+    output = workplace / "printed"
+    with output.open("wb") as file:
+        shell = subprocess.Popen(
+            ["bash", "-c", "\n".join(script)],
+            cwd=REPOSITORY,
+            env={"PATH": os.environ["PATH"], "HOME": str(workplace), "STACK": str(stack.data_dir / "stack.json"), **environment},
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            process_group=0,
+        )
     try:
-        printed, _ = shell.communicate(timeout=TIMEOUT_SECONDS)
+        shell.wait(TIMEOUT_SECONDS)
+    except subprocess.TimeoutExpired:
+        pytest.fail(f"took more than {TIMEOUT_SECONDS:.0f} s:\n{output.read_text()}")
     finally:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(shell.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        shell.wait()
+    printed = output.read_text()
     assert shell.returncode == 0, printed
     return printed
