@@ -1,7 +1,7 @@
 """Scoring whole and its floor, each in a process of its own: reads one `Plan` from standard input, answers one `Pumped`.
 
-`whole` is what a scoring pump does, over and over: read a batch of the log, evaluate the rules, merge the standings, move the cursor,
-commit, publish to the live store. `upsert` is only the statement that merges standings, with prepared columns of the same number of
+`whole` is the product's own pump: read a batch of the log, evaluate the rules, merge the standings, move the cursor, commit, publish
+to the live store. `upsert` is only the statement that merges standings, with prepared columns of the same number of
 rows for each transaction, and a commit.
 """
 
@@ -15,17 +15,17 @@ from uuid import UUID
 import msgspec
 import uvloop
 
-from activities.scoring_batch import Scorer
+from activities.scoring import Pump
+from activities.scoring_batch import Batch, Scorer
+from activities.wakeup import Wakeup
 from benchmarks.driver import METER_SECONDS
 from domain.leaderboard import Aggregation
 from runtime.ids import new_id
-from runtime.postgres import Pool, connect, make_pool
+from runtime.postgres import connect, make_pool
 from runtime.redis import make_redis
 from runtime.settings import Settings
 from storage import standing
 from storage.live import LiveStore
-from storage.live_repair import rebuild_window
-from storage.scoring import take_partition
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,46 +75,39 @@ class Tally:
         )
 
 
+class CountingPump(Pump):
+    """The product's pump, which also counts what it wrote."""
+
+    tally: Tally
+
+    async def step(self, scorer: Scorer) -> Batch:
+        """One transaction of the product."""
+        began = time.perf_counter()
+        batch = await super().step(scorer)
+        if batch.events:
+            self.tally.add(batch.events, sum(len(publication.entries) // 2 for publication in batch.publications), began)
+        return batch
+
+
 async def whole(plan: Plan) -> Pumped:
-    """Score everything that is in the log, one partition after the other."""
+    """Score everything that is in the log, one partition after the other, until it is published."""
     redis = make_redis(plan.settings)
     live = LiveStore(redis)
-    pool = make_pool(plan.settings.database_url, "bench-pump", max_size=2)
+    pool = make_pool(plan.settings.database_url, "bench-pump", max_size=4)
     await pool.open(wait=True)
-    scorers = [Scorer(pool, partition, await own(pool, partition)) for partition in range(plan.settings.scoring_partitions)]
-    tally = Tally()
+    wakeup, tally, stop = Wakeup(plan.settings.database_url), Tally(), asyncio.Event()
+    pumps = [CountingPump(pool, live, wakeup, partition) for partition in range(plan.settings.scoring_partitions)]
     print("begin", flush=True)
     start = time.perf_counter()
-    for scorer in scorers:
-        await drain(scorer, live, plan.batch, tally)
+    for pump in pumps:
+        pump.tally = tally
+        await pump.run(stop, until_idle=True)
     seconds = time.perf_counter() - start
     print("end", flush=True)
     await asyncio.sleep(METER_SECONDS)
     await pool.close()
     await redis.aclose()
     return tally.answer(seconds)
-
-
-async def own(pool: Pool, partition: int) -> int:
-    """Become the owner of a partition: the epoch."""
-    async with pool.connection() as connection:
-        return await take_partition(connection, partition)
-
-
-async def drain(scorer: Scorer, live: LiveStore, limit: int, tally: Tally) -> None:
-    """Score a partition to its end. A window that the live store has not seen yet is filled there once, as the product does."""
-    while True:
-        began = time.perf_counter()
-        batch = await scorer.score(limit, {})
-        if not batch.events:
-            return
-        outcomes = await live.publish(batch.publications)
-        for publication, outcome in zip(batch.publications, outcomes, strict=True):
-            if outcome == "absent":
-                await rebuild_window(scorer.pool, live, publication.board)
-            elif outcome != "done":
-                raise SystemExit(f"a publication ended as {outcome}")
-        tally.add(batch.events, sum(len(publication.entries) // 2 for publication in batch.publications), began)
 
 
 async def upsert(plan: Plan) -> Pumped:
