@@ -13,10 +13,10 @@ from api.auth import Principal, allow
 from api.idempotency import Write, once, write_of
 from api.pagination import Page
 from api.version import check_version
-from domain.error import Forbidden, RewardNotFound, ValidationFault
+from domain.error import Forbidden, NotFound, RewardNotFound, ValidationFault
 from domain.ledger import POINTS, Currency, amount_from_wire
 from domain.redemption import TimelineRow, redemption_document, workflow_id
-from domain.reward import Reward, body_wire, catalog_entry, parse_reward, prices_of, reward_wire
+from domain.reward import Reward, RewardBody, body_wire, catalog_entry, parse_reward, prices_of, reward_wire
 from domain.wire import decode_body, parse_external_id
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, Pool, transaction
@@ -24,6 +24,7 @@ from storage.ledger import accounts_of, currencies_of
 from storage.reward import archive_reward, find_reward, list_rewards, out_of_stock, rewards_on_sale, write_reward
 from storage.store import Order, redeem
 from storage.user import find_user
+from storage.webhook import find_endpoint
 
 ADMIN = [allow("admin")]
 CATALOG_READERS = [allow("server", "read", "gamer", "member")]
@@ -45,7 +46,17 @@ async def _write(connection: Connection, principal: Principal, reward_id: UUID, 
     body = parse_reward(value)
     currencies = await currencies_of(connection, principal.tenant_id)
     prices = prices_of(body, currencies)
+    await _check_endpoint(connection, principal, body)
     return reward_wire(await write_reward(connection, principal.tenant_id, reward_id, body, prices, utc_now()), currencies)
+
+
+async def _check_endpoint(connection: Connection, principal: Principal, body: RewardBody) -> None:
+    if body.fulfilment.endpoint_id is None:
+        return
+    try:
+        await find_endpoint(connection, principal.tenant_id, body.fulfilment.endpoint_id)
+    except NotFound:
+        raise ValidationFault.of("fulfilment.endpoint_id", "is not a webhook endpoint of this tenant") from None
 
 
 @post("/v1/admin/rewards", guards=ADMIN, status_code=201)

@@ -145,6 +145,8 @@ def test_rewards_are_changed_under_their_version(world: World):
         assert (changed.status_code, changed.json()["version"], changed.json()["stock"]) == (200, 2, 5)
         assert error(admin.patch(path, json={"name": "Pot"}, headers={"If-Match": "1"})) == (409, "VERSION_CONFLICT")
         assert field(admin.patch(path, json={"colour": "red"})) == "colour"
+        unknown = {"fulfilment": {"endpoint_id": reward["reward_id"]}}
+        assert field(admin.patch(path, json=unknown)) == "fulfilment.endpoint_id"
         assert error(admin.post("/v1/admin/rewards", json={"slug": "mug", "name": "x"})) == (409, "ALREADY_EXISTS")
         replaced = admin.put("/v1/admin/rewards/mug", json={"slug": "mug", "name": "Plain"})
         assert (replaced.json()["prices"], replaced.json()["stock"]) == ([], None)
