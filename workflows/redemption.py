@@ -130,7 +130,11 @@ class RedemptionWorkflow:
         )
         remaining = self._remaining()
         try:
-            await workflow.wait_condition(sending.done, timeout=None if remaining is None else max(remaining, 0.0) + SEND_TIMEOUT.seconds)
+            await workflow.wait_condition(
+                sending.done,
+                timeout=None if remaining is None else max(remaining, 0.0) + SEND_TIMEOUT.seconds,
+                timeout_summary=f"the deadline, while attempt {attempt} is under way",
+            )
         except TimeoutError:
             sending.cancel()
             return None
