@@ -72,10 +72,6 @@ def node(script: Path, log: Path, **environment: str) -> Iterator[None]:
         process.wait()
 
 
-def port_of(log: Path) -> int:
-    return int(log.read_text().split("listening", 1)[1].split()[0].rsplit(":", 1)[-1])
-
-
 def free_port(tmp_path: Path) -> int:
     """A port that a Node server had a moment ago: the endpoint's address is wanted before its secret is known."""
     script = tmp_path / "port.js"
@@ -113,7 +109,6 @@ def test_our_example_verifies_the_raw_body_and_calls_back(stack: Stack, tmp_path
         give_points(client, user, 10)
         facts = {"API_URL": stack.described["api_url"], "FULFILMENT_KEY": stack.described["fulfilment_key"]}
         with node(REPOSITORY / "examples/receiver-node/receiver.mjs", log, WEBHOOK_SECRET=secret, PORT=str(port), **facts):
-            assert port_of(log) == port
             forged = client.post(
                 f"http://127.0.0.1:{port}/", json={"event": "reward_redeemed"}, headers={"X-GamifyEngine-Signature": "0" * 64}
             )
