@@ -1,6 +1,7 @@
 """The API process: one Litestar application, with the ingest path in front of it."""
 
 import gc
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,6 +10,7 @@ from litestar import Litestar, Request
 from litestar.config.app import AppConfig
 from litestar.datastructures import State
 from litestar.di import Provide
+from litestar.exceptions.base_exceptions import LitestarDeprecationWarning
 from litestar.types import ASGIApp, ControllerRouterHandler
 
 from activities.outbox import Relay
@@ -65,6 +67,15 @@ def feature_routes() -> list[ControllerRouterHandler]:
     return [route for feature in FEATURES for route in feature.routes]
 
 
+def provide_state(name: str) -> Provide:
+    """A resource of the process, injected under its name."""
+
+    async def provide(state: State) -> Any:
+        return getattr(state, name)
+
+    return Provide(provide)
+
+
 def create_app(settings: Settings) -> ASGIApp:
     """The whole API as an ASGI application. Nothing is opened before its lifespan starts."""
     pool = make_pool(settings.database_url, "api", max_size=POOL_SIZE)
@@ -107,12 +118,6 @@ def create_app(settings: Settings) -> ASGIApp:
             await redis.aclose()
             await pool.close()
 
-    def provide_state(name: str) -> Provide:
-        async def provide(state: State) -> Any:
-            return getattr(state, name)
-
-        return Provide(provide)
-
     config = AppConfig(
         route_handlers=feature_routes(),
         state=State(resources),
@@ -128,5 +133,8 @@ def create_app(settings: Settings) -> ASGIApp:
         request_max_body_size=MAXIMUM_BODY_BYTES,
         openapi_config=openapi.CONFIG,
     )
-    app = Litestar.from_config(config)
+    with warnings.catch_warnings():
+        # The names by which handlers ask for what is injected are those of Litestar 2, to which the project is pinned.
+        warnings.simplefilter("ignore", LitestarDeprecationWarning)
+        app = Litestar.from_config(config)
     return Front(app, ingest, authenticator)
