@@ -20,6 +20,7 @@ from domain.redemption import Move, Redemption, State, workflow_id
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from storage import outbox
+from storage.idempotency import forget_answers
 from storage.redemption import move_redemption, open_redemptions, overdue_redemptions, start_entry
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,8 @@ OVERDUE = timedelta(minutes=5)
 PAGE = 100
 RPC_TIMEOUT = timedelta(seconds=5)
 KEEP_SENT = timedelta(days=7)
+KEEP_ANSWERS = timedelta(hours=48)
+"""Contract 1 promises answers under idempotency keys for at least 24 h."""
 BY_SWEEP = "sweep"
 
 
@@ -41,6 +44,7 @@ async def run_sweep(pool: Pool, temporal: Client, stop: asyncio.Event, *, interv
             expired = await expire_overdue(pool)
             async with transaction(pool) as connection:
                 await outbox.forget_sent(connection, utc_now() - KEEP_SENT, 5000)
+                await forget_answers(connection, utc_now() - KEEP_ANSWERS, 5000)
             if restarted or expired:
                 log.warning("the sweep restarted %d workflows and expired %d redemptions", restarted, expired)
         except (RPCError, RuntimeError, OSError, psycopg.OperationalError, PoolTimeout) as fault:
