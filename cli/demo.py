@@ -1,7 +1,9 @@
 """`laurel demo`: the whole story against a running stack, every step verified."""
 
 import asyncio
+import contextlib
 from pathlib import Path
+from uuid import UUID
 
 import rich_click as click
 
@@ -9,8 +11,13 @@ from cli.demo_client import partner
 from cli.demo_play import FileFault, Result, make_results, read_results
 from cli.demo_stage import Stage, StoryFault
 from cli.demo_story import Place, Story
-from cli.stack import data_dir_option, read_stack
+from cli.stack import data_dir_option, read_stack, settings_for
+from cli.tenant import make_tenant
+from domain.credential import KeyRole
+from runtime import postgres
 from runtime.ids import utc_now
+from runtime.settings import SettingError, Settings
+from storage import credential
 
 
 @click.command()
@@ -36,8 +43,8 @@ def demo(data_dir: Path, file: Path | None, events: int | None, receiver_port: i
 
 
 async def tell(stage: Stage, data_dir: Path, results: list[Result], receiver_port: int) -> None:
-    """The story on the stack of this data directory; raises `StoryFault`."""
-    place = find_place(data_dir)
+    """The story on the stack of this data directory, or on the services that the environment names; raises `StoryFault`."""
+    place = await find_place(data_dir)
     story = Story(stage, place, results)
     try:
         async with partner(receiver_port) as receiver:
@@ -46,15 +53,29 @@ async def tell(stage: Stage, data_dir: Path, results: list[Result], receiver_por
         await story.api.http.aclose()
 
 
-def find_place(data_dir: Path) -> Place:
-    """Addresses and keys of the running stack; raises `StoryFault` when it has no demo tenant."""
-    stack = read_stack(data_dir)
-    if not stack.api_key:
-        raise StoryFault("this stack has no demo tenant: start it without --no-demo")
+async def find_place(data_dir: Path) -> Place:
+    """Addresses and keys: those of the stack's demo tenant. Where there is none, a tenant is made for this demo."""
+    settings = settings_for(data_dir)
+    api_url, api_key, fulfilment_key = settings.public_url, "", ""
+    with contextlib.suppress(SettingError):
+        stack = read_stack(data_dir)
+        if stack.database_url == settings.database_url:
+            api_url, api_key, fulfilment_key = stack.api_url, stack.api_key, stack.fulfilment_key
+    if not api_key:
+        api_key, fulfilment_key = await make_keys(settings)
     return Place(
-        api_url=stack.api_url,
-        api_key=stack.api_key,
-        fulfilment_key=stack.fulfilment_key,
-        temporal_ui_url=stack.temporal_ui_url,
-        temporal_namespace=stack.temporal_namespace,
+        api_url=api_url,
+        api_key=api_key,
+        fulfilment_key=fulfilment_key,
+        temporal_ui_url=settings.temporal_ui_url,
+        temporal_namespace=settings.temporal_namespace,
     )
+
+
+async def make_keys(settings: Settings) -> tuple[str, str]:
+    """The keys of a new tenant, of roles admin and fulfilment."""
+    connection = await postgres.connect(settings.database_url, "demo")
+    async with connection, connection.transaction():
+        tenant = await make_tenant(connection, "Demo")
+        partner_key = await credential.create_key(connection, UUID(tenant["tenant_id"]), name="Partner", role=KeyRole.FULFILMENT)
+        return tenant["api_key"], partner_key.text

@@ -48,6 +48,26 @@ async def known_tenant(connection: Connection, text: str) -> Tenant:
     return found
 
 
+async def make_tenant(connection: Connection, name: str) -> dict[str, Any]:
+    """Make a tenant with an API key of role admin; answers `{"tenant_id", "name", "api_key"}`."""
+    now = utc_now()
+    made = Tenant(
+        tenant_id=new_id(),
+        name=name,
+        status=TenantStatus.ACTIVE,
+        org_id=None,
+        timezone="UTC",
+        cors_origins=(),
+        settings=TenantSettings(),
+        is_demo=False,
+        created_at=now,
+        updated_at=now,
+    )
+    await storage.create_tenant(connection, made)
+    key = await credential.create_key(connection, made.tenant_id, name="First key", role=KeyRole.ADMIN)
+    return {"tenant_id": str(made.tenant_id), "name": name, "api_key": key.text}
+
+
 @click.group()
 def tenant() -> None:
     """Create tenants."""
@@ -61,25 +81,7 @@ def create_tenant(name: str, data_dir: Path) -> None:
     if not 1 <= len(name) <= 200:
         raise click.UsageError("NAME must have 1 to 200 characters")
 
-    async def work(connection: Connection) -> dict[str, Any]:
-        now = utc_now()
-        made = Tenant(
-            tenant_id=new_id(),
-            name=name,
-            status=TenantStatus.ACTIVE,
-            org_id=None,
-            timezone="UTC",
-            cors_origins=(),
-            settings=TenantSettings(),
-            is_demo=False,
-            created_at=now,
-            updated_at=now,
-        )
-        await storage.create_tenant(connection, made)
-        key = await credential.create_key(connection, made.tenant_id, name="First key", role=KeyRole.ADMIN)
-        return {"tenant_id": str(made.tenant_id), "name": name, "api_key": key.text}
-
-    print_answer(settings_for(data_dir), work)
+    print_answer(settings_for(data_dir), lambda connection: make_tenant(connection, name))
 
 
 @click.group()

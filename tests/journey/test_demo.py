@@ -1,5 +1,6 @@
 """`laurel demo` as a newcomer runs it: on generated play, on a file, again, and where it cannot work."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -23,9 +24,10 @@ MATCHES = """date,home_team,away_team,home_score,away_score,tournament,city,coun
 """
 
 
-def run_demo(data_dir: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def run_demo(data_dir: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command: Sequence[str] = [sys.executable, "-m", "cli", "demo", "--data-dir", str(data_dir), *options]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=90)
+    variables = {"PATH": os.environ["PATH"], **environment}
+    return subprocess.run(command, cwd=REPOSITORY, env=variables, capture_output=True, text=True, check=False, timeout=90)
 
 
 def test_generated_play_is_verified_step_by_step_and_again(stack: Stack) -> None:
@@ -46,6 +48,11 @@ def test_a_file_is_played_with_its_real_names_and_old_dates(stack: Stack, tmp_pa
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all 14 events were acknowledged" in done.stdout
     assert "Åland Islands" in done.stdout
+
+
+def test_it_runs_with_the_environment_alone_and_makes_a_tenant_for_itself(stack: Stack, tmp_path: Path) -> None:
+    done = run_demo(tmp_path, "--events", "200", **stack.described["env"])
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_file_that_is_no_list_of_matches_is_refused_by_its_line(stack: Stack, tmp_path: Path) -> None:
