@@ -21,13 +21,18 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 SAMPLE = Sample(
-    identity=UUID(int=7), at=datetime(2026, 3, 29, 1, 30, tzinfo=UTC), day=date(2026, 3, 29), amount=Decimal("1.10"), wait=timedelta(hours=72)
+    identity=UUID(int=7),
+    at=datetime(2026, 3, 29, 1, 30, tzinfo=UTC),
+    day=date(2026, 3, 29),
+    amount=Decimal("1.10"),
+    wait=timedelta(hours=72),
 )
 
 
 @pytest.mark.parametrize(
     ("value", "hint"),
-    [(SAMPLE, Sample), ([SAMPLE], list[Sample]), (None, None), (b"\x00\xff", bytes), ({"a": [1, "b"]}, dict[str, Any]), (SAMPLE.wait, timedelta)],
+    [(SAMPLE, Sample), ([SAMPLE], list[Sample]), (None, None), (b"\x00\xff", bytes),
+     ({"a": [1, "b"]}, dict[str, Any]), (SAMPLE.wait, timedelta)],
 )
 def test_values_survive(value: Any, hint: Any) -> None:
     converter = DATA_CONVERTER.payload_converter
