@@ -27,7 +27,7 @@ from runtime.settings import Settings, load_settings
 REPOSITORY = Path(__file__).parent.parent
 PASSWORD = "only-for-tests-on-loopback"
 STACK_TIMEOUT_SECONDS = 90.0
-KEEP_TABLES = ("alembic_version", "platform")
+KEEP_TABLES = ("alembic_version",)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -83,7 +83,7 @@ def postgres_url(postgres_server: int) -> str:
 
 
 def empty(database_url: str) -> None:
-    """Delete every row and start every sequence again; the schema and the platform's own row stay."""
+    """Delete every row and start every sequence again; only the schema stays."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         found = connection.execute(
             "SELECT format('%%I', relname) FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition"
