@@ -71,9 +71,7 @@ class Pump:
         except StaleOwner as fault:
             self.progress.ended = str(fault)
         finally:
-            publishing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await publishing
+            await _end(publishing)
         return self.progress
 
     async def _own(self) -> int:
@@ -171,3 +169,12 @@ class ScoringActivities:
         with contextlib.suppress(*AWAY):
             async with self.pool.connection() as connection:
                 progress.head = await log_head(connection)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel a task until it is over: a client library may take one cancellation for its own timeout and go on."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=0.2)
+    if not task.cancelled() and (fault := task.exception()) is not None:
+        log.error("a publisher has failed", exc_info=fault)

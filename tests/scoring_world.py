@@ -10,15 +10,20 @@ from uuid import UUID
 import msgspec
 
 from activities.scoring import Pump
+from activities.scoring_batch import Scorer
 from activities.wakeup import Wakeup
+from domain.earning import parse_earning_rule
 from domain.leaderboard import LeaderboardDefinition, parse_definition
 from domain.standing import decode_member
+from domain.window import window_for_key
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
-from storage import leaderboard, platform
+from storage import leaderboard, platform, scoring
 from storage.definition import change_instant
+from storage.earning import write_rule
 from storage.leaderboard import Leaderboard
 from storage.live import LiveStore
+from storage.scoring import NewWindow
 from storage.standing import standings_page
 
 PARTITIONS = 4
@@ -110,9 +115,35 @@ class World:
     async def pump(self) -> list[Pump]:
         """Score and publish all that is in the log."""
         pumps = [Pump(self.pool, self.live, self.wakeup, partition) for partition in range(PARTITIONS)]
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(20):
             await asyncio.gather(*(pump.run(asyncio.Event(), until_idle=True) for pump in pumps))
         return pumps
+
+    async def owner(self, partition: int) -> Scorer:
+        async with transaction(self.pool) as connection:
+            return Scorer(self.pool, partition, await scoring.take_partition(connection, partition))
+
+    async def partition_of(self, user: str) -> int:
+        return int(
+            (await self.rows("SELECT scoring_partition FROM event_log WHERE external_user_id = %s LIMIT 1", user))[0]["scoring_partition"]
+        )
+
+    async def rows(self, query: str, *parameters: object, fetch: bool = True) -> list[dict[str, Any]]:
+        async with self.pool.connection() as connection:
+            cursor = await connection.execute(query, parameters or None)
+            return await cursor.fetchall() if fetch else []
+
+    async def open_window(self, board: Leaderboard, key: str) -> None:
+        span = window_for_key(board.config.timeframe, key)
+        assert span is not None
+        async with transaction(self.pool) as connection:
+            planned = NOON + dt.timedelta(days=36500)
+            await scoring.ensure_windows(connection, [NewWindow(self.tenant_id, board.board_id, new_id(), span, planned)])
+
+    async def make_earning_rule(self, expression: str) -> None:
+        rule = parse_earning_rule({"name": "R", "event_type": "match", "points_expression": expression})
+        async with transaction(self.pool) as connection:
+            await write_rule(connection, self.tenant_id, new_id(), rule, utc_now())
 
     async def live_rows(self, board: Leaderboard, key: str = "all") -> list[tuple[str, int]] | None:
         window = await self.window(board, key)
