@@ -1,0 +1,245 @@
+"""The redemption's workflow, with real PostgreSQL, a real receiver and Temporal's time-skipping server."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import standardwebhooks
+from temporalio.testing import WorkflowEnvironment
+
+from domain.redemption import State, read_callback
+from runtime.ids import utc_now
+from runtime.postgres import Pool, transaction
+from storage.redemption import move_redemption
+from tests.partner import Answer, Received, a_partner
+from tests.workflow.redemption_stage import SECRET, Stage, a_stage
+
+
+@pytest_asyncio.fixture
+async def stage(pool: Pool, temporal_env: WorkflowEnvironment) -> AsyncIterator[Stage]:
+    async with a_stage(pool, temporal_env.client, temporal_env) as made:
+        yield made
+
+
+def events(history: Any, kind: str) -> list[Any]:
+    return [getattr(event, kind) for event in history.events if event.HasField(kind)]
+
+
+async def call_back(stage: Stage, redemption: Any, body: dict[str, Any]) -> None:
+    async with transaction(stage.pool) as connection:
+        move = read_callback(body, "api_key:test")
+        await move_redemption(connection, redemption.tenant_id, redemption.redemption_id, move, utc_now())
+
+
+async def until(condition: Any, seconds: float = 10.0) -> Any:
+    async with asyncio.timeout(seconds):
+        while True:
+            found = await condition()
+            if found:
+                return found
+            await asyncio.sleep(0.05)
+
+
+async def test_an_accepted_webhook_and_a_callback_spend_the_points(stage):
+    async with a_partner(200) as partner:
+        await stage.endpoint(partner.url)
+        redemption = await stage.redeem()
+        handle = await stage.start(redemption)
+
+        async def is_processing():
+            return (await stage.document(redemption))["status"] == "processing"
+
+        await until(is_processing)
+        await call_back(stage, redemption, {"status": "fulfilled", "fulfillment_data": {"code": "A1"}})
+        assert await stage.relay.deliver_batch() == 1, "the workflow is told by an update"
+        assert await stage.outcome(handle) == "fulfilled"
+    (webhook,) = partner.received
+    assert standardwebhooks.Webhook(SECRET).verify(webhook.body, webhook.headers)["event"] == "reward_redeemed"
+    assert webhook.headers["x-gamifyengine-attempt"] == "1"
+    assert webhook.headers["user-agent"] == "Laurel-Webhooks/1"
+    document = await stage.document(redemption)
+    assert document["status"] == "fulfilled"
+    assert document["fulfillment_data"] == {"code": "A1"}
+    assert [(row["from"], row["to"]) for row in document["timeline"]] == [
+        (None, "pending"), ("pending", "processing"), ("processing", "fulfilled"),
+    ]  # fmt: skip
+    assert [line["state"] for line in document["deliveries"]] == ["delivered"]
+    assert await stage.points() == (90, 0, 4)
+    assert await stage.world.findings() == []
+
+
+async def test_four_attempts_are_sent_and_never_a_fifth_then_the_deadline_refunds(stage):
+    async with a_partner(500) as partner:
+        await stage.endpoint(partner.url)
+        redemption = await stage.redeem()
+        handle = await stage.start(redemption)
+        assert await stage.outcome(handle) == "expired"
+    assert [each.headers["x-gamifyengine-attempt"] for each in partner.received] == ["1", "2", "3", "4"]
+    assert len({each.headers["webhook-id"] for each in partner.received}) == 1
+    assert len({each.body for each in partner.received}) == 1
+    history = await handle.fetch_history()
+    timers = [fields.start_to_fire_timeout.ToTimedelta().total_seconds() for fields in events(history, "timer_started_event_attributes")]
+    ladder = [next(timer for timer in timers if low <= timer <= high) for low, high in ((12, 18), (96, 144), (720, 1080))]
+    assert len(ladder) == 3, "the waits are 15, 120 and 900 s, each within a fifth"
+    document = await stage.document(redemption)
+    assert document["status"] == "expired"
+    assert document["flags"] == ["delivery_exhausted"]
+    assert document["deliveries"][0] | {"delivery_id": ""} == {
+        "delivery_id": "", "state": "exhausted", "attempts": 4, "last_status": 500, "next_attempt_at": None,
+    }  # fmt: skip
+    assert await stage.points() == (100, 0, 5)
+    assert await stage.world.findings() == []
+
+
+async def test_a_timer_and_an_activity_say_which_attempt_they_are(stage):
+    async with a_partner(503, 200) as partner:
+        await stage.endpoint(partner.url)
+        redemption = await stage.redeem(deadline_seconds=3600)
+        handle = await stage.start(redemption)
+        await stage.outcome(handle)
+    texts = [
+        event.user_metadata.summary.data.decode() for event in (await handle.fetch_history()).events if event.user_metadata.summary.data
+    ]
+    assert any("attempt 2 of 4, in 1" in text for text in texts), texts
+    assert any(text.strip('"') == "attempt 2 of 4" for text in texts), texts
+    assert len(partner.received) == 2
+
+
+@pytest.mark.parametrize(("status", "enabled"), [(410, False), (302, True)])
+async def test_a_permanent_answer_ends_the_ladder_at_once(stage, status, enabled):
+    async with a_partner(status) as partner:
+        endpoint_id = await stage.endpoint(partner.url)
+        redemption = await stage.redeem(deadline_seconds=3600)
+        handle = await stage.start(redemption)
+        assert await stage.outcome(handle) == "expired"
+    assert len(partner.received) == 1
+    rows = await stage.world.rows("SELECT enabled FROM webhook_endpoint WHERE endpoint_id = %s", (endpoint_id,))
+    assert rows[0]["enabled"] is enabled
+    assert (await stage.document(redemption))["deliveries"][0]["state"] == "exhausted"
+
+
+async def test_without_an_endpoint_a_flag_is_raised_and_the_deadline_refunds(stage):
+    redemption = await stage.redeem(deadline_seconds=3600)
+    handle = await stage.start(redemption)
+    assert await stage.outcome(handle) == "expired"
+    assert (await stage.document(redemption))["flags"] == ["no_endpoint"]
+    assert await stage.points() == (100, 0, 5)
+
+
+async def test_a_callback_between_attempts_ends_the_ladder(stage):
+    async with a_partner(500) as partner:
+        await stage.endpoint(partner.url)
+        redemption = await stage.redeem()
+        handle = await stage.start(redemption)
+
+        async def waits():
+            deliveries = (await stage.document(redemption))["deliveries"]
+            return deliveries and deliveries[0]["next_attempt_at"]
+
+        assert datetime.fromisoformat(await until(waits)) > utc_now()
+        await call_back(stage, redemption, {"status": "failed", "fulfillment_data": {"reason": "Out of stock"}})
+        await stage.relay.deliver_batch()
+        assert await stage.outcome(handle) == "failed"
+    assert len(partner.received) == 1
+    document = await stage.document(redemption)
+    assert document["deliveries"][0]["state"] == "superseded"
+    assert document["failure_reason"] == "Out of stock"
+    assert await stage.points() == (100, 0, 5)
+
+
+async def test_a_callback_before_the_webhooks_own_answer_wins_and_the_answer_moves_nothing(stage):
+    async def handler(received: Received) -> Answer:
+        await call_back(stage, redemption, {"status": "fulfilled"})
+        await stage.relay.deliver_batch()
+        return 500, {}, b"too late"
+
+    async with a_partner(handler=handler) as partner:
+        await stage.endpoint(partner.url)
+        redemption = await stage.redeem()
+        handle = await stage.start(redemption)
+        assert await stage.outcome(handle) == "fulfilled"
+    assert len(partner.received) == 1
+    document = await stage.document(redemption)
+    assert [row["to"] for row in document["timeline"]] == ["pending", "fulfilled"]
+    assert document["deliveries"][0]["state"] == "superseded"
+    logged = await stage.world.rows("SELECT status, answer_head FROM webhook_attempt")
+    assert [(row["status"], bytes(row["answer_head"])) for row in logged] == [(500, b"too late")]
+    assert await stage.points() == (90, 0, 4)
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"), [(b'{"status":"fulfilled","fulfillment_data":{"code":"X"}}', "fulfilled"), (b"ok", "expired")]
+)
+async def test_an_answer_counts_as_the_callback_when_the_reward_says_so(stage, answer, status):
+    async def handler(_: Received) -> Answer:
+        return 200, {}, answer
+
+    async with a_partner(handler=handler) as partner:
+        await stage.endpoint(partner.url)
+        redemption = await stage.redeem(deadline_seconds=3600, answer_is_callback=True)
+        handle = await stage.start(redemption)
+        assert await stage.outcome(handle) == status
+    assert (await stage.document(redemption))["fulfillment_data"] == ({"code": "X"} if status == "fulfilled" else {})
+
+
+async def test_deliveries_of_a_disabled_endpoint_are_held_and_go_on_when_it_is_enabled(stage):
+    from api.webhook import resume_deliveries
+    from storage.webhook import update_endpoint
+
+    async with a_partner(200) as partner:
+        endpoint_id = await stage.endpoint(partner.url, enabled=False)
+        redemption = await stage.redeem(endpoint_id=str(endpoint_id))
+        handle = await stage.start(redemption)
+
+        async def state():
+            deliveries = (await stage.document(redemption))["deliveries"]
+            return deliveries and deliveries[0]["state"]
+
+        async def is_held():
+            details = await handle.fetch_history()
+            return "timer_started_event_attributes" in str(details.events) and await state() == "held"
+
+        await until(is_held)
+        assert partner.received == []
+        async with transaction(stage.pool) as connection:
+            await update_endpoint(connection, stage.world.tenant_id, endpoint_id, {"enabled": True}, utc_now())
+            await resume_deliveries(connection, stage.world.tenant_id, endpoint_id)
+        await stage.relay.deliver_batch()
+
+        async def is_delivered():
+            return await state() == "delivered"
+
+        await until(is_delivered)
+        assert len(partner.received) == 1
+        await call_back(stage, redemption, {"status": "fulfilled"})
+        await stage.relay.deliver_batch()
+        await stage.outcome(handle)
+
+
+async def test_cancelling_the_workflow_in_temporal_gives_the_points_back(stage):
+    redemption = await stage.redeem()
+    handle = await stage.start(redemption)
+
+    async def is_flagged():
+        return (await stage.document(redemption))["flags"]
+
+    await until(is_flagged)
+    await handle.cancel()
+    assert await stage.outcome(handle) == "cancelled"
+    assert await stage.points() == (100, 0, 5)
+
+
+async def test_no_secret_no_body_and_no_personal_data_but_the_external_id_are_in_the_history(stage):
+    async with a_partner(500) as partner:
+        await stage.endpoint(partner.url)
+        redemption = await stage.redeem(deadline_seconds=3600)
+        handle = await stage.start(redemption)
+        await stage.outcome(handle)
+    history = b"".join(event.SerializeToString() for event in (await handle.fetch_history()).events)
+    for secret in (SECRET, "fulfillmentData", '"event"', partner.url):
+        assert secret.encode() not in history
+    assert b"u1" in history
+    assert State.EXPIRED.encode() in history
