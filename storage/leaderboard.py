@@ -247,8 +247,26 @@ async def latest_ended_window(connection: Connection, tenant_id: UUID, board_id:
     return msgspec.convert(row, BoardWindow) if row else None
 
 
+def _ranked_window(row: dict[str, Any]) -> LiveBoard:
+    config = load_config(row["config"])
+    return LiveBoard(row["tenant_id"], row["board_id"], row["window_id"], config.ranking.method, min_score_units(config))
+
+
+async def every_open_window(connection: Connection, tenant_id: UUID | None) -> list[LiveBoard]:
+    """The open windows of boards that are not archived, of one tenant or (None) of all: what the live store should hold."""
+    cursor = await connection.execute(
+        """
+        SELECT w.tenant_id, w.board_id, w.window_id, b.config FROM leaderboard_window AS w
+        JOIN leaderboard AS b ON b.tenant_id = w.tenant_id AND b.board_id = w.board_id AND b.status <> 'archived'
+        WHERE w.status IN ('open', 'closing') AND w.tenant_id = coalesce(%s, w.tenant_id) ORDER BY w.tenant_id, w.window_id
+        """,
+        (tenant_id,),
+    )
+    return [_ranked_window(row) for row in await cursor.fetchall()]
+
+
 async def windows_of_partition(connection: Connection, partition: int, limit: int) -> list[tuple[LiveBoard, int]]:
-    """The open windows that a partition changed most lately, each with the position up to which it did (for repairing the live store)."""
+    """The open windows that a partition changed most lately, each with the position up to which it did (to repair the live store)."""
     cursor = await connection.execute(
         """
         SELECT l.tenant_id, w.board_id, l.window_id, b.config, l.position FROM live_position AS l
@@ -258,9 +276,4 @@ async def windows_of_partition(connection: Connection, partition: int, limit: in
         """,
         (partition, limit),
     )
-    found = []
-    for row in await cursor.fetchall():
-        config = load_config(row["config"])
-        board = LiveBoard(row["tenant_id"], row["board_id"], row["window_id"], config.ranking.method, min_score_units(config))
-        found.append((board, row["position"]))
-    return found
+    return [(_ranked_window(row), row["position"]) for row in await cursor.fetchall()]
