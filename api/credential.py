@@ -8,10 +8,13 @@ take effect within a second on every process, and neither Redis nor a connection
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
+import psycopg
+from psycopg_pool import PoolTimeout
 
 from api.auth import Admission, Principal, RequestFacts, Role, bearer_of, in_token_family, origin_allowed
 from api.token import Identity, TokenVerifier
@@ -135,7 +138,8 @@ class Authenticator:
             async with self._pool.connection() as connection:
                 await credential.touch_key(connection, access.tenant.tenant_id, access.key_id, now)
 
-        await self._queries.ask(("touch", access.key_id), touch)
+        with suppress(psycopg.Error, PoolTimeout):  # a note that could not be written must not keep anyone out
+            await self._queries.ask(("touch", access.key_id), touch)
 
     async def _admit_token(self, text: str) -> Remembered:
         raw = text.encode()

@@ -35,9 +35,40 @@ CONFIG = OpenAPIConfig(
 )
 
 
+EVENT_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["event_id", "type", "actor", "occurred_at"],
+    "properties": {
+        "tenant_id": {"type": "string", "description": "Optional; always overwritten with the credential's tenant"},
+        "event_id": {"type": "string", "minLength": 1, "maxLength": 255},
+        "type": {"type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,100}$"},
+        "actor": {
+            "type": "object",
+            "required": ["user_id"],
+            "properties": {"user_id": {"type": "string", "minLength": 1, "maxLength": 255}, "metadata": {"type": "object"}},
+        },
+        "subject": {"type": "object", "properties": {"type": {"type": "string"}, "id": {"type": "string"}}},
+        "occurred_at": {"type": "string", "format": "date-time", "description": "At most 1 h ahead of the server's clock"},
+        "attrs": {"type": "object", "description": "Nested up to 8 levels"},
+    },
+}
+"""Events are decoded from their bytes, in front of the routes, so their shape is described by hand."""
+
+
 def document_of(app: Litestar) -> dict[str, Any]:
-    """The API document, made once from the routes."""
-    return app.openapi_schema.to_schema()
+    """The API document, made from the routes."""
+    document: dict[str, Any] = app.openapi_schema.to_schema()
+    event = {"$ref": "#/components/schemas/IngestionEventV1"}
+    bulk = {
+        "type": "object",
+        "required": ["events"],
+        "properties": {"events": {"type": "array", "items": event, "minItems": 1, "maxItems": 100}},
+    }
+    document["components"].setdefault("schemas", {})["IngestionEventV1"] = EVENT_SCHEMA
+    for path, schema in (("/v1/events", event), ("/v1/events/bulk", bulk)):
+        if path in document["paths"]:
+            document["paths"][path]["post"]["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+    return document
 
 
 @get("/openapi.json", operation_id="openapi", include_in_schema=False)

@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from domain.error import Unavailable, ValidationFault
 from runtime.ids import new_id
+from runtime.metrics import EVENT_BATCHES
 from runtime.postgres import Pool, connect
 from runtime.settings import Settings
 from storage import event as storage
@@ -87,11 +88,11 @@ async def test_two_senders_do_not_burn_each_others_ids(writer: GroupCommitWriter
 
 
 async def test_concurrent_appends_share_commits(writer: GroupCommitWriter, pool: Pool) -> None:
-    before = storage.EVENT_BATCHES._value.get()
+    before = EVENT_BATCHES._value.get()
     outcomes = await asyncio.gather(*(writer.append(new_event(f"e{n % 300}", user=f"u{n % 17}")) for n in range(600)))
     assert outcomes.count(True) == 300 == await count(pool)
     assert await count(pool, "app_user") == 17
-    assert storage.EVENT_BATCHES._value.get() - before < 100
+    assert EVENT_BATCHES._value.get() - before < 100
 
 
 async def test_writers_of_two_processes_accept_each_event_once(writer: GroupCommitWriter, settings: Settings, pool: Pool) -> None:
