@@ -18,6 +18,7 @@ from activities.outbox import run_relay
 from activities.redemption import RedemptionActivities
 from activities.scoring import ScoringActivities
 from activities.sweep import run_sweep
+from activities.upkeep import run_upkeep
 from activities.webhook import WebhookActivities
 from runtime import temporal
 from runtime.crypto import Vault
@@ -71,10 +72,17 @@ async def run(settings: Settings, ready: Callable[[], None]) -> None:
 
 
 async def keep_books(resources: Resources, stop: asyncio.Event) -> None:
-    """Run the relay and the sweep until `stop`. Should one of them fail, the process ends with its error, to be started afresh."""
+    """Run relay, sweep and upkeep until `stop`. Should one of them fail, the process ends with its error, to be started afresh."""
     async with asyncio.TaskGroup() as group:
         group.create_task(run_relay(resources.pool, resources.client, resources.queues, stop), name="relay")
         group.create_task(run_sweep(resources.pool, resources.client, stop), name="sweep")
+        group.create_task(run_upkeep(resources.pool, lambda: ensure_scoring(resources.settings, resources.client), stop), name="upkeep")
+
+
+async def ensure_scoring(settings: Settings, client: Client) -> None:
+    """Start the scoring workflows that are missing."""
+    scoring = temporal.task_queues(settings).scoring
+    await ensure_scoring_workflows(client, task_queue=scoring, partitions=settings.scoring_partitions)
 
 
 async def connect(settings: Settings, stop: asyncio.Event) -> Client | None:
@@ -85,8 +93,7 @@ async def connect(settings: Settings, stop: asyncio.Event) -> Client | None:
             client = await temporal.connect(settings, runtime=runtime)
             await temporal.ensure_search_attributes(client)
             await temporal.ensure_retention(client, settings.temporal_retention_days)
-            scoring = temporal.task_queues(settings).scoring
-            await ensure_scoring_workflows(client, task_queue=scoring, partitions=settings.scoring_partitions)
+            await ensure_scoring(settings, client)
         except (RuntimeError, RPCError) as fault:
             log.warning("Temporal at %s is not there yet: %s", settings.temporal_address, fault)
             with contextlib.suppress(TimeoutError):

@@ -1,6 +1,5 @@
 """`laurel bench`: every path of the product beside its floor, in the same run (docs/performance.md)."""
 
-import os
 from pathlib import Path
 
 import rich_click as click
@@ -19,12 +18,13 @@ def bench(parts: tuple[str, ...], quick: bool, json_file: Path | None, pairs: in
     from benchmarks.measure import BenchError
     from benchmarks.report import show, write_json
     from benchmarks.suite import PARTS, run_suite
+    from runtime.settings import process_environment
 
     unknown = [part for part in parts if part not in PARTS]
     if unknown:
         raise click.UsageError(f"unknown part {', '.join(unknown)}; there are {', '.join(PARTS)}")
     try:
-        measured = run_suite(parts or tuple(PARTS), quick=quick, pairs=pairs, environ=os.environ)
+        measured = run_suite(parts or tuple(PARTS), quick=quick, pairs=pairs, environ=process_environment())
     except BenchError as fault:
         raise SystemExit(f"laurel bench: {fault}") from fault
     show(measured)

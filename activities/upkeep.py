@@ -1,0 +1,38 @@
+"""Upkeep: what must be there before it is needed, looked after for as long as a worker runs."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+
+import psycopg
+from psycopg_pool import PoolTimeout
+from temporalio.service import RPCError
+
+from runtime.postgres import Pool, transaction
+from storage.event import ensure_partitions
+
+log = logging.getLogger(__name__)
+
+INTERVAL_SECONDS = 60.0
+
+
+async def run_upkeep(
+    pool: Pool, ensure_workflows: Callable[[], Awaitable[None]], stop: asyncio.Event, *, interval_seconds: float = INTERVAL_SECONDS
+) -> None:
+    """Every minute until `stop` is set: the event log has its partitions of the days to come, and each scoring partition its workflow.
+
+    A Temporal that lost its database thus gets the scoring workflows back while the worker runs. What is away now is left to the next
+    round.
+    """
+    while not stop.is_set():
+        try:
+            async with transaction(pool) as connection:
+                made = await ensure_partitions(connection)
+            if made:
+                log.info("made %d partitions of the event log", made)
+            await ensure_workflows()
+        except (RPCError, RuntimeError, OSError, psycopg.OperationalError, PoolTimeout) as fault:
+            log.info("the upkeep is put off: %s", fault)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), interval_seconds)
