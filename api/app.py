@@ -18,6 +18,7 @@ from api import earning, event, health, leaderboard, leaderboard_admin, ledger, 
 from api.auth import provide_admission, provide_principal
 from api.credential import Authenticator
 from api.errors import EXCEPTION_HANDLERS
+from api.hot_page import HotPages
 from api.middleware import MAXIMUM_BODY_BYTES, Front
 from api.pagination import read_page
 from api.token import GamerTokens
@@ -137,4 +138,4 @@ def create_app(settings: Settings) -> ASGIApp:
         # The names by which handlers ask for what is injected are those of Litestar 2, to which the project is pinned.
         warnings.simplefilter("ignore", LitestarDeprecationWarning)
         app = Litestar.from_config(config)
-    return Front(app, ingest, authenticator)
+    return Front(app, ingest, HotPages(authenticator, reader), authenticator)

@@ -24,10 +24,12 @@ from storage.standing import Entry
 
 READERS = [allow("server", "read", "gamer", "member")]
 AnyRequest = Request[Any, Any, Any]
+ViewQuestion = tuple[UUID, str, str | None]
 PAGE_LIMIT, PAGE_LIMIT_MAXIMUM, OFFSET_MAXIMUM = 100, 1000, 100_000_000
 AROUND_LIMIT = 11
 CACHE_SECONDS = 0.1
 CACHED_PAGES = 4096
+CACHE_CONTROL = "private, no-cache"
 USERS_BOARDS_MAXIMUM = 500
 
 
@@ -38,6 +40,22 @@ class Rendered(msgspec.Struct, frozen=True):
     etag: str
     until: float
 
+    @property
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """What goes with the body."""
+        return ((b"etag", self.etag.encode()), (b"cache-control", CACHE_CONTROL.encode()))
+
+
+class EntryWire(msgspec.Struct, frozen=True, gc=False):
+    """One entry as it is sent; `updated_at` is the instant at which the score was reached, which is what orders equal scores."""
+
+    rank: int
+    user_id: str
+    score: int | float
+    display_name: str | None
+    avatar_url: str | None
+    updated_at: datetime
+
 
 class BoardReader:
     """Boards as they are sent: hot pages are rendered once for all who ask within `CACHE_SECONDS` (single flight)."""
@@ -46,6 +64,8 @@ class BoardReader:
         self.boards, self.profiles = boards, profiles
         self._pages: dict[tuple[object, ...], Rendered] = {}
         self._under_way: dict[tuple[object, ...], asyncio.Task[Rendered]] = {}
+        self._views: dict[ViewQuestion, tuple[float, View]] = {}
+        self._views_under_way: dict[ViewQuestion, asyncio.Task[View]] = {}
 
     async def shared(self, question: tuple[object, ...], render: Callable[[], Awaitable[bytes]]) -> Rendered:
         """The rendered answer to a question: the one that is at hand, or the one that is being made, or a new one."""
@@ -70,6 +90,38 @@ class BoardReader:
     def forget(self) -> None:
         """Drop every rendered page: a definition has changed."""
         self._pages.clear()
+        self._views.clear()
+
+    async def page(self, tenant_id: UUID, leaderboard_id: str, *, limit: int, offset: int, window_key: str | None) -> Rendered:
+        """A page of the board, as it is sent; raises as `view` does."""
+
+        async def render() -> bytes:
+            view = await self.recent_view(tenant_id, leaderboard_id, window_key)
+            found = await self.boards.page(view, offset, limit)
+            return msgspec.json.encode(_envelope(view, found, limit, await self.entries(tenant_id, found)))
+
+        return await self.shared((tenant_id, leaderboard_id, limit, offset, window_key), render)
+
+    async def recent_view(self, tenant_id: UUID, leaderboard_id: str, window_key: str | None) -> View:
+        """`view`, at most `CACHE_SECONDS` old: all pages of a board that are asked for within that time share two queries."""
+        question = (tenant_id, leaderboard_id, window_key)
+        kept = self._views.get(question)
+        if kept is not None and kept[0] > time.monotonic():
+            return kept[1]
+        task = self._views_under_way.get(question)
+        if task is None:
+            task = self._views_under_way[question] = asyncio.ensure_future(self._look_up_view(question))
+            task.add_done_callback(lambda _: self._views_under_way.pop(question, None))
+        return await asyncio.shield(task)
+
+    async def _look_up_view(self, question: ViewQuestion) -> View:
+        until = time.monotonic() + CACHE_SECONDS
+        view = await self.view(*question)
+        if view.window_id is not None:  # a window that nobody has scored in may begin at any moment
+            if len(self._views) >= CACHED_PAGES:
+                self._views.clear()
+            self._views[question] = (until, view)
+        return view
 
     async def view(self, tenant_id: UUID, leaderboard_id: str, window_key: str | None) -> View:
         """The window that is asked for; LeaderboardNotFound, or ValidationFault for a key that no window of the board has."""
@@ -81,7 +133,7 @@ class BoardReader:
             raise ValidationFault.of("window_key", "is not a window of this leaderboard")
         return view
 
-    async def entries(self, tenant_id: UUID, found: Slice) -> list[dict[str, Any]]:
+    async def entries(self, tenant_id: UUID, found: Slice) -> list[EntryWire]:
         """The entries with ranks and profiles, as JSON values."""
         profiles = await self.profiles.of(tenant_id, [entry.external_user_id for entry in found.entries])
         ranked = enumerate(found.entries, found.first + 1)
@@ -93,19 +145,12 @@ def no_such_board(leaderboard_id: str) -> LeaderboardNotFound:
     return LeaderboardNotFound(f"Leaderboard '{leaderboard_id}' not found")
 
 
-def entry_wire(rank: int, entry: Entry, profile: tuple[str | None, str | None]) -> dict[str, Any]:
-    """One entry; `updated_at` is the instant at which the score was reached, which is what orders equal scores."""
-    return {
-        "rank": rank,
-        "user_id": entry.external_user_id,
-        "score": score_number(entry.score),
-        "display_name": profile[0],
-        "avatar_url": profile[1],
-        "updated_at": rfc3339(entry.reached_at),
-    }
+def entry_wire(rank: int, entry: Entry, profile: tuple[str | None, str | None]) -> EntryWire:
+    """One entry."""
+    return EntryWire(rank, entry.external_user_id, score_number(entry.score), profile[0], profile[1], entry.reached_at)
 
 
-def _envelope(view: View, found: Slice, limit: int, entries: list[dict[str, Any]]) -> dict[str, Any]:
+def _envelope(view: View, found: Slice, limit: int, entries: list[EntryWire]) -> dict[str, Any]:
     return {
         "leaderboard_id": view.board.leaderboard_id,
         "tenant_id": str(view.board.tenant_id),
@@ -122,7 +167,7 @@ def _envelope(view: View, found: Slice, limit: int, entries: list[dict[str, Any]
 
 def _answer(request: AnyRequest, rendered: Rendered) -> Response[bytes]:
     """The body, or 304 when the client has it already."""
-    headers = {"ETag": rendered.etag, "Cache-Control": "private, no-cache"}
+    headers = {"ETag": rendered.etag, "Cache-Control": CACHE_CONTROL}
     known = [tag.strip().removeprefix("W/") for tag in request.headers.get("If-None-Match", "").split(",")]
     if rendered.etag in known or "*" in known:
         return Response(b"", status_code=304, headers=headers)
@@ -165,14 +210,7 @@ async def show_page(leaderboard_id: str, request: AnyRequest, principal: Princip
     limit = whole_number(request, "limit", default=PAGE_LIMIT, low=1, high=PAGE_LIMIT_MAXIMUM)
     offset = whole_number(request, "offset", default=0, low=0, high=OFFSET_MAXIMUM)
     window_key = _window_key(request)
-
-    async def render() -> bytes:
-        view = await reader.view(principal.tenant_id, leaderboard_id, window_key)
-        found = await reader.boards.page(view, offset, limit)
-        return msgspec.json.encode(_envelope(view, found, limit, await reader.entries(principal.tenant_id, found)))
-
-    question = (principal.tenant_id, leaderboard_id, limit, offset, window_key)
-    return _answer(request, await reader.shared(question, render))
+    return _answer(request, await reader.page(principal.tenant_id, leaderboard_id, limit=limit, offset=offset, window_key=window_key))
 
 
 @get("/v1/leaderboards/{leaderboard_id:str}/user/{user_id:str}", guards=READERS)

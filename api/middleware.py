@@ -25,6 +25,7 @@ ALLOWED_METHODS = b"GET, POST, PUT, PATCH, DELETE"
 ALLOWED_HEADERS = b"Authorization, Content-Type, Idempotency-Key, If-Match, X-API-Key, X-Request-Id, X-Tenant-Id"
 EXPOSED_HEADERS = b"X-Request-Id, Idempotency-Replayed, Retry-After, ETag"
 PREFLIGHT_SECONDS = b"600"
+PAGE_ROUTE = "/v1/leaderboards/{leaderboard_id}"
 
 # A request id only has to be unique: drawing a UUID for each request would cost a tenth of accepting an event.
 _PROCESS = os.urandom(8).hex().encode()
@@ -107,12 +108,13 @@ def error_reply(fault: Exception, request_id: bytes) -> Reply:
 
 
 class Front:
-    """Takes every request first. `ingest` answers the two ingest paths, `app` the rest."""
+    """Takes every request first. `ingest` answers the two ingest paths, `pages` hot pages of boards, `app` the rest."""
 
-    def __init__(self, app: Litestar, ingest: Any, authenticator: Any) -> None:
-        """`ingest` has `paths` and `answer(scope, receive)`; `authenticator` judges preflights."""
+    def __init__(self, app: Litestar, ingest: Any, pages: Any, authenticator: Any) -> None:
+        """`ingest` has `paths` and `answer(scope, receive)`, `pages` `prefix` and `answer(scope)`; `authenticator` judges preflights."""
         self._app = app
         self._ingest = ingest
+        self._pages = pages
         self._authenticator = authenticator
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
@@ -124,6 +126,8 @@ class Front:
         request_id = request_id_for(headers)
         if scope["method"] == "POST" and scope["path"] in self._ingest.paths:
             await self._take_events(scope, receive, send, request_id)
+        elif scope["method"] == "GET" and scope["path"].startswith(self._pages.prefix):
+            await self._show_page(scope, receive, send, request_id)
         elif scope["method"] == "OPTIONS" and (origin := header_of(headers, b"origin")) is not None:
             await send_reply(send, await self._preflight(scope, origin, request_id), request_id)
         else:
@@ -141,6 +145,18 @@ class Front:
                 reply = Reply(status=reply.status, body=reply.body, headers=reply.headers + cors_headers(allowed))
         await send_reply(send, reply, request_id)
         REQUEST_SECONDS.observe(scope["path"], reply.status, time.perf_counter() - started)
+
+    async def _show_page(self, scope: Any, receive: Receive, send: Send, request_id: bytes) -> None:
+        started = time.perf_counter()
+        try:
+            reply = await self._pages.answer(scope)
+        except Exception:  # Litestar meets the same fault again and knows what to say
+            reply = None
+        if reply is None:
+            await self._hand_over(scope, receive, send, request_id)
+            return
+        await send_reply(send, reply, request_id)
+        REQUEST_SECONDS.observe(PAGE_ROUTE, reply.status, time.perf_counter() - started)
 
     async def _preflight(self, scope: Any, origin: bytes, request_id: bytes) -> Reply:
         query = dict(parse_qsl(scope["query_string"].decode("latin-1")))

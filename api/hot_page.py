@@ -1,0 +1,92 @@
+"""A page of a board in front of Litestar: what thousands of viewers ask again and again (docs/performance.md).
+
+Only the plain case is taken: a known credential, `limit`, `offset` and `window_key`. Whatever else is in a request, and whatever goes
+wrong, is left to the route in `api/leaderboard.py`, which gives the same page.
+"""
+
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from api.auth import Admission
+from api.credential import Authenticator
+from api.leaderboard import OFFSET_MAXIMUM, PAGE_LIMIT, PAGE_LIMIT_MAXIMUM, BoardReader
+from api.middleware import Reply
+from domain.error import DomainError
+from domain.tenant import TenantStatus
+
+PREFIX = "/v1/leaderboards/"
+READING_ROLES = frozenset({"admin", "server", "read", "gamer", "member"})
+THOROUGH_HEADERS = frozenset({b"x-api-key", b"x-tenant-id", b"origin", b"if-none-match"})
+REMEMBERED_QUERIES = 10_000
+
+
+class PageQuery(msgspec.Struct, frozen=True):
+    """Which page of a board."""
+
+    limit: int
+    offset: int
+    window_key: str | None
+
+
+class HotPages:
+    """Answers `GET /v1/leaderboards/{leaderboard_id}` as a plain function of the request."""
+
+    prefix = PREFIX
+
+    def __init__(self, authenticator: Authenticator, reader: BoardReader) -> None:
+        """`reader` is the one that the routes use, so both share its rendered pages."""
+        self._authenticator = authenticator
+        self._reader = reader
+        self._queries: dict[bytes, PageQuery | None] = {}
+
+    async def answer(self, scope: Any) -> Reply | None:
+        """The page; None when Litestar has to look at the request."""
+        leaderboard_id = scope["path"][len(PREFIX) :]
+        query = self._query(scope["query_string"])
+        admission = self._admit(scope["headers"])
+        if query is None or admission is None or "/" in leaderboard_id:
+            return None
+        tenant_id = admission.principal.tenant_id
+        try:
+            page = await self._reader.page(
+                tenant_id, leaderboard_id, limit=query.limit, offset=query.offset, window_key=query.window_key
+            )
+        except DomainError:
+            return None
+        return Reply(status=200, body=page.body, headers=page.headers)
+
+    def _admit(self, headers: list[tuple[bytes, bytes]]) -> Admission | None:
+        """The admission when only a known, fresh Authorization header speaks."""
+        authorization = b""
+        for name, value in headers:
+            if name == b"authorization":
+                authorization = value
+            elif name in THOROUGH_HEADERS:
+                return None
+        admission = self._authenticator.remembered(authorization)
+        if admission is None or admission.tenant.status is not TenantStatus.ACTIVE or admission.principal.role not in READING_ROLES:
+            return None
+        return admission
+
+    def _query(self, raw: bytes) -> PageQuery | None:
+        """The query string, parsed once; None when it is not plain."""
+        if raw not in self._queries:
+            if len(self._queries) >= REMEMBERED_QUERIES:
+                self._queries.clear()
+            self._queries[raw] = parse_query(raw)
+        return self._queries[raw]
+
+
+def parse_query(raw: bytes) -> PageQuery | None:
+    """Which page a query string asks for; None when something in it is unusual or wrong."""
+    pairs = parse_qsl(raw.decode("latin-1"), keep_blank_values=True)
+    values = dict(pairs)
+    limit, offset = values.get("limit", str(PAGE_LIMIT)), values.get("offset", "0")
+    plain = len(values) == len(pairs) and values.keys() <= {"limit", "offset", "window_key"} and values.get("window_key") != ""
+    if not plain or not all(text.isascii() and text.isdigit() and len(text) < 10 for text in (limit, offset)):
+        return None
+    if not (1 <= int(limit) <= PAGE_LIMIT_MAXIMUM and int(offset) <= OFFSET_MAXIMUM):
+        return None
+    return PageQuery(int(limit), int(offset), values.get("window_key"))
