@@ -1,0 +1,84 @@
+"""Scoring workflows on the real Temporal server: one owner for each partition, through the death of a worker and without Temporal."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import pytest_asyncio
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+
+from activities.scoring import ScoringActivities
+from runtime.postgres import Pool
+from runtime.redis import Redis
+from runtime.settings import Settings
+from runtime.temporal import connect
+from storage.live import LiveStore
+from tests.scoring_world import PARTITIONS, Event, World, definition, reference
+from workflows.scoring import ScoringWorkflow, ensure_scoring_workflows
+
+EVENTS = [Event(f"u{n % 5}", n % 7, n % 60, f"e{n:03}") for n in range(40)]
+
+
+@pytest_asyncio.fixture
+async def world(pool: Pool, redis_client: Redis, postgres_url: str) -> World:
+    return await World(pool, LiveStore(redis_client), postgres_url).open()
+
+
+@pytest_asyncio.fixture
+async def pumps(world: World, temporal_client: Client, temporal_settings: Settings) -> AsyncIterator[Callable[[], Awaitable[Worker]]]:
+    """Makes workers that own the pumps; the workflows are ended afterwards, for their ids are the platform's."""
+    queue = f"{temporal_settings.task_queue}-scoring"
+    await ensure_scoring_workflows(temporal_client, task_queue=queue, partitions=PARTITIONS)
+    await ensure_scoring_workflows(temporal_client, task_queue=queue, partitions=PARTITIONS)
+
+    async def worker() -> Worker:
+        client = await connect(temporal_settings)  # one client cannot serve two workers of a queue
+        activities = ScoringActivities(world.pool, world.live, world.wakeup._database_url)
+        return Worker(
+            client,
+            task_queue=queue,
+            workflows=[ScoringWorkflow],
+            activities=[activities.score_partition],
+            workflow_runner=UnsandboxedWorkflowRunner(),
+        )
+
+    try:
+        yield worker
+    finally:
+        for partition in range(PARTITIONS):
+            await temporal_client.get_workflow_handle(f"scoring:{partition}").terminate()
+
+
+async def until(question: Callable[[], Awaitable[object]], wanted: object, seconds: float = 25.0) -> None:
+    deadline = time.monotonic() + seconds
+    while (answer := await question()) != wanted:
+        assert time.monotonic() < deadline, f"still {answer!r}, not {wanted!r}"
+        await asyncio.sleep(0.05)
+
+
+async def test_a_worker_owns_the_pumps_and_the_next_one_takes_over(
+    world: World, pumps: Callable[[], Awaitable[Worker]], temporal_client: Client
+) -> None:
+    board = await world.make_board("b", definition())
+    async with AsyncExitStack() as first:
+        await first.enter_async_context(await pumps())
+        await world.send(EVENTS[:20])
+        await until(lambda: world.live_rows(board), reference(definition(), EVENTS[:20]))
+        described = await temporal_client.get_workflow_handle("scoring:0").describe()
+        assert described.status is WorkflowExecutionStatus.RUNNING
+        assert [pending.activity_type.name for pending in described.raw_description.pending_activities] == ["score_partition"]
+    await world.send(EVENTS[20:])
+    async with await pumps():
+        await until(lambda: world.live_rows(board), reference(definition(), EVENTS))
+    assert await world.stored_rows(board) == reference(definition(), EVENTS)
+
+
+async def test_two_workers_share_the_partitions_and_count_nothing_twice(world: World, pumps: Callable[[], Awaitable[Worker]]) -> None:
+    board = await world.make_board("b", definition())
+    async with await pumps(), await pumps():
+        for start in range(0, 40, 8):
+            await world.send(EVENTS[start : start + 8])
+        await until(lambda: world.live_rows(board), reference(definition(), EVENTS))
+    assert await world.stored_rows(board) == reference(definition(), EVENTS)
