@@ -289,13 +289,16 @@ async def resume_deliveries(connection: Connection, tenant_id: UUID, endpoint_id
 async def set_webhook(
     data: ShortForm, principal: Principal, pool: Pool, settings: Settings, sender: Sender, vault: Vault
 ) -> dict[str, Any]:
-    """The one-endpoint short form: makes the tenant's endpoint for all events (and shows its secret), or changes the oldest one's URL."""
+    """The one-endpoint short form: makes the tenant's endpoint for all events (and shows its secret), or changes the oldest one."""
     await check_address(data.url, settings, sender)
     async with transaction(pool) as connection:
         present = await list_endpoints(connection, principal.tenant_id, after=None, limit=1)
         if present:
-            changed = await update_endpoint(connection, principal.tenant_id, present[0].endpoint_id, {"url": data.url}, utc_now())
-            return endpoint_wire(changed)
+            identity, now = present[0].endpoint_id, utc_now()
+            if data.secret is not None:
+                sealed = vault.seal(choose_secret(data.secret), SECRET_PURPOSE)
+                await rotate_secret(connection, principal.tenant_id, identity, sealed, overlap=timedelta(0), now=now)
+            return endpoint_wire(await update_endpoint(connection, principal.tenant_id, identity, {"url": data.url}, now))
         secret = choose_secret(data.secret)
         sealed = vault.seal(secret, SECRET_PURPOSE)
         made = await create_endpoint(connection, principal.tenant_id, NewEndpoint(url=data.url), sealed, utc_now())
