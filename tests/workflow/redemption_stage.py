@@ -86,10 +86,10 @@ def new_queues() -> TaskQueues:
 
 
 @contextlib.asynccontextmanager
-async def workers(client: Client, pool: Pool, queues: TaskQueues) -> AsyncIterator[None]:
+async def workers(client: Client, pool: Pool, queues: TaskQueues, vault: Vault = VAULT) -> AsyncIterator[None]:
     """The two workers that redemptions need."""
     redemption = RedemptionActivities(pool)
-    webhook = WebhookActivities(pool, VAULT, Sender(["127.0.0.0/8"]))
+    webhook = WebhookActivities(pool, vault, Sender(["127.0.0.0/8"]))
     core = Worker(client, task_queue=queues.core, workflows=[RedemptionWorkflow], activities=[redemption.begin, redemption.settle])
     async with core, Worker(client, task_queue=queues.webhooks, activities=[webhook.send]):
         yield

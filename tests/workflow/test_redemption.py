@@ -11,11 +11,12 @@ import standardwebhooks
 from temporalio.testing import WorkflowEnvironment
 
 from domain.redemption import State, read_callback
+from runtime.crypto import Vault
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from storage.redemption import move_redemption
 from tests.partner import Answer, Received, a_partner
-from tests.workflow.redemption_stage import SECRET, Stage, a_stage
+from tests.workflow.redemption_stage import SECRET, Stage, a_stage, workers
 
 
 @pytest_asyncio.fixture
@@ -229,6 +230,21 @@ async def test_cancelling_the_workflow_in_temporal_gives_the_points_back(stage):
     await until(is_flagged)
     await handle.cancel()
     assert await stage.outcome(handle) == "cancelled"
+    assert await stage.points() == (100, 0, 5)
+
+
+async def test_our_own_lasting_fault_uses_no_attempt_and_the_deadline_still_refunds(pool, temporal_env):
+    async with (
+        a_partner(200) as partner,
+        a_stage(pool, temporal_env.client, temporal_env, with_workers=False) as stage,
+        workers(temporal_env.client, pool, stage.queues, Vault("another secret key, which opens nothing")),
+    ):
+        await stage.endpoint(partner.url)
+        redemption = await stage.redeem(deadline_seconds=600)
+        handle = await stage.start(redemption)
+        assert await stage.outcome(handle) == "expired"
+    assert partner.received == []
+    assert await stage.world.rows("SELECT * FROM webhook_attempt") == []
     assert await stage.points() == (100, 0, 5)
 
 
