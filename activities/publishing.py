@@ -33,7 +33,9 @@ class Publisher:
 
     def __init__(self, pool: Pool, live: LiveStore, partition: int, epoch: int) -> None:
         self.pool, self.live, self.partition, self.epoch = pool, live, partition, epoch
-        self.verified = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._verified = False
+        self._offered = self._handled = 0
         self._queue: asyncio.Queue[Sequence[Publication]] = asyncio.Queue(QUEUE_LIMIT)
         self._dirty: dict[LiveBoard, int] = {}
         self._verify_at = 0.0
@@ -44,32 +46,49 @@ class Publisher:
         """Take what a committed transaction changed; never waits."""
         if not publications:
             return
+        self._offered += 1
         try:
             self._queue.put_nowait(publications)
         except asyncio.QueueFull:
+            self._handled += 1
             self._spoil(publications)
 
-    async def idle(self) -> bool:
-        """Whether all that was offered has arrived."""
-        return self._queue.empty() and not self._dirty
+    def idle(self) -> bool:
+        """Whether all that was offered has arrived, and what others committed before this owner as well."""
+        return self._verified and self._handled == self._offered and not self._dirty
+
+    def start(self) -> asyncio.Task[None]:
+        """Begin to publish; the caller ends the task."""
+        self._task = asyncio.create_task(self.run(), name=f"publish-{self.partition}")
+        return self._task
+
+    def raise_fault(self) -> None:
+        """Raise what has ended `run`, if anything did: an owner that cannot publish must not go on in silence."""
+        if self._task is not None and self._task.done():
+            self._task.result()
 
     async def run(self) -> None:
         """Publish, repair, and from time to time compare what Redis holds with what was committed."""
         while True:
             publications = await self._next()
             try:
-                if time.monotonic() < self._retry_at:
-                    self._spoil(publications)
-                    continue
-                await self._publish(publications)
-                await self._verify()
-                await self._repair()
-                self._backoff = 0.0
+                await self._handle(publications)
             except AWAY as fault:
                 self._spoil(publications)
                 self._pause(f"the live store is away: {fault}")
             except (OperationalError, PoolTimeout) as fault:
                 self._pause(f"PostgreSQL is away: {fault}")
+            if publications:
+                self._handled += 1
+
+    async def _handle(self, publications: Sequence[Publication]) -> None:
+        if time.monotonic() < self._retry_at:
+            self._spoil(publications)
+            return
+        await self._publish(publications)
+        await self._verify()
+        await self._repair()
+        self._backoff = 0.0
 
     async def _next(self) -> Sequence[Publication]:
         """The oldest publications that wait, or none after a while when there is something to retry or verify."""
@@ -109,7 +128,7 @@ class Publisher:
             for (board, position), mark in zip(chunk, held, strict=True):
                 if mark is None or mark < position:
                     self._dirty[board] = max(position, self._dirty.get(board, 0))
-        self.verified.set()
+        self._verified = True
 
     async def _repair(self) -> None:
         for board, position in list(self._dirty.items()):

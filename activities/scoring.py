@@ -65,7 +65,7 @@ class Pump:
         self.progress.epoch = epoch
         scorer = Scorer(self.pool, self.progress.partition, epoch)
         publisher = Publisher(self.pool, self.live, self.progress.partition, epoch)
-        publishing = asyncio.create_task(publisher.run(), name=f"publish-{self.progress.partition}")
+        publishing = publisher.start()
         try:
             await self._loop(scorer, publisher, stop, until_idle)
         except StaleOwner as fault:
@@ -91,10 +91,11 @@ class Pump:
                 await asyncio.sleep(min(RETRY_LIMIT_SECONDS, 0.1 * 2**faults))
                 continue
             publisher.offer(batch.publications)
+            publisher.raise_fault()
             if batch.behind or self._poison:
                 continue
             if until_idle:
-                if batch.events == 0 and await publisher.idle():
+                if batch.events == 0 and publisher.idle():
                     return
                 await asyncio.sleep(0.005)
                 continue
