@@ -19,6 +19,8 @@ from storage.standing import Entry
 log = logging.getLogger(__name__)
 
 AWAY_SECONDS = 1.0
+ENDLESS_OR_ONLY = (TimeframeType.CUSTOM, TimeframeType.ALL_TIME)
+"""Timeframes with a single window: there is no earlier one to show instead."""
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +79,7 @@ class Boards:
         async with self.pool.connection() as connection:
             row = await find_window(connection, board.tenant_id, board.board_id, span.key)
         found = _view(board, span, row, now)
-        if window_key is None and timeframe.type is not TimeframeType.CUSTOM and (await self.page(found, 0, 1)).total == 0:
+        if window_key is None and timeframe.type not in ENDLESS_OR_ONLY and (await self.page(found, 0, 1)).total == 0:
             async with self.pool.connection() as connection:
                 ended = await latest_ended_window(connection, board.tenant_id, board.board_id, now)
             if ended is not None:
