@@ -1,5 +1,6 @@
 """PostgreSQL for every process: one pool, one way to open a transaction."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,9 +10,26 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
 Connection = psycopg.AsyncConnection[DictRow]
-Pool = AsyncConnectionPool[Connection]
 
 CONNECT_TIMEOUT_SECONDS = 5
+RECONNECT_SECONDS = 5.0
+
+
+class Pool(AsyncConnectionPool[Connection]):
+    """A pool that looks at all its connections when one comes back broken.
+
+    So a server that was restarted costs the request that finds out, and not one request for each connection.
+    """
+
+    _checking: asyncio.Task[None] | None = None
+
+    async def putconn(self, conn: Connection) -> None:
+        """Take a connection back, as the pool does; a broken one makes the others be checked."""
+        broken = conn.closed
+        await super().putconn(conn)
+        if broken and not self.closed and (self._checking is None or self._checking.done()):
+            self._checking = asyncio.create_task(self.check())
+
 
 
 def connection_options(name: str) -> dict[str, Any]:
@@ -28,13 +46,15 @@ def connection_options(name: str) -> dict[str, Any]:
 
 def make_pool(database_url: str, name: str, *, max_size: int = 10, timeout_seconds: float = 10.0) -> Pool:
     """A closed pool; `await pool.open()` starts it (it also opens while Postgres is away, and waits)."""
-    return AsyncConnectionPool(
+    return Pool(
         database_url,
         connection_class=psycopg.AsyncConnection[DictRow],
         kwargs=connection_options(name),
         min_size=1,
         max_size=max_size,
         timeout=timeout_seconds,
+        # How long a lost connection is tried again in the background, with growing pauses; after that, requests ask for a new one.
+        reconnect_timeout=RECONNECT_SECONDS,
         open=False,
     )
 
