@@ -10,7 +10,7 @@ from litestar.types import Receive, Scope
 from api.auth import Admission, check_tenant, facts_of, origin_allowed
 from api.credential import Authenticator
 from api.middleware import Reply, cors_headers, read_body
-from domain.error import DomainError, Forbidden, UserNotFound, ValidationFault
+from domain.error import DomainError, Forbidden, Unavailable, UserNotFound, ValidationFault
 from domain.event import AcceptedEvent, decode_bulk, readable_event_id, validate_event
 from domain.tenant import TenantStatus
 from runtime.ids import utc_now
@@ -113,6 +113,9 @@ class Ingest:
                 events.append(event)
                 places.append(place)
         outcomes = await self._writer.append_many(events)
+        refusal = next((outcome for outcome in outcomes if isinstance(outcome, Unavailable)), None)
+        if refusal is not None and not any(isinstance(outcome, bool) for outcome in outcomes):
+            raise refusal  # nothing was accepted: the whole call is a 503, and a retry is safe
         for place, event, outcome in zip(places, events, outcomes, strict=True):
             results[place] = _result(event, outcome)
         return _bulk_reply([result for result in results if result is not None])
