@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import httpx
@@ -85,19 +85,21 @@ def kill(pids: list[int]) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def test_killing_api_and_worker_in_mid_stream_loses_and_repeats_nothing(own_stack: Stack) -> None:
+@pytest.mark.parametrize("parts", [("worker", "api", "worker", "api"), ("redis", "temporal", "postgres")], ids=["ours", "servers"])
+def test_killing_parts_in_mid_stream_loses_and_repeats_nothing(own_stack: Stack, parts: tuple[str, ...]) -> None:
     kind, stop = fresh("stream"), threading.Event()
     with own_stack.client() as client:
+        before_stream = points_earned(client, (f"player-{number}" for number in range(USERS)))
         board = add_board(client, kind)
         add_rule(client, kind)
         senders = [Sender(own_stack, kind, stop) for _ in range(SENDERS)]
         for sender in senders:
             sender.start()
         try:
-            for part in ("worker", "api", "worker", "api"):
+            for part in parts:
                 before = sum(sum(sender.acknowledged.values()) for sender in senders)
                 eventually(lambda before=before: sum(sum(s.acknowledged.values()) for s in senders) >= before + 10 * BATCH)  # type: ignore[misc]
-                victims = own_stack.now()["pids"][part]
+                victims = pids_of(own_stack, part)
                 kill(victims)
                 eventually(lambda part=part, victims=victims: fresh_and_alive(own_stack, part, victims))  # type: ignore[misc]
             before = sum(sum(sender.acknowledged.values()) for sender in senders)
@@ -109,11 +111,20 @@ def test_killing_api_and_worker_in_mid_stream_loses_and_repeats_nothing(own_stac
         assert [failure for sender in senders for failure in sender.failures] == []
         expected = sum((sender.acknowledged for sender in senders), Counter[str]())
         eventually(lambda: dict(board_of(client, board)) == dict(expected))
-        assert {user: points_of(client, user)["available"] for user in expected} == dict(expected)
+        assert points_earned(client, expected) == before_stream + expected
+
+
+def points_earned(client: httpx.Client, users: Iterable[str]) -> Counter[str]:
+    return Counter({user: points_of(client, user)["available"] for user in users})
+
+
+def pids_of(stack: Stack, part: str) -> list[int]:
+    pids = stack.now()["pids"][part]
+    return list(pids) if isinstance(pids, list) else [pids]
 
 
 def fresh_and_alive(stack: Stack, part: str, victims: list[int]) -> bool:
-    present = stack.now()["pids"][part]
+    present = pids_of(stack, part)
     return bool(present) and not set(present) & set(victims) and all(psutil.pid_exists(pid) for pid in present)
 
 
@@ -124,7 +135,7 @@ def test_redemptions_are_taken_while_temporal_stands_still_and_processed_afterwa
         endpoint, _ = add_endpoint(client, partner.url)
         slug = add_reward(client, price=10, endpoint_id=endpoint)
         give_points(client, user, 100)
-        temporal = psutil.Process(own_stack.now()["pids"]["temporal"])
+        temporal = psutil.Process(pids_of(own_stack, "temporal")[0])
         frozen = [temporal, *temporal.children(recursive=True)]
         for process in frozen:
             process.suspend()
@@ -157,7 +168,7 @@ def test_killing_the_worker_between_webhook_and_callback_changes_nothing(own_sta
         give_points(client, user, 10)
         redemption = post(client, "/v1/redemptions", {"external_user_id": user, "slug": slug})["redemption_id"]
         eventually(lambda: partner.of(redemption))
-        kill(own_stack.now()["pids"]["worker"])
+        kill(pids_of(own_stack, "worker"))
         redemption_in(client, redemption, "processing")
         attempts = [each.headers["x-gamifyengine-attempt"] for each in partner.of(redemption)]
         assert attempts[-1] == "2"
