@@ -47,7 +47,8 @@ class Api:
                 answer = await self.http.request(method, path, json=body, headers=headers)
             except httpx.TransportError as fault:
                 if not repeatable or attempt == TRIES:
-                    raise StoryFault(f"{method} {path}: {type(fault).__name__} {fault}") from None
+                    reason = f"{type(fault).__name__} {fault}".strip()
+                    raise StoryFault(f"{method} {path}: {reason}; is the stack at {self.http.base_url} still running?") from None
             else:
                 if answer.status_code not in RETRY_STATUS or attempt == TRIES:
                     return answer
