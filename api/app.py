@@ -138,4 +138,4 @@ def create_app(settings: Settings) -> ASGIApp:
         # The names by which handlers ask for what is injected are those of Litestar 2, to which the project is pinned.
         warnings.simplefilter("ignore", LitestarDeprecationWarning)
         app = Litestar.from_config(config)
-    return Front(app, ingest, HotPages(authenticator, reader), authenticator)
+    return Front(app, ingest, HotPages(authenticator, reader), authenticator, gateways=settings.gateways)

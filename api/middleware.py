@@ -16,7 +16,8 @@ from litestar import Litestar
 from litestar.types import Message, Receive, Send
 
 from api.errors import error_body, internal_error, known_error
-from domain.error import CorsNotAllowed, DomainError, PayloadTooLarge
+from api.gateway import serves
+from domain.error import CorsNotAllowed, DomainError, NotFound, PayloadTooLarge
 from runtime.metrics import REQUEST_SECONDS
 
 MAXIMUM_BODY_BYTES = 1_048_576
@@ -110,9 +111,11 @@ def error_reply(fault: Exception, request_id: bytes) -> Reply:
 class Front:
     """Takes every request first. `ingest` answers the two ingest paths, `pages` hot pages of boards, `app` the rest."""
 
-    def __init__(self, app: Litestar, ingest: Any, pages: Any, authenticator: Any) -> None:
+    def __init__(self, app: Litestar, ingest: Any, pages: Any, authenticator: Any, *, gateways: tuple[str, ...] = ("all",)) -> None:
         """`ingest` has `paths` and `answer(scope, receive)`, `pages` `prefix` and `answer(scope)`; `authenticator` judges preflights."""
         self._app = app
+        self._gateways = gateways
+        self._is_partial = "all" not in gateways
         self._ingest = ingest
         self._pages = pages
         self._authenticator = authenticator
@@ -124,7 +127,9 @@ class Front:
             return
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         request_id = request_id_for(headers)
-        if scope["method"] == "POST" and scope["path"] in self._ingest.paths:
+        if self._is_partial and not serves(self._gateways, scope["path"]):
+            await send_reply(send, error_reply(NotFound("This process does not serve this part of the API"), request_id), request_id)
+        elif scope["method"] == "POST" and scope["path"] in self._ingest.paths:
             await self._take_events(scope, receive, send, request_id)
         elif scope["method"] == "GET" and scope["path"].startswith(self._pages.prefix):
             await self._show_page(scope, receive, send, request_id)
