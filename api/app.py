@@ -11,7 +11,7 @@ from litestar.config.app import AppConfig
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.exceptions.base_exceptions import LitestarDeprecationWarning
-from litestar.types import ASGIApp, ControllerRouterHandler
+from litestar.types import ControllerRouterHandler
 
 from activities.outbox import Relay
 from api import earning, event, health, leaderboard, leaderboard_admin, ledger, openapi, redemption, reward, tenant, user, webhook
@@ -77,7 +77,7 @@ def provide_state(name: str) -> Provide:
     return Provide(provide)
 
 
-def create_app(settings: Settings) -> ASGIApp:
+def create_app(settings: Settings) -> Front:
     """The whole API as an ASGI application. Nothing is opened before its lifespan starts."""
     pool = make_pool(settings.database_url, "api", max_size=POOL_SIZE)
     authenticator = Authenticator(settings, pool)

@@ -50,9 +50,7 @@ class HotPages:
             return None
         tenant_id = admission.principal.tenant_id
         try:
-            page = await self._reader.page(
-                tenant_id, leaderboard_id, limit=query.limit, offset=query.offset, window_key=query.window_key
-            )
+            page = await self._reader.page(tenant_id, leaderboard_id, limit=query.limit, offset=query.offset, window_key=query.window_key)
         except DomainError:
             return None
         return Reply(status=200, body=page.body, headers=page.headers)

@@ -120,6 +120,11 @@ class Front:
         self._pages = pages
         self._authenticator = authenticator
 
+    @property
+    def application(self) -> Litestar:
+        """The Litestar application behind the front."""
+        return self._app
+
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """One ASGI connection."""
         if scope["type"] != "http":

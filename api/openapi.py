@@ -15,7 +15,7 @@ STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c2430}
 h2{border-bottom:1px solid #d5dae2;margin-top:2rem}summary{cursor:pointer;padding:.3rem 0}
 code,pre{font:13px/1.4 ui-monospace,monospace}pre{background:#f4f6f9;padding:1rem;overflow:auto}
-b{display:inline-block;width:4.5rem}@media(prefers-color-scheme:dark){body{background:#12161d;color:#dde3ec}pre{background:#1b212b}}
+b{display:inline-block;width:4.5rem}small{color:#5b6675;margin-left:.6rem}@media(prefers-color-scheme:dark){body{background:#12161d;color:#dde3ec}pre{background:#1b212b}}
 """
 
 CONFIG = OpenAPIConfig(
@@ -103,7 +103,9 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
     shown = {name: operation[name] for name in ("parameters", "requestBody", "responses") if name in operation}
     text = html.escape(msgspec.json.format(msgspec.json.encode(shown), indent=2).decode())
     note = html.escape(operation.get("description") or operation.get("summary") or "")
-    return f"<details><summary><b>{method.upper()}</b><code>{html.escape(path)}</code></summary><p>{note}</p><pre>{text}</pre></details>"
+    first = note.split(". ")[0].splitlines()[0].rstrip(".") if note else ""
+    summary = f"<b>{method.upper()}</b><code>{html.escape(path)}</code> <small>{first}</small>"
+    return f"<details><summary>{summary}</summary><p>{note}</p><pre>{text}</pre></details>"
 
 
 routes = [openapi_document, docs]
