@@ -5,14 +5,17 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 PLAIN_LINE_EVERY_SECONDS = 1.0
+MARGIN = (0, 0, 0, 3)
 
 
 class StoryFault(Exception):
@@ -65,7 +68,7 @@ class Stage:
     def board(self, title: str, rows: Sequence[tuple[int, str, str]]) -> None:
         """The first lines of a board."""
         if self.live:
-            self.console.print(board_table(title, rows))
+            self.console.print(Padding(board_table(title, rows), MARGIN))
         else:
             for rank, user_id, score in rows:
                 self.say(f"{rank:>3}. {user_id:<24} {score:>10}")
@@ -101,10 +104,10 @@ class Progress:
         text = f"{self.done:,} of {self.total:,} events acknowledged, {rate:,.0f}/s"
         if self.live is not None:
             grid = Table.grid(padding=(0, 1))
-            grid.add_row(f"   {text}")
+            grid.add_row(text)
             grid.add_row(ProgressBar(total=self.total, completed=self.done, width=60))
             grid.add_row(board_table(title, rows))
-            self.live.update(grid)
+            self.live.update(Padding(grid, MARGIN))
         elif now - self.last_line >= PLAIN_LINE_EVERY_SECONDS and rows:
             self.last_line = now
             leaders = ", ".join(f"{rank}. {user_id} {score}" for rank, user_id, score in rows[:3])
@@ -113,7 +116,7 @@ class Progress:
 
 def board_table(title: str, rows: Sequence[tuple[int, str, str]]) -> Table:
     """A board as a table."""
-    table = Table(title=title, title_justify="left", title_style="bold", show_edge=False, pad_edge=False)
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("rank", justify="right", style="dim")
     table.add_column("user", min_width=24)
     table.add_column("score", justify="right", style="yellow")
