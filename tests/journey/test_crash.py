@@ -171,7 +171,8 @@ def test_killing_the_worker_between_webhook_and_callback_changes_nothing(own_sta
         kill(pids_of(own_stack, "worker"))
         redemption_in(client, redemption, "processing")
         attempts = [each.headers["x-gamifyengine-attempt"] for each in partner.of(redemption)]
-        assert attempts[-1] == "2"
+        # Killed before the answer was recorded, the attempt is made again under its number; killed after, the next one follows.
+        assert attempts in (["1", "1"], ["1", "2"])
         assert len({each.headers["x-gamifyengine-delivery"] for each in partner.of(redemption)}) == 1
         with own_stack.client("fulfilment_key") as key:
             assert key.patch(f"/v1/admin/rewards/redemptions/{redemption}", json={"status": "fulfilled"}).status_code == 200
