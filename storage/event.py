@@ -1,7 +1,8 @@
 """The event log's writer: many requests share one commit, and each is answered after it (docs/decisions/0003).
 
 Natural batching, without a timer: a writer that is idle takes everything that waits and commits it as one statement; what
-arrives meanwhile is the next batch. Idle, an event costs one commit; under load, batches grow by themselves.
+arrives meanwhile is the next batch. Idle, an event costs one commit; under load, batches grow by themselves. A second writer
+helps only when the next batch is large, for two small commits cost more than one.
 """
 
 import asyncio
@@ -25,6 +26,9 @@ from storage.platform import DAYS_OF_PARTITIONS_AHEAD
 log = logging.getLogger("laurel.event")
 
 WRITERS = 2
+PARALLEL_EVENTS = 200
+"""A batch that is smaller waits for the writer that is at work, instead of the other one: fewer, larger commits cost less."""
+
 BATCH_EVENTS = 2_000
 BATCH_BYTES = 8 * 1_048_576
 WAITING_EVENTS = 20_000
@@ -95,6 +99,7 @@ class GroupCommitWriter:
         self._committed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
+        self._writing = 0
 
     async def start(self) -> None:
         """Start the writers. They connect with their first batch, so Postgres may be away now."""
@@ -140,10 +145,13 @@ class GroupCommitWriter:
         self._check_room(1, size)
         if not self._queue or not self._queue[-1].has_room(size):
             self._queue.append(Batch(asyncio.get_running_loop().create_future()))
-            self._wake_writer()
+            if not self._writing:
+                self._wake_writer()
         batch = self._queue[-1]
         batch.events.append(event)
         batch.bytes += size
+        if len(batch.events) == PARALLEL_EVENTS:
+            self._wake_writer()
         self._waiting_events += 1
         self._waiting_bytes += size
         return batch, len(batch.events) - 1
@@ -167,7 +175,11 @@ class GroupCommitWriter:
                 self._idle.append(waiter)
                 await waiter
             batch = self._queue.popleft()
-            connection, outcomes = await self._commit(connection, batch.events)
+            self._writing += 1
+            try:
+                connection, outcomes = await self._commit(connection, batch.events)
+            finally:
+                self._writing -= 1
             self._waiting_events -= len(batch.events)
             self._waiting_bytes -= batch.bytes
             if not batch.done.done():
