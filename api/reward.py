@@ -75,38 +75,38 @@ async def show_rewards(principal: Principal, pool: Pool, page: Page) -> dict[str
     return {"rewards": [reward_wire(reward, currencies) for reward in rewards], "next_cursor": page.cursor_of(rewards, "reward_id")}
 
 
-@get("/v1/admin/rewards/{reward:str}", guards=ADMIN)
-async def show_reward(reward: str, principal: Principal, pool: Pool) -> dict[str, Any]:
+@get("/v1/admin/rewards/{reward_id:str}", guards=ADMIN)
+async def show_reward(reward_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
     """One reward, by id or slug."""
     async with transaction(pool) as connection:
-        found = await _reward(connection, principal, reward)
+        found = await _reward(connection, principal, reward_id)
         return reward_wire(found, await currencies_of(connection, principal.tenant_id))
 
 
-@put("/v1/admin/rewards/{reward:str}", guards=ADMIN)
-async def replace_reward(reward: str, data: dict[str, Any], request: AnyRequest, principal: Principal, pool: Pool) -> dict[str, Any]:
+@put("/v1/admin/rewards/{reward_id:str}", guards=ADMIN)
+async def replace_reward(reward_id: str, data: dict[str, Any], request: AnyRequest, principal: Principal, pool: Pool) -> dict[str, Any]:
     """Replace a reward; redemptions keep what they were made with."""
     async with transaction(pool) as connection:
-        present = await _reward(connection, principal, reward, lock=True)
+        present = await _reward(connection, principal, reward_id, lock=True)
         check_version(request, present.version)
         return await _write(connection, principal, present.reward_id, data)
 
 
-@patch("/v1/admin/rewards/{reward:str}", guards=ADMIN)
-async def change_reward(reward: str, data: dict[str, Any], request: AnyRequest, principal: Principal, pool: Pool) -> dict[str, Any]:
+@patch("/v1/admin/rewards/{reward_id:str}", guards=ADMIN)
+async def change_reward(reward_id: str, data: dict[str, Any], request: AnyRequest, principal: Principal, pool: Pool) -> dict[str, Any]:
     """Change the given fields. The row is locked first, so stock that is not named stays what sales make of it."""
     async with transaction(pool) as connection:
-        present = await _reward(connection, principal, reward, lock=True)
+        present = await _reward(connection, principal, reward_id, lock=True)
         check_version(request, present.version)
         before = body_wire(present, await currencies_of(connection, principal.tenant_id))
         return await _write(connection, principal, present.reward_id, {**before, **data})
 
 
-@delete("/v1/admin/rewards/{reward:str}", guards=ADMIN, status_code=204)
-async def end_reward(reward: str, principal: Principal, pool: Pool) -> None:
+@delete("/v1/admin/rewards/{reward_id:str}", guards=ADMIN, status_code=204)
+async def end_reward(reward_id: str, principal: Principal, pool: Pool) -> None:
     """Take a reward out of the store; its redemptions go on."""
     async with transaction(pool) as connection:
-        present = await _reward(connection, principal, reward)
+        present = await _reward(connection, principal, reward_id)
         await archive_reward(connection, principal.tenant_id, present.reward_id, utc_now())
 
 
