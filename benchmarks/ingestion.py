@@ -56,7 +56,7 @@ def single(bench: Bench) -> Iterator[list[Comparison]]:
     with ExitStack() as servers:
         api, each, off = (servers.enter_context(bench.stack.server(variant)) for variant in ("api", "insert_each", "storage_off"))
         naive = rate("single events, durable, c=64", "one insert per request, same front end", 3.8)
-        bare = rate("single events, durable, c=64 ", "same handler, storage off", 0.75)
+        bare = rate("single events, durable, of what the handler can do", "same handler, storage off", 0.75)
         tail = Row(
             path="ack at c=64, p99",
             beside="its own p50",
