@@ -14,6 +14,7 @@ from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.service import RPCError
 from temporalio.worker import Worker
 
+from activities.endpoint import EndpointActivities
 from activities.outbox import run_relay
 from activities.redemption import RedemptionActivities
 from activities.scoring import ScoringActivities
@@ -28,6 +29,7 @@ from runtime.redis import Redis, make_redis
 from runtime.settings import Settings
 from runtime.temporal import TaskQueues
 from storage.live import LiveStore
+from workflows.endpoint import EndpointWorkflow
 from workflows.redemption import RedemptionWorkflow
 from workflows.scoring import ScoringWorkflow, ensure_scoring_workflows
 
@@ -39,6 +41,8 @@ GRACEFUL_SHUTDOWN = timedelta(seconds=3)
 POOL_SIZE = 32
 CORE_ACTIVITIES = 16
 WEBHOOK_ACTIVITIES = 64
+# A pump that waits costs a heartbeat every few seconds and nothing else; each endpoint has one.
+ENDPOINT_PUMPS = 1000
 # The scoring workflows notice a dead worker after 8 s without a heartbeat, so heartbeats must not be gathered for long.
 HEARTBEAT_THROTTLE = timedelta(seconds=1)
 
@@ -62,7 +66,7 @@ async def run(settings: Settings, ready: Callable[[], None]) -> None:
     if client is None:
         return
     async with open_resources(settings, client) as resources, AsyncExitStack() as running:
-        workers = [redemption_worker(resources), webhook_worker(resources), scoring_worker(resources)]
+        workers = [redemption_worker(resources), webhook_worker(resources), endpoint_worker(resources), scoring_worker(resources)]
         for each in workers:
             await running.enter_async_context(each)
         ready()
@@ -121,7 +125,7 @@ def redemption_worker(resources: Resources) -> Worker:
     return Worker(
         resources.client,
         task_queue=resources.queues.core,
-        workflows=[RedemptionWorkflow],
+        workflows=[RedemptionWorkflow, EndpointWorkflow],
         activities=[redemption.begin, redemption.settle],
         max_concurrent_activities=CORE_ACTIVITIES,
         graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
@@ -138,6 +142,20 @@ def webhook_worker(resources: Resources) -> Worker:
         activities=[webhook.send],
         max_concurrent_activities=WEBHOOK_ACTIVITIES,
         max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+        graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
+    )
+
+
+def endpoint_worker(resources: Resources) -> Worker:
+    """The endpoints' pumps, apart from the fulfilment webhooks: however many copies a dead endpoint is owed, those go on."""
+    settings = resources.settings
+    sender = Sender(settings.webhook_allow_cidrs)
+    endpoint = EndpointActivities(resources.pool, Vault(settings.secret_key), sender, settings.database_url)
+    return Worker(
+        resources.client,
+        task_queue=f"{resources.queues.core}-endpoints",
+        activities=[endpoint.pump],
+        max_concurrent_activities=ENDPOINT_PUMPS,
         graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
     )
 

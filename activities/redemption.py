@@ -13,6 +13,7 @@ from domain.webhook_body import reward_redeemed
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
 from storage.delivery import NewDelivery, find_delivery, insert_delivery
+from storage.due_delivery import Notice, publish, was_published
 from storage.redemption import last_number, lock_redemption, move_redemption, set_flag, set_fulfilment_delivery
 from storage.webhook import delays_of, fulfilment_endpoint
 
@@ -33,7 +34,10 @@ class RedemptionActivities:
                 redemption = await lock_redemption(connection, given.tenant_id, given.redemption_id)
                 number = await last_number(connection, given.tenant_id, given.redemption_id)
                 begun = Begun(status=redemption.status, number=number, deadline_at=redemption.deadline_at)
-                if redemption.status in FINAL or redemption.fulfilment.get("type", "webhook") != "webhook":
+                if redemption.fulfilment.get("type", "webhook") != "webhook":
+                    await publish_copies(connection, redemption, None, utc_now())
+                    return begun
+                if redemption.status in FINAL:
                     return begun
                 return await self._with_delivery(connection, redemption, number)
 
@@ -74,6 +78,7 @@ async def prepare_delivery(connection: Connection, redemption: Redemption, now: 
         return delivery.delivery_id, await delays_of(connection, tenant_id, delivery.endpoint_id)
     pinned = redemption.fulfilment.get("endpoint_id")
     endpoint = await fulfilment_endpoint(connection, tenant_id, UUID(pinned) if pinned else None)
+    await publish_copies(connection, redemption, None if endpoint is None else endpoint.endpoint_id, now)
     if endpoint is None:
         return None
     new = NewDelivery(
@@ -86,3 +91,12 @@ async def prepare_delivery(connection: Connection, redemption: Redemption, now: 
     delivery_id = await insert_delivery(connection, tenant_id, new, now)
     await set_fulfilment_delivery(connection, tenant_id, redemption.redemption_id, delivery_id)
     return delivery_id, tuple(endpoint.retry_delays_seconds)
+
+
+async def publish_copies(connection: Connection, redemption: Redemption, fulfilment_endpoint_id: UUID | None, now: datetime) -> None:
+    """Tell everybody else who asks for `reward_redeemed`, once, in the transaction that settles who is to fulfil it."""
+    tenant_id, redemption_id = redemption.tenant_id, redemption.redemption_id
+    if not await was_published(connection, tenant_id, redemption_id, "reward_redeemed"):
+        body = reward_redeemed(redemption)
+        notice = Notice(event="reward_redeemed", body=body, redemption_id=redemption_id, except_endpoint=fulfilment_endpoint_id)
+        await publish(connection, tenant_id, notice, now)

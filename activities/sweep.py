@@ -17,9 +17,11 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from domain.error import DomainError
 from domain.redemption import Move, Redemption, State, workflow_id
+from domain.webhook import endpoint_workflow_id
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from storage import outbox
+from storage.due_delivery import overdue_endpoints, pump_entry
 from storage.idempotency import forget_answers
 from storage.redemption import move_redemption, open_redemptions, overdue_redemptions, start_entry
 
@@ -42,6 +44,7 @@ async def run_sweep(pool: Pool, temporal: Client, stop: asyncio.Event, *, interv
         try:
             restarted = await restart_lost(pool, temporal)
             expired = await expire_overdue(pool)
+            await restart_pumps(pool, temporal)
             async with transaction(pool) as connection:
                 await outbox.forget_sent(connection, utc_now() - KEEP_SENT, 5000)
                 await forget_answers(connection, utc_now() - KEEP_ANSWERS, 5000)
@@ -98,3 +101,14 @@ async def expire_overdue(pool: Pool) -> int:
             async with transaction(pool) as connection:
                 await move_redemption(connection, tenant_id, redemption_id, move, utc_now())
     return len(overdue)
+
+
+async def restart_pumps(pool: Pool, temporal: Client) -> int:
+    """Write start commands for the workflows of endpoints whose deliveries nobody takes and that Temporal does not know."""
+    async with transaction(pool) as connection:
+        overdue: list[tuple[UUID, UUID]] = await overdue_endpoints(connection, utc_now() - IDLE, PAGE)
+    lost = [each for each in overdue if await _is_unknown(temporal, endpoint_workflow_id(*each))]
+    async with transaction(pool) as connection:
+        for tenant_id, endpoint_id in lost:
+            await outbox.enqueue_again(connection, tenant_id, pump_entry(tenant_id, endpoint_id))
+    return len(lost)

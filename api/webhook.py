@@ -36,6 +36,7 @@ from runtime.postgres import Connection, Pool, transaction
 from runtime.settings import Settings
 from storage import outbox
 from storage.delivery import Attempt, Filter, attempts_of, find_delivery, list_deliveries, release_held
+from storage.due_delivery import wake_pump
 from storage.webhook import (
     SECRET_PURPOSE,
     NewEndpoint,
@@ -228,7 +229,7 @@ async def change_endpoint(
             await resume_deliveries(connection, principal.tenant_id, identity)
             changes["disabled_reason"] = None
         elif data.enabled is False:
-            changes["disabled_reason"] = "switched off"
+            await disable_endpoint(connection, principal.tenant_id, identity, "switched off", utc_now())
         return endpoint_wire(await update_endpoint(connection, principal.tenant_id, identity, changes, utc_now()))
 
 
@@ -282,6 +283,7 @@ async def resume_deliveries(connection: Connection, tenant_id: UUID, endpoint_id
             told.append(workflow_id(tenant_id, redemption_id))
             entry = outbox.Entry(kind="update", workflow_id=told[-1], name=f"resume:{uuid4()}", argument={})
             await outbox.enqueue(connection, tenant_id, entry)
+    await wake_pump(connection, tenant_id, endpoint_id)
     return told
 
 

@@ -87,11 +87,31 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime
 
 
+class EndpointInput(msgspec.Struct, frozen=True, kw_only=True):
+    """Which endpoint a workflow is about."""
+
+    tenant_id: UUID
+    endpoint_id: UUID
+
+
+class Shift(msgspec.Struct, kw_only=True):
+    """What a pump did in one shift; `archived` ends its endpoint's workflow."""
+
+    sent: int = 0
+    delivered: int = 0
+    archived: bool = False
+
+
 class Signatures(msgspec.Struct, frozen=True, kw_only=True):
     """The two schemes' values; `standard` is None when no live secret has the prefix."""
 
     seed: str
     standard: str | None
+
+
+def endpoint_workflow_id(tenant_id: UUID, endpoint_id: UUID) -> str:
+    """The id of the workflow that sends an endpoint's deliveries."""
+    return f"endpoint:{tenant_id}:{endpoint_id}"
 
 
 def make_secret(random: bytes) -> str:

@@ -7,11 +7,12 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from domain.error import ValidationFault
-from domain.redemption import Redemption, points_number
+from domain.redemption import Redemption, State, points_number
 from domain.wire import rfc3339
 
 MAXIMUM_BYTES = 64 * 1024
@@ -148,3 +149,44 @@ def reward_redeemed(redemption: Redemption) -> bytes:
             "timestamp": rfc3339(redemption.created_at, milliseconds=True),
         }
     )
+
+
+def redemption_updated(redemption: Redemption, previous: State, now: datetime) -> bytes:
+    """The body of `redemption_updated`, for the redemption as it is after the move."""
+    facts = {
+        "redemption_id": str(redemption.redemption_id),
+        "user_id": str(redemption.user_id),
+        "external_user_id": redemption.external_user_id,
+        "reward_id": str(redemption.reward_id),
+        "previous_status": previous.value,
+        "status": redemption.status.value,
+        "fulfillment_data": redemption.fulfillment_data,
+    }
+    return event_body("redemption_updated", facts, now)
+
+
+FACTS = {
+    "redemption_updated": (
+        "redemption_id", "user_id", "external_user_id", "reward_id", "previous_status", "status", "fulfillment_data",
+    ),
+    "tier_change": ("user_id", "external_user_id", "previous_tier", "new_tier", "points"),
+    "reward_granted": (
+        "grant_id", "user_id", "external_user_id", "item_id", "reward_type", "reward_value", "source_type", "source_id",
+    ),
+    "points.expiring": ("user_id", "external_user_id", "currency", "amount", "expires_at"),
+    "leaderboard.window_closed": ("leaderboard_id", "window_key", "starts_at", "ends_at", "total", "top"),
+    "payout.completed": ("schedule_id", "run_id", "recipients", "paid", "skipped", "total"),
+    "webhook.test": ("endpoint_id",),
+}  # fmt: skip
+"""The members between `event` and `timestamp` (contract 5)."""
+
+
+def event_body(event: str, facts: Mapping[str, Any], now: datetime) -> bytes:
+    """The body of an event other than `reward_redeemed`: `event`, its facts in the contract's order, `timestamp`.
+
+    Facts are JSON values (ids and instants as text). Raises ValueError when one is missing or not in the contract.
+    """
+    names = FACTS[event]
+    if set(facts) != set(names):
+        raise ValueError(f"{event} has the facts {', '.join(names)}, not {', '.join(facts)}")
+    return canonical_body({"event": event, **{name: facts[name] for name in names}, "timestamp": rfc3339(now, milliseconds=True)})

@@ -12,6 +12,8 @@ from runtime.http import Outcome
 from runtime.ids import new_id
 from runtime.postgres import Connection
 
+Trigger = Literal["scheduled", "manual", "test"]
+
 NETWORK_ERRORS = frozenset({"dns", "refused", "reset", "timeout", "tls", "blocked_address", "bad_url"})
 
 COLUMNS = """delivery_id, endpoint_id, event, redemption_id, body, state, attempts, last_status, last_error, next_attempt_at,
@@ -32,7 +34,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """One HTTP try. Without `ended_at` it is under way, or its worker died."""
 
     number: int
-    trigger: Literal["scheduled", "manual", "test"]
+    trigger: Trigger
     url: str
     started_at: datetime
     ended_at: datetime | None
@@ -81,20 +83,27 @@ async def _read(connection: Connection, tenant_id: UUID, delivery_id: UUID, lock
     row = await cursor.fetchone()
     if row is None:
         raise NotFound("There is no such delivery")
+    return delivery_in(row)
+
+
+def delivery_in(row: dict[str, Any]) -> Delivery:
+    """The delivery in a row of `COLUMNS`."""
     return Delivery(**{**row, "body": bytes(row["body"]), "state": DeliveryState(row["state"])})
 
 
-async def claim_attempt(connection: Connection, tenant_id: UUID, delivery_id: UUID, number: int, *, url: str, now: datetime) -> Attempt:
-    """Record that this scheduled attempt is about to be sent, or answer the record of it that exists already.
+async def claim_attempt(
+    connection: Connection, tenant_id: UUID, delivery_id: UUID, number: int, *, url: str, now: datetime, trigger: Trigger = "scheduled"
+) -> Attempt:
+    """Record that this attempt is about to be sent, or answer the record of it that exists already.
 
     One with `ended_at` has been answered and must not be sent again; one without was lost with its worker and is sent again.
     """
     await connection.execute(
         """
         INSERT INTO webhook_attempt (tenant_id, delivery_id, number, trigger, url, started_at)
-        VALUES (%s, %s, %s, 'scheduled', %s, %s) ON CONFLICT DO NOTHING
+        VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
         """,
-        (tenant_id, delivery_id, number, url, now),
+        (tenant_id, delivery_id, number, trigger, url, now),
     )
     await connection.execute(
         """
@@ -138,22 +147,33 @@ async def end_attempt(
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What an attempt made of its delivery."""
+    """What an attempt made of its delivery. `due_at` is for the endpoint's pump; a redemption's workflow keeps its own time."""
 
     state: DeliveryState
     status: int | None
     error: str | None
     next_attempt_at: datetime | None = None
+    due_at: datetime | None = None
 
 
 async def record_result(connection: Connection, tenant_id: UUID, delivery_id: UUID, result: Result, now: datetime) -> None:
     """Move the delivery on."""
     await connection.execute(
         """
-        UPDATE webhook_delivery SET state = %s, last_status = %s, last_error = %s, next_attempt_at = %s, updated_at = %s
-        WHERE tenant_id = %s AND delivery_id = %s
+        UPDATE webhook_delivery SET state = %(state)s, last_status = %(status)s, last_error = %(error)s, next_attempt_at = %(next)s,
+            due_at = %(due)s, due_trigger = CASE WHEN %(due)s::timestamptz IS NULL THEN NULL ELSE 'scheduled' END, updated_at = %(now)s
+        WHERE tenant_id = %(tenant_id)s AND delivery_id = %(delivery_id)s
         """,
-        (result.state.value, result.status, result.error, result.next_attempt_at, now, tenant_id, delivery_id),
+        {
+            "state": result.state.value,
+            "status": result.status,
+            "error": result.error,
+            "next": result.next_attempt_at,
+            "due": result.due_at,
+            "now": now,
+            "tenant_id": tenant_id,
+            "delivery_id": delivery_id,
+        },
     )
 
 
@@ -169,15 +189,38 @@ async def hold_delivery(connection: Connection, tenant_id: UUID, delivery_id: UU
 
 
 async def release_held(connection: Connection, tenant_id: UUID, endpoint_id: UUID, now: datetime) -> list[tuple[UUID, UUID | None]]:
-    """Make the endpoint's held deliveries pending again; answers (delivery, its redemption)."""
+    """Make the endpoint's held deliveries pending again; answers those that a redemption's workflow sends, as (delivery, redemption)."""
     cursor = await connection.execute(
         """
         UPDATE webhook_delivery SET state = 'pending', updated_at = %s
-        WHERE tenant_id = %s AND endpoint_id = %s AND state = 'held' RETURNING delivery_id, redemption_id
+        WHERE tenant_id = %s AND endpoint_id = %s AND state = 'held' RETURNING delivery_id, redemption_id, due_at
         """,
         (now, tenant_id, endpoint_id),
     )
-    return [(row["delivery_id"], row["redemption_id"]) for row in await cursor.fetchall()]
+    return [(row["delivery_id"], row["redemption_id"]) for row in await cursor.fetchall() if row["due_at"] is None]
+
+
+async def hold_due(connection: Connection, tenant_id: UUID, endpoint_id: UUID, now: datetime) -> None:
+    """Keep what the endpoint's pump has yet to send until the endpoint is enabled again."""
+    await connection.execute(
+        """
+        UPDATE webhook_delivery SET state = 'held', next_attempt_at = NULL, updated_at = %s
+        WHERE tenant_id = %s AND endpoint_id = %s AND due_at IS NOT NULL AND state = 'pending'
+        """,
+        (now, tenant_id, endpoint_id),
+    )
+
+
+async def cancel_due(connection: Connection, tenant_id: UUID, endpoint_id: UUID, now: datetime) -> None:
+    """End what the endpoint's pump has yet to send: the endpoint is archived."""
+    await connection.execute(
+        """
+        UPDATE webhook_delivery SET state = CASE WHEN state IN ('pending', 'held') THEN 'cancelled' ELSE state END,
+            next_attempt_at = NULL, due_at = NULL, due_trigger = NULL, updated_at = %s
+        WHERE tenant_id = %s AND endpoint_id = %s AND due_at IS NOT NULL
+        """,
+        (now, tenant_id, endpoint_id),
+    )
 
 
 async def attempts_of(connection: Connection, tenant_id: UUID, delivery_id: UUID) -> list[Attempt]:
@@ -218,4 +261,4 @@ async def list_deliveries(connection: Connection, tenant_id: UUID, wanted: Filte
     cursor = await connection.execute(
         f"SELECT {COLUMNS} FROM webhook_delivery WHERE {condition} ORDER BY delivery_id DESC LIMIT %(limit)s", values
     )
-    return [Delivery(**{**row, "body": bytes(row["body"]), "state": DeliveryState(row["state"])}) for row in await cursor.fetchall()]
+    return [delivery_in(row) for row in await cursor.fetchall()]

@@ -31,9 +31,9 @@ from domain.redemption import (
     redemption_document,
     workflow_id,
 )
-from domain.webhook_body import canonical_body
+from domain.webhook_body import canonical_body, redemption_updated
 from runtime.postgres import Connection
-from storage import ledger, outbox, reward
+from storage import due_delivery, ledger, outbox, reward
 
 WORKFLOW = "RedemptionWorkflow"
 
@@ -125,6 +125,7 @@ async def move_redemption(connection: Connection, tenant_id: UUID, redemption_id
     row = TimelineRow(at=now, from_status=present.status.value, to_status=move.to.value, by=move.by, note=move.note)
     await _insert_timeline(connection, tenant_id, redemption_id, number, row)
     await _apply_effect(connection, present, move.to, now)
+    await _tell_subscribers(connection, tenant_id, redemption_id, present.status, now)
     if move.to in FINAL:
         await supersede_fulfilment_delivery(connection, tenant_id, redemption_id, now)
     if not move.from_workflow and move.to is not State.REVERSED:
@@ -132,6 +133,12 @@ async def move_redemption(connection: Connection, tenant_id: UUID, redemption_id
         entry = outbox.Entry(kind="update", workflow_id=identity, name=f"moved:{number}", argument=told)
         await outbox.enqueue(connection, tenant_id, entry)
     return Moved(decision=decision, status=move.to, number=number, workflow_id=identity)
+
+
+async def _tell_subscribers(connection: Connection, tenant_id: UUID, redemption_id: UUID, previous: State, now: datetime) -> None:
+    moved = await find_redemption(connection, tenant_id, redemption_id)
+    notice = due_delivery.Notice(event="redemption_updated", body=redemption_updated(moved, previous, now), redemption_id=redemption_id)
+    await due_delivery.publish(connection, tenant_id, notice, now)
 
 
 async def _write_state(connection: Connection, present: Redemption, move: Move, now: datetime) -> None:

@@ -11,6 +11,7 @@ from domain.error import InvalidState, NotFound
 from domain.webhook import DEFAULT_RATE_PER_SECOND, DEFAULT_RETRY_DELAYS, DEFAULT_TIMEOUT_SECONDS, Endpoint
 from runtime.ids import new_id
 from runtime.postgres import Connection
+from storage.delivery import cancel_due, hold_due
 
 SECRET_PURPOSE = "webhook secret"  # noqa: S105 - names what is sealed
 
@@ -114,12 +115,14 @@ async def update_endpoint(connection: Connection, tenant_id: UUID, endpoint_id: 
 
 
 async def disable_endpoint(connection: Connection, tenant_id: UUID, endpoint_id: UUID, reason: str, now: datetime) -> Endpoint:
-    """Send nothing more to this endpoint until it is enabled again; raises NotFound."""
+    """Send nothing more to this endpoint until it is enabled again; what is due is held. Raises NotFound."""
+    await hold_due(connection, tenant_id, endpoint_id, now)
     return await update_endpoint(connection, tenant_id, endpoint_id, {"enabled": False, "disabled_reason": reason}, now)
 
 
 async def archive_endpoint(connection: Connection, tenant_id: UUID, endpoint_id: UUID, now: datetime) -> None:
-    """Take the endpoint away; its deliveries stay for the record. Raises NotFound."""
+    """Take the endpoint away; its deliveries stay for the record, those that are due are cancelled. Raises NotFound."""
+    await cancel_due(connection, tenant_id, endpoint_id, now)
     await update_endpoint(connection, tenant_id, endpoint_id, {"enabled": False, "disabled_reason": "archived", "archived_at": now}, now)
 
 

@@ -364,6 +364,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("archived_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("next_turn_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"], name=op.f("fk_webhook_endpoint_tenant_id")),
         sa.PrimaryKeyConstraint("tenant_id", "endpoint_id", name=op.f("pk_webhook_endpoint")),
     )
@@ -473,18 +474,28 @@ def upgrade() -> None:
         sa.Column("last_status", sa.Integer(), nullable=True),
         sa.Column("last_error", sa.Text(), nullable=True),
         sa.Column("next_attempt_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("due_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("due_trigger", sa.Text(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint(
             "state IN ('pending', 'delivered', 'exhausted', 'superseded', 'held', 'cancelled')",
             name=op.f("ck_webhook_delivery_state_known"),
         ),
+        sa.CheckConstraint("(due_at IS NULL) = (due_trigger IS NULL)", name=op.f("ck_webhook_delivery_due_has_a_trigger")),
         sa.ForeignKeyConstraint(
             ["tenant_id", "endpoint_id"],
             ["webhook_endpoint.tenant_id", "webhook_endpoint.endpoint_id"],
             name=op.f("fk_webhook_delivery_tenant_id_endpoint_id"),
         ),
         sa.PrimaryKeyConstraint("tenant_id", "delivery_id", name=op.f("pk_webhook_delivery")),
+    )
+    op.create_index(
+        "ix_webhook_delivery_due",
+        "webhook_delivery",
+        ["tenant_id", "endpoint_id", "due_at"],
+        unique=False,
+        postgresql_where=sa.text("due_at IS NOT NULL"),
     )
     op.create_index(
         "ix_webhook_delivery_tenant_id_endpoint_id", "webhook_delivery", ["tenant_id", "endpoint_id", "delivery_id"], unique=False

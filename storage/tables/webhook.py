@@ -21,6 +21,8 @@ webhook_endpoint = Table(
     instant_column("created_at"),
     instant_column("updated_at"),
     instant_column("archived_at", nullable=True),
+    # The first instant that no send has reserved: sends keep to the endpoint's rate by reserving their turns here.
+    instant_column("next_turn_at", nullable=True),
     ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"]),
 )
 
@@ -53,9 +55,14 @@ webhook_delivery = Table(
     Column("last_status", Integer),
     Column("last_error", Text),
     instant_column("next_attempt_at", nullable=True),
+    # When the endpoint's pump takes it, or, once claimed, when it is taken over from a worker that died. Null: the pump has nothing to do.
+    instant_column("due_at", nullable=True),
+    Column("due_trigger", Text),
     instant_column("created_at"),
     instant_column("updated_at"),
     ForeignKeyConstraint(["tenant_id", "endpoint_id"], ["webhook_endpoint.tenant_id", "webhook_endpoint.endpoint_id"]),
+    Index("ix_webhook_delivery_due", "tenant_id", "endpoint_id", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+    CheckConstraint("(due_at IS NULL) = (due_trigger IS NULL)", name="due_has_a_trigger"),
     Index("ix_webhook_delivery_tenant_id_redemption_id", "tenant_id", "redemption_id"),
     Index("ix_webhook_delivery_tenant_id_endpoint_id", "tenant_id", "endpoint_id", "delivery_id"),
     one_of("state", ("pending", "delivered", "exhausted", "superseded", "held", "cancelled")),

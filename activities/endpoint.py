@@ -1,0 +1,204 @@
+"""The pump of an endpoint: sends what is due to it, some at a time and at its rate, and sleeps while nothing is due (contract 5).
+
+It holds no connection while it waits or sends, and it has a task queue of its own, so a dead or slow endpoint delays nobody else's
+deliveries and no fulfilment.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from datetime import datetime, timedelta
+
+import psycopg
+from psycopg_pool import PoolTimeout
+from temporalio import activity
+
+from activities.attempt import Claim, Waits, exchange, is_gone, move_on, open_secrets, result_of
+from activities.endpoint_wakeup import EndpointWakeup
+from domain.error import NotFound
+from domain.redemption import Redemption
+from domain.webhook import DeliveryState, EndpointInput, Shift, error_class
+from runtime.crypto import Vault
+from runtime.http import Outcome, Sender
+from runtime.ids import utc_now
+from runtime.postgres import Connection, Pool, transaction
+from storage import delivery as deliveries
+from storage.delivery import Result, Trigger, hold_due
+from storage.due_delivery import Claimed, claim_due, next_due, reserve_turns
+from storage.redemption import lock_redemption
+from storage.webhook import disable_endpoint, find_endpoint
+
+log = logging.getLogger(__name__)
+
+CONCURRENCY = 8
+"""Sends under way to one endpoint."""
+LOOK_SECONDS = 30.0
+"""How long a pump sleeps at most when no notification comes."""
+HEARTBEAT_SECONDS = 3.0
+SHIFT_SECONDS = 11 * 3600.0
+AWAY_SECONDS = 1.0
+AWAY = (psycopg.OperationalError, PoolTimeout, OSError)
+RECORD_TRIES = 20
+
+
+class Pump:
+    """Serves one endpoint until told to stop. Claims are leases, so two pumps of one endpoint never send the same attempt at once."""
+
+    def __init__(self, pool: Pool, vault: Vault, sender: Sender, given: EndpointInput) -> None:
+        self.pool, self.vault, self.sender = pool, vault, sender
+        self.tenant_id, self.endpoint_id = given.tenant_id, given.endpoint_id
+        self.shift = Shift()
+        self._sends: set[asyncio.Task[None]] = set()
+
+    async def run(self, wake: asyncio.Event, stop: asyncio.Event) -> Shift:
+        """Send until `stop` is set or the endpoint is archived. What is under way is seen to its end, at most the endpoint's time-out."""
+        try:
+            while not stop.is_set():
+                wake.clear()
+                try:
+                    idle_seconds = await self._take()
+                except NotFound:
+                    self.shift.archived = True
+                    break
+                except AWAY as fault:
+                    log.warning("the pump of endpoint %s waits for PostgreSQL: %s", self.endpoint_id, fault)
+                    idle_seconds = AWAY_SECONDS
+                if idle_seconds > 0:
+                    await self._rest(wake, stop, idle_seconds)
+            if self._sends:
+                await asyncio.wait(self._sends)
+        finally:
+            for send in self._sends:
+                send.cancel()
+        return self.shift
+
+    async def _take(self) -> float:
+        """Start what is due and there is room for; answers for how many seconds there is nothing to do. Raises NotFound when archived."""
+        room = CONCURRENCY - len(self._sends)
+        if room == 0:
+            return LOOK_SECONDS
+        async with transaction(self.pool) as connection:
+            endpoint = await find_endpoint(connection, self.tenant_id, self.endpoint_id)
+            if not endpoint.enabled:
+                await hold_due(connection, self.tenant_id, self.endpoint_id, utc_now())
+                return LOOK_SECONDS
+            now = utc_now()
+            due = await next_due(connection, self.tenant_id, self.endpoint_id)
+            if due is None or due > now:
+                return LOOK_SECONDS if due is None else min(LOOK_SECONDS, (due - now).total_seconds() + 0.001)
+            spacing = timedelta(seconds=1 / endpoint.rate_per_second)
+            count = min(room, max(1, int(endpoint.rate_per_second)))
+            turn = await reserve_turns(connection, self.tenant_id, self.endpoint_id, count, spacing=spacing, now=now)
+            spare = turn - now + spacing * count
+            claimed = await claim_due(connection, self.tenant_id, endpoint, count, now=now, spare=spare)
+            secrets = await open_secrets(connection, self.vault, self.tenant_id, self.endpoint_id)
+        for number, each in enumerate(claimed):
+            claim = Claim(delivery=each.delivery, endpoint=endpoint, secrets=secrets, attempt=each.attempt)
+            self._start(claim, each, turn + spacing * number)
+        return 0.0
+
+    def _start(self, claim: Claim, claimed: Claimed, turn: datetime) -> None:
+        task = asyncio.create_task(self._send(claim, claimed.trigger, turn), name=f"send {claim.delivery.delivery_id}")
+        self._sends.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._sends.discard(task)
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            log.error("a send has failed; it is taken over when its claim ends", exc_info=fault)
+
+    async def _rest(self, wake: asyncio.Event, stop: asyncio.Event, seconds: float) -> None:
+        waits = [asyncio.create_task(each.wait()) for each in (wake, stop)]
+        try:
+            await asyncio.wait([*waits, *self._sends], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waits:
+                each.cancel()
+
+    async def _send(self, claim: Claim, trigger: Trigger, turn: datetime) -> None:
+        await asyncio.sleep(max(0.0, (turn - utc_now()).total_seconds()))
+        outcome = await exchange(self.sender, claim)
+        self.shift.sent += 1
+        for _ in range(RECORD_TRIES):
+            try:
+                async with transaction(self.pool) as connection:
+                    state = await self._record(connection, claim, trigger, outcome)
+            except AWAY:
+                await asyncio.sleep(AWAY_SECONDS)
+            else:
+                self.shift.delivered += state is DeliveryState.DELIVERED
+                return
+
+    async def _record(self, connection: Connection, claim: Claim, trigger: Trigger, outcome: Outcome) -> DeliveryState:
+        """Log the answer and move the delivery on, and its redemption when this delivery is the one that asks for the fulfilment."""
+        now, delivery_id, number = utc_now(), claim.delivery.delivery_id, claim.attempt.number
+        redemption = await self._redemption_of(connection, claim)
+        present = await deliveries.lock_delivery(connection, self.tenant_id, delivery_id)
+        shown = error_class(outcome.status, outcome.error)
+        await deliveries.end_attempt(connection, self.tenant_id, delivery_id, number, outcome=outcome, shown=shown, now=now)
+        waits = Waits(delays=tuple(claim.endpoint.retry_delays_seconds), jitter=random.uniform(-1, 1))
+        result = _planned(result_of(outcome, number, waits, now), present.state, trigger)
+        await deliveries.record_result(connection, self.tenant_id, delivery_id, result, now)
+        if is_gone(outcome):
+            await disable_endpoint(connection, self.tenant_id, self.endpoint_id, "the endpoint answered 410 Gone", now)
+        if redemption is not None and result.state is DeliveryState.DELIVERED:
+            await move_on(connection, redemption, result.state, outcome, from_workflow=False)
+        return result.state
+
+    async def _redemption_of(self, connection: Connection, claim: Claim) -> Redemption | None:
+        """The redemption, locked, that this delivery asks to fulfil; None for every other delivery."""
+        if claim.delivery.redemption_id is None or claim.delivery.event != "reward_redeemed":
+            return None
+        redemption = await lock_redemption(connection, self.tenant_id, claim.delivery.redemption_id)
+        return redemption if redemption.fulfilment.get("delivery_id") == str(claim.delivery.delivery_id) else None
+
+
+def _planned(result: Result, present: DeliveryState, trigger: Trigger) -> Result:
+    """The result as it is kept. Only a scheduled attempt has a ladder; one by hand that fails leaves the delivery as it was."""
+    state, due_at = result.state, None
+    if state is DeliveryState.DELIVERED:
+        pass
+    elif trigger == "manual":
+        state = present
+    elif trigger == "test":
+        state = DeliveryState.EXHAUSTED
+    elif present not in (DeliveryState.PENDING, DeliveryState.HELD):
+        state = present
+    elif state is DeliveryState.PENDING:
+        state, due_at = present, result.next_attempt_at
+    shown_at = due_at if state is DeliveryState.PENDING else None
+    return Result(state=state, status=result.status, error=result.error, next_attempt_at=shown_at, due_at=due_at)
+
+
+class EndpointActivities:
+    """What the endpoints' workflows run; all pumps of a process share one pool, one sender and one wake-up connection."""
+
+    def __init__(self, pool: Pool, vault: Vault, sender: Sender, database_url: str) -> None:
+        self._pool, self._vault, self._sender = pool, vault, sender
+        self._wakeup = EndpointWakeup(database_url)
+
+    @activity.defn(name="pump_endpoint")
+    async def pump(self, given: EndpointInput) -> Shift:
+        """Send the endpoint's deliveries until it is archived, the worker shuts down, or the shift is over."""
+        pump, stop = Pump(self._pool, self._vault, self._sender, given), asyncio.Event()
+        with self._wakeup.listening(str(given.endpoint_id)) as wake:
+            watching = asyncio.create_task(_watch(pump, stop), name=f"heartbeat {given.endpoint_id}")
+            try:
+                return await pump.run(wake, stop)
+            finally:
+                watching.cancel()
+
+
+async def _watch(pump: Pump, stop: asyncio.Event) -> None:
+    """Heartbeat with the count of sends; at the end of worker or shift, tell the pump to stop."""
+    ends = time.monotonic() + SHIFT_SECONDS
+    while time.monotonic() < ends and not activity.is_worker_shutdown():
+        activity.heartbeat(pump.shift)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(activity.wait_for_worker_shutdown(), HEARTBEAT_SECONDS)
+    stop.set()
+    while True:  # what is under way may take as long as the endpoint's time-out
+        activity.heartbeat(pump.shift)
+        await asyncio.sleep(HEARTBEAT_SECONDS)

@@ -1,0 +1,199 @@
+"""What the endpoints' pumps send: due deliveries, written in the transaction of their cause, and how a pump takes them.
+
+The fulfilment webhook is not among them until somebody resends it: the redemption's workflow sends it (contract 5).
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import msgspec
+
+from domain.webhook import Delivery, DeliveryState, Endpoint, endpoint_workflow_id
+from runtime.ids import new_id
+from runtime.postgres import Connection
+from storage import outbox
+from storage.delivery import COLUMNS, Attempt, Trigger, claim_attempt, delivery_in
+
+CHANNEL = "laurel_deliveries"
+WORKFLOW = "EndpointWorkflow"
+LEASE = timedelta(seconds=30)
+
+
+class Notice(msgspec.Struct, frozen=True, kw_only=True):
+    """An event for whoever asks for it. `except_endpoint` gets its own by another way."""
+
+    event: str
+    body: bytes
+    redemption_id: UUID | None = None
+    except_endpoint: UUID | None = None
+
+
+class Claimed(msgspec.Struct, frozen=True, kw_only=True):
+    """A delivery that a pump has taken, with the record of the attempt it is about to make."""
+
+    delivery: Delivery
+    trigger: Trigger
+    attempt: Attempt
+
+
+async def publish(connection: Connection, tenant_id: UUID, notice: Notice, now: datetime) -> list[UUID]:
+    """Make a due delivery for each endpoint that asks for the event, held where the endpoint is disabled; answers their ids."""
+    cursor = await connection.execute(
+        """
+        SELECT endpoint_id, enabled FROM webhook_endpoint
+        WHERE tenant_id = %s AND archived_at IS NULL AND events && ARRAY['*', %s] AND endpoint_id IS DISTINCT FROM %s
+        """,
+        (tenant_id, notice.event, notice.except_endpoint),
+    )
+    made = []
+    for row in await cursor.fetchall():
+        state = DeliveryState.PENDING if row["enabled"] else DeliveryState.HELD
+        made.append(await _insert(connection, tenant_id, (row["endpoint_id"], state, "scheduled"), notice, now))
+    return made
+
+
+async def was_published(connection: Connection, tenant_id: UUID, redemption_id: UUID, event: str) -> bool:
+    """Whether the redemption has a delivery of this event already."""
+    cursor = await connection.execute(
+        "SELECT 1 FROM webhook_delivery WHERE tenant_id = %s AND redemption_id = %s AND event = %s LIMIT 1",
+        (tenant_id, redemption_id, event),
+    )
+    return await cursor.fetchone() is not None
+
+
+async def publish_test(connection: Connection, tenant_id: UUID, endpoint_id: UUID, body: bytes, now: datetime) -> UUID:
+    """Make a due `webhook.test` for this endpoint, whatever it asks for; answers the delivery's id."""
+    notice = Notice(event="webhook.test", body=body)
+    return await _insert(connection, tenant_id, (endpoint_id, DeliveryState.PENDING, "test"), notice, now)
+
+
+async def _insert(
+    connection: Connection, tenant_id: UUID, target: tuple[UUID, DeliveryState, Trigger], notice: Notice, now: datetime
+) -> UUID:
+    delivery_id = new_id()
+    endpoint_id, state, trigger = target
+    await connection.execute(
+        """
+        INSERT INTO webhook_delivery (tenant_id, delivery_id, endpoint_id, event, redemption_id, body, state, due_at, due_trigger,
+            created_at, updated_at)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+        """,
+        (tenant_id, delivery_id, endpoint_id, notice.event, notice.redemption_id, notice.body, state.value, now, trigger, now, now),
+    )
+    await wake_pump(connection, tenant_id, endpoint_id)
+    return delivery_id
+
+
+async def wake_pump(connection: Connection, tenant_id: UUID, endpoint_id: UUID) -> None:
+    """At commit: the endpoint has its workflow, and its pump looks at what is due."""
+    await outbox.enqueue(connection, tenant_id, pump_entry(tenant_id, endpoint_id))
+    await connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, str(endpoint_id)))
+
+
+def pump_entry(tenant_id: UUID, endpoint_id: UUID) -> outbox.Entry:
+    """The command that starts an endpoint's workflow; a second one changes nothing."""
+    return outbox.Entry(
+        kind="start",
+        workflow_id=endpoint_workflow_id(tenant_id, endpoint_id),
+        name=WORKFLOW,
+        argument={
+            "argument": {"tenant_id": str(tenant_id), "endpoint_id": str(endpoint_id)},
+            "attributes": {"TenantId": str(tenant_id)},
+            "summary": "Deliveries to one endpoint",
+            "priority": 3,
+        },
+    )
+
+
+async def claim_due(
+    connection: Connection, tenant_id: UUID, endpoint: Endpoint, limit: int, *, now: datetime, spare: timedelta = timedelta(0)
+) -> list[Claimed]:
+    """Take up to `limit` due deliveries, those that wait longest first, and record their attempts.
+
+    A claim is taken over when its worker has not answered in time; the same number is sent again then. `spare` is the time that the
+    sends wait for their turns.
+    """
+    lease = timedelta(seconds=endpoint.timeout_seconds) + LEASE + spare
+    cursor = await connection.execute(
+        f"""
+        UPDATE webhook_delivery SET due_at = %(until)s, updated_at = %(now)s
+        WHERE tenant_id = %(tenant_id)s AND delivery_id IN (
+            SELECT delivery_id FROM webhook_delivery
+            WHERE tenant_id = %(tenant_id)s AND endpoint_id = %(endpoint_id)s AND due_at <= %(now)s AND state <> 'held'
+            ORDER BY due_at, delivery_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+        )
+        RETURNING {COLUMNS}, due_trigger
+        """,
+        {"until": now + lease, "now": now, "tenant_id": tenant_id, "endpoint_id": endpoint.endpoint_id, "limit": limit},
+    )
+    taken = [(row.pop("due_trigger"), delivery_in(row)) for row in await cursor.fetchall()]
+    claimed = []
+    for trigger, delivery in sorted(taken, key=lambda each: each[1].delivery_id):
+        number = await _number_of_next(connection, tenant_id, delivery.delivery_id)
+        attempt = await claim_attempt(connection, tenant_id, delivery.delivery_id, number, url=endpoint.url, now=now, trigger=trigger)
+        claimed.append(Claimed(delivery=delivery, trigger=trigger, attempt=attempt))
+    return claimed
+
+
+async def _number_of_next(connection: Connection, tenant_id: UUID, delivery_id: UUID) -> int:
+    """The number of the attempt whose worker died, else one more than the last."""
+    cursor = await connection.execute(
+        """
+        SELECT max(number) FILTER (WHERE ended_at IS NULL) AS lost, coalesce(max(number), 0) AS last FROM webhook_attempt
+        WHERE tenant_id = %s AND delivery_id = %s
+        """,
+        (tenant_id, delivery_id),
+    )
+    row = await cursor.fetchone()
+    return 1 if row is None else row["lost"] or row["last"] + 1
+
+
+async def next_due(connection: Connection, tenant_id: UUID, endpoint_id: UUID) -> datetime | None:
+    """When the endpoint's next delivery is due, None when nothing is."""
+    cursor = await connection.execute(
+        """
+        SELECT min(due_at) AS due FROM webhook_delivery
+        WHERE tenant_id = %s AND endpoint_id = %s AND due_at IS NOT NULL AND state <> 'held'
+        """,
+        (tenant_id, endpoint_id),
+    )
+    row = await cursor.fetchone()
+    return None if row is None else row["due"]
+
+
+async def reserve_turns(
+    connection: Connection, tenant_id: UUID, endpoint_id: UUID, count: int, *, spacing: timedelta, now: datetime
+) -> datetime:
+    """The instant of the first of `count` sends, each `spacing` after the one before; reserved for the caller alone."""
+    cursor = await connection.execute(
+        """
+        UPDATE webhook_endpoint SET next_turn_at = greatest(coalesce(next_turn_at, %(now)s), %(now)s) + %(taken)s
+        WHERE tenant_id = %(tenant_id)s AND endpoint_id = %(endpoint_id)s RETURNING next_turn_at - %(taken)s AS turn
+        """,
+        {"now": now, "taken": spacing * count, "tenant_id": tenant_id, "endpoint_id": endpoint_id},
+    )
+    row = await cursor.fetchone()
+    return now if row is None else row["turn"]
+
+
+async def make_due(connection: Connection, tenant_id: UUID, endpoint_id: UUID, delivery_ids: Sequence[UUID], now: datetime) -> None:
+    """Have these deliveries sent once more by hand; their states stay until the answer is there."""
+    await connection.execute(
+        "UPDATE webhook_delivery SET due_at = %s, due_trigger = 'manual', updated_at = %s WHERE tenant_id = %s AND delivery_id = ANY(%s)",
+        (now, now, tenant_id, list(delivery_ids)),
+    )
+    await wake_pump(connection, tenant_id, endpoint_id)
+
+
+async def overdue_endpoints(connection: Connection, due_before: datetime, limit: int) -> list[tuple[UUID, UUID]]:
+    """Enabled endpoints of all tenants, as (tenant, endpoint), with a delivery that nobody took: Temporal may have lost their workflow."""
+    cursor = await connection.execute(
+        """
+        SELECT DISTINCT delivery.tenant_id, delivery.endpoint_id FROM webhook_delivery AS delivery
+        JOIN webhook_endpoint AS endpoint USING (tenant_id, endpoint_id)
+        WHERE delivery.due_at < %s AND delivery.state <> 'held' AND endpoint.enabled AND endpoint.archived_at IS NULL LIMIT %s
+        """,
+        (due_before, limit),
+    )
+    return [(row["tenant_id"], row["endpoint_id"]) for row in await cursor.fetchall()]
