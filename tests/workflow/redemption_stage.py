@@ -24,6 +24,7 @@ from runtime.temporal import TaskQueues
 from storage.redemption import document_of
 from storage.webhook import SECRET_PURPOSE, NewEndpoint, create_endpoint
 from tests.store_world import World, make_world
+from workflows.endpoint import EndpointWorkflow
 from workflows.redemption import RedemptionWorkflow
 
 VAULT = Vault("a secret key that only the tests use")
@@ -48,6 +49,8 @@ class Stage(msgspec.Struct, frozen=True):
         return self.world.pool
 
     async def endpoint(self, url: str, **more: Any) -> UUID:
+        """A partner that fulfils; it asks for nothing else unless told to."""
+        more = {"events": ["reward_redeemed"], **more}
         async with transaction(self.pool) as connection:
             sealed = VAULT.seal(SECRET, SECRET_PURPOSE)
             made = await create_endpoint(connection, self.world.tenant_id, NewEndpoint(url=url, **more), sealed, utc_now())
@@ -90,7 +93,12 @@ async def workers(client: Client, pool: Pool, queues: TaskQueues, vault: Vault =
     """The two workers that redemptions need."""
     redemption = RedemptionActivities(pool)
     webhook = WebhookActivities(pool, vault, Sender(["127.0.0.0/8"]))
-    core = Worker(client, task_queue=queues.core, workflows=[RedemptionWorkflow], activities=[redemption.begin, redemption.settle])
+    core = Worker(
+        client,
+        task_queue=queues.core,
+        workflows=[RedemptionWorkflow, EndpointWorkflow],
+        activities=[redemption.begin, redemption.settle],
+    )
     async with core, Worker(client, task_queue=queues.webhooks, activities=[webhook.send]):
         yield
 

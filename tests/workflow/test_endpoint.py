@@ -1,0 +1,245 @@
+"""The endpoints' pumps: ladder, hold and resume, rate, take-over, and that a dead endpoint delays nobody else."""
+
+import asyncio
+import contextlib
+import time
+
+from temporalio.worker import Worker
+
+from activities.endpoint import EndpointActivities, Pump
+from activities.redemption import RedemptionActivities
+from domain.fulfilment import RedemptionInput
+from domain.redemption import Move, State
+from domain.webhook import EndpointInput
+from domain.webhook_body import event_body
+from runtime.http import Sender
+from runtime.ids import utc_now
+from runtime.postgres import transaction
+from storage.delivery import release_held
+from storage.due_delivery import Notice, claim_due, publish
+from storage.redemption import move_redemption
+from storage.webhook import disable_endpoint, find_endpoint, update_endpoint
+from tests.partner import a_partner
+from tests.store_world import make_world
+from tests.workflow.redemption_stage import VAULT, Stage, a_stage, new_queues
+
+SENDER = ["127.0.0.0/8"]
+TIER = {"user_id": "u", "external_user_id": "x", "previous_tier": None, "new_tier": "gold", "points": 10}
+
+
+async def until(condition, seconds=20.0):
+    async with asyncio.timeout(seconds):
+        while not (found := await condition()):
+            await asyncio.sleep(0.02)
+    return found
+
+
+async def a_world(pool):
+    return Stage(await make_world(pool), None, new_queues(), None)
+
+
+async def tell(stage, times=1, event="tier_change", facts=TIER):
+    made = []
+    async with transaction(stage.pool) as connection:
+        for _ in range(times):
+            notice = Notice(event=event, body=event_body(event, facts, utc_now()))
+            made += await publish(connection, stage.world.tenant_id, notice, utc_now())
+    return made
+
+
+@contextlib.asynccontextmanager
+async def pumping(stage, endpoint_id):
+    wake, stop = asyncio.Event(), asyncio.Event()
+    given = EndpointInput(tenant_id=stage.world.tenant_id, endpoint_id=endpoint_id)
+    pump = Pump(stage.pool, VAULT, Sender(SENDER), given)
+    running = asyncio.create_task(pump.run(wake, stop))
+    try:
+        yield wake
+    finally:
+        stop.set()
+        await running
+
+
+async def lines(stage, **wanted):
+    found = await stage.world.rows("SELECT * FROM webhook_delivery ORDER BY delivery_id")
+    return [row for row in found if all(row[name] == value for name, value in wanted.items())]
+
+
+def delivery_settled(stage, state, count=1):
+    async def settled():
+        return len(await lines(stage, state=state, due_at=None)) == count
+
+    return settled
+
+
+async def make_due_now(stage):
+    await stage.world.rows("UPDATE webhook_delivery SET due_at = now() WHERE due_at IS NOT NULL RETURNING 1")
+
+
+async def test_only_those_who_ask_for_an_event_get_it(pool):
+    stage = await a_world(pool)
+    asks = await stage.endpoint("http://127.0.0.1:9/", events=["tier_change"])
+    everything = await stage.endpoint("http://127.0.0.1:9/", events=["*"])
+    off = await stage.endpoint("http://127.0.0.1:9/", events=["tier_change"], enabled=False)
+    await stage.endpoint("http://127.0.0.1:9/", events=["payout.completed"])
+    await tell(stage)
+    assert {row["endpoint_id"]: row["state"] for row in await lines(stage)} == {asks: "pending", everything: "pending", off: "held"}
+
+
+async def test_a_dead_endpoint_gets_four_requests_with_one_id(pool):
+    stage = await a_world(pool)
+    async with a_partner(500) as partner:
+        endpoint = await stage.endpoint(partner.url, events=["*"])
+        (delivery,) = await tell(stage)
+        async with pumping(stage, endpoint) as wake:
+            for number in range(1, 5):
+                await until(lambda number=number: waiting_or_over(stage, number))
+                await make_due_now(stage)
+                wake.set()
+            await until(delivery_settled(stage, "exhausted"))
+            wake.set()
+            await asyncio.sleep(0.1)
+    assert [each.headers["x-gamifyengine-attempt"] for each in partner.received] == ["1", "2", "3", "4"]
+    assert {each.headers["webhook-id"] for each in partner.received} == {str(delivery)}
+    assert len({each.body for each in partner.received}) == 1
+
+
+async def waiting_or_over(stage, number):
+    rows = await stage.world.rows("SELECT number FROM webhook_attempt WHERE ended_at IS NOT NULL")
+    return len(rows) == number
+
+
+async def test_a_retry_waits_for_its_time(pool):
+    stage = await a_world(pool)
+    async with a_partner(503, 200) as partner:
+        endpoint = await stage.endpoint(partner.url, events=["*"], retry_delays_seconds=[1.0])
+        await tell(stage)
+        async with pumping(stage, endpoint):
+            await until(delivery_settled(stage, "delivered"))
+    rows = await stage.world.rows("SELECT started_at, ended_at FROM webhook_attempt ORDER BY number")
+    assert 0.75 <= (rows[1]["started_at"] - rows[0]["ended_at"]).total_seconds() <= 3
+    assert len(partner.received) == 2
+
+
+async def test_410_disables_the_endpoint_and_holds_the_rest_until_it_is_enabled(pool):
+    stage = await a_world(pool)
+    async with a_partner(410, 200) as partner:
+        endpoint = await stage.endpoint(partner.url, events=["*"], rate_per_second=0.5)
+        await tell(stage, 1)
+        async with pumping(stage, endpoint) as wake:
+            await until(delivery_settled(stage, "exhausted"))
+            await tell(stage, 3)
+            wake.set()
+            await asyncio.sleep(0.1)
+            assert len(await lines(stage, state="held")) == 3
+            assert len(partner.received) == 1
+            async with transaction(pool) as connection:
+                changes = {"enabled": True, "rate_per_second": 100.0}
+                await update_endpoint(connection, stage.world.tenant_id, endpoint, changes, utc_now())
+                await release_held(connection, stage.world.tenant_id, endpoint, utc_now())
+                await connection.execute("UPDATE webhook_endpoint SET next_turn_at = NULL")
+            wake.set()
+            await until(delivery_settled(stage, "delivered", 3))
+
+
+async def test_what_is_due_is_held_when_its_endpoint_is_switched_off(pool):
+    stage = await a_world(pool)
+    endpoint = await stage.endpoint("http://127.0.0.1:9/", events=["*"])
+    await tell(stage, 2)
+    async with transaction(pool) as connection:
+        await disable_endpoint(connection, stage.world.tenant_id, endpoint, "switched off", utc_now())
+    assert len(await lines(stage, state="held")) == 2
+
+
+async def test_sends_keep_to_the_rate(pool):
+    stage = await a_world(pool)
+    async with a_partner(200) as partner:
+        endpoint = await stage.endpoint(partner.url, events=["*"], rate_per_second=10.0)
+        await tell(stage, 6)
+        began = time.monotonic()
+        async with pumping(stage, endpoint):
+            await until(delivery_settled(stage, "delivered", 6))
+    assert time.monotonic() - began >= 0.5
+    assert len(partner.received) == 6
+
+
+async def test_a_claim_whose_worker_died_is_taken_over_under_the_same_number(pool):
+    stage = await a_world(pool)
+    async with a_partner(200) as partner:
+        endpoint_id = await stage.endpoint(partner.url, events=["*"])
+        await tell(stage)
+        async with transaction(pool) as connection:
+            endpoint = await find_endpoint(connection, stage.world.tenant_id, endpoint_id)
+            (claimed,) = await claim_due(connection, stage.world.tenant_id, endpoint, 8, now=utc_now())
+            assert await claim_due(connection, stage.world.tenant_id, endpoint, 8, now=utc_now()) == []
+        assert claimed.attempt.number == 1
+        await make_due_now(stage)
+        async with pumping(stage, endpoint_id):
+            await until(delivery_settled(stage, "delivered"))
+    assert [each.headers["x-gamifyengine-attempt"] for each in partner.received] == ["1"]
+
+
+async def test_each_move_is_told_to_those_who_ask(pool):
+    stage = await a_world(pool)
+    fulfils = await stage.endpoint("http://127.0.0.1:9/", events=["reward_redeemed"])
+    copies = await stage.endpoint("http://127.0.0.1:9/", events=["reward_redeemed", "redemption_updated"])
+    redemption = await stage.redeem()
+    given = RedemptionInput(tenant_id=redemption.tenant_id, redemption_id=redemption.redemption_id)
+    for _ in range(2):
+        await RedemptionActivities(pool).begin(given)
+    async with transaction(pool) as connection:
+        move = Move(to=State.FULFILLED, by="test", is_callback=True, fulfillment_data={"code": "é"})
+        await move_redemption(connection, redemption.tenant_id, redemption.redemption_id, move, utc_now())
+    told = [(row["endpoint_id"], row["event"], row["due_at"] is not None) for row in await lines(stage)]
+    assert sorted(told, key=str) == sorted(
+        [(fulfils, "reward_redeemed", False), (copies, "reward_redeemed", True), (copies, "redemption_updated", True)], key=str
+    )
+    (update,) = await lines(stage, event="redemption_updated")
+    assert update["body"].decode().startswith(
+        f'{{"event":"redemption_updated","redemption_id":"{redemption.redemption_id}","user_id":"{redemption.user_id}",'
+        f'"external_user_id":"u1","reward_id":"{redemption.reward_id}","previous_status":"pending","status":"fulfilled",'
+        '"fulfillment_data":{"code":"é"},"timestamp":"'
+    )
+
+
+@contextlib.asynccontextmanager
+async def pump_worker(stage, database_url):
+    """The worker parts that serve endpoints: their workflow, and their pumps on a queue of their own."""
+    endpoint = EndpointActivities(stage.pool, VAULT, Sender(SENDER), database_url)
+    queue = f"{stage.queues.core}-endpoints"
+    async with Worker(stage.client, task_queue=queue, activities=[endpoint.pump]):
+        yield
+
+
+async def test_a_hanging_endpoint_with_500_deliveries_delays_nobody_else(pool, postgres_url, temporal_client):
+    async def hang(_received):
+        await asyncio.sleep(3600)
+        return 200, {}, b""
+
+    async with (
+        a_partner(handler=hang) as dead,
+        a_partner(200) as fine,
+        a_stage(pool, temporal_client) as stage,
+        pump_worker(stage, postgres_url),
+    ):
+        other = Stage(await make_world(pool), stage.client, stage.queues, stage.relay)
+        await stage.endpoint(dead.url, timeout_seconds=1.0, events=["tier_change"])
+        await other.endpoint(fine.url, events=["*"])
+        await tell(stage, 500)
+        await stage.relay.deliver_batch()
+        await until(lambda: asyncio.sleep(0, len(dead.received) >= 8))
+        began = time.monotonic()
+        await tell(other, 20)
+        redemption = await other.redeem()
+        await stage.relay.deliver_batch()
+
+        async def all_there():
+            return len(fine.received) >= 21 and (await other.document(redemption))["status"] == "processing"
+
+        await until(all_there)
+        assert time.monotonic() - began < 5
+        assert len(dead.received) < 100
+        for tenant in (stage, other):
+            async for found in stage.client.list_workflows(f"TenantId = '{tenant.world.tenant_id}'"):
+                if found.status is not None and found.status.name == "RUNNING":
+                    await stage.client.get_workflow_handle(found.id).terminate()
