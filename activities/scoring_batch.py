@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 
+from activities.earning_limit import settle_wishes
 from domain import ledger
 from domain.event import decode_stored
 from domain.leaderboard import Aggregation
@@ -134,6 +135,10 @@ class Scorer:
         outcomes = {tenant_id: self._evaluate(tenant_id, mine, {}) for tenant_id, mine in by_tenant.items()}
         rows = await self._settle_windows(connection, by_tenant, outcomes, found)
         publications = await self._write_standings(connection, outcomes, rows, externals, position)
+        wishes = {tenant_id: outcome.wishes for tenant_id, outcome in outcomes.items() if outcome.wishes}
+        if wishes:
+            for tenant_id, given in (await settle_wishes(connection, wishes)).items():
+                outcomes[tenant_id].earnings += given
         await post_earnings(connection, _earnings(outcomes), utc_now())
         late = [(t, rows[key].window_id, scores.late) for t, key, scores in _scored(outcomes) if scores.late and key in rows]
         if late:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from domain.condition import MISSING, Condition, condition_source, parse_conditions, same
-from domain.earning import Earning, EarningVersion, event_cap
+from domain.earning import Earning, EarningVersion, Wish, event_cap, limits_of
 from domain.expression import FUNCTIONS, NAN, Node, emit, numeric, parse_expression, scaled
 from domain.leaderboard import Aggregation, BoardVersion, Timeframe
 from domain.standing import Contribution
@@ -35,6 +35,7 @@ _FIXED: dict[str, Any] = {
     "_nan": NAN,
     "_Contribution": Contribution,
     "_Earning": Earning,
+    "_Wish": Wish,
     **{f"_f_{name}": function for name, function in FUNCTIONS.items()},
 }
 
@@ -162,7 +163,7 @@ def generate(
     for number, (board, filters, rules) in enumerate(concerned):
         _write_board(loop, number, board, filters, rules, index)
     for version, rule in earning:
-        _write_earning(loop, version, rule)
+        _write_earning(loop, version, rule, index)
     source = "\n".join(writer.lines) + "\n"
     exec(compile(source, f"<rules for {event_type!r}>", "exec"), writer.bound)  # noqa: S102 - the source is made of our own words only
     return Code(writer.bound["run"], source)
@@ -238,8 +239,8 @@ def _accumulate(aggregation: Aggregation) -> list[str]:
     return lines
 
 
-def _write_earning(loop: _Scope, version: EarningVersion, parsed: _Rule) -> None:
-    """One earning rule: at most one Earning for an event, after `max_per_event`, when at least one smallest unit is left."""
+def _write_earning(loop: _Scope, version: EarningVersion, parsed: _Rule, index: Callable[[Timeframe], WindowIndex]) -> None:
+    """One earning rule: at most one Earning (a Wish if it has limits) for an event, after `max_per_event`, of a smallest unit or more."""
     constant, rule = loop.writer.constant, version.rule
     tests = [f"o >= {constant(rule.starts_at)}"] if rule.starts_at else []
     tests += [f"o < {constant(rule.ends_at)}"] if rule.ends_at else []
@@ -254,5 +255,9 @@ def _write_earning(loop: _Scope, version: EarningVersion, parsed: _Rule) -> None
     scope.line(f"    g = {points}" if cap is None else f"    g = {points} if {points} < {cap} else {cap}")
     scope.line(f"    a = g // {10 ** (4 - version.decimal_places)}")
     scope.line("    if a > 0:")
+    limits = limits_of(version, index)
+    if limits is not None:
+        scope.line(f"        outcome.wishes.append(_Wish({constant(limits)}, e.position, u, g, o))")
+        return
     fixed = f"{constant(version.rule_id)}, u, {constant(rule.currency)}"
     scope.line(f"        outcome.earnings.append(_Earning(e.position, {fixed}, g, a, o))")

@@ -15,7 +15,7 @@ import msgspec
 
 from domain.compilation import Code, generate
 from domain.condition import Document, parse_conditions, why_not
-from domain.earning import Earning, EarningVersion
+from domain.earning import Earning, EarningVersion, Wish
 from domain.expression import evaluate, parse_expression
 from domain.leaderboard import BoardStatus, BoardVersion, LeaderboardConfig, Timeframe
 from domain.standing import Contribution, is_ranked, one_event, score_of
@@ -56,6 +56,7 @@ class Outcome:
         self.closes_at = closes_at or {}
         self.boards: dict[UUID, dict[str, WindowScores]] = {}
         self.earnings: list[Earning] = []
+        self.wishes: list[Wish] = []
 
     def board(self, board_id: UUID) -> dict[str, WindowScores]:
         """The windows of a board that were touched, by key."""

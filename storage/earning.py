@@ -65,6 +65,9 @@ async def write_rule(connection: Connection, tenant_id: UUID, rule_id: UUID, rul
         (tenant_id, rule_id, rule.name, Jsonb(rule_wire(rule)), rule.active, now, now),
     )
     kept = msgspec.convert(await cursor.fetchone(), KeptRule)
+    await connection.execute(
+        "INSERT INTO earning_budget (tenant_id, rule_id) VALUES (%s, %s) ON CONFLICT DO NOTHING", (tenant_id, kept.rule_id)
+    )
     await _write_version(connection, tenant_id, kept)
     return kept
 

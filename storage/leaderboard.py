@@ -204,8 +204,8 @@ async def load_rule_book(connection: Connection, tenant_id: UUID) -> RuleBook:
     ]
     rules = await connection.execute(
         """
-        SELECT v.rule_id, v.version, v.definition, v.active, v.valid_from, coalesce(c.decimal_places, 0) AS decimal_places
-        FROM earning_rule_version AS v
+        SELECT v.rule_id, v.version, v.definition, v.active, v.valid_from, coalesce(c.decimal_places, 0) AS decimal_places, t.timezone
+        FROM earning_rule_version AS v JOIN tenant AS t USING (tenant_id)
         LEFT JOIN currency AS c ON c.tenant_id = v.tenant_id AND c.currency_id = coalesce(v.definition ->> 'currency', 'points')
         WHERE v.tenant_id = %s
         """,
@@ -223,6 +223,7 @@ def _earning_version(row: dict[str, Any]) -> EarningVersion:
         rule=msgspec.structs.replace(rule, active=row["active"]),
         valid_from=row["valid_from"],
         decimal_places=row["decimal_places"],
+        timezone=row["timezone"],
     )
 
 

@@ -11,6 +11,7 @@ from domain.ledger import POINTS_CURRENCY
 from domain.tenant import Tenant
 from runtime.ids import new_id
 from runtime.postgres import Connection
+from storage.definition import change_instant
 from storage.ledger import create_currency
 
 COLUMNS = "tenant_id, name, status, org_id, timezone, cors_origins, settings, is_demo, created_at, updated_at"
@@ -44,7 +45,7 @@ async def find_tenant(connection: Connection, tenant_id: UUID) -> Tenant | None:
 
 async def lock_tenant(connection: Connection, tenant_id: UUID) -> Tenant | None:
     """The tenant, locked until the end of the present transaction, or None."""
-    row = await (await connection.execute(f"SELECT {COLUMNS} FROM tenant WHERE tenant_id = %s FOR UPDATE", (tenant_id,))).fetchone()
+    row = await (await connection.execute(f"SELECT {COLUMNS} FROM tenant WHERE tenant_id = %s FOR NO KEY UPDATE", (tenant_id,))).fetchone()
     return None if row is None else msgspec.convert(row, Tenant)
 
 
@@ -63,13 +64,19 @@ async def list_tenants(connection: Connection, *, after: UUID | None, limit: int
 
 
 async def update_tenant(connection: Connection, tenant_id: UUID, changes: dict[str, Any], now: datetime) -> Tenant:
-    """Change the given columns of a tenant that exists; the tenant as it is then. The caller chose the names of the columns."""
+    """Change the given columns of a tenant that exists; the tenant as it is then. The caller chose the names of the columns.
+
+    A change of the timezone makes the scoring pumps read their rules again: days, weeks and months of caps are of that timezone.
+    """
     values = {name: Jsonb(value) if name == "settings" else value for name, value in changes.items()}
     assignments = "".join(f"{name} = %s, " for name in values)
     cursor = await connection.execute(
         f"UPDATE tenant SET {assignments}updated_at = %s WHERE tenant_id = %s RETURNING {COLUMNS}", (*values.values(), now, tenant_id)
     )
-    return msgspec.convert(await cursor.fetchone(), Tenant)
+    tenant = msgspec.convert(await cursor.fetchone(), Tenant)
+    if "timezone" in changes:
+        await change_instant(connection, tenant_id)
+    return tenant
 
 
 async def lock_demo(connection: Connection) -> None:

@@ -140,10 +140,10 @@ class World:
             planned = NOON + dt.timedelta(days=36500)
             await scoring.ensure_windows(connection, [NewWindow(self.tenant_id, board.board_id, new_id(), span, planned)])
 
-    async def make_earning_rule(self, expression: str) -> None:
-        rule = parse_earning_rule({"name": "R", "event_type": "match", "points_expression": expression})
+    async def make_earning_rule(self, expression: str, *, rule_id: UUID | None = None, **more: Any) -> UUID:
+        rule = parse_earning_rule({"name": "R", "event_type": "match", "points_expression": expression, **more})
         async with transaction(self.pool) as connection:
-            await write_rule(connection, self.tenant_id, new_id(), rule, utc_now())
+            return (await write_rule(connection, self.tenant_id, rule_id or new_id(), rule, utc_now())).rule_id
 
     async def live_rows(self, board: Leaderboard, key: str = "all") -> list[tuple[str, int]] | None:
         window = await self.window(board, key)

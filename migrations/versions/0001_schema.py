@@ -49,6 +49,17 @@ def upgrade() -> None:
     )
     op.create_index("ix_definition_change_change", "definition_change", ["change"], unique=False)
     op.create_table(
+        "earning_usage",
+        sa.Column("tenant_id", sa.UUID(), nullable=False),
+        sa.Column("rule_id", sa.UUID(), nullable=False),
+        sa.Column("user_id", sa.UUID(), nullable=False),
+        sa.Column("period", sa.Text(collation="C"), nullable=False),
+        sa.Column("given", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("given >= 0", name=op.f("ck_earning_usage_given_not_negative")),
+        sa.PrimaryKeyConstraint("tenant_id", "rule_id", "user_id", "period", name=op.f("pk_earning_usage")),
+        postgresql_with={"fillfactor": "70"},
+    )
+    op.create_table(
         "event_key",
         sa.Column("tenant_id", sa.UUID(), nullable=False),
         sa.Column("sender", sa.Text(collation="C"), nullable=False),
@@ -392,6 +403,18 @@ def upgrade() -> None:
         postgresql_with={"fillfactor": "70"},
     )
     op.create_index("uq_account_tenant_id_user_id_currency_id", "account", ["tenant_id", "user_id", "currency_id"], unique=True)
+    op.create_table(
+        "earning_budget",
+        sa.Column("tenant_id", sa.UUID(), nullable=False),
+        sa.Column("rule_id", sa.UUID(), nullable=False),
+        sa.Column("spent", sa.BigInteger(), server_default="0", nullable=False),
+        sa.CheckConstraint("spent >= 0", name=op.f("ck_earning_budget_spent_not_negative")),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "rule_id"], ["earning_rule.tenant_id", "earning_rule.rule_id"], name=op.f("fk_earning_budget_tenant_id_rule_id")
+        ),
+        sa.PrimaryKeyConstraint("tenant_id", "rule_id", name=op.f("pk_earning_budget")),
+        postgresql_with={"fillfactor": "50"},
+    )
     op.create_table(
         "earning_rule_version",
         sa.Column("tenant_id", sa.UUID(), nullable=False),

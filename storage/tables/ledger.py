@@ -131,3 +131,29 @@ earning_rule_version = Table(
     instant_column("valid_from"),
     ForeignKeyConstraint(["tenant_id", "rule_id"], ["earning_rule.tenant_id", "earning_rule.rule_id"]),
 )
+
+# What a rule with a budget has given to all users together, in 1/10 000 point: a row for every rule, apart from it, because the
+# pumps lock it while an admin's change of the rule waits for the pumps.
+earning_budget = Table(
+    "earning_budget",
+    metadata,
+    uuid_column("tenant_id", primary_key=True),
+    uuid_column("rule_id", primary_key=True),
+    Column("spent", BigInteger, nullable=False, server_default="0"),
+    ForeignKeyConstraint(["tenant_id", "rule_id"], ["earning_rule.tenant_id", "earning_rule.rule_id"]),
+    CheckConstraint("spent >= 0", name="spent_not_negative"),
+    postgresql_with={"fillfactor": "50"},
+)
+
+# What a rule with caps has given to a user in a day, week or month of the tenant's time, in 1/10 000 point.
+earning_usage = Table(
+    "earning_usage",
+    metadata,
+    uuid_column("tenant_id", primary_key=True),
+    uuid_column("rule_id", primary_key=True),
+    uuid_column("user_id", primary_key=True),
+    key_column("period", primary_key=True),
+    Column("given", BigInteger, nullable=False),
+    CheckConstraint("given >= 0", name="given_not_negative"),
+    postgresql_with={"fillfactor": "70"},
+)

@@ -182,7 +182,7 @@ def test_every_version_of_an_earning_rule_is_kept(world: World):
         assert admin.patch(path, json={"active": False}).json()["points_expression"] == "20"
         assert error(admin.put(path, json=rule, headers={"If-Match": "1"})) == (409, "VERSION_CONFLICT")
         assert field(admin.post("/v1/admin/earning-rules", json=rule | {"currency": "gold"})) == "currency"
-        assert field(admin.post("/v1/admin/earning-rules", json=rule | {"budget": 5})) == "budget"
+        assert field(admin.post("/v1/admin/earning-rules", json=rule | {"budget": 0})) == "budget"
         assert admin.get("/v1/admin/earning-rules").json()["earning_rules"][0]["version"] == 3
         assert admin.delete(path).status_code == 204
         assert error(admin.get(path)) == (404, "NOT_FOUND")

@@ -31,6 +31,12 @@ def test_defaults_and_round_trip() -> None:
         ({"starts_at": "2025-11-02T00:00:00Z", "ends_at": "2025-11-02T00:00:00Z"}, "ends_at"),
         ({"active": 1}, "active"),
         ({"cap": 1}, "cap"),
+        ({"max_per_day": -1}, "max_per_day"),
+        ({"max_per_month": 1e10}, "max_per_month"),
+        ({"budget": 0}, "budget"),
+        ({"segment": []}, "segment"),
+        ({"segment": {"attributes": {"country": {"is": "VN"}}}}, "segment.attributes.country.is"),
+        ({"segment": {"countries": ["VN"]}}, "segment.countries"),
     ],
 )
 def test_a_bad_rule_names_its_field(part: dict[str, Any], field: str) -> None:
