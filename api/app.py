@@ -14,7 +14,21 @@ from litestar.exceptions.base_exceptions import LitestarDeprecationWarning
 from litestar.types import ControllerRouterHandler
 
 from activities.outbox import Relay
-from api import earning, event, health, leaderboard, leaderboard_admin, ledger, openapi, redemption, reward, tenant, user, webhook
+from api import (
+    earning,
+    event,
+    event_type,
+    health,
+    leaderboard,
+    leaderboard_admin,
+    ledger,
+    openapi,
+    redemption,
+    reward,
+    tenant,
+    user,
+    webhook,
+)
 from api.auth import provide_admission, provide_principal
 from api.credential import Authenticator
 from api.errors import EXCEPTION_HANDLERS
@@ -35,7 +49,7 @@ from storage.event import GroupCommitWriter
 from storage.live import LiveStore
 from storage.profile import Profiles
 
-FEATURES = (health, openapi, tenant, event, user, earning, ledger, reward, leaderboard, leaderboard_admin, redemption, webhook)
+FEATURES = (health, openapi, tenant, event, event_type, user, earning, ledger, reward, leaderboard, leaderboard_admin, redemption, webhook)
 POOL_SIZE = 10
 INJECTED = ("pool", "redis", "live", "reader", "settings", "temporal", "relay", "sender", "vault", "authenticator", "gamer_tokens")
 """Resources that handlers may ask for by name."""
@@ -85,7 +99,7 @@ def create_app(settings: Settings) -> Front:
     live = LiveStore(redis)
     reader = leaderboard.BoardReader(Boards(pool, live), Profiles(pool, settings.database_url))
     writer = GroupCommitWriter(settings)
-    ingest = event.Ingest(authenticator, writer)
+    ingest = event.Ingest(authenticator, writer, event_type.TypeMemory(pool))
     resources = {
         "ingest": ingest,
         "settings": settings,

@@ -1,5 +1,6 @@
 """Ingestion: events come in, one by one or a hundred at once, and are answered when they are durable (contract 2)."""
 
+import asyncio
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,9 +10,11 @@ from litestar.types import Receive, Scope
 
 from api.auth import Admission, check_tenant, facts_of, origin_allowed
 from api.credential import Authenticator
+from api.event_type import TypeMemory
 from api.middleware import Reply, cors_headers, read_body
 from domain.error import DomainError, Forbidden, Unavailable, UserNotFound, ValidationFault
 from domain.event import AcceptedEvent, decode_bulk, readable_event_id, validate_event
+from domain.event_type import TypeRules
 from domain.tenant import TenantStatus
 from runtime.ids import utc_now
 from runtime.metrics import EVENTS_REFUSED
@@ -50,9 +53,10 @@ class Ingest:
 
     paths = frozenset({SINGLE, BULK})
 
-    def __init__(self, authenticator: Authenticator, writer: GroupCommitWriter) -> None:
-        """`writer` makes events durable."""
+    def __init__(self, authenticator: Authenticator, writer: GroupCommitWriter, types: TypeMemory) -> None:
+        """`writer` makes events durable; `types` knows the event types that tenants declared."""
         self._authenticator = authenticator
+        self._types = types
         self._writer = writer
 
     async def answer(self, scope: Scope, receive: Receive) -> Reply:
@@ -89,7 +93,9 @@ class Ingest:
 
     async def _take_one(self, admission: Admission, body: bytes) -> Reply:
         try:
-            event = prepare(admission, body, utc_now())
+            tenant = admission.tenant
+            rules = None if tenant.any_type_goes else await self._types.rules_of(tenant)
+            event = prepare(admission, body, utc_now(), rules)
             await self._check_users(admission, [event])
         except DomainError:
             EVENTS_REFUSED.inc()
@@ -100,12 +106,15 @@ class Ingest:
 
     async def _take_many(self, admission: Admission, body: bytes) -> Reply:
         bodies, now = decode_bulk(body), utc_now()
+        rules = await self._types.rules_of(admission.tenant)
         results: list[EventResult | None] = [None] * len(bodies)
         events: list[NewEvent] = []
         places: list[int] = []
         for place, each in enumerate(bodies):
             try:
-                event = prepare(admission, each, now)
+                event = prepare(admission, each, now, rules)
+                if rules is not None:
+                    await asyncio.sleep(0)  # schemas may take their time: let others have a turn
                 await self._check_users(admission, [event])
             except DomainError as fault:
                 results[place] = _failed(readable_event_id(each), fault)
@@ -129,12 +138,14 @@ class Ingest:
                 raise UserNotFound(f"There is no user '{event.external_user_id}'")
 
 
-def prepare(admission: Admission, body: bytes, now: datetime) -> NewEvent:
-    """The event in `body` as the principal may send it; raises `ValidationFault` or `Forbidden`."""
+def prepare(admission: Admission, body: bytes, now: datetime, rules: TypeRules | None = None) -> NewEvent:
+    """The event in `body` as the principal may send it; raises `ValidationFault`, `Forbidden` or `EventTypeNotDeclared`."""
     event = validate_event(body, now)
     principal = admission.principal
     if principal.role == "gamer":
         _check_gamer(event, principal.external_user_id, now)
+    if rules is not None:
+        rules.check(event.type, event.attrs, body=body, is_gamer=principal.role == "gamer")
     return NewEvent(
         tenant_id=principal.tenant_id,
         sender=f"g:{principal.external_user_id}" if principal.role == "gamer" else "",

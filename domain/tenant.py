@@ -45,3 +45,9 @@ class TenantAccess(msgspec.Struct, frozen=True, kw_only=True):
     status: TenantStatus
     cors_origins: tuple[str, ...]
     settings: TenantSettings
+    event_types_version: int = 0
+
+    @property
+    def any_type_goes(self) -> bool:
+        """Whether events need no look at declared types: none was ever declared, and none must be."""
+        return self.event_types_version == 0 and self.settings.event_types == "open"

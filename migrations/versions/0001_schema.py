@@ -175,6 +175,7 @@ def upgrade() -> None:
         sa.Column("cors_origins", postgresql.ARRAY(Text()), server_default="{}", nullable=False),
         sa.Column("settings", postgresql.JSONB(astext_type=Text()), server_default="{}", nullable=False),
         sa.Column("is_demo", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("event_types_version", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint("status IN ('active', 'suspended')", name=op.f("ck_tenant_status_known")),
@@ -268,6 +269,19 @@ def upgrade() -> None:
         sa.Column("archived_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"], name=op.f("fk_earning_rule_tenant_id")),
         sa.PrimaryKeyConstraint("tenant_id", "rule_id", name=op.f("pk_earning_rule")),
+    )
+    op.create_table(
+        "event_type",
+        sa.Column("tenant_id", sa.UUID(), nullable=False),
+        sa.Column("name", sa.Text(collation="C"), nullable=False),
+        sa.Column("description", sa.Text(), nullable=True),
+        sa.Column("schema", postgresql.JSONB(astext_type=Text()), nullable=True),
+        sa.Column("server_only", sa.Boolean(), nullable=False),
+        sa.Column("is_system", sa.Boolean(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"], name=op.f("fk_event_type_tenant_id")),
+        sa.PrimaryKeyConstraint("tenant_id", "name", name=op.f("pk_event_type")),
     )
     op.create_table(
         "leaderboard",

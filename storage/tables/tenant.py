@@ -16,10 +16,26 @@ tenant = Table(
     Column("cors_origins", ARRAY(Text), nullable=False, server_default="{}"),
     Column("settings", JSONB, nullable=False, server_default="{}"),
     Column("is_demo", Boolean, nullable=False, server_default=text("false")),
+    # Grows with every change of an event type; 0: none was ever declared. Processes read the types again when it has moved.
+    Column("event_types_version", BigInteger, nullable=False, server_default="0"),
     instant_column("created_at"),
     instant_column("updated_at"),
     one_of("status", ("active", "suspended")),
     Index("uq_tenant_org_id", "org_id", unique=True, postgresql_where=text("org_id IS NOT NULL")),
+)
+
+event_type = Table(
+    "event_type",
+    metadata,
+    uuid_column("tenant_id", primary_key=True),
+    key_column("name", primary_key=True),
+    Column("description", Text),
+    Column("schema", JSONB),
+    Column("server_only", Boolean, nullable=False),
+    Column("is_system", Boolean, nullable=False),
+    instant_column("created_at"),
+    instant_column("updated_at"),
+    ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"]),
 )
 
 api_key = Table(

@@ -1,0 +1,108 @@
+"""Schemas of event types: what is refused, and what one check may cost."""
+
+import time
+from typing import Any
+
+import pytest
+
+from domain.error import EventTypeNotDeclared, Forbidden, ValidationFault
+from domain.event_type import DeclaredType, TypeRules, check_schema_shape, check_type_name, count_nodes
+from runtime.json_schema import compile_schema, schema_problem
+
+GOOD: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "amount": {"type": "number", "minimum": 0},
+        "code": {"type": "string", "pattern": r"^[A-Z]{2}-\d+$"},
+        "tags": {"type": "array", "items": {"enum": ["a", "b"]}, "maxItems": 3},
+    },
+    "required": ["amount"],
+    "additionalProperties": False,
+}
+
+
+def nested(levels: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "object"}
+    for _ in range(levels):
+        schema = {"properties": {"in": schema}}
+    return schema
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "https://elsewhere.example/schema.json"},
+        {"$ref": "#"},
+        {"properties": {"a": {"$dynamicRef": "#a"}}},
+        {"$id": "https://elsewhere.example/"},
+        {"$schema": "http://json-schema.org/draft-07/schema#"},
+        {"patternProperties": {"^(a+)+$": {}}},
+        {"uniqueItems": True},
+        {"pattern": "(a+)+$"},
+        {"pattern": "^(a+)+$"},
+        {"pattern": "^(a|a)*$"},
+        {"pattern": "^a*a*a*$"},
+        {"pattern": "^a{1,9}b?c+$"},
+        {"pattern": "a+"},
+        {"pattern": "^["},
+        {"pattern": "^" + "a" * 500},
+        {"pattern": 7},
+        {"not": {"allOf": [{"pattern": "^(x)\\1"}]}},
+        {"properties": {"a": "text"}},
+        {"allOf": {"a": 1}},
+        nested(40),
+        {"enum": list(range(1_000))},
+        {"description": "x" * 20_000},
+    ],
+)
+def test_a_schema_that_could_do_harm_is_refused(schema: dict[str, Any]) -> None:
+    with pytest.raises(ValidationFault):
+        check_schema_shape(schema)
+
+
+def test_an_ordinary_schema_says_what_does_not_fit() -> None:
+    check_schema_shape(GOOD)
+    assert schema_problem(GOOD) is None
+    check = compile_schema(GOOD)
+    assert check({"amount": 1.5, "code": "AB-12", "tags": ["a"]}) is None
+    assert "'amount' is a required property" in (check({}) or "")
+    assert (check({"amount": -1}) or "").startswith("amount: ")
+    assert "does not match" in (check({"amount": 1, "code": "ab"}) or "")
+    assert "fits no pattern" in (check({"amount": 1, "code": "AB-" + "1" * 1_000}) or "")
+    assert len(check({"amount": "x" * 100_000}) or "") < 300
+
+
+def test_what_is_no_schema_is_refused() -> None:
+    assert schema_problem({"type": "nonsense"}) is not None
+    assert schema_problem({"minimum": "three"}) is not None
+
+
+def test_the_worst_allowed_pattern_is_soon_done() -> None:
+    schema = {"properties": {"a": {"pattern": "^a*a*b"}}}
+    check_schema_shape(schema)
+    started = time.perf_counter()
+    assert compile_schema(schema)({"a": "a" * 256}) is not None
+    assert time.perf_counter() - started < 0.5
+
+
+def test_rules() -> None:
+    declared = DeclaredType(False, compile_schema(GOOD), count_nodes(GOOD))
+    types = {"goal": declared, "award": DeclaredType(True, None, 0)}
+    strict, open_ = TypeRules(True, types), TypeRules(False, types)
+    strict.check("goal", {"amount": 1}, body=b"{}", is_gamer=True)
+    strict.check("award", {"any": 1}, body=b"{}", is_gamer=False)
+    open_.check("other", {}, body=b"{}", is_gamer=True)
+    open_.check("goal", {}, body=b"{}", is_gamer=True)
+    for rules in (strict, open_):
+        with pytest.raises(Forbidden):
+            rules.check("award", {}, body=b"{}", is_gamer=True)
+    for name, attrs, body in (("other", {}, b"{}"), ("goal", {}, b"{}"), ("goal", {"amount": 1}, b"," * 20_000)):
+        with pytest.raises(EventTypeNotDeclared):
+            strict.check(name, attrs, body=body, is_gamer=False)
+
+
+def test_names() -> None:
+    assert check_type_name("shop.order:paid-1") == "shop.order:paid-1"
+    for name in ("", "a b", "a/b", "é", "x" * 101):
+        with pytest.raises(ValidationFault):
+            check_type_name(name)
