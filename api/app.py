@@ -15,6 +15,7 @@ from litestar.types import ControllerRouterHandler
 
 from activities.outbox import Relay
 from api import (
+    delivery,
     earning,
     event,
     event_type,
@@ -49,7 +50,22 @@ from storage.event import GroupCommitWriter
 from storage.live import LiveStore
 from storage.profile import Profiles
 
-FEATURES = (health, openapi, tenant, event, event_type, user, earning, ledger, reward, leaderboard, leaderboard_admin, redemption, webhook)
+FEATURES = (
+    health,
+    openapi,
+    tenant,
+    event,
+    event_type,
+    user,
+    earning,
+    ledger,
+    reward,
+    leaderboard,
+    leaderboard_admin,
+    redemption,
+    webhook,
+    delivery,
+)
 POOL_SIZE = 10
 INJECTED = ("pool", "redis", "live", "reader", "settings", "temporal", "relay", "sender", "vault", "authenticator", "gamer_tokens")
 """Resources that handlers may ask for by name."""

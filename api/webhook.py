@@ -12,7 +12,6 @@ from msgspec import UNSET, Meta, UnsetType
 from activities.outbox import Relay
 from api.auth import Principal, allow
 from api.pagination import Page
-from api.redemption import instant_in, uuid_in
 from domain.error import NotFound, ValidationFault
 from domain.redemption import workflow_id
 from domain.webhook import (
@@ -21,21 +20,19 @@ from domain.webhook import (
     DEFAULT_TIMEOUT_SECONDS,
     EVENTS,
     SECRET_BYTES,
-    Delivery,
-    DeliveryState,
     Endpoint,
     check_secret,
     check_url,
     make_secret,
 )
-from domain.wire import optional_rfc3339, rfc3339
+from domain.wire import rfc3339
 from runtime.crypto import Vault
 from runtime.http import Sender
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
 from runtime.settings import Settings
 from storage import outbox
-from storage.delivery import Attempt, Filter, attempts_of, find_delivery, list_deliveries, release_held
+from storage.delivery import release_held
 from storage.due_delivery import wake_pump
 from storage.webhook import (
     SECRET_PURPOSE,
@@ -113,39 +110,6 @@ def endpoint_wire(endpoint: Endpoint) -> dict[str, Any]:
         "retry_delays_seconds": [_number(delay) for delay in endpoint.retry_delays_seconds],
         "created_at": rfc3339(endpoint.created_at),
         "updated_at": rfc3339(endpoint.updated_at),
-    }
-
-
-def delivery_wire(delivery: Delivery) -> dict[str, Any]:
-    """The delivery as a list shows it."""
-    return {
-        "delivery_id": str(delivery.delivery_id),
-        "endpoint_id": str(delivery.endpoint_id),
-        "event": delivery.event,
-        "redemption_id": None if delivery.redemption_id is None else str(delivery.redemption_id),
-        "state": delivery.state.value,
-        "attempts": delivery.attempts,
-        "last_status": delivery.last_status,
-        "last_error": delivery.last_error,
-        "next_attempt_at": optional_rfc3339(delivery.next_attempt_at),
-        "created_at": rfc3339(delivery.created_at),
-        "updated_at": rfc3339(delivery.updated_at),
-    }
-
-
-def attempt_wire(attempt: Attempt) -> dict[str, Any]:
-    """The attempt as the delivery's page shows it; what of the answer is not UTF-8 is replaced."""
-    return {
-        "number": attempt.number,
-        "trigger": attempt.trigger,
-        "url": attempt.url,
-        "started_at": rfc3339(attempt.started_at),
-        "ended_at": optional_rfc3339(attempt.ended_at),
-        "duration_ms": attempt.duration_ms,
-        "status": attempt.status,
-        "error_class": attempt.error_class,
-        "answer_head": None if attempt.answer_head is None else bytes(attempt.answer_head).decode("utf-8", "replace"),
-        "remote_address": attempt.remote_address,
     }
 
 
@@ -307,39 +271,7 @@ async def set_webhook(
     return {**endpoint_wire(made), "secret": secret}
 
 
-@get("/v1/admin/deliveries", guards=ADMIN, operation_id="listDeliveries")
-async def show_deliveries(request: AnyRequest, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
-    """The log of deliveries, newest first; filters `endpoint_id` `event` `state` `redemption_id` `from` `to`."""
-    state = request.query_params.get("state")
-    if state is not None and state not in set(DeliveryState):
-        raise ValidationFault.of("state", "is not a state of a delivery")
-    wanted = Filter(
-        endpoint_id=uuid_in(request, "endpoint_id"),
-        event=request.query_params.get("event"),
-        state=state,
-        redemption_id=uuid_in(request, "redemption_id"),
-        created_from=instant_in(request, "from"),
-        created_to=instant_in(request, "to"),
-        before=page.after_id(),
-        limit=page.limit,
-    )
-    async with transaction(pool) as connection:
-        found = await list_deliveries(connection, principal.tenant_id, wanted)
-    return {"deliveries": [delivery_wire(each) for each in found], "next_cursor": page.cursor_of(found, "delivery_id")}
-
-
-@get("/v1/admin/deliveries/{delivery_id:str}", guards=ADMIN, operation_id="readDelivery")
-async def read_delivery(delivery_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """One delivery with the body it sends and its attempts."""
-    async with transaction(pool) as connection:
-        identity = id_of(delivery_id, "delivery")
-        delivery = await find_delivery(connection, principal.tenant_id, identity)
-        attempts = await attempts_of(connection, principal.tenant_id, identity)
-    shown = {**delivery_wire(delivery), "body": delivery.body.decode()}
-    return {**shown, "attempt_count": delivery.attempts, "attempts": [attempt_wire(each) for each in attempts]}
-
-
 routes = [
     add_endpoint, show_endpoints, read_endpoint, change_endpoint, remove_endpoint, change_secret, enable_endpoint, switch_off,
-    set_webhook, show_deliveries, read_delivery,
+    set_webhook,
 ]  # fmt: skip

@@ -32,6 +32,7 @@ COMMANDS = {
     "key": Entry("cli.tenant", "key", "Create API keys."),
     "token": Entry("cli.tenant", "token", "Make a gamer token."),
     "user": Entry("cli.user", "user", "Invite people to the console."),
+    "receiver": Entry("cli.receiver", "receiver", "Play a partner's webhook receiver whose answers you choose."),
     "import": Entry("cli.importer", "import_", "Import events or users from a file."),
     "codes": Entry("cli.codes", "codes", "Import voucher codes."),
     "rebuild-rankings": Entry("cli.rankings", "rebuild_rankings", "Write the live rankings in Redis again, from PostgreSQL."),

@@ -178,12 +178,45 @@ async def reserve_turns(
 
 
 async def make_due(connection: Connection, tenant_id: UUID, endpoint_id: UUID, delivery_ids: Sequence[UUID], now: datetime) -> None:
-    """Have these deliveries sent once more by hand; their states stay until the answer is there."""
+    """Have these deliveries sent once more by hand; their states stay until the answer is there. What is due already stays as it is."""
     await connection.execute(
-        "UPDATE webhook_delivery SET due_at = %s, due_trigger = 'manual', updated_at = %s WHERE tenant_id = %s AND delivery_id = ANY(%s)",
+        """
+        UPDATE webhook_delivery SET due_at = %s, due_trigger = 'manual', updated_at = %s
+        WHERE tenant_id = %s AND delivery_id = ANY(%s) AND due_at IS NULL
+        """,
         (now, now, tenant_id, list(delivery_ids)),
     )
     await wake_pump(connection, tenant_id, endpoint_id)
+
+
+async def exhausted_since(connection: Connection, tenant_id: UUID, endpoint_id: UUID, since: datetime) -> list[UUID]:
+    """The endpoint's deliveries made since this instant that have failed and are not being sent again; tests are not among them."""
+    cursor = await connection.execute(
+        """
+        SELECT delivery_id FROM webhook_delivery
+        WHERE tenant_id = %s AND endpoint_id = %s AND state = 'exhausted' AND created_at >= %s AND due_at IS NULL
+          AND event <> 'webhook.test'
+        ORDER BY delivery_id FOR UPDATE
+        """,
+        (tenant_id, endpoint_id, since),
+    )
+    return [row["delivery_id"] for row in await cursor.fetchall()]
+
+
+async def tests_since(connection: Connection, tenant_id: UUID, endpoint_id: UUID, since: datetime) -> int:
+    """How many tests of the endpoint were asked for since this instant; the endpoint's row is locked, so that the count holds."""
+    await connection.execute(
+        "SELECT 1 FROM webhook_endpoint WHERE tenant_id = %s AND endpoint_id = %s FOR NO KEY UPDATE", (tenant_id, endpoint_id)
+    )
+    cursor = await connection.execute(
+        """
+        SELECT count(*) AS tests FROM webhook_delivery
+        WHERE tenant_id = %s AND endpoint_id = %s AND event = 'webhook.test' AND created_at >= %s
+        """,
+        (tenant_id, endpoint_id, since),
+    )
+    row = await cursor.fetchone()
+    return 0 if row is None else int(row["tests"])
 
 
 async def overdue_endpoints(connection: Connection, due_before: datetime, limit: int) -> list[tuple[UUID, UUID]]:

@@ -1,0 +1,157 @@
+"""The log of deliveries, and what people can do about them: test, resend, recover (contract 5)."""
+
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from litestar import Request, get, post
+from msgspec import Meta
+
+from api.auth import Principal, allow
+from api.pagination import Page
+from api.redemption import instant_in, uuid_in
+from api.webhook import id_of
+from domain.error import InvalidState, NotFound, RateLimited, ValidationFault
+from domain.webhook import EVENTS, Delivery, DeliveryState
+from domain.webhook_body import event_body
+from domain.wire import optional_rfc3339, rfc3339
+from runtime.ids import utc_now
+from runtime.postgres import Connection, Pool, transaction
+from storage.delivery import Attempt, Filter, attempts_of, find_delivery, list_deliveries, lock_delivery
+from storage.due_delivery import exhausted_since, make_due, publish_test, tests_since
+from storage.webhook import find_endpoint
+
+ADMIN = [allow("admin")]
+AnyRequest = Request[Any, Any, Any]
+
+TESTS_PER_MINUTE = 10
+
+
+class Recovery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """From when on what failed is sent again."""
+
+    since: Annotated[datetime, Meta(tz=True)]
+
+
+def delivery_wire(delivery: Delivery) -> dict[str, Any]:
+    """The delivery as a list shows it."""
+    return {
+        "delivery_id": str(delivery.delivery_id),
+        "endpoint_id": str(delivery.endpoint_id),
+        "event": delivery.event,
+        "redemption_id": None if delivery.redemption_id is None else str(delivery.redemption_id),
+        "state": delivery.state.value,
+        "attempts": delivery.attempts,
+        "last_status": delivery.last_status,
+        "last_error": delivery.last_error,
+        "next_attempt_at": optional_rfc3339(delivery.next_attempt_at),
+        "created_at": rfc3339(delivery.created_at),
+        "updated_at": rfc3339(delivery.updated_at),
+    }
+
+
+def attempt_wire(attempt: Attempt) -> dict[str, Any]:
+    """The attempt as the delivery's page shows it; what of the answer is not UTF-8 is replaced."""
+    return {
+        "number": attempt.number,
+        "trigger": attempt.trigger,
+        "url": attempt.url,
+        "started_at": rfc3339(attempt.started_at),
+        "ended_at": optional_rfc3339(attempt.ended_at),
+        "duration_ms": attempt.duration_ms,
+        "status": attempt.status,
+        "error_class": attempt.error_class,
+        "answer_head": None if attempt.answer_head is None else bytes(attempt.answer_head).decode("utf-8", "replace"),
+        "remote_address": attempt.remote_address,
+    }
+
+
+@get("/v1/admin/deliveries", guards=ADMIN, operation_id="listDeliveries")
+async def show_deliveries(request: AnyRequest, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+    """The log of deliveries, newest first; filters `endpoint_id` `event` `state` `redemption_id` `from` `to`."""
+    state = request.query_params.get("state")
+    if state is not None and state not in set(DeliveryState):
+        raise ValidationFault.of("state", "is not a state of a delivery")
+    event = request.query_params.get("event")
+    if event is not None and event not in EVENTS:
+        raise ValidationFault.of("event", "is not an event")
+    wanted = Filter(
+        endpoint_id=uuid_in(request, "endpoint_id"),
+        event=event,
+        state=state,
+        redemption_id=uuid_in(request, "redemption_id"),
+        created_from=instant_in(request, "from"),
+        created_to=instant_in(request, "to"),
+        before=page.after_id(),
+        limit=page.limit,
+    )
+    async with transaction(pool) as connection:
+        found = await list_deliveries(connection, principal.tenant_id, wanted)
+    return {"deliveries": [delivery_wire(each) for each in found], "next_cursor": page.cursor_of(found, "delivery_id")}
+
+
+@get("/v1/admin/deliveries/{delivery_id:str}", guards=ADMIN, operation_id="readDelivery")
+async def read_delivery(delivery_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """One delivery with the body it sends and its attempts."""
+    async with transaction(pool) as connection:
+        identity = id_of(delivery_id, "delivery")
+        delivery = await find_delivery(connection, principal.tenant_id, identity)
+        attempts = await attempts_of(connection, principal.tenant_id, identity)
+    shown = {**delivery_wire(delivery), "body": delivery.body.decode()}
+    return {**shown, "attempt_count": delivery.attempts, "attempts": [attempt_wire(each) for each in attempts]}
+
+
+@post("/v1/admin/deliveries/{delivery_id:str}/resend", guards=ADMIN, status_code=202, operation_id="resendDelivery")
+async def resend(delivery_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """Make one attempt more, numbered on: the same id and bytes, a new timestamp, no new ladder.
+
+    409 while its endpoint is disabled, and while the delivery is still being tried.
+    """
+    identity = id_of(delivery_id, "delivery")
+    async with transaction(pool) as connection:
+        delivery = await lock_delivery(connection, principal.tenant_id, identity)
+        await check_enabled(connection, principal.tenant_id, delivery.endpoint_id)
+        if delivery.state in (DeliveryState.PENDING, DeliveryState.HELD):
+            raise InvalidState("The delivery is still being tried", present=delivery.state.value)
+        await make_due(connection, principal.tenant_id, delivery.endpoint_id, [identity], utc_now())
+    return delivery_wire(delivery)
+
+
+@post("/v1/admin/webhook-endpoints/{endpoint_id:str}/recover", guards=ADMIN, status_code=202, operation_id="recoverDeliveries")
+async def recover(endpoint_id: str, data: Recovery, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """Resend every delivery of the endpoint that was made since an instant and failed; answers how many. 409 while it is disabled."""
+    identity = id_of(endpoint_id, "webhook endpoint")
+    async with transaction(pool) as connection:
+        await find_endpoint(connection, principal.tenant_id, identity)
+        await check_enabled(connection, principal.tenant_id, identity)
+        failed = await exhausted_since(connection, principal.tenant_id, identity, data.since)
+        await make_due(connection, principal.tenant_id, identity, failed, utc_now())
+    return {"recovered": len(failed)}
+
+
+@post("/v1/admin/webhook-endpoints/{endpoint_id:str}/test", guards=ADMIN, status_code=202, operation_id="testWebhookEndpoint")
+async def send_test(endpoint_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """Send `webhook.test` through the real path, once. 409 while the endpoint is disabled, 429 above ten in a minute."""
+    identity, now = id_of(endpoint_id, "webhook endpoint"), utc_now()
+    async with transaction(pool) as connection:
+        await find_endpoint(connection, principal.tenant_id, identity)
+        await check_enabled(connection, principal.tenant_id, identity)
+        if await tests_since(connection, principal.tenant_id, identity, now - timedelta(minutes=1)) >= TESTS_PER_MINUTE:
+            raise RateLimited(f"At most {TESTS_PER_MINUTE} tests in a minute", retry_after=60)
+        body = event_body("webhook.test", {"endpoint_id": str(identity)}, now)
+        delivery_id = await publish_test(connection, principal.tenant_id, identity, body, now)
+        return delivery_wire(await find_delivery(connection, principal.tenant_id, delivery_id))
+
+
+async def check_enabled(connection: Connection, tenant_id: UUID, endpoint_id: UUID) -> None:
+    """Raise InvalidState unless the endpoint may be sent to."""
+    try:
+        endpoint = await find_endpoint(connection, tenant_id, endpoint_id)
+    except NotFound:
+        raise InvalidState("The webhook endpoint is archived", present="archived") from None
+    if not endpoint.enabled:
+        raise InvalidState("The webhook endpoint is disabled", present="disabled")
+
+
+routes = [show_deliveries, read_delivery, resend, recover, send_test]
