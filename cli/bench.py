@@ -20,6 +20,7 @@ def bench(parts: tuple[str, ...], quick: bool, json_file: Path | None, pairs: in
     from benchmarks.suite import PARTS, run_suite
     from runtime.settings import process_environment
 
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))  # so that the temporary directory goes, too
     unknown = [part for part in parts if part not in PARTS]
     if unknown:
         raise click.UsageError(f"unknown part {', '.join(unknown)}; there are {', '.join(PARTS)}")
