@@ -3,17 +3,20 @@
 from datetime import datetime
 from uuid import UUID
 
+import msgspec
 from temporalio import activity
 
 from activities.failure import refusals_are_final
+from domain.error import DomainError
 from domain.fulfilment import Begun, RedemptionInput, Settled, SettleInput
-from domain.redemption import FINAL, Flag, Move, Redemption
+from domain.redemption import FINAL, WAITING, Flag, Move, Redemption, State
 from domain.webhook import DeliveryState
 from domain.webhook_body import reward_redeemed
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
 from storage.delivery import NewDelivery, find_delivery, insert_delivery
 from storage.due_delivery import Notice, publish, was_published
+from storage.fulfilment import kind_of
 from storage.redemption import last_number, lock_redemption, move_redemption, set_flag, set_fulfilment_delivery
 from storage.webhook import delays_of, fulfilment_endpoint
 
@@ -28,17 +31,24 @@ class RedemptionActivities:
 
     @activity.defn(name="begin_redemption")
     async def begin(self, given: RedemptionInput) -> Begun:
-        """Look where the redemption stands; when its fulfilment is a webhook, make the delivery or flag that there is no endpoint."""
+        """Look where the redemption stands and begin its fulfilment, by its kind.
+
+        A webhook's delivery is made, or a flag says that there is no endpoint; what is ours to give is given at once.
+        """
         with refusals_are_final():
             async with transaction(self._pool) as connection:
                 redemption = await lock_redemption(connection, given.tenant_id, given.redemption_id)
                 number = await last_number(connection, given.tenant_id, given.redemption_id)
                 begun = Begun(status=redemption.status, number=number, deadline_at=redemption.deadline_at)
-                if redemption.fulfilment.get("type", "webhook") != "webhook":
+                if redemption.status in WAITING:
+                    return begun
+                begins = kind_of(redemption.fulfilment).begins
+                if begins != "delivery":
                     await publish_copies(connection, redemption, None, utc_now())
+                if redemption.status in FINAL or begins == "by_hand":
                     return begun
-                if redemption.status in FINAL:
-                    return begun
+                if begins == "at_once":
+                    return await _fulfil(connection, redemption, begun)
                 return await self._with_delivery(connection, redemption, number)
 
     async def _with_delivery(self, connection: Connection, redemption: Redemption, number: int) -> Begun:
@@ -64,9 +74,25 @@ class RedemptionActivities:
                 if redemption.status in FINAL:
                     number = await last_number(connection, given.tenant_id, given.redemption_id)
                     return Settled(status=redemption.status, number=number)
+                if given.only_from is not None and redemption.status is not given.only_from:
+                    number = await last_number(connection, given.tenant_id, given.redemption_id)
+                    return Settled(status=redemption.status, number=number)
                 move = Move(to=given.to, by=BY_WORKFLOW, note=given.note, from_workflow=True)
                 moved = await move_redemption(connection, given.tenant_id, given.redemption_id, move, utc_now())
                 return Settled(status=moved.status, number=moved.number or 0)
+
+
+async def _fulfil(connection: Connection, redemption: Redemption, begun: Begun) -> Begun:
+    """Give what is ours to give; when that is refused, the redemption has failed and the points go back."""
+    tenant_id, redemption_id = redemption.tenant_id, redemption.redemption_id
+    try:
+        async with connection.transaction():
+            move = Move(to=State.FULFILLED, by=BY_WORKFLOW, from_workflow=True)
+            moved = await move_redemption(connection, tenant_id, redemption_id, move, utc_now())
+    except DomainError as refusal:
+        failed = Move(to=State.FAILED, by=BY_WORKFLOW, note=refusal.message, failure_reason=refusal.message, from_workflow=True)
+        moved = await move_redemption(connection, tenant_id, redemption_id, failed, utc_now())
+    return msgspec.structs.replace(begun, status=moved.status, number=moved.number or begun.number)
 
 
 async def prepare_delivery(connection: Connection, redemption: Redemption, now: datetime) -> tuple[UUID, tuple[float, ...]] | None:

@@ -23,7 +23,8 @@ from runtime.postgres import Pool, transaction
 from storage import outbox
 from storage.due_delivery import overdue_endpoints, pump_entry
 from storage.idempotency import forget_answers
-from storage.redemption import move_redemption, open_redemptions, overdue_redemptions, start_entry
+from storage.redemption import lock_redemption, move_redemption, start_entry
+from storage.redemption_list import open_redemptions, overdue_redemptions
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +100,9 @@ async def expire_overdue(pool: Pool) -> int:
         move = Move(to=State.EXPIRED, by=BY_SWEEP, note="past its deadline")
         with contextlib.suppress(DomainError):  # someone was faster
             async with transaction(pool) as connection:
+                present = await lock_redemption(connection, tenant_id, redemption_id)
+                if present.deadline_at is None or present.deadline_at >= utc_now() - OVERDUE:
+                    continue  # claimed or approved since: another deadline counts
                 await move_redemption(connection, tenant_id, redemption_id, move, utc_now())
     return len(overdue)
 

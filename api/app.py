@@ -15,6 +15,7 @@ from litestar.types import ControllerRouterHandler
 
 from activities.outbox import Relay
 from api import (
+    code,
     delivery,
     earning,
     event,
@@ -24,6 +25,7 @@ from api import (
     leaderboard_admin,
     ledger,
     openapi,
+    order,
     redemption,
     reward,
     tenant,
@@ -60,9 +62,11 @@ FEATURES = (
     earning,
     ledger,
     reward,
+    code,
     leaderboard,
     leaderboard_admin,
     redemption,
+    order,
     webhook,
     delivery,
 )

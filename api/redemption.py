@@ -1,11 +1,13 @@
 """Redemptions over HTTP: the partner's callback, reads, orders, and what staff may do (contract 4)."""
 
+from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from litestar import Request, get, patch, post
+from litestar import Request, Response, get, patch, post
+from litestar.response import Stream
 
 from activities.outbox import Relay
 from api.auth import Principal, allow
@@ -13,12 +15,15 @@ from api.pagination import Page, encode_cursor
 from api.user import user_for
 from domain.error import Forbidden, RedemptionNotFound, ValidationFault
 from domain.redemption import Decision, Move, Moved, State, already_final, read_callback
+from domain.redemption_csv import csv_lines, header_line
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
-from storage.redemption import Filter, document_of, find_redemption, list_redemptions, move_redemption
+from storage.redemption import document_of, find_redemption, move_redemption
+from storage.redemption_list import Filter, list_redemptions, page_of_redemptions
 
 READERS = [allow("server", "fulfilment", "read", "gamer")]
 AnyRequest = Request[Any, Any, Any]
+CSV_PAGE = 1000
 
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -114,15 +119,40 @@ async def _list(connection: Connection, principal: Principal, wanted: Filter, no
 
 
 @get("/v1/admin/redemptions", guards=[allow("server", "read")], operation_id="listRedemptions")
-async def show_redemptions(request: AnyRequest, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
-    """The tenant's redemptions, newest first.
+async def show_redemptions(request: AnyRequest, principal: Principal, pool: Pool, page: Page) -> Response[Any]:
+    """The tenant's redemptions, newest first; with `format=csv` or `Accept: text/csv` all of them as CSV, in a stream.
 
     Filters `user_id` (external id), `reward_id`, `status`, `flag`, `source_type`, `source_id`, `from`, `to`.
     """
     async with transaction(pool) as connection:
         named = request.query_params.get("user_id") or request.query_params.get("external_user_id")
         user_id = None if named is None else (await user_for(connection, principal, named)).user_id
-        return await _list(connection, principal, filter_of(request, page, user_id), "redemptions")
+        wanted = filter_of(request, page, user_id)
+        if not _wants_csv(request):
+            return Response(await _list(connection, principal, wanted, "redemptions"))
+    headers = {"Content-Disposition": 'attachment; filename="redemptions.csv"'}
+    return Stream(_csv(pool, principal.tenant_id, wanted), media_type="text/csv", headers=headers)
+
+
+def _wants_csv(request: AnyRequest) -> bool:
+    wanted = request.query_params.get("format")
+    if wanted not in (None, "json", "csv"):
+        raise ValidationFault.of("format", "must be json or csv")
+    return wanted == "csv" or (wanted is None and request.headers.get("accept", "").startswith("text/csv"))
+
+
+async def _csv(pool: Pool, tenant_id: UUID, wanted: Filter) -> AsyncIterator[str]:
+    """Everything behind the cursor, page by page: a slow reader holds neither a connection nor a long transaction."""
+    yield header_line()
+    wanted = msgspec.structs.replace(wanted, limit=CSV_PAGE)
+    while True:
+        async with transaction(pool) as connection:
+            found = await page_of_redemptions(connection, tenant_id, wanted)
+        if found:
+            yield csv_lines(found)
+        if len(found) < CSV_PAGE:
+            return
+        wanted = msgspec.structs.replace(wanted, before=found[-1].redemption_id)
 
 
 @get("/v1/orders/user/{user_id:str}", guards=READERS, operation_id="listOrders")
@@ -151,12 +181,24 @@ def _refuse_fulfilment(principal: Principal) -> None:
         raise Forbidden("A fulfilment key reads redemptions by their id only")
 
 
-MOVES_BY_HAND = {"cancel": State.CANCELLED, "fulfil": State.FULFILLED, "fail": State.FAILED, "reverse": State.REVERSED}
+MOVES_BY_HAND = {
+    "approve": State.PENDING,
+    "reject": State.CANCELLED,
+    "cancel": State.CANCELLED,
+    "fulfil": State.FULFILLED,
+    "fail": State.FAILED,
+    "reverse": State.REVERSED,
+}
+AWAITED = frozenset({State.PENDING_APPROVAL})
+"""Only what waits for an approval can be approved or rejected."""
 
 
 @post("/v1/admin/redemptions/{redemption_id:str}/{move:str}", guards=[allow("admin")], status_code=200, operation_id="moveRedemption")
 async def move_by_hand(redemption_id: str, move: str, data: Reason, principal: Principal, pool: Pool, relay: Relay) -> dict[str, Any]:
-    """Staff cancel, fulfil, fail or reverse a redemption; the reason stands in its timeline. InvalidState for an illegal move."""
+    """Staff approve, reject, cancel, fulfil, fail or reverse a redemption; the reason stands in its timeline.
+
+    InvalidState for an illegal move.
+    """
     if move not in MOVES_BY_HAND:
         raise RedemptionNotFound("There is no such move")
     if move == "reverse" and not data.reason:
@@ -169,6 +211,7 @@ async def move_by_hand(redemption_id: str, move: str, data: Reason, principal: P
         note=data.reason,
         fulfillment_data=data.fulfillment_data,
         failure_reason=data.reason if move == "fail" else None,
+        only_from=AWAITED if move in ("approve", "reject") else frozenset(),
     )
     return await make_move(pool, relay, principal.tenant_id, redemption_id_of(redemption_id), wanted)
 

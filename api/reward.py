@@ -13,10 +13,12 @@ from api.auth import Principal, allow
 from api.idempotency import Write, once, write_of
 from api.pagination import Page
 from api.version import check_version
+from domain.catalog import catalog_entry
 from domain.error import Forbidden, NotFound, RewardNotFound, ValidationFault
 from domain.ledger import POINTS, Currency, amount_from_wire
+from domain.offer import check_wallet, is_within
 from domain.redemption import TimelineRow, redemption_document, workflow_id
-from domain.reward import Reward, RewardBody, body_wire, catalog_entry, parse_reward, prices_of, reward_wire
+from domain.reward import Reward, RewardBody, body_wire, parse_reward, reward_wire
 from domain.wire import decode_body, parse_external_id
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, Pool, transaction
@@ -31,7 +33,7 @@ CATALOG_READERS = [allow("server", "read", "gamer", "member")]
 AnyRequest = Request[Any, Any, Any]
 
 
-async def _reward(connection: Connection, principal: Principal, named: str, *, lock: bool = False) -> Reward:
+async def named_reward(connection: Connection, principal: Principal, named: str, *, lock: bool = False) -> Reward:
     """The reward of that id or slug; RewardNotFound."""
     try:
         found = await find_reward(connection, principal.tenant_id, reward_id=UUID(named), lock=lock)
@@ -45,9 +47,10 @@ async def _reward(connection: Connection, principal: Principal, named: str, *, l
 async def _write(connection: Connection, principal: Principal, reward_id: UUID, value: Any) -> dict[str, Any]:
     body = parse_reward(value)
     currencies = await currencies_of(connection, principal.tenant_id)
-    prices = prices_of(body, currencies)
+    check_wallet(body, currencies)
     await _check_endpoint(connection, principal, body)
-    return reward_wire(await write_reward(connection, principal.tenant_id, reward_id, body, prices, utc_now()), currencies)
+    written = await write_reward(connection, principal.tenant_id, reward_id, body=body, currencies=currencies, now=utc_now())
+    return reward_wire(written, currencies)
 
 
 async def _check_endpoint(connection: Connection, principal: Principal, body: RewardBody) -> None:
@@ -79,7 +82,7 @@ async def show_rewards(principal: Principal, pool: Pool, page: Page) -> dict[str
 async def show_reward(reward_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
     """One reward, by id or slug."""
     async with transaction(pool) as connection:
-        found = await _reward(connection, principal, reward_id)
+        found = await named_reward(connection, principal, reward_id)
         return reward_wire(found, await currencies_of(connection, principal.tenant_id))
 
 
@@ -87,7 +90,7 @@ async def show_reward(reward_id: str, principal: Principal, pool: Pool) -> dict[
 async def replace_reward(reward_id: str, data: dict[str, Any], request: AnyRequest, principal: Principal, pool: Pool) -> dict[str, Any]:
     """Replace a reward; redemptions keep what they were made with."""
     async with transaction(pool) as connection:
-        present = await _reward(connection, principal, reward_id, lock=True)
+        present = await named_reward(connection, principal, reward_id, lock=True)
         check_version(request, present.version)
         return await _write(connection, principal, present.reward_id, data)
 
@@ -96,7 +99,7 @@ async def replace_reward(reward_id: str, data: dict[str, Any], request: AnyReque
 async def change_reward(reward_id: str, data: dict[str, Any], request: AnyRequest, principal: Principal, pool: Pool) -> dict[str, Any]:
     """Change the given fields. The row is locked first, so stock that is not named stays what sales make of it."""
     async with transaction(pool) as connection:
-        present = await _reward(connection, principal, reward_id, lock=True)
+        present = await named_reward(connection, principal, reward_id, lock=True)
         check_version(request, present.version)
         before = body_wire(present, await currencies_of(connection, principal.tenant_id))
         return await _write(connection, principal, present.reward_id, {**before, **data})
@@ -106,7 +109,7 @@ async def change_reward(reward_id: str, data: dict[str, Any], request: AnyReques
 async def end_reward(reward_id: str, principal: Principal, pool: Pool) -> None:
     """Take a reward out of the store; its redemptions go on."""
     async with transaction(pool) as connection:
-        present = await _reward(connection, principal, reward_id)
+        present = await named_reward(connection, principal, reward_id)
         await archive_reward(connection, principal.tenant_id, present.reward_id, utc_now())
 
 
@@ -162,6 +165,7 @@ async def show_catalog(request: AnyRequest, principal: Principal, pool: Pool, pa
             principal.tenant_id,
             currency=query.currency,
             purchasable=query.purchasable,
+            now=utc_now(),
             after=page.after_id(),
             limit=page.limit,
         )
@@ -171,10 +175,10 @@ async def show_catalog(request: AnyRequest, principal: Principal, pool: Pool, pa
 
 @get("/v1/rewards/catalog/{slug:str}", guards=CATALOG_READERS)
 async def show_catalog_entry(slug: str, request: AnyRequest, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """One reward that is on sale; RewardNotFound when it is switched off."""
+    """One reward that is on sale; RewardNotFound when it is switched off or not visible now."""
     async with transaction(pool) as connection:
-        reward = await _reward(connection, principal, slug)
-        if not reward.active:
+        reward = await named_reward(connection, principal, slug)
+        if not reward.active or not is_within(reward.visible_from, reward.visible_until, utc_now()):
             raise RewardNotFound("There is no such reward")
         currencies = await currencies_of(connection, principal.tenant_id)
         balances = await _balances(connection, principal, _catalog_query(request), currencies)
@@ -199,12 +203,11 @@ class RedemptionBody(PurchaseBody, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 def _order(body: PurchaseBody, principal: Principal, external_user_id: str, *, reward_id: UUID | None, slug: str | None) -> Order:
-    if body.variant_id is not None:
-        raise ValidationFault.of("variant_id", "is not a variant of this reward")
     return Order(
         external_user_id=external_user_id,
         reward_id=reward_id,
         slug=slug,
+        variant_id=body.variant_id,
         currency=body.currency,
         fields=body.fields,
         by=principal.actor,

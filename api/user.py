@@ -12,7 +12,7 @@ from domain.user import Identify, User, identified_as, user_wire
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
 from storage.ledger import accounts_of, currencies_of, transactions_of
-from storage.redemption import Filter, list_redemptions
+from storage.redemption_list import Filter, list_redemptions
 from storage.user import find_user, identify
 
 READERS = [allow("server", "read", "gamer")]

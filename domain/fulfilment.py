@@ -17,7 +17,10 @@ class RedemptionInput(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Begun(msgspec.Struct, frozen=True, kw_only=True):
-    """The redemption as its workflow found it. Without `delivery_id` nothing is sent: manual work, no endpoint, or over already."""
+    """The redemption as its workflow found it. Without `delivery_id` nothing is sent.
+
+    That is manual work, no endpoint, what waits for a claim or an approval, or what is over already.
+    """
 
     status: State
     number: int
@@ -53,12 +56,16 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SettleInput(msgspec.Struct, frozen=True, kw_only=True):
-    """End a redemption that nobody fulfilled: `to` is `expired`, or `cancelled` when staff stopped the workflow."""
+    """End a redemption that nobody fulfilled: `to` is `expired`, or `cancelled` when staff stopped the workflow.
+
+    `only_from`: the state whose deadline passed; a redemption that has moved on since is left alone.
+    """
 
     tenant_id: UUID
     redemption_id: UUID
     to: State
     note: str
+    only_from: State | None = None
 
 
 class Settled(msgspec.Struct, frozen=True, kw_only=True):

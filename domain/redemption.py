@@ -8,7 +8,7 @@ fulfilled ──▶ reversed
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Self
 from uuid import UUID
@@ -56,6 +56,12 @@ TRANSITIONS: Mapping[State, frozenset[State]] = {
 
 FINAL = frozenset({State.FULFILLED, State.FAILED, State.CANCELLED, State.EXPIRED, State.REVERSED})
 """States that end the workflow; only `fulfilled` has a move left, by an admin."""
+
+WAITING = frozenset({State.PENDING_CLAIM, State.PENDING_APPROVAL})
+"""States before the fulfilment, with a deadline of their own; the user may still call it off."""
+
+WAITING_SECONDS = 7 * 86_400
+"""How long the user has to claim, and then staff to approve."""
 
 RETURNED = frozenset({State.FAILED, State.CANCELLED, State.EXPIRED, State.REVERSED})
 """States that do not count towards a user's limit."""
@@ -118,6 +124,13 @@ def advance(current: State, new: State) -> State:
     return new
 
 
+def deadline_for(entered: State, fulfilment: Mapping[str, Any], now: datetime) -> datetime | None:
+    """The deadline that entering a state sets: 7 days to claim or approve, the reward's own for `pending`; None keeps the present one."""
+    if entered in WAITING:
+        return now + timedelta(seconds=WAITING_SECONDS)
+    return now + timedelta(seconds=fulfilment["deadline_seconds"]) if entered is State.PENDING else None
+
+
 def decide_callback(current: State, wanted: State) -> Decision:
     """What a partner's callback does now (contract 4); raises InvalidState before `pending`.
 
@@ -139,7 +152,8 @@ def already_final(present: State) -> RedemptionAlreadyFinal:
 class NewRedemption(msgspec.Struct, frozen=True, kw_only=True):
     """What the redeem transaction writes. `points_spent` in the currency's smallest unit; `deadline_at` counts from entering `pending`.
 
-    `fulfilment` is the reward's, copied: {"type", "endpoint_id", "deadline_seconds", "answer_is_callback"}.
+    `fulfilment` is the reward's, copied: {"type", "endpoint_id", "deadline_seconds", "answer_is_callback"}; `wallet` adds
+    {"credit": {"currency", "amount"}}, a reward that has to be claimed {"claim_fields", "requires_approval"}.
     `reward` is {"id", "slug", "name", "type", "value"} as it was when the user redeemed.
     """
 
@@ -158,6 +172,7 @@ class NewRedemption(msgspec.Struct, frozen=True, kw_only=True):
     source_id: str | None = None
     status: State = State.PENDING
     takes_stock: bool = False
+    stock_variant_id: str | None = None
     fields: dict[str, Any] = {}
     deadline_at: datetime | None = None
     note: str | None = None
@@ -174,6 +189,10 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
     fulfillment_data: dict[str, Any] | None = None
     failure_reason: str | None = None
     from_workflow: bool = False
+    only_from: frozenset[State] = frozenset()
+    """Narrows the table of moves: empty for every state that the table allows."""
+    fields: dict[str, Any] | None = None
+    """What the user filled in when claiming; replaces what was given before."""
 
 
 def read_callback(body: dict[str, Any], by: str) -> Move:
@@ -239,6 +258,7 @@ class Redemption(msgspec.Struct, frozen=True, kw_only=True):
     currency: str | None
     decimal_places: int
     takes_stock: bool
+    stock_variant_id: str | None
     fields: dict[str, Any]
     fulfillment_data: dict[str, Any]
     failure_reason: str | None

@@ -1,7 +1,7 @@
 """The rewards store: what a reward is, who can buy it now, and for how much (contract 4, Store)."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -11,7 +11,8 @@ from msgspec import Meta
 
 from domain.error import NotEligible, ValidationFault
 from domain.ledger import Currency, amount_from_wire
-from domain.wire import amount_number, convert_value, parse_client_id, rfc3339
+from domain.segment import parse_segment
+from domain.wire import amount_number, convert_value, optional_rfc3339, parse_client_id, rfc3339
 
 DEFAULT_DEADLINE_SECONDS = 259_200
 MAX_JSON_BYTES = 32_768
@@ -39,12 +40,26 @@ class Field(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Fulfilment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How the user gets it: a partner is told by `webhook`, or a person finishes it (`manual`)."""
+    """How the user gets it: a partner is told by `webhook`, the `wallet` is credited, one of the `codes` is given, or a person
+    finishes it (`manual`)."""
 
-    type: Literal["webhook", "manual"] = "webhook"
+    type: Literal["webhook", "wallet", "codes", "manual"] = "webhook"
     endpoint_id: UUID | None = None
     deadline_seconds: Annotated[int, Meta(ge=10, le=31_536_000)] = DEFAULT_DEADLINE_SECONDS
     answer_is_callback: bool = False
+
+
+class WireVariant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One of the forms that a reward comes in. What is null is the reward's own; a `stock` is counted apart."""
+
+    id: str
+    name: Annotated[str, Meta(min_length=1, max_length=255)]
+    prices: Annotated[list[WirePrice], Meta(min_length=1, max_length=20)] | None = None
+    stock: Annotated[int, Meta(ge=0, le=2_147_483_647)] | None = None
+    value: Any = None
+
+
+Instant = Annotated[datetime, Meta(tz=True)]
 
 
 class RewardBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,7 +73,17 @@ class RewardBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     type: Annotated[str, Meta(min_length=1, max_length=64)] = "item"
     value: Any = None
     prices: Annotated[list[WirePrice], Meta(max_length=20)] = []
+    variants: Annotated[list[WireVariant], Meta(max_length=100)] = []
     stock: Annotated[int, Meta(ge=0, le=2_147_483_647)] | None = None
+    max_per_user: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    per_user_period: Literal["day", "week", "month", "ever"] = "ever"
+    visible_from: Instant | None = None
+    visible_until: Instant | None = None
+    available_from: Instant | None = None
+    available_until: Instant | None = None
+    eligibility: dict[str, Any] | None = None
+    requires_claim: bool = False
+    requires_approval: bool = False
     fields: Annotated[list[Field], Meta(max_length=50)] = []
     fulfilment: Fulfilment = Fulfilment()
     config: dict[str, Any] = {}
@@ -69,6 +94,15 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
 
     currency: str
     amount: int
+
+
+class Variant(msgspec.Struct, frozen=True, kw_only=True):
+    """A variant as it is kept; a stock of its own is the reward's `variant_stock`."""
+
+    id: str
+    name: str
+    prices: list[Price] | None = None
+    value: Any = None
 
 
 class Reward(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +124,17 @@ class Reward(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     created_at: datetime
     updated_at: datetime
+    variants: list[Variant] = []
+    variant_stock: dict[str, int] = {}
+    max_per_user: int | None = None
+    per_user_period: str = "ever"
+    visible_from: datetime | None = None
+    visible_until: datetime | None = None
+    available_from: datetime | None = None
+    available_until: datetime | None = None
+    eligibility: dict[str, Any] | None = None
+    requires_claim: bool = False
+    requires_approval: bool = False
 
 
 def parse_reward(value: Any) -> RewardBody:
@@ -103,7 +148,30 @@ def parse_reward(value: Any) -> RewardBody:
         raise ValidationFault.of("fields", "has two of the same name")
     for place, field in enumerate(body.fields):
         _check_pattern(field, f"fields[{place}].pattern")
+    _check_variants(body)
+    _check_span(body.visible_from, body.visible_until, "visible_until")
+    _check_span(body.available_from, body.available_until, "available_until")
+    if body.eligibility is not None:
+        parse_segment(body.eligibility, "eligibility")
+    if body.fulfilment.type == "codes":
+        if body.stock is not None:
+            raise ValidationFault.of("stock", "is the number of codes that are left: import codes instead")
+        if body.variants:
+            raise ValidationFault.of("variants", "cannot share a pool of codes: make a reward for each")
     return body
+
+
+def _check_variants(body: RewardBody) -> None:
+    names = [parse_client_id(variant.id, f"variants[{place}].id") for place, variant in enumerate(body.variants)]
+    if len(set(names)) != len(names):
+        raise ValidationFault.of("variants", "has two of the same id")
+    if len(msgspec.json.encode([variant.value for variant in body.variants])) > MAX_JSON_BYTES:
+        raise ValidationFault.of("variants", f"have values of more than {MAX_JSON_BYTES} bytes")
+
+
+def _check_span(start: datetime | None, end: datetime | None, field: str) -> None:
+    if start is not None and end is not None and start >= end:
+        raise ValidationFault.of(field, "must be after its beginning")
 
 
 def _check_pattern(field: Field, where: str) -> None:
@@ -119,14 +187,31 @@ def _check_pattern(field: Field, where: str) -> None:
 
 def prices_of(body: RewardBody, currencies: Mapping[str, Currency]) -> list[Price]:
     """The body's prices in smallest units; ValidationFault for an unknown, unspendable or repeated currency."""
+    return _kept_prices(body.prices, currencies, "prices")
+
+
+def variants_of(body: RewardBody, currencies: Mapping[str, Currency]) -> list[Variant]:
+    """The body's variants as they are kept; refuses prices as `prices_of` does."""
+    return [
+        Variant(
+            id=variant.id,
+            name=variant.name,
+            prices=None if variant.prices is None else _kept_prices(variant.prices, currencies, f"variants[{place}].prices"),
+            value=variant.value,
+        )
+        for place, variant in enumerate(body.variants)
+    ]
+
+
+def _kept_prices(given: list[WirePrice], currencies: Mapping[str, Currency], field: str) -> list[Price]:
     prices: list[Price] = []
-    for place, price in enumerate(body.prices):
+    for place, price in enumerate(given):
         currency = currencies.get(price.currency)
         if currency is None or not currency.is_spendable:
-            raise ValidationFault.of(f"prices[{place}].currency", "is not a currency that can be spent")
+            raise ValidationFault.of(f"{field}[{place}].currency", "is not a currency that can be spent")
         if any(other.currency == price.currency for other in prices):
-            raise ValidationFault.of(f"prices[{place}].currency", "has a price already")
-        amount = amount_from_wire(price.amount, currency.decimal_places, f"prices[{place}].amount")
+            raise ValidationFault.of(f"{field}[{place}].currency", "has a price already")
+        amount = amount_from_wire(price.amount, currency.decimal_places, f"{field}[{place}].amount")
         prices.append(Price(currency=price.currency, amount=amount))
     return prices
 
@@ -149,16 +234,16 @@ def choose_price(reward: Reward, currency: str | None) -> Price:
     raise ValidationFault.of("currency", f"is not one of this reward's prices ({offered})")
 
 
-def check_fields(reward: Reward, given: Mapping[str, Any]) -> None:
-    """ValidationFault that names the field that is missing, unknown, or not of its type or pattern."""
-    known = {field.name: field for field in reward.fields}
+def check_fields(fields: Sequence[Field], given: Mapping[str, Any], *, is_complete: bool = True) -> None:
+    """ValidationFault that names the field that is missing (when it has to be complete), unknown, or not of its type or pattern."""
+    known = {field.name: field for field in fields}
     for name in given:
         if name not in known:
             raise ValidationFault.of(f"fields.{name}", "is not a field of this reward")
-    for field in reward.fields:
+    for field in fields:
         value = given.get(field.name)
         if value is None or value == "":
-            if field.required:
+            if field.required and is_complete:
                 raise ValidationFault.of(f"fields.{field.name}", "is required")
         elif problem := _field_problem(field, value):
             raise ValidationFault.of(f"fields.{field.name}", problem)
@@ -186,10 +271,24 @@ def reward_snapshot(reward: Reward) -> dict[str, Any]:
     return {"id": str(reward.reward_id), "slug": reward.slug, "name": reward.name, "type": reward.type, "value": reward.value}
 
 
-def _prices_wire(reward: Reward, currencies: Mapping[str, Currency]) -> list[dict[str, Any]]:
+def prices_wire(prices: list[Price], currencies: Mapping[str, Currency]) -> list[dict[str, Any]]:
+    """Prices as JSON values, in the units of their currencies."""
     return [
-        {"currency": price.currency, "amount": amount_number(price.amount, currencies[price.currency].decimal_places)}
-        for price in reward.prices
+        {"currency": price.currency, "amount": amount_number(price.amount, currencies[price.currency].decimal_places)} for price in prices
+    ]
+
+
+def variants_wire(reward: Reward, currencies: Mapping[str, Currency]) -> list[dict[str, Any]]:
+    """The variants as JSON values; `stock` null means that the reward's counts."""
+    return [
+        {
+            "id": variant.id,
+            "name": variant.name,
+            "prices": None if variant.prices is None else prices_wire(variant.prices, currencies),
+            "stock": reward.variant_stock.get(variant.id),
+            "value": variant.value,
+        }
+        for variant in reward.variants
     ]
 
 
@@ -203,8 +302,18 @@ def body_wire(reward: Reward, currencies: Mapping[str, Currency]) -> dict[str, A
         "active": reward.active,
         "type": reward.type,
         "value": reward.value,
-        "prices": _prices_wire(reward, currencies),
-        "stock": reward.stock,
+        "prices": prices_wire(reward.prices, currencies),
+        "variants": variants_wire(reward, currencies),
+        "stock": None if reward.fulfilment.type == "codes" else reward.stock,
+        "max_per_user": reward.max_per_user,
+        "per_user_period": reward.per_user_period,
+        "visible_from": optional_rfc3339(reward.visible_from),
+        "visible_until": optional_rfc3339(reward.visible_until),
+        "available_from": optional_rfc3339(reward.available_from),
+        "available_until": optional_rfc3339(reward.available_until),
+        "eligibility": reward.eligibility,
+        "requires_claim": reward.requires_claim,
+        "requires_approval": reward.requires_approval,
         "fields": msgspec.to_builtins(reward.fields),
         "fulfilment": msgspec.to_builtins(reward.fulfilment),
         "config": reward.config,
@@ -216,33 +325,8 @@ def reward_wire(reward: Reward, currencies: Mapping[str, Currency]) -> dict[str,
     return {
         "reward_id": str(reward.reward_id),
         **body_wire(reward, currencies),
+        "stock": reward.stock,
         "version": reward.version,
         "created_at": rfc3339(reward.created_at),
         "updated_at": rfc3339(reward.updated_at),
-    }
-
-
-def points_needed(reward: Reward, balances: Mapping[str, int]) -> Price | None:
-    """How much is missing for the price that is nearest to the balances (available, by currency); None when nothing can buy it."""
-    missing = [Price(currency=price.currency, amount=max(0, price.amount - balances.get(price.currency, 0))) for price in reward.prices]
-    return min(missing, key=lambda price: price.amount, default=None)
-
-
-def catalog_entry(reward: Reward, currencies: Mapping[str, Currency], balances: Mapping[str, int] | None) -> dict[str, Any]:
-    """The reward as the catalog shows it; without balances `affordable` and `points_needed` are null."""
-    needed = None if balances is None else points_needed(reward, balances)
-    return {
-        "id": str(reward.reward_id),
-        "slug": reward.slug,
-        "name": reward.name,
-        "description": reward.description,
-        "image_url": reward.image_url,
-        "type": reward.type,
-        "value": reward.value,
-        "fields": msgspec.to_builtins(reward.fields),
-        "purchase": {"prices": _prices_wire(reward, currencies)},
-        "variants": [],
-        "stock": reward.stock,
-        "affordable": None if needed is None else needed.amount == 0,
-        "points_needed": None if needed is None else amount_number(needed.amount, currencies[needed.currency].decimal_places),
     }

@@ -221,12 +221,17 @@ async def post_earnings(connection: Connection, earnings: Sequence[Earning], now
         raise RuntimeError(f"{len(earnings)} earnings made {cursor.rowcount} transfers")
 
 
-async def open_account(connection: Connection, tenant_id: UUID, user_id: UUID, currency_id: str, now: datetime) -> Account:
-    """The user's account, made if need be, locked until the end of the transaction."""
+async def make_account(connection: Connection, tenant_id: UUID, user_id: UUID, currency_id: str, now: datetime) -> None:
+    """Make the user's account if there is none, without locking one that exists."""
     await connection.execute(
         MAKE_MISSING_ACCOUNTS,
         {"tenants": [tenant_id], "accounts": [new_id()], "users": [user_id], "currencies": [currency_id], "now": now},
     )
+
+
+async def open_account(connection: Connection, tenant_id: UUID, user_id: UUID, currency_id: str, now: datetime) -> Account:
+    """The user's account, made if need be, locked until the end of the transaction."""
+    await make_account(connection, tenant_id, user_id, currency_id, now)
     account = await lock_account(connection, tenant_id, user_id, currency_id)
     if account is None:
         raise RuntimeError("an account that was just made is gone")

@@ -9,9 +9,10 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from msgspec.structs import replace
 from psycopg.types.json import Jsonb
 
-from domain.error import RedemptionNotFound, ValidationFault
+from domain.error import InvalidState, RedemptionNotFound, ValidationFault
 from domain.redemption import (
     FINAL,
     MAXIMUM_DATA_BYTES,
@@ -26,6 +27,7 @@ from domain.redemption import (
     State,
     TimelineRow,
     advance,
+    deadline_for,
     decide_callback,
     effect_of,
     redemption_document,
@@ -34,12 +36,19 @@ from domain.redemption import (
 from domain.webhook_body import canonical_body, redemption_updated
 from runtime.postgres import Connection
 from storage import due_delivery, ledger, outbox, reward
+from storage.fulfilment import kind_of
 
 WORKFLOW = "RedemptionWorkflow"
 
 COLUMNS = """tenant_id, redemption_id, user_id, external_user_id, reward_id, reward, variant_id, source_type, source_id, status, flags,
-    points_spent, currency, decimal_places, takes_stock, fields, fulfillment_data, failure_reason, fulfilment,
+    points_spent, currency, decimal_places, takes_stock, stock_variant_id, fields, fulfillment_data, failure_reason, fulfilment,
     created_at, updated_at, fulfilled_at, deadline_at"""
+
+
+def check_size(fields: dict[str, Any]) -> None:
+    """ValidationFault when the filled-in fields are too large for a webhook's body."""
+    if len(canonical_body(fields)) > MAXIMUM_DATA_BYTES:
+        raise ValidationFault.of("fields", f"must be at most {MAXIMUM_DATA_BYTES} bytes")
 
 
 async def insert_redemption(connection: Connection, tenant_id: UUID, new: NewRedemption, now: datetime) -> None:
@@ -47,13 +56,13 @@ async def insert_redemption(connection: Connection, tenant_id: UUID, new: NewRed
 
     Raises ValidationFault when the filled-in fields are too large for a webhook's body.
     """
-    if len(canonical_body(new.fields)) > MAXIMUM_DATA_BYTES:
-        raise ValidationFault.of("fields", f"must be at most {MAXIMUM_DATA_BYTES} bytes")
+    check_size(new.fields)
     await connection.execute(
         """
         INSERT INTO redemption (tenant_id, redemption_id, user_id, external_user_id, reward_id, reward, variant_id, source_type, source_id,
-            status, points_spent, currency, decimal_places, takes_stock, fields, fulfilment, created_at, updated_at, deadline_at)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+            status, points_spent, currency, decimal_places, takes_stock, stock_variant_id, fields, fulfilment, created_at, updated_at,
+            deadline_at)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
         """,
         (
             tenant_id,
@@ -70,6 +79,7 @@ async def insert_redemption(connection: Connection, tenant_id: UUID, new: NewRed
             new.currency,
             new.decimal_places,
             new.takes_stock,
+            new.stock_variant_id,
             Jsonb(new.fields),
             Jsonb(new.fulfilment),
             now,
@@ -119,7 +129,10 @@ async def move_redemption(connection: Connection, tenant_id: UUID, redemption_id
     if decision is Decision.REFUSED:
         await _note_refusal(connection, present, move, now)
         return Moved(decision=decision, status=present.status, workflow_id=identity)
+    if move.only_from and present.status not in move.only_from:
+        raise InvalidState(f"A redemption that is {present.status} does not allow this", present=present.status.value)
     advance(present.status, move.to)
+    move = await _hand_over(connection, present, move, now)
     await _write_state(connection, present, move, now)
     number = await _next_number(connection, tenant_id, redemption_id)
     row = TimelineRow(at=now, from_status=present.status.value, to_status=move.to.value, by=move.by, note=move.note)
@@ -141,13 +154,24 @@ async def _tell_subscribers(connection: Connection, tenant_id: UUID, redemption_
     await due_delivery.publish(connection, tenant_id, notice, now)
 
 
+async def _hand_over(connection: Connection, present: Redemption, move: Move, now: datetime) -> Move:
+    """Give what is ours to give, or take it back, before the state is written; the move with what there is to show of it."""
+    kind = kind_of(present.fulfilment)
+    if move.to is State.REVERSED:
+        await kind.take_back(connection, present, now)
+    if move.to is not State.FULFILLED:
+        return move
+    given = await kind.hand_over(connection, present, now)
+    return replace(move, fulfillment_data={**(move.fulfillment_data or {}), **given}) if given else move
+
+
 async def _write_state(connection: Connection, present: Redemption, move: Move, now: datetime) -> None:
     fulfilled_at = (move.fulfilled_at or now) if move.to is State.FULFILLED else present.fulfilled_at
     await connection.execute(
         """
         UPDATE redemption SET status = %s, updated_at = %s, fulfilled_at = %s,
             fulfillment_data = CASE WHEN %s::jsonb IS NULL THEN fulfillment_data ELSE fulfillment_data || %s::jsonb END,
-            failure_reason = coalesce(%s, failure_reason)
+            failure_reason = coalesce(%s, failure_reason), fields = coalesce(%s::jsonb, fields), deadline_at = coalesce(%s, deadline_at)
         WHERE tenant_id = %s AND redemption_id = %s AND status = %s
         """,
         (
@@ -157,6 +181,8 @@ async def _write_state(connection: Connection, present: Redemption, move: Move, 
             None if move.fulfillment_data is None else Jsonb(move.fulfillment_data),
             None if move.fulfillment_data is None else Jsonb(move.fulfillment_data),
             move.failure_reason,
+            None if move.fields is None else Jsonb(move.fields),
+            deadline_for(move.to, present.fulfilment, now),
             present.tenant_id,
             present.redemption_id,
             present.status.value,
@@ -171,8 +197,11 @@ async def _apply_effect(connection: Connection, present: Redemption, new: State,
     elif present.points_spent > 0 and effect is not Effect.NONE:
         capture = effect is Effect.CAPTURE
         await ledger.settle_hold(connection, present.tenant_id, present.redemption_id, capture=capture, now=now)
-    if effect is Effect.RELEASE and present.takes_stock:  # after the account: the order of locks that everyone keeps
-        await reward.return_stock(connection, present.tenant_id, present.reward_id)
+    if effect is not Effect.RELEASE:
+        return
+    await kind_of(present.fulfilment).give_back(connection, present, now)
+    if present.takes_stock:  # after the account: the order of locks that everyone keeps
+        await reward.return_stock(connection, present.tenant_id, present.reward_id, present.stock_variant_id)
 
 
 async def _note_refusal(connection: Connection, present: Redemption, move: Move, now: datetime) -> None:
@@ -284,10 +313,11 @@ async def timeline_of(connection: Connection, tenant_id: UUID, redemption_id: UU
 async def document_of(connection: Connection, tenant_id: UUID, redemption_id: UUID) -> dict[str, Any]:
     """The redemption as contract 4 shows it, with its timeline and deliveries; raises RedemptionNotFound."""
     redemption = await find_redemption(connection, tenant_id, redemption_id)
-    return (await _documents(connection, tenant_id, [redemption]))[0]
+    return (await documents_of(connection, tenant_id, [redemption]))[0]
 
 
-async def _documents(connection: Connection, tenant_id: UUID, redemptions: list[Redemption]) -> list[dict[str, Any]]:
+async def documents_of(connection: Connection, tenant_id: UUID, redemptions: list[Redemption]) -> list[dict[str, Any]]:
+    """These redemptions as contract 4 shows them, in their order."""
     ids = [redemption.redemption_id for redemption in redemptions]
     cursor = await connection.execute(
         """
@@ -310,61 +340,3 @@ async def _documents(connection: Connection, tenant_id: UUID, redemptions: list[
     for row in await cursor.fetchall():
         deliveries[row.pop("redemption_id")].append(DeliveryLine(**row))
     return [redemption_document(each, timelines[each.redemption_id], deliveries[each.redemption_id]) for each in redemptions]
-
-
-class Filter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which redemptions a list shows; None lets everything through. `before` is the cursor: the last id of the page before."""
-
-    user_id: UUID | None = None
-    reward_id: UUID | None = None
-    status: str | None = None
-    source_type: str | None = None
-    source_id: str | None = None
-    created_from: datetime | None = None
-    created_to: datetime | None = None
-    flag: str | None = None
-    before: UUID | None = None
-    limit: int = 50
-
-
-async def list_redemptions(connection: Connection, tenant_id: UUID, wanted: Filter) -> list[dict[str, Any]]:
-    """A page of redemptions as contract 4 shows them, the newest first."""
-    names = ("user_id", "reward_id", "status", "source_type", "source_id")
-    tests = [f"{name} = %({name})s" for name in names if getattr(wanted, name) is not None]
-    more = {
-        "created_from": "created_at >= %(created_from)s",
-        "created_to": "created_at < %(created_to)s",
-        "flag": "%(flag)s = ANY(flags)",
-        "before": "redemption_id < %(before)s",
-    }
-    tests += [test for name, test in more.items() if getattr(wanted, name) is not None]
-    condition = " AND ".join(["tenant_id = %(tenant_id)s", *tests])
-    query = f"SELECT {COLUMNS} FROM redemption WHERE {condition} ORDER BY redemption_id DESC LIMIT %(limit)s"
-    cursor = await connection.execute(query, {"tenant_id": tenant_id, **msgspec.structs.asdict(wanted)})
-    found = [msgspec.convert(row, Redemption) for row in await cursor.fetchall()]
-    return await _documents(connection, tenant_id, found)
-
-
-async def open_redemptions(connection: Connection, idle_before: datetime, after: tuple[UUID, UUID] | None, limit: int) -> list[Redemption]:
-    """A page of open redemptions of all tenants, unmoved since `idle_before`: what the sweep compares with Temporal."""
-    start = after or (UUID(int=0), UUID(int=0))
-    query = f"""
-        SELECT {COLUMNS} FROM redemption
-        WHERE status IN ('pending_claim', 'pending_approval', 'pending', 'processing') AND updated_at < %s
-          AND (tenant_id, redemption_id) > (%s, %s)
-        ORDER BY tenant_id, redemption_id LIMIT %s
-        """
-    cursor = await connection.execute(query, (idle_before, *start, limit))
-    return [msgspec.convert(row, Redemption) for row in await cursor.fetchall()]
-
-
-async def overdue_redemptions(connection: Connection, deadline_before: datetime, limit: int) -> list[tuple[UUID, UUID]]:
-    """Redemptions of all tenants, as (tenant, redemption), that should have ended before this instant."""
-    cursor = await connection.execute(
-        """
-        SELECT tenant_id, redemption_id FROM redemption
-        WHERE status IN ('pending', 'processing') AND deadline_at < %s ORDER BY deadline_at LIMIT %s
-        """,
-        (deadline_before, limit),
-    )
-    return [(row["tenant_id"], row["redemption_id"]) for row in await cursor.fetchall()]

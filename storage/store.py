@@ -1,46 +1,67 @@
 """Redeeming: everything that a purchase checks and writes, in one transaction (design: Redemption)."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
-from domain.error import RewardNotFound, UserNotFound
+from domain.error import RewardNotFound, UserLimitReached, UserNotFound
 from domain.ledger import place_hold
-from domain.redemption import NewRedemption, Redemption
+from domain.offer import (
+    check_available,
+    chosen_variant,
+    first_deadline,
+    first_state,
+    fulfilment_copy,
+    has_own_stock,
+    limit_period,
+)
+from domain.redemption import RETURNED, NewRedemption, Redemption
 from domain.reward import Reward, check_fields, choose_price, reward_snapshot
 from domain.user import User
+from domain.window import WindowSpan
 from runtime.ids import new_id
 from runtime.postgres import Connection
 from storage import ledger
+from storage.fulfilment import kind_of
 from storage.redemption import insert_redemption
 from storage.reward import take_stock
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """What a user wants: a reward by id or by slug, paid in `currency` (None: its only price). `by` is who asks, for the timeline."""
+    """What a user wants: a reward by id or by slug, in one of its variants, paid in `currency` (None: its only price).
+
+    `by` is who asks, for the timeline.
+    """
 
     external_user_id: str
     reward_id: UUID | None = None
     slug: str | None = None
+    variant_id: str | None = None
     currency: str | None = None
     fields: dict[str, Any] = {}
     by: str
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
-    """The user and the reward of an order as they are now; None for what does not exist. `places` are those of each currency."""
+    """The user and the reward of an order as they are now; None for what does not exist. `places` are those of each currency,
+    `timezone` the tenant's."""
 
     user: User | None
     reward: Reward | None
     places: dict[str, int]
+    timezone: str
 
 
 # Rows as jsonb: what belongs to different tables comes back in one round trip.
 FIND_OFFER = """
 SELECT (SELECT to_jsonb(app_user) FROM app_user WHERE tenant_id = %(tenant_id)s AND external_id = %(external_user_id)s) AS "user",
-       (SELECT to_jsonb(reward) FROM reward WHERE tenant_id = %(tenant_id)s AND archived_at IS NULL AND {which}) AS reward,
+       (SELECT to_jsonb(reward) || jsonb_build_object('variant_stock', coalesce(
+                (SELECT jsonb_object_agg(variant_id, limited.stock) FROM reward_variant AS limited
+                 WHERE limited.tenant_id = reward.tenant_id AND limited.reward_id = reward.reward_id), '{{}}'))
+        FROM reward WHERE tenant_id = %(tenant_id)s AND archived_at IS NULL AND {which}) AS reward,
+       (SELECT timezone FROM tenant WHERE tenant_id = %(tenant_id)s) AS timezone,
        (SELECT jsonb_object_agg(currency_id, decimal_places) FROM currency WHERE tenant_id = %(tenant_id)s) AS places
 """
 
@@ -62,18 +83,20 @@ async def find_offer(connection: Connection, tenant_id: UUID, order: Order) -> O
 async def redeem(connection: Connection, tenant_id: UUID, order: Order, now: datetime) -> Redemption:
     """Hold the points, take the stock, write the redemption and the command that starts its workflow; answers the redemption.
 
-    Raises UserNotFound, RewardNotFound, NotEligible, ValidationFault and InsufficientPoints. The last piece of stock is guarded by a
-    CHECK: its violation, which `storage.reward.out_of_stock` names, may come up as late as the end of a pipeline.
-    Lock order: account, then stock. Users with too few points never touch the stock, and its lock is taken last.
+    Raises UserNotFound, RewardNotFound, NotEligible, UserLimitReached, ValidationFault, InsufficientPoints and OutOfStock.
+    The last piece of stock is guarded by a CHECK: its violation, which `storage.reward.out_of_stock` names, may come up as late as the
+    end of a pipeline.
+    Lock order: the user's limit, account, code, then stock. Users with too few points never touch the stock, and its lock is taken last.
     """
     offer = await find_offer(connection, tenant_id, order)
     if offer.user is None:
         raise UserNotFound(f"User '{order.external_user_id}' not found")
     if offer.reward is None:
         raise RewardNotFound("There is no such reward")
-    reward = offer.reward
+    reward = chosen_variant(offer.reward, order.variant_id)
+    check_available(reward, offer.user.attributes, now)
     price = choose_price(reward, order.currency)
-    check_fields(reward, order.fields)
+    check_fields(reward.fields, order.fields, is_complete=not reward.requires_claim)
     new = NewRedemption(
         redemption_id=new_id(),
         user_id=offer.user.user_id,
@@ -83,18 +106,49 @@ async def redeem(connection: Connection, tenant_id: UUID, order: Order, now: dat
         points_spent=price.amount,
         currency=price.currency,
         decimal_places=offer.places[price.currency],
+        variant_id=order.variant_id,
+        status=first_state(reward),
         by=order.by,
-        fulfilment=msgspec.to_builtins(reward.fulfilment),
+        fulfilment=fulfilment_copy(reward, offer.places),
         takes_stock=reward.stock is not None,
+        stock_variant_id=order.variant_id if has_own_stock(reward, order.variant_id) else None,
         fields=order.fields,
-        deadline_at=now + timedelta(seconds=reward.fulfilment.deadline_seconds),
+        deadline_at=first_deadline(reward, now),
     )
+    if reward.max_per_user is not None:
+        await _check_limit(connection, tenant_id, new, limit=reward.max_per_user, period=limit_period(reward, offer.timezone, now))
     if price.amount > 0:
         await _hold_points(connection, tenant_id, new, now)
     await insert_redemption(connection, tenant_id, new, now)
+    await kind_of(new.fulfilment).reserve(connection, tenant_id, new)
     if new.takes_stock:
-        await take_stock(connection, tenant_id, reward.reward_id)
+        await take_stock(connection, tenant_id, reward.reward_id, new.stock_variant_id)
     return _as_kept(tenant_id, new, now)
+
+
+async def _check_limit(connection: Connection, tenant_id: UUID, new: NewRedemption, *, limit: int, period: WindowSpan) -> None:
+    """UserLimitReached when the user has had as many in this period. Until commit, the user's other redemptions of the reward wait."""
+    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"limit:{tenant_id}:{new.user_id}:{new.reward_id}",))
+    cursor = await connection.execute(
+        """
+        SELECT count(*) AS n FROM redemption
+        WHERE tenant_id = %(tenant_id)s AND user_id = %(user_id)s AND reward_id = %(reward_id)s AND source_type = 'purchase'
+          AND status <> ALL(%(returned)s)
+          AND (%(starts_at)s::timestamptz IS NULL OR created_at >= %(starts_at)s)
+          AND (%(ends_at)s::timestamptz IS NULL OR created_at < %(ends_at)s)
+        """,
+        {
+            "tenant_id": tenant_id,
+            "user_id": new.user_id,
+            "reward_id": new.reward_id,
+            "returned": [state.value for state in RETURNED],
+            "starts_at": period.starts_at,
+            "ends_at": period.ends_at,
+        },
+    )
+    row = await cursor.fetchone()
+    if row is None or row["n"] >= limit:
+        raise UserLimitReached(f"This user may have {limit} of this reward", limit=limit)
 
 
 async def _hold_points(connection: Connection, tenant_id: UUID, new: NewRedemption, now: datetime) -> None:
@@ -123,6 +177,7 @@ def _as_kept(tenant_id: UUID, new: NewRedemption, now: datetime) -> Redemption:
         currency=new.currency,
         decimal_places=new.decimal_places,
         takes_stock=new.takes_stock,
+        stock_variant_id=new.stock_variant_id,
         fields=new.fields,
         fulfillment_data={},
         failure_reason=None,

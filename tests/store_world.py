@@ -10,7 +10,7 @@ from psycopg.errors import CheckViolation
 from domain.error import DomainError
 from domain.ledger import POINTS, POINTS_CURRENCY, Account, Earning
 from domain.redemption import Redemption
-from domain.reward import Reward, parse_reward, prices_of
+from domain.reward import Reward, parse_reward
 from domain.user import Identify, User
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, Pool, transaction
@@ -50,8 +50,8 @@ class World(msgspec.Struct, frozen=True):
         """A reward that costs so many points."""
         async with transaction(self.pool) as connection:
             body = parse_reward({"slug": slug, "name": slug, "stock": stock, "prices": [{"currency": POINTS, "amount": price}], **more})
-            prices = prices_of(body, await currencies_of(connection, self.tenant_id))
-            return await write_reward(connection, self.tenant_id, new_id(), body, prices, utc_now())
+            currencies = await currencies_of(connection, self.tenant_id)
+            return await write_reward(connection, self.tenant_id, new_id(), body=body, currencies=currencies, now=utc_now())
 
     def order(self, external_id: str, slug: str = "voucher", **more: Any) -> Order:
         """An order by a test."""
@@ -65,10 +65,10 @@ class World(msgspec.Struct, frozen=True):
         except CheckViolation as violation:
             raise out_of_stock(violation) or violation from None
 
-    async def try_redeem(self, external_id: str, slug: str = "voucher") -> str:
+    async def try_redeem(self, external_id: str, slug: str = "voucher", **more: Any) -> str:
         """`redeemed`, or the code of the refusal."""
         try:
-            await self.redeem(external_id, slug)
+            await self.redeem(external_id, slug, **more)
         except DomainError as refusal:
             return refusal.code
         return "redeemed"

@@ -12,7 +12,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.redemption import RedemptionActivities
     from activities.webhook import WebhookActivities
     from domain.fulfilment import Begun, News, RedemptionInput, RedemptionOutcome, SendInput, Sent, Settled, SettleInput
-    from domain.redemption import FINAL, State
+    from domain.redemption import FINAL, WAITING, State
     from domain.webhook import Ladder
 
 STATUS = SearchAttributeKey.for_keyword("RedemptionStatus")
@@ -26,6 +26,9 @@ HEARTBEAT_TIMEOUT = timedelta(seconds=10)
 class RedemptionWorkflow:
     r"""The diagram of the workflow.
 
+    pending_claim ── claim ──▶ pending_approval ── approve ──▶ pending
+       └──────────── own deadline (7 days), cancel ──────────▶ expired, cancelled
+    pending ── wallet, codes ────────────────────────────────▶ fulfilled
     pending ── webhook accepted ──▶ processing ── callback ──▶ fulfilled | failed
        │ \────────────── callback at any time ───────────────▶
        └──────────────── deadline ───────────────────────────▶ expired (points returned)
@@ -46,6 +49,8 @@ class RedemptionWorkflow:
         """See the redemption through to a final state."""
         try:
             begun = await self._begin()
+            while begun.status in WAITING and await self._let_through(begun):
+                begun = await self._begin()
             await self._deliver(begun)
             if not await self._settled_before_deadline():
                 await self._settle(State.EXPIRED, "nobody fulfilled it before its deadline")
@@ -85,6 +90,13 @@ class RedemptionWorkflow:
         if not begun.has_endpoint:
             self._note("no endpoint takes `reward_redeemed`")
         return begun
+
+    async def _let_through(self, begun: Begun) -> bool:
+        """Wait for the claim or the approval: True when it came, False when the redemption is over, or expired meanwhile."""
+        await self._wait(lambda: self._number > begun.number, None, f"{begun.status.value}: 7 days")
+        if self._number == begun.number:
+            await self._settle(State.EXPIRED, f"nobody acted while it was {begun.status.value}", only_from=begun.status)
+        return self._status not in FINAL
 
     async def _deliver(self, begun: Begun) -> None:
         """The ladder: first try and at most three retries. A final state ends it, our own faults and holds use nothing up."""
@@ -145,11 +157,17 @@ class RedemptionWorkflow:
         await self._wait(lambda: False, None, "the deadline")
         return self._status in FINAL
 
-    async def _settle(self, to: State, note: str) -> None:
+    async def _settle(self, to: State, note: str, only_from: State | None = None) -> None:
         """Give the points back, unless someone was faster."""
         settled: Settled = await workflow.execute_activity_method(
             RedemptionActivities.settle,
-            SettleInput(tenant_id=self._redemption.tenant_id, redemption_id=self._redemption.redemption_id, to=to, note=note),
+            SettleInput(
+                tenant_id=self._redemption.tenant_id,
+                redemption_id=self._redemption.redemption_id,
+                to=to,
+                note=note,
+                only_from=only_from,
+            ),
             start_to_close_timeout=DATABASE_TIMEOUT,
             retry_policy=OWN_FAULTS,
             summary=f"{to.value}: {note}",

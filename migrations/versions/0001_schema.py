@@ -324,6 +324,7 @@ def upgrade() -> None:
         sa.Column("currency", sa.Text(collation="C"), nullable=True),
         sa.Column("decimal_places", sa.Integer(), server_default="0", nullable=False),
         sa.Column("takes_stock", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("stock_variant_id", sa.Text(collation="C"), nullable=True),
         sa.Column("fields", postgresql.JSONB(astext_type=Text()), nullable=False),
         sa.Column("fulfillment_data", postgresql.JSONB(astext_type=Text()), server_default="{}", nullable=False),
         sa.Column("failure_reason", sa.Text(), nullable=True),
@@ -343,7 +344,11 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("tenant_id", "redemption_id", name=op.f("pk_redemption")),
     )
     op.create_index(
-        "ix_redemption_open", "redemption", ["deadline_at"], unique=False, postgresql_where=sa.text("status IN ('pending', 'processing')")
+        "ix_redemption_open",
+        "redemption",
+        ["deadline_at"],
+        unique=False,
+        postgresql_where=sa.text("status IN ('pending_claim', 'pending_approval', 'pending', 'processing')"),
     )
     op.create_index("ix_redemption_tenant_id_user_id_redemption_id", "redemption", ["tenant_id", "user_id", "redemption_id"], unique=False)
     op.create_table(
@@ -361,11 +366,23 @@ def upgrade() -> None:
         sa.Column("fields", postgresql.JSONB(astext_type=Text()), nullable=False),
         sa.Column("fulfilment", postgresql.JSONB(astext_type=Text()), nullable=False),
         sa.Column("config", postgresql.JSONB(astext_type=Text()), nullable=False),
+        sa.Column("variants", postgresql.JSONB(astext_type=Text()), server_default="[]", nullable=False),
         sa.Column("stock", sa.Integer(), nullable=True),
+        sa.Column("max_per_user", sa.Integer(), nullable=True),
+        sa.Column("per_user_period", sa.Text(), server_default="ever", nullable=False),
+        sa.Column("visible_from", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("visible_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("available_from", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("available_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("eligibility", postgresql.JSONB(none_as_null=True, astext_type=Text()), nullable=True),
+        sa.Column("requires_claim", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("requires_approval", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("version", sa.Integer(), server_default="1", nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("archived_at", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint("per_user_period IN ('day', 'week', 'month', 'ever')", name=op.f("ck_reward_per_user_period_known")),
+        sa.CheckConstraint("max_per_user > 0", name=op.f("ck_reward_max_per_user_positive")),
         sa.CheckConstraint("stock >= 0", name=op.f("ck_reward_stock_not_negative")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"], name=op.f("fk_reward_tenant_id")),
         sa.PrimaryKeyConstraint("tenant_id", "reward_id", name=op.f("pk_reward")),
@@ -497,6 +514,47 @@ def upgrade() -> None:
             name=op.f("fk_redemption_move_tenant_id_redemption_id"),
         ),
         sa.PrimaryKeyConstraint("tenant_id", "redemption_id", "number", name=op.f("pk_redemption_move")),
+    )
+    op.create_table(
+        "reward_code",
+        sa.Column("tenant_id", sa.UUID(), nullable=False),
+        sa.Column("reward_id", sa.UUID(), nullable=False),
+        sa.Column("code", sa.Text(collation="C"), nullable=False),
+        sa.Column("number", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("redemption_id", sa.UUID(), nullable=True),
+        sa.Column("imported_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "reward_id"], ["reward.tenant_id", "reward.reward_id"], name=op.f("fk_reward_code_tenant_id_reward_id")
+        ),
+        sa.PrimaryKeyConstraint("tenant_id", "reward_id", "code", name=op.f("pk_reward_code")),
+        postgresql_with={"fillfactor": "80"},
+    )
+    op.create_index(
+        "ix_reward_code_free",
+        "reward_code",
+        ["tenant_id", "reward_id", "number"],
+        unique=False,
+        postgresql_where=sa.text("redemption_id IS NULL"),
+    )
+    op.create_index(
+        "uq_reward_code_tenant_id_redemption_id",
+        "reward_code",
+        ["tenant_id", "redemption_id"],
+        unique=True,
+        postgresql_where=sa.text("redemption_id IS NOT NULL"),
+    )
+    op.create_table(
+        "reward_variant",
+        sa.Column("tenant_id", sa.UUID(), nullable=False),
+        sa.Column("reward_id", sa.UUID(), nullable=False),
+        sa.Column("variant_id", sa.Text(collation="C"), nullable=False),
+        sa.Column("stock", sa.Integer(), nullable=False),
+        sa.CheckConstraint("stock >= 0", name=op.f("ck_reward_variant_stock_not_negative")),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "reward_id"], ["reward.tenant_id", "reward.reward_id"], name=op.f("fk_reward_variant_tenant_id_reward_id")
+        ),
+        sa.PrimaryKeyConstraint("tenant_id", "reward_id", "variant_id", name=op.f("pk_reward_variant")),
+        postgresql_with={"fillfactor": "50"},
     )
     op.create_table(
         "webhook_delivery",

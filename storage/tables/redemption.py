@@ -36,6 +36,8 @@ redemption = Table(
     Column("currency", Text(collation="C")),
     Column("decimal_places", Integer, nullable=False, server_default="0"),
     Column("takes_stock", Boolean, nullable=False, server_default=text("false")),
+    # The variant whose own stock it was taken from; null: the reward's.
+    Column("stock_variant_id", Text(collation="C")),
     Column("fields", JSONB, nullable=False),
     Column("fulfillment_data", JSONB, nullable=False, server_default="{}"),
     Column("failure_reason", Text),
@@ -47,7 +49,11 @@ redemption = Table(
     instant_column("deadline_at", nullable=True),
     ForeignKeyConstraint(["tenant_id", "user_id"], ["app_user.tenant_id", "app_user.user_id"]),
     Index("ix_redemption_tenant_id_user_id_redemption_id", "tenant_id", "user_id", "redemption_id"),
-    Index("ix_redemption_open", "deadline_at", postgresql_where=text("status IN ('pending', 'processing')")),
+    Index(
+        "ix_redemption_open",
+        "deadline_at",
+        postgresql_where=text("status IN ('pending_claim', 'pending_approval', 'pending', 'processing')"),
+    ),
     CheckConstraint("points_spent >= 0", name="points_not_negative"),
     one_of("status", REDEMPTION_STATES),
 )

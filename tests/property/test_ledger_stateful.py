@@ -14,7 +14,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multip
 from domain.error import InsufficientPoints, InvalidState
 from domain.ledger import POINTS, Adjustment, Earning
 from domain.redemption import FINAL, RETURNED, TRANSITIONS, Move, State
-from domain.reward import parse_reward, prices_of
+from domain.reward import parse_reward
 from domain.user import Identify, User
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, connect
@@ -77,7 +77,7 @@ class Ledger(RuleBasedStateMachine):
         currencies = await currencies_of(self.connection, self.tenant_id)
         for price in PRICES:
             body = parse_reward({"slug": f"for{price}", "name": "x", "prices": [{"currency": POINTS, "amount": price}]})
-            await write_reward(self.connection, self.tenant_id, new_id(), body, prices_of(body, currencies), utc_now())
+            await write_reward(self.connection, self.tenant_id, new_id(), body=body, currencies=currencies, now=utc_now())
 
     @rule(given=st.lists(st.tuples(st.sampled_from(USERS), st.integers(1, 50)), min_size=1, max_size=5))
     def earn(self, given: list[tuple[str, int]]) -> None:

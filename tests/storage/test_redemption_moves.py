@@ -9,7 +9,8 @@ from domain.error import InvalidState, RedemptionNotFound
 from domain.redemption import Decision, Move, State, read_callback
 from runtime.ids import new_id, utc_now
 from runtime.postgres import transaction
-from storage.redemption import Filter, document_of, list_redemptions, move_redemption
+from storage.redemption import document_of, move_redemption
+from storage.redemption_list import Filter, list_redemptions
 from tests.store_world import make_world
 
 

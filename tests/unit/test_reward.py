@@ -4,9 +4,10 @@ from uuid import UUID
 
 import pytest
 
+from domain.catalog import catalog_entry
 from domain.error import NotEligible, ValidationFault
 from domain.ledger import Currency
-from domain.reward import Reward, body_wire, catalog_entry, check_fields, choose_price, parse_reward, prices_of
+from domain.reward import Reward, body_wire, check_fields, choose_price, parse_reward, prices_of, variants_of
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 ID = UUID(int=1)
@@ -30,6 +31,12 @@ def currency(identity: str, places: int, *, is_spendable: bool = True) -> Curren
 CURRENCIES = {"points": currency("points", 0), "coins": currency("coins", 2), "xp": currency("xp", 0, is_spendable=False)}
 
 
+STORE_RULES = (
+    "max_per_user", "per_user_period", "visible_from", "visible_until", "available_from", "available_until", "eligibility",
+    "requires_claim", "requires_approval",
+)  # fmt: skip
+
+
 def reward(**given: Any) -> Reward:
     body = parse_reward({"slug": "mug", "name": "Mug", **given})
     return Reward(
@@ -49,6 +56,9 @@ def reward(**given: Any) -> Reward:
         version=1,
         created_at=NOW,
         updated_at=NOW,
+        variants=variants_of(body, CURRENCIES),
+        variant_stock={variant.id: variant.stock for variant in body.variants if variant.stock is not None},
+        **{name: getattr(body, name) for name in STORE_RULES},
     )
 
 
@@ -62,7 +72,12 @@ def test_prices_are_kept_in_smallest_units_and_shown_as_they_were_written():
 
 
 def test_what_an_admin_reads_can_be_written_back():
-    full = reward(prices=TWO_PRICES, fields=[{"name": "email", "required": True, "type": "email"}], value=10, config={"a": [1]}, stock=3)
+    full = reward(prices=TWO_PRICES, fields=[{"name": "email", "required": True, "type": "email"}], value=10, config={"a": [1]}, stock=3,
+        variants=[{"id": "s", "name": "S", "prices": TWO_PRICES[:1], "stock": 2, "value": None},
+                  {"id": "m", "name": "M", "prices": None, "stock": None, "value": 3}],
+        max_per_user=2, per_user_period="week", visible_from="2026-01-02T00:00:00Z", available_until="2027-01-02T00:00:00Z",
+        eligibility={"attributes": {"country": {"eq": "VN"}}}, requires_claim=True, requires_approval=True,
+    )  # fmt: skip
     wire = body_wire(full, CURRENCIES)
     assert body_wire(reward(**{name: value for name, value in wire.items() if name not in ("slug", "name")}), CURRENCIES) == wire
 
@@ -82,9 +97,19 @@ def test_what_an_admin_reads_can_be_written_back():
         ({"prices": [{"currency": "points", "amount": 5}] * 2}, "prices[1].currency"),
         ({"fields": [{"name": "a"}, {"name": "a"}]}, "fields"),
         ({"fields": [{"name": "a", "pattern": "("}]}, "fields[0].pattern"),
-        ({"fulfilment": {"type": "codes"}}, "fulfilment.type"),
+        ({"fulfilment": {"type": "pigeon"}}, "fulfilment.type"),
+        ({"fulfilment": {"type": "codes"}, "stock": 5}, "stock"),
+        ({"fulfilment": {"type": "codes"}, "variants": [{"id": "s", "name": "S"}]}, "variants"),
         ({"fulfilment": {"deadline_seconds": 9}}, "fulfilment.deadline_seconds"),
-        ({"requires_approval": True}, "requires_approval"),
+        ({"max_per_user": 0}, "max_per_user"),
+        ({"per_user_period": "year"}, "per_user_period"),
+        ({"variants": [{"id": "s", "name": "S"}, {"id": "s", "name": "T"}]}, "variants"),
+        ({"variants": [{"id": "a b", "name": "S"}]}, "variants[0].id"),
+        ({"variants": [{"id": "s", "name": "S", "prices": [{"currency": "xp", "amount": 1}]}]}, "variants[0].prices[0].currency"),
+        ({"visible_from": "2026-01-02T00:00:00Z", "visible_until": "2026-01-01T00:00:00Z"}, "visible_until"),
+        ({"available_from": "2026-01-02T00:00:00"}, "available_from"),
+        ({"eligibility": {"tiers": ["gold"]}}, "eligibility.tiers"),
+        ({"eligibility": {"attributes": {"country": {"like": "V"}}}}, "eligibility.attributes.country.like"),
     ],
 )
 def test_a_fault_names_its_field(given: dict[str, Any], field: str):
@@ -121,7 +146,7 @@ FIELDS = [
 
 @pytest.mark.parametrize("given", [{"email": "a@b.vn"}, {"email": "a@b.vn", "size": "M", "count": 2, "gift": False}])
 def test_fields_that_fit_pass(given: dict[str, Any]):
-    check_fields(reward(fields=FIELDS), given)
+    check_fields(reward(fields=FIELDS).fields, given)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +166,7 @@ def test_fields_that_fit_pass(given: dict[str, Any]):
 )
 def test_fields_that_do_not_fit_are_named(given: dict[str, Any], field: str):
     with pytest.raises(ValidationFault) as refused:
-        check_fields(reward(fields=FIELDS), given)
+        check_fields(reward(fields=FIELDS).fields, given)
     assert refused.value.details[0]["field"] == f"fields.{field}"
 
 

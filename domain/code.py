@@ -1,0 +1,21 @@
+"""What may be a code of a pool."""
+
+from domain.error import ValidationFault
+
+MAX_CODE_CHARACTERS = 255
+
+
+def code_problem(code: str) -> str | None:
+    """Why this cannot be a code; None if it can."""
+    if not code:
+        return "cannot be empty"
+    if len(code) > MAX_CODE_CHARACTERS:
+        return f"is longer than {MAX_CODE_CHARACTERS} characters"
+    return None if code.isprintable() and code == code.strip() else "contains a control character, or a space at an end"
+
+
+def check_codes(codes: list[str]) -> None:
+    """ValidationFault that names the first code that cannot be one."""
+    for place, code in enumerate(codes):
+        if problem := code_problem(code):
+            raise ValidationFault.of(f"codes[{place}]", problem)

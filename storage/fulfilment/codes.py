@@ -1,0 +1,50 @@
+"""`codes`: the user gets one code of the reward's imported pool. It is set apart when the user redeems and shown when it is fulfilled."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from domain.error import InvalidState, OutOfStock
+from domain.redemption import NewRedemption, Redemption
+from runtime.postgres import Connection
+from storage.fulfilment.kind import Kind
+
+# Nobody waits for a code that another redemption is just taking: the next one is as good.
+RESERVE = """
+UPDATE reward_code SET redemption_id = %(redemption_id)s
+WHERE tenant_id = %(tenant_id)s AND reward_id = %(reward_id)s AND code = (
+    SELECT code FROM reward_code
+    WHERE tenant_id = %(tenant_id)s AND reward_id = %(reward_id)s AND redemption_id IS NULL
+    ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED
+)
+RETURNING code
+"""
+
+
+async def reserve(connection: Connection, tenant_id: UUID, new: NewRedemption) -> None:
+    """Set the oldest free code apart for this redemption; OutOfStock when there is none."""
+    cursor = await connection.execute(RESERVE, {"tenant_id": tenant_id, "reward_id": new.reward_id, "redemption_id": new.redemption_id})
+    if await cursor.fetchone() is None:
+        raise OutOfStock("This reward is out of stock")
+
+
+async def hand_over(connection: Connection, redemption: Redemption, now: datetime) -> dict[str, Any]:
+    """The code as fulfilment data; it stays with this redemption for ever."""
+    cursor = await connection.execute(
+        "SELECT code FROM reward_code WHERE tenant_id = %s AND redemption_id = %s", (redemption.tenant_id, redemption.redemption_id)
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        raise InvalidState("No code is set apart for this redemption", present=redemption.status.value)
+    return {"code": row["code"]}
+
+
+async def give_back(connection: Connection, redemption: Redemption, now: datetime) -> None:
+    """Put the code, which nobody has seen, back into the pool."""
+    await connection.execute(
+        "UPDATE reward_code SET redemption_id = NULL WHERE tenant_id = %s AND redemption_id = %s",
+        (redemption.tenant_id, redemption.redemption_id),
+    )
+
+
+KIND = Kind(begins="at_once", reserve=reserve, hand_over=hand_over, give_back=give_back)

@@ -1,0 +1,175 @@
+"""The kinds of fulfilment: what each gives, takes back, and never gives twice (contract 4, Store)."""
+
+import asyncio
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+import pytest
+import pytest_asyncio
+
+from cli.codes import batches
+from domain.error import InsufficientPoints, InvalidState, ValidationFault
+from domain.ledger import Adjustment
+from domain.redemption import Decision, Move, State
+from domain.reward import Fulfilment
+from runtime.ids import utc_now
+from runtime.postgres import Pool, transaction
+from storage.code import add_codes, copy_codes, pool_sizes
+from storage.fulfilment import KINDS
+from storage.ledger import adjust
+from storage.redemption import document_of, move_redemption
+from tests.store_world import World, make_world
+
+
+@pytest_asyncio.fixture
+async def world(pool: Pool) -> World:
+    return await make_world(pool)
+
+
+def test_every_kind_that_a_reward_may_name_is_in_the_registry():
+    assert set(get_args(get_type_hints(Fulfilment)["type"])) == set(KINDS)
+
+
+async def with_codes(world: World, *codes: str, **more):
+    reward = await world.reward(fulfilment={"type": "codes"}, **more)
+    async with transaction(world.pool) as connection:
+        await add_codes(connection, world.tenant_id, reward.reward_id, codes, utc_now())
+    return reward
+
+
+async def move(world: World, redemption, to: State, **more):
+    async with transaction(world.pool) as connection:
+        return await move_redemption(connection, world.tenant_id, redemption.redemption_id, Move(to=to, by="test", **more), utc_now())
+
+
+async def document(world: World, redemption):
+    async with transaction(world.pool) as connection:
+        return await document_of(connection, world.tenant_id, redemption.redemption_id)
+
+
+async def sizes(world: World, reward):
+    async with world.pool.connection() as connection:
+        pool = await pool_sizes(connection, world.tenant_id, reward.reward_id)
+    assert pool["left"] == await world.stock(reward), "the stock is what is left of the pool"
+    return pool["total"], pool["left"]
+
+
+async def test_a_code_is_set_apart_when_redeeming_and_shown_when_fulfilled(world: World):
+    await world.user("ann", 100)
+    reward = await with_codes(world, "A", "B")
+    first = await world.redeem("ann")
+    assert await sizes(world, reward) == (2, 1)
+    assert (await document(world, first))["fulfillment_data"] == {}
+    await move(world, first, State.FULFILLED, fulfillment_data={"by": "hand"})
+    assert (await document(world, first))["fulfillment_data"] == {"by": "hand", "code": "A"}
+    second = await world.redeem("ann")
+    assert await world.try_redeem("ann") == "OUT_OF_STOCK"
+    await move(world, second, State.CANCELLED)
+    assert await sizes(world, reward) == (2, 1)
+    third = await world.redeem("ann")
+    await move(world, third, State.FULFILLED)
+    assert (await document(world, third))["fulfillment_data"] == {"code": "B"}
+    await move(world, third, State.REVERSED)
+    assert await sizes(world, reward) == (2, 0), "a code that somebody has seen does not come back"
+    assert await world.findings() == []
+
+
+async def test_a_code_is_imported_once_for_ever(world: World):
+    await world.user("ann", 100)
+    reward = await with_codes(world, "A", "A", "B")
+    await move(world, await world.redeem("ann"), State.FULFILLED)
+    async with transaction(world.pool) as connection:
+        assert await add_codes(connection, world.tenant_id, reward.reward_id, ["A", "B", "C"], utc_now()) == 1
+        assert await copy_codes(connection, world.tenant_id, reward.reward_id, ["A", "C", "D", "D"], utc_now()) == 1
+    assert await sizes(world, reward) == (4, 3)
+
+
+async def test_no_code_goes_to_two_of_60_at_once_and_the_pool_is_given_to_the_last(world: World):
+    for number in range(10):
+        await world.user(f"u{number}", 1000)
+    reward = await with_codes(world, *(f"C{number}" for number in range(25)))
+    outcomes = await asyncio.gather(*(world.try_redeem(f"u{turn % 10}") for turn in range(60)))
+    assert sorted(outcomes) == ["OUT_OF_STOCK"] * 35 + ["redeemed"] * 25
+    assert await sizes(world, reward) == (25, 0)
+    rows = await world.rows("SELECT count(DISTINCT redemption_id)::int AS n, count(DISTINCT code)::int AS codes FROM reward_code")
+    assert rows == [{"n": 25, "codes": 25}]
+    assert await world.findings() == []
+
+
+async def test_fulfilling_and_cancelling_at_once_give_the_code_to_one_side(world: World):
+    await world.user("ann", 1000)
+    reward = await with_codes(world, *(f"C{number}" for number in range(8)))
+    for _ in range(8):
+        redemption = await world.redeem("ann")
+        before = await sizes(world, reward)
+        wishes = [State.FULFILLED, State.CANCELLED, State.EXPIRED, State.FAILED]
+        results = await asyncio.gather(*(move(world, redemption, wish) for wish in wishes), return_exceptions=True)
+        (winner,) = [each.status for each in results if not isinstance(each, BaseException) and each.decision is Decision.MOVE]
+        assert all(isinstance(each, InvalidState) for each in results if isinstance(each, BaseException))
+        assert (await sizes(world, reward))[1] == before[1] + (winner is not State.FULFILLED)
+    assert await world.findings() == []
+
+
+async def test_a_switch_to_codes_counts_the_pool(world: World):
+    from domain.reward import body_wire, parse_reward
+    from storage.ledger import currencies_of
+    from storage.reward import write_reward
+
+    reward = await with_codes(world, "A", "B")
+    async with transaction(world.pool) as connection:
+        currencies = await currencies_of(connection, world.tenant_id)
+        body = parse_reward({**body_wire(reward, currencies), "name": "Other"})
+        written = await write_reward(connection, world.tenant_id, reward.reward_id, body=body, currencies=currencies, now=utc_now())
+    assert (written.name, written.stock) == ("Other", 2)
+
+
+async def test_a_wallet_reward_credits_the_account_once_and_a_reversal_takes_it_back(world: World):
+    ann = await world.user("ann", 100)
+    await world.reward(price=10, type="points", value=25, fulfilment={"type": "wallet"})
+    redemption = await world.redeem("ann")
+    await move(world, redemption, State.FULFILLED)
+    account = await world.account(ann)
+    assert (account.posted, account.held, account.lifetime_earned, account.lifetime_spent) == (115, 0, 125, 10)
+    assert (await document(world, redemption))["fulfillment_data"] == {"currency": "points", "amount": 25}
+    assert await world.findings() == []
+    await move(world, redemption, State.REVERSED)
+    assert (await world.account(ann)).posted == 100
+    assert await world.findings() == []
+
+
+async def test_what_was_spent_already_cannot_be_taken_back(world: World):
+    ann = await world.user("ann", 100)
+    await world.reward(price=100, type="points", value=25, fulfilment={"type": "wallet"})
+    redemption = await world.redeem("ann")
+    await move(world, redemption, State.FULFILLED)
+    async with transaction(world.pool) as connection:
+        spent = Adjustment(user_id=ann.user_id, currency_id="points", amount=-20, reason="spent", cause_id="x")
+        await adjust(connection, world.tenant_id, spent, utc_now())
+    with pytest.raises(InsufficientPoints):
+        await move(world, redemption, State.REVERSED)
+    assert (await document(world, redemption))["status"] == "fulfilled"
+    assert await world.findings() == []
+
+
+async def test_wallets_fulfilled_and_failed_at_once_credit_or_return(world: World):
+    ann = await world.user("ann", 100)
+    await world.reward(price=10, type="points", value=25, fulfilment={"type": "wallet"})
+    total = 100
+    for _ in range(5):
+        redemption = await world.redeem("ann")
+        wishes = (State.FULFILLED, State.FAILED, State.FULFILLED)
+        results = await asyncio.gather(*(move(world, redemption, wish) for wish in wishes), return_exceptions=True)
+        (winner,) = [each.status for each in results if not isinstance(each, BaseException)]
+        total += 15 if winner is State.FULFILLED else 0
+        account = await world.account(ann)
+        assert (account.posted, account.held) == (total, 0)
+    assert await world.findings() == []
+
+
+def test_a_file_of_codes_is_read_in_batches_and_a_fault_names_its_line(tmp_path: Path):
+    file = tmp_path / "codes"
+    file.write_bytes(b"\xef\xbb\xbfA\r\n\r\nB\n C \n")
+    assert list(batches(file)) == [(["A", "B", "C"], file.stat().st_size)]
+    file.write_bytes(b"A\nB\x00\n")
+    with pytest.raises(ValidationFault, match="line 2"):
+        list(batches(file))
