@@ -66,7 +66,7 @@ def upgrade() -> None:
         sa.Column("event_id", sa.Text(collation="C"), nullable=False),
         sa.Column("position", sa.BigInteger(), nullable=False),
         sa.Column("accepted_at", sa.DateTime(timezone=True), nullable=False),
-        sa.PrimaryKeyConstraint("tenant_id", "sender", "event_id", name=op.f("pk_event_key")),
+        sa.PrimaryKeyConstraint("tenant_id", "event_id", "sender", name=op.f("pk_event_key")),
         postgresql_partition_by="HASH (event_id)",
     )
     op.create_table(
