@@ -1,5 +1,7 @@
 """`laurel bench`: every path of the product beside its floor, in the same run (docs/performance.md)."""
 
+import signal
+import sys
 from pathlib import Path
 
 import rich_click as click
