@@ -29,6 +29,7 @@ from api import (
     order,
     redemption,
     reward,
+    socket,
     tenant,
     user,
     webhook,
@@ -67,6 +68,7 @@ FEATURES = (
     code,
     leaderboard,
     leaderboard_admin,
+    socket,
     redemption,
     order,
     webhook,
@@ -122,6 +124,7 @@ def create_app(settings: Settings) -> Front:
     reader = leaderboard.BoardReader(Boards(pool, live), Profiles(pool, settings.database_url))
     writer = GroupCommitWriter(settings)
     ingest = event.Ingest(authenticator, writer, event_type.TypeMemory(pool))
+    sockets = socket.Sockets(settings, reader, redis, authenticator)
     resources = {
         "ingest": ingest,
         "settings": settings,
@@ -141,6 +144,7 @@ def create_app(settings: Settings) -> Front:
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         await pool.open()
         await writer.start()
+        await sockets.start()
         app.state.temporal = await connect(settings, lazy=True)
         app.state.relay = Relay(pool, app.state.temporal, task_queues(settings))
         gc.collect()
@@ -150,6 +154,7 @@ def create_app(settings: Settings) -> Front:
             yield
         finally:
             gc.unfreeze()
+            await sockets.stop()
             await writer.stop()
             await reader.profiles.close()
             await redis.aclose()
@@ -174,4 +179,4 @@ def create_app(settings: Settings) -> Front:
         # The names by which handlers ask for what is injected are those of Litestar 2, to which the project is pinned.
         warnings.simplefilter("ignore", LitestarDeprecationWarning)
         app = Litestar.from_config(config)
-    return Front(app, ingest, HotPages(authenticator, reader), authenticator, gateways=settings.gateways)
+    return Front(app, ingest, HotPages(authenticator, reader), sockets, authenticator=authenticator, gateways=settings.gateways)

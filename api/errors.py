@@ -14,7 +14,7 @@ from domain.error import DomainError, PayloadTooLarge, Unavailable, ValidationFa
 
 log = logging.getLogger("laurel.api")
 
-CODES_BY_STATUS = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 415: "UNSUPPORTED_MEDIA_TYPE"}
+CODES_BY_STATUS = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 415: "UNSUPPORTED_MEDIA_TYPE", 426: "UPGRADE_REQUIRED"}
 
 
 def request_id_of(scope: Any) -> str:
@@ -86,7 +86,7 @@ def answer_error(request: Request[Any, Any, Any], fault: Exception) -> Response[
     error = known_error(fault) or internal_error(fault, request_id)
     headers = {"Retry-After": str(error.facts["retry_after"])} if "retry_after" in error.facts else {}
     if isinstance(fault, HTTPException) and fault.headers:
-        headers |= {name: value for name, value in fault.headers.items() if name.lower() == "allow"}
+        headers |= {name: value for name, value in fault.headers.items() if name.lower() in ("allow", "upgrade")}
     return Response(error_body(error, request_id), status_code=error.status, media_type="application/json", headers=headers)
 
 

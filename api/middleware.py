@@ -26,6 +26,7 @@ ALLOWED_METHODS = b"GET, POST, PUT, PATCH, DELETE"
 ALLOWED_HEADERS = b"Authorization, Content-Type, Idempotency-Key, If-Match, X-API-Key, X-Request-Id, X-Tenant-Id"
 EXPOSED_HEADERS = b"X-Request-Id, Idempotency-Replayed, Retry-After, ETag"
 PREFLIGHT_SECONDS = b"600"
+NOT_SERVED = "This process does not serve this part of the API"
 PAGE_ROUTE = "/v1/leaderboards/{leaderboard_id}"
 
 # A request id only has to be unique: drawing a UUID for each request would cost a tenth of accepting an event.
@@ -109,15 +110,18 @@ def error_reply(fault: Exception, request_id: bytes) -> Reply:
 
 
 class Front:
-    """Takes every request first. `ingest` answers the two ingest paths, `pages` hot pages of boards, `app` the rest."""
+    """Takes every request first. `ingest` answers the ingest paths, `pages` hot pages of boards, `sockets` WebSockets, `app` the rest."""
 
-    def __init__(self, app: Litestar, ingest: Any, pages: Any, authenticator: Any, *, gateways: tuple[str, ...] = ("all",)) -> None:
+    def __init__(
+        self, app: Litestar, ingest: Any, pages: Any, sockets: Any, *, authenticator: Any, gateways: tuple[str, ...] = ("all",)
+    ) -> None:
         """`ingest` has `paths` and `answer(scope, receive)`, `pages` `prefix` and `answer(scope)`; `authenticator` judges preflights."""
         self._app = app
         self._gateways = gateways
         self._is_partial = "all" not in gateways
         self._ingest = ingest
         self._pages = pages
+        self._sockets = sockets
         self._authenticator = authenticator
 
     @property
@@ -127,13 +131,17 @@ class Front:
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """One ASGI connection."""
+        if scope["type"] == "websocket":
+            served = not self._is_partial or serves(self._gateways, scope["path"])
+            await self._sockets(scope, receive, send, request_id=request_id_for(scope["headers"]), served=served)
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         request_id = request_id_for(headers)
         if self._is_partial and not serves(self._gateways, scope["path"]):
-            await send_reply(send, error_reply(NotFound("This process does not serve this part of the API"), request_id), request_id)
+            await send_reply(send, error_reply(NotFound(NOT_SERVED), request_id), request_id)
         elif scope["method"] == "POST" and scope["path"] in self._ingest.paths:
             await self._take_events(scope, receive, send, request_id)
         elif scope["method"] == "GET" and scope["path"].startswith(self._pages.prefix):

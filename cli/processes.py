@@ -13,6 +13,9 @@ from runtime.settings import Settings
 
 BACKLOG = 2048
 GRACEFUL_SECONDS = 3
+MESSAGE_BYTES = 65_536
+PING_TIMEOUT_SECONDS = 120.0
+"""Longer than a client may be stuck: one that does not read is closed by us, with its own code."""
 
 
 def server_config(application: Any, settings: Settings) -> Any:
@@ -26,6 +29,9 @@ def server_config(application: Any, settings: Settings) -> Any:
         loop="uvloop",
         http="httptools",
         ws="websockets-sansio",
+        ws_max_size=MESSAGE_BYTES,
+        ws_per_message_deflate=False,  # it would compress for each client what was encoded once for all
+        ws_ping_timeout=PING_TIMEOUT_SECONDS,
         lifespan="on",
         access_log=False,
         log_config=None,

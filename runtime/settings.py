@@ -62,6 +62,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("RATE_LIMIT_PER_SECOND", "50000", "requests per second for each credential and each tenant"),
     Setting("API_HOST", "127.0.0.1", "address that `laurel api` listens on"),
     Setting("API_PORT", "8080", "port that `laurel api` listens on"),
+    Setting("SOCKET_HEARTBEAT_SECONDS", "30", "a WebSocket on which nothing was said for this long gets a heartbeat"),
+    Setting("SOCKET_STUCK_SECONDS", "60", "a WebSocket whose client reads nothing for this long is closed"),
     Setting("WORKER_METRICS_PORT", "0", "port of the worker's Prometheus endpoint; 0 turns it off"),
     Setting("LOG_FORMAT", "text", "`text` or `json`"),
     Setting("LOG_LEVEL", "INFO", "`DEBUG`, `INFO`, `WARNING` or `ERROR`"),
@@ -96,6 +98,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rate_limit_per_second: int
     api_host: str
     api_port: int
+    socket_heartbeat_seconds: float
+    socket_stuck_seconds: float
     worker_metrics_port: int
     log_format: Literal["text", "json"]
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache, partial
 from uuid import UUID
@@ -14,7 +15,7 @@ from domain.window import WindowSpan, window_at, window_for_key
 from runtime.postgres import Pool
 from storage import standing
 from storage.leaderboard import BoardWindow, Leaderboard, find_board, find_window, latest_ended_window, live_board
-from storage.live import LiveBoard, LivePage, LiveStore, RedisError
+from storage.live import LiveBoard, LivePage, LiveRank, LiveStore, RedisError
 from storage.standing import Entry
 
 log = logging.getLogger(__name__)
@@ -136,10 +137,7 @@ class Boards:
             else:
                 if answer is not None:
                     rank, page = answer
-                    if rank.rank is None:
-                        return None
-                    score, reached_at, _ = decode_member(board.method, rank.order_key)
-                    return Place(rank.rank + 1, rank.total, Entry(external_id, score, reached_at)), _slice(board, page)
+                    return None if rank.rank is None else (_place(board, external_id, rank), _slice(board, page))
         return await self._stored_around(board, external_id, limit)
 
     async def _stored_around(self, board: LiveBoard, external_id: str, limit: int) -> tuple[Place, Slice] | None:
@@ -157,6 +155,25 @@ class Boards:
             )
         return Place(rank + 1, total, entry), Slice(total, first, entries)
 
+    async def places(self, view: View, external_ids: Sequence[str]) -> tuple[int, list[Place]]:
+        """How many are ranked, and the places of those of these users who are, best first."""
+        if view.window_id is None:
+            return 0, []
+        board = live_board(view.board, view.window_id)
+        if self._redis_may_answer():
+            try:
+                answer = await self.live.ranks(board, external_ids)
+            except (RedisError, OSError) as fault:
+                self._redis_failed(fault)
+            else:
+                if answer is not None:
+                    total, ranks = answer
+                    named = zip(external_ids, ranks, strict=True)
+                    places = [_place(board, external_id, rank) for external_id, rank in named if rank.rank is not None]
+                    return total, sorted(places, key=lambda place: place.rank)
+        found = {place.rank: place for each in external_ids if (place := await self.place(view, each)) is not None}
+        return (await self.page(view, 0, 1)).total, [found[rank] for rank in sorted(found)]
+
     def _redis_may_answer(self) -> bool:
         return time.monotonic() >= self._away_until
 
@@ -173,6 +190,13 @@ def _entry(method: Method, member: bytes) -> Entry:
 
 # A member's bytes say all there is to an entry, and the pages that are read are mostly the same ones: half the cost of a page.
 _DECODED = {method: lru_cache(maxsize=DECODED_ENTRIES)(partial(_entry, method)) for method in Method}
+
+
+def _place(board: LiveBoard, external_id: str, rank: LiveRank) -> Place:
+    """The place of a user who is ranked."""
+    assert rank.rank is not None
+    score, reached_at, _ = decode_member(board.method, rank.order_key)
+    return Place(rank.rank + 1, rank.total, Entry(external_id, score, reached_at))
 
 
 def _slice(board: LiveBoard, page: LivePage) -> Slice:

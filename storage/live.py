@@ -43,6 +43,11 @@ class LiveBoard(msgspec.Struct, frozen=True):
         return f"{prefix}:z", f"{prefix}:u", f"{prefix}:m"
 
 
+def changed_channel(tenant_id: UUID, board_id: UUID) -> str:
+    """Where a message without content says that something of a board has changed, all windows together; the scripts make the same name."""
+    return f"board:{{{tenant_id.hex}:{board_id.hex}}}:changed"
+
+
 class Publication(msgspec.Struct):
     """What one scoring transaction changed in one window: external id and order key (empty: no longer ranked), alternating."""
 
@@ -107,6 +112,15 @@ class LiveStore:
         if answer is None:
             return None
         return _rank(answer), LivePage(answer[0], answer[3], answer[4]) if len(answer) > 3 else LivePage(answer[0], 0, [])
+
+    async def ranks(self, board: LiveBoard, external_ids: Sequence[str]) -> tuple[int, list[LiveRank]] | None:
+        """How many are ranked, and where each of these users stands; None when the board is not complete here."""
+        arguments = (board.shape, *(external_id.encode() for external_id in external_ids))
+        answer = await self._call(live_script.ranks, board.keys, arguments)
+        if answer is None:
+            return None
+        total = answer[0]
+        return total, [LiveRank(total, rank if rank >= 0 else None, key) for rank, key in zip(answer[1::2], answer[2::2], strict=True)]
 
     async def marks(self, boards: Sequence[LiveBoard], partition: int) -> list[int | None]:
         """Up to which position each window holds what `partition` committed; None where it is absent or made with another shape."""

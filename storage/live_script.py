@@ -8,14 +8,25 @@ complete), and for each scoring partition `e<n>` and `t<n>`, the owner's epoch a
 
 import hashlib
 
-PUBLISH = """
+# Wakes those who watch the board (storage/board_feed.py). A change that could not be applied here is one in PostgreSQL all the same.
+ANNOUNCE = """
+local function announce() redis.call('PUBLISH', string.match(KEYS[1], '^[^}]*}') .. ':changed', '') end
+"""
+
+PUBLISH = (
+    ANNOUNCE
+    + """
 local p, epoch, from, to, shape = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local held = redis.call('HMGET', KEYS[3], 'shape', 'e' .. p, 't' .. p)
-if held[1] ~= shape then return 'absent' end
+if held[1] ~= shape then
+    announce()
+    return 'absent'
+end
 local held_epoch, held_to = tonumber(held[2] or '0'), tonumber(held[3] or '0')
 if epoch < held_epoch or to <= held_to then return 'stale' end
 if from ~= held_to then
     if redis.call('HSETNX', KEYS[3], 'g' .. p, '1') == 1 then redis.call('HINCRBY', KEYS[3], 'gaps', 1) end
+    announce()
     return 'gap'
 end
 for start = 6, #ARGV, 1000 do
@@ -45,11 +56,15 @@ for start = 6, #ARGV, 1000 do
 end
 redis.call('HSET', KEYS[3], 'e' .. p, ARGV[2], 't' .. p, ARGV[4])
 if redis.call('HDEL', KEYS[3], 'g' .. p) == 1 then redis.call('HINCRBY', KEYS[3], 'gaps', -1) end
+announce()
 return 'done'
 """
+)
 
 # KEYS z u m, then the keys that were filled beside them; ARGV shape, then (partition, epoch, to) of the snapshot they were filled from.
-SWAP = """
+SWAP = (
+    ANNOUNCE
+    + """
 if redis.call('HGET', KEYS[3], 'shape') == ARGV[1] then
     for i = 2, #ARGV, 3 do
         if tonumber(redis.call('HGET', KEYS[3], 't' .. ARGV[i]) or '0') > tonumber(ARGV[i + 2]) then
@@ -67,8 +82,10 @@ if redis.call('EXISTS', KEYS[4]) == 1 then
 end
 redis.call('HSET', KEYS[3], 'shape', ARGV[1])
 for i = 2, #ARGV, 3 do redis.call('HSET', KEYS[3], 'e' .. ARGV[i], ARGV[i + 1], 't' .. ARGV[i], ARGV[i + 2]) end
+announce()
 return 'done'
 """
+)
 
 USABLE = """
 local held = redis.call('HMGET', KEYS[3], 'shape', 'gaps')
@@ -89,6 +106,20 @@ RANK = (
 local key = redis.call('HGET', KEYS[2], ARGV[2])
 if not key then return {total} end
 return {total, redis.call('ZRANK', KEYS[1], key .. ARGV[2]), key}
+"""
+)
+
+# Where each of several users stands: rank (-1 when not ranked) and order key of each, after the total.
+RANKS = (
+    USABLE
+    + """
+local found = {total}
+for i = 2, #ARGV do
+    local key = redis.call('HGET', KEYS[2], ARGV[i])
+    found[#found + 1] = key and redis.call('ZRANK', KEYS[1], key .. ARGV[i]) or -1
+    found[#found + 1] = key or ''
+end
+return found
 """
 )
 
@@ -113,5 +144,5 @@ class Script:
         self.digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
-publish, swap, page, rank, around = (Script(text) for text in (PUBLISH, SWAP, PAGE, RANK, AROUND))
-EVERY = (publish, swap, page, rank, around)
+publish, swap, page, rank, ranks, around = (Script(text) for text in (PUBLISH, SWAP, PAGE, RANK, RANKS, AROUND))
+EVERY = (publish, swap, page, rank, ranks, around)
