@@ -94,7 +94,8 @@ def test_a_client_holds_what_rest_answers_whatever_it_looks_at(stack: Stack, cli
             for _ in range(chance.randint(1, 4)):
                 play(client, "wsall", *((chance.choice(USERS), chance.randint(-40, 60)) for _ in range(chance.randint(1, 12))))
             if chance.random() < 0.4:
-                assert client.put(f"/v1/users/{chance.choice(USERS)}", json={"display_name": f"N{chance.random()}"}).status_code < 300
+                named = {"external_id": chance.choice(USERS), "display_name": f"N{chance.random()}"}
+                assert client.post("/v1/users", json=named).status_code < 300
             time.sleep(0.15)
             for socket, wanted in zip(sockets, FILTERS, strict=True):
                 assert_same_as_rest(client, "wsall", wanted, socket)
@@ -243,6 +244,23 @@ def test_another_process_hears_of_changes_and_a_quiet_line_beats(stack: Stack, c
         assert there.answer("heartbeat")
         assert there.answer("heartbeat")
         assert "heartbeat" not in here.kinds
+
+
+def test_without_redis_a_process_looks_for_itself(stack: Stack, client: httpx.Client, tmp_path: Path) -> None:
+    make_board(client, "wsnoredis")
+    with (
+        api_process(stack, tmp_path, LAUREL_REDIS_URL="redis://127.0.0.1:1/0") as lonely,
+        watching(lonely, "wsnoredis", stack.described["api_key"]) as socket,
+        watching(lonely, "wsnoredis", stack.described["api_key"]) as around,
+    ):
+        wanted = {"filter": {"type": "around_user", "user_id": "bob", "range": 1}}
+        around.configure(**wanted)
+        for score in (3, 4, 5):
+            play(client, "wsnoredis", ("ann", score), ("bob", 4))
+            time.sleep(0.3)
+            assert_same_as_rest(client, "wsnoredis", FILTERS[0], socket)
+            assert_same_as_rest(client, "wsnoredis", wanted, around)
+        assert socket.kinds.count("snapshot") == 1
 
 
 def test_a_slow_reader_gets_the_newest_state_and_no_queue(stack: Stack, client: httpx.Client, tmp_path: Path) -> None:
