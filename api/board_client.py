@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from domain.board_view import Entry, Wanted, difference
+from api.leaderboard import EntryWire
+from domain.board_view import Wanted, difference
 from domain.error import DomainError
 from domain.wire import optional_rfc3339, rfc3339
 from runtime.ids import utc_now
@@ -32,7 +33,7 @@ class Shown(msgspec.Struct, frozen=True):
 
     window: View
     total: int
-    entries: list[Entry]
+    entries: list[EntryWire]
 
     def same_window(self, other: "Shown | None") -> bool:
         """Whether both show one window of one incarnation of the board."""
@@ -83,9 +84,10 @@ class LiveView:
         if before is None or not shown.same_window(before):
             self._change(None)
             return
-        entries, removed = difference(before.entries, shown.entries)
-        if entries or removed or shown.total != before.total or shown.window.status != before.window.status:
+        changed, removed = difference(before.entries, shown.entries)
+        if changed or removed or shown.total != before.total or shown.window.status != before.window.status:
             facts = {"window_key": shown.window.window_key, "status": shown.window.status, "total": shown.total}
+            entries = [msgspec.structs.asdict(entry) | {"previous_rank": rank} for entry, rank in changed]
             self._change(encode({"type": "update", **facts, "entries": entries, "removed": removed}))
 
     def _change(self, update: str | None) -> None:

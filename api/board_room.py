@@ -12,8 +12,8 @@ import psycopg
 from psycopg_pool import PoolTimeout
 
 from api.board_client import Client, LiveView, Shown, encode, error_message
-from api.leaderboard import BoardReader, entry_wire
-from domain.board_view import CURRENT, AroundUser, Configure, Entry, Ping, Users, Wanted, read_request, wanted_after
+from api.leaderboard import BoardReader, EntryWire, entry_wire
+from domain.board_view import CURRENT, AroundUser, Configure, Ping, Users, Wanted, read_request, wanted_after
 from domain.error import LeaderboardNotFound
 from runtime.ids import utc_now
 from runtime.redis import RedisError
@@ -206,7 +206,7 @@ class Room:
                 return Shown(window, found.total, [])
         return Shown(window, found.total, await self._reader.entries(self._tenant_id, found))
 
-    async def _wire(self, places: Sequence[Place]) -> list[Entry]:
+    async def _wire(self, places: Sequence[Place]) -> list[EntryWire]:
         profiles = await self._reader.profiles.of(self._tenant_id, [place.entry.external_user_id for place in places])
         return [entry_wire(place.rank, place.entry, profiles.get(place.entry.external_user_id, NOBODY)) for place in places]
 

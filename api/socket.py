@@ -252,7 +252,7 @@ async def _close(send: Send, code: int, reason: str) -> None:
         pass  # it is closed already
 
 
-@get("/v1/leaderboards/{leaderboard_id:str}/ws", guards=READERS, status_code=101)
+@get("/v1/leaderboards/{leaderboard_id:str}/ws", guards=READERS, status_code=101, operation_id="watch_leaderboard")
 async def explain_upgrade(leaderboard_id: str) -> None:
     """The WebSocket of a board: connect with `Authorization: Bearer`, or with the subprotocols `bearer, <token>` from a browser."""
     raise HTTPException("This route is a WebSocket", status_code=426, headers={"Upgrade": "websocket"})

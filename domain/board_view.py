@@ -1,7 +1,7 @@
 """What a client of a board's WebSocket asks for, and how what it holds is brought up to date (contract 3, WebSocket)."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Protocol, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -121,18 +121,32 @@ def wanted_after(wanted: Wanted, request: Configure | RequestPage) -> Wanted:
     return after
 
 
-Entry = dict[str, Any]
+class Ranked(Protocol):
+    """An entry of a board as it is sent."""
+
+    @property
+    def user_id(self) -> str:
+        """The external id."""
+        ...
+
+    @property
+    def rank(self) -> int:
+        """1-based."""
+        ...
 
 
-def difference(before: Sequence[Entry], after: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
-    """(entries that are new or not as they were, each with its `previous_rank` in the view or None; users who left the view).
+Entry = TypeVar("Entry", bound=Ranked)
+
+
+def difference(before: Sequence[Entry], after: Sequence[Entry]) -> tuple[list[tuple[Entry, int | None]], list[str]]:
+    """(entries that are new or not as they were, each with its previous rank in the view or None; users who left the view).
 
     Whoever removes the latter, puts the former in their users' place and sorts by rank has `after`.
     """
-    held = {entry["user_id"]: entry for entry in before}
-    changed = []
+    held = {entry.user_id: entry for entry in before}
+    changed: list[tuple[Entry, int | None]] = []
     for entry in after:
-        old = held.pop(entry["user_id"], None)
+        old = held.pop(entry.user_id, None)
         if old != entry:
-            changed.append({**entry, "previous_rank": None if old is None else old["rank"]})
+            changed.append((entry, None if old is None else old.rank))
     return changed, list(held)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from runtime.embedded import processes
@@ -70,6 +71,15 @@ class BoardSocket:
             message = self.receive(max(0.01, deadline - time.monotonic()))
             if message["type"] == kind:
                 return message
+
+    def closing_code(self) -> int | None:
+        """The code with which the server closes; what comes before it is applied."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        try:
+            while True:
+                self.receive(max(0.01, deadline - time.monotonic()))
+        except ConnectionClosed as closed:
+            return closed.rcvd.code if closed.rcvd else None
 
     def configure(self, **wanted: Any) -> dict[str, Any]:
         """Look at something else."""
