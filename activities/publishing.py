@@ -112,10 +112,9 @@ class Publisher:
             self._dirty[publication.board] = max(publication.to_position, self._dirty.get(publication.board, 0))
 
     async def _publish(self, publications: Sequence[Publication]) -> None:
-        clean = [publication for publication in publications if publication.board not in self._dirty]
-        self._spoil([publication for publication in publications if publication.board in self._dirty])
-        outcomes = await self.live.publish(clean)
-        self._spoil([publication for publication, outcome in zip(clean, outcomes, strict=True) if outcome in ("absent", "gap")])
+        # Dirty windows too: the refusal notes how far PostgreSQL is, so that a fill from before it is not read (`storage/live_script.py`).
+        outcomes = await self.live.publish(publications)
+        self._spoil([publication for publication, outcome in zip(publications, outcomes, strict=True) if outcome in ("absent", "gap")])
 
     async def _verify(self) -> None:
         if time.monotonic() < self._verify_at:

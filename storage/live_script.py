@@ -3,7 +3,8 @@
 A board's window has three keys. `z`: a sorted set of order key + external id, all scores 0, so that byte order is the order of the
 board. `u`: external id → order key. `m`: what the two hold: `shape` (the ranking they were made with; it exists only when they are
 complete), and for each scoring partition `e<n>` and `t<n>`, the owner's epoch and the position up to which it has been published;
-`g<n>` and `gaps` mark partitions of which something is missing.
+`g<n>` and `gaps` mark partitions of which something is missing. `w<n>` is a position whose publication found no complete board: one that
+was filled from before it has a gap from the start, so that nobody who has read it from PostgreSQL reads an older board here.
 """
 
 import hashlib
@@ -19,6 +20,8 @@ PUBLISH = (
 local p, epoch, from, to, shape = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local held = redis.call('HMGET', KEYS[3], 'shape', 'e' .. p, 't' .. p)
 if held[1] ~= shape then
+    redis.call('HSET', KEYS[3], 'w' .. p, ARGV[4])
+    if not held[1] then redis.call('EXPIRE', KEYS[3], 600) end
     announce()
     return 'absent'
 end
@@ -73,6 +76,11 @@ if redis.call('HGET', KEYS[3], 'shape') == ARGV[1] then
         end
     end
 end
+local missed, fields = {}, redis.call('HGETALL', KEYS[3])
+for i = 1, #fields, 2 do
+    local p = string.match(fields[i], '^w(%d+)$')
+    if p then missed[p] = tonumber(fields[i + 1]) end
+end
 redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
 if redis.call('EXISTS', KEYS[4]) == 1 then
     redis.call('RENAME', KEYS[4], KEYS[1])
@@ -81,7 +89,11 @@ if redis.call('EXISTS', KEYS[4]) == 1 then
     redis.call('PERSIST', KEYS[2])
 end
 redis.call('HSET', KEYS[3], 'shape', ARGV[1])
-for i = 2, #ARGV, 3 do redis.call('HSET', KEYS[3], 'e' .. ARGV[i], ARGV[i + 1], 't' .. ARGV[i], ARGV[i + 2]) end
+for i = 2, #ARGV, 3 do
+    redis.call('HSET', KEYS[3], 'e' .. ARGV[i], ARGV[i + 1], 't' .. ARGV[i], ARGV[i + 2])
+    if missed[ARGV[i]] and missed[ARGV[i]] <= tonumber(ARGV[i + 2]) then missed[ARGV[i]] = nil end
+end
+for p, _ in pairs(missed) do redis.call('HSET', KEYS[3], 'g' .. p, '1') redis.call('HINCRBY', KEYS[3], 'gaps', 1) end
 announce()
 return 'done'
 """

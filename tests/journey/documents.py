@@ -6,13 +6,14 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import REPOSITORY, Stack
 
-BLOCK = re.compile(r"^```(bash|js) run ?(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(bash|js|python) run ?(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TIMEOUT_SECONDS = 60.0
 
 
@@ -30,7 +31,7 @@ def run_examples(document: Path, stack: Stack, workplace: Path, **environment: s
             script.append(body)
         else:
             (workplace / name).write_text(body)
-            script.append(f"node {workplace / name}")
+            script.append(f"{'node' if language == 'js' else sys.executable} {workplace / name}")
     assert len(script) > 1, "the document has no example to run"
     output = workplace / "printed"
     with output.open("wb") as file:

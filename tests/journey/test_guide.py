@@ -23,3 +23,5 @@ def test_the_examples_of_a_page_run(stack: Stack, page: Path, tmp_path: Path) ->
         assert "callback" in printed
     if page.stem == "events-and-integration":
         assert "[ '1. racer-1 100', '2. racer-2 60', '3. racer-3 40' ]" in printed
+    if page.stem == "realtime-updates":
+        assert "[(1, 'ann', 35), (2, 'bob', 30)]" in printed

@@ -1,0 +1,56 @@
+"""A window that is filled anew while others publish: nobody reads an older board than PostgreSQL has shown, and watchers get word."""
+
+import asyncio
+
+import pytest
+
+from domain.leaderboard import Method
+from domain.standing import order_key
+from runtime.ids import new_id, utc_now
+from runtime.redis import Redis
+from storage.board_feed import BoardFeed
+from storage.live import LiveBoard, LiveStore, Mark, Publication
+
+
+def publication(board: LiveBoard, user: str, *, partition: int, to: int) -> Publication:
+    return Publication(board, partition, 1, 0, to, [user.encode(), order_key(Method.SCORE_DESC, to, utc_now())])
+
+
+@pytest.mark.parametrize(("filled_to", "complete"), [(9, False), (10, True)])
+async def test_a_fill_from_before_a_refused_publication_has_a_gap(redis_client: Redis, filled_to: int, complete: bool) -> None:
+    live = LiveStore(redis_client)
+    board = LiveBoard(new_id(), new_id(), new_id(), Method.SCORE_DESC, None)
+    fill = live.begin_fill(board)
+    await fill.add([(b"ann", order_key(Method.SCORE_DESC, 5, utc_now()))])
+    assert await live.publish([publication(board, "bob", partition=2, to=10)]) == ["absent"]
+    assert await fill.swap([Mark(1, 1, 7), Mark(2, 1, filled_to)]) == "done"
+    assert (await live.page(board, 0, 10) is not None) is complete
+    if not complete:
+        late = Publication(board, 2, 1, filled_to, 10, [b"bob", order_key(Method.SCORE_DESC, 10, utc_now())])
+        assert await live.publish([late]) == ["done"]
+        page = await live.page(board, 0, 10)
+        assert page is not None
+        assert page.total == 2
+
+
+async def test_each_change_gives_word_to_who_watches_the_board(redis_client: Redis) -> None:
+    live, feed = LiveStore(redis_client), BoardFeed(redis_client)
+    board = LiveBoard(new_id(), new_id(), new_id(), Method.SCORE_DESC, None)
+    heard = asyncio.Event()
+    listening = asyncio.create_task(feed.run())
+    try:
+        await feed.watch(board.tenant_id, board.board_id, heard.set)
+        async with asyncio.timeout(5.0):
+            await heard.wait()  # word may have been lost before
+            for change in (
+                live.publish([publication(board, "ann", partition=1, to=3)]),
+                live.begin_fill(board).swap([]),
+                live.publish([publication(board, "ann", partition=1, to=3)]),
+            ):
+                heard.clear()
+                await change
+                await heard.wait()
+    finally:
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+        await feed.close()
