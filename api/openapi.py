@@ -64,6 +64,7 @@ def document_of(app: Litestar) -> dict[str, Any]:
         "required": ["events"],
         "properties": {"events": {"type": "array", "items": event, "minItems": 1, "maxItems": 100}},
     }
+    document["paths"] = dict(sorted(document["paths"].items()))  # a handler of several paths has them in no order of its own
     document["components"].setdefault("schemas", {})["IngestionEventV1"] = EVENT_SCHEMA
     for path, schema in (("/v1/events", event), ("/v1/events/bulk", bulk)):
         if path in document["paths"]:

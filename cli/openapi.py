@@ -17,7 +17,7 @@ def api_document() -> dict[str, Any]:
 
 
 def formatted(document: dict[str, Any]) -> str:
-    """The document as it is committed: indented, in the order of the routes, with a newline at the end."""
+    """The document as it is committed: indented, in the order of the paths, with a newline at the end."""
     return msgspec.json.format(msgspec.json.encode(document), indent=1).decode() + "\n"
 
 
