@@ -7,7 +7,7 @@ from uuid import UUID
 from domain.earning import Earning, Wish
 from domain.earning_limit import Fit, Usage, earning_of, in_segment, periods_of, rounds
 from runtime.postgres import Connection
-from storage.earning_limit import BudgetAsked, add_usage, attributes_of, spend_budgets, usage_of
+from storage.earning_limit import BudgetAsked, add_usage, facts_of, spend_budgets, usage_of
 
 
 async def settle_wishes(connection: Connection, wishes: Mapping[UUID, Sequence[Wish]]) -> dict[UUID, list[Earning]]:
@@ -15,7 +15,7 @@ async def settle_wishes(connection: Connection, wishes: Mapping[UUID, Sequence[W
     tenants = {wish.limits.rule_id: tenant_id for tenant_id, mine in wishes.items() for wish in mine}
     wanted = [wish for mine in wishes.values() for wish in mine]
     asking = {(tenants[wish.limits.rule_id], wish.user_id) for wish in wanted if wish.limits.segment is not None}
-    wanted = in_segment(wanted, await attributes_of(connection, list(asking)) if asking else {})
+    wanted = in_segment(wanted, await facts_of(connection, list(asking)) if asking else {})
     keys = list({key for wish in wanted for key, _ in periods_of(wish)})
     usage = Usage(await usage_of(connection, tenants, keys) if keys else {})
     earnings: dict[UUID, list[Earning]] = defaultdict(list)

@@ -22,6 +22,7 @@ from storage.ledger import post_earnings
 from storage.live import LiveBoard, Publication
 from storage.live_repair import live_entries
 from storage.scoring import Cursor, LoggedEvent, NewWindow, Window
+from storage.tier import TieredTenant, review_tiers, tier_sets
 
 MAX_KNOWN_WINDOWS = 100_000
 EMPTY_ADVANCE_SECONDS = 1.0
@@ -47,6 +48,7 @@ class Scorer:
         self._advance_at = 0.0
         self._change = 0
         self._books: dict[UUID, RuleBook] = {}
+        self._tiered: dict[UUID, TieredTenant] = {}
         self._windows: dict[WindowKey, Window] = {}
         self._closings: dict[WindowKey, datetime | None] = {}
         self._boards: dict[UUID, LiveBoard] = {}
@@ -79,6 +81,7 @@ class Scorer:
         """What was read in a transaction that failed may name rows that were never committed."""
         self._change = 0
         self._books.clear()
+        self._tiered.clear()
         self._forget_windows()
 
     def _forget_windows(self) -> None:
@@ -121,8 +124,12 @@ class Scorer:
             self._forget_windows()
         for tenant_id in changed:
             self._books.pop(tenant_id, None)
-        for tenant_id in tenants - self._books.keys():
+            self._tiered.pop(tenant_id, None)
+        missing = tenants - self._books.keys()
+        for tenant_id in missing:
             self._books[tenant_id] = await load_rule_book(connection, tenant_id)
+        if missing:
+            self._tiered.update(await tier_sets(connection, list(missing)))
 
     async def _apply(
         self, connection: Connection, events: Sequence[LoggedEvent], position: int, found: dict[WindowKey, Window]
@@ -139,7 +146,12 @@ class Scorer:
         if wishes:
             for tenant_id, given in (await settle_wishes(connection, wishes)).items():
                 outcomes[tenant_id].earnings += given
-        await post_earnings(connection, _earnings(outcomes), utc_now())
+        now = utc_now()
+        await post_earnings(connection, _earnings(outcomes), now)
+        for tenant_id in sorted(outcomes.keys() & self._tiered.keys()):
+            earners = {earning.user_id for earning in outcomes[tenant_id].earnings if earning.currency == ledger.POINTS}
+            if earners:
+                await review_tiers(connection, tenant_id, list(earners), now, known=self._tiered[tenant_id])
         late = [(t, rows[key].window_id, scores.late) for t, key, scores in _scored(outcomes) if scores.late and key in rows]
         if late:
             await scoring.count_late(connection, late)

@@ -31,6 +31,7 @@ from api import (
     reward,
     socket,
     tenant,
+    tier,
     user,
     webhook,
 )
@@ -62,6 +63,7 @@ FEATURES = (
     event_type,
     event_admin,
     user,
+    tier,
     earning,
     ledger,
     reward,

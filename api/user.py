@@ -7,12 +7,14 @@ from litestar import Response, get, post
 from api.auth import Principal, allow
 from api.pagination import Page, encode_cursor
 from domain.error import UserNotFound
-from domain.ledger import Account, Currency, balance_wire, transfer_wire
+from domain.ledger import POINTS, Account, Currency, balance_wire, transfer_wire
+from domain.tier import present_wire
 from domain.user import Identify, User, identified_as, user_wire
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
 from storage.ledger import accounts_of, currencies_of, transactions_of
 from storage.redemption_list import Filter, list_redemptions
+from storage.tier import members_of, tier_set_of
 from storage.user import find_user, identify
 
 READERS = [allow("server", "read", "gamer")]
@@ -50,7 +52,11 @@ async def read_user(external_id: str, principal: Principal, pool: Pool) -> dict[
     """The profile with its balances."""
     async with transaction(pool) as connection:
         user = await user_for(connection, principal, external_id)
-        return {**user_wire(user), "balances": await _balances(connection, principal, user), "tier": None}
+        tiers = await tier_set_of(connection, principal.tenant_id)
+        (member,) = await members_of(connection, principal.tenant_id, tiers.basis, [user.user_id])
+        places = (await currencies_of(connection, principal.tenant_id))[POINTS].decimal_places
+        tier = present_wire(tiers, member, places)
+        return {**user_wire(user), "balances": await _balances(connection, principal, user), "tier": tier}
 
 
 @get("/v1/users/{external_id:str}/points", guards=READERS)

@@ -8,11 +8,11 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from domain.condition import Condition, parse_conditions
+from domain.condition import parse_conditions
 from domain.error import ValidationFault
 from domain.expression import parse_expression
 from domain.leaderboard import Timeframe, TimeframeType, parse_event_type_pattern
-from domain.segment import parse_segment
+from domain.segment import Segment, parse_segment
 from domain.window import WindowIndex
 from domain.wire import convert_value, parse_client_id, points_units
 
@@ -64,7 +64,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     unit: int
     caps: tuple[tuple[WindowIndex, int], ...]
     budget: int | None
-    segment: tuple[Condition, ...] | None
+    segment: Segment | None
 
 
 class Wish(msgspec.Struct, frozen=True, gc=False):
@@ -148,5 +148,5 @@ def limits_of(version: EarningVersion, index: Callable[[Timeframe], WindowIndex]
         unit=10 ** (4 - version.decimal_places),
         caps=caps,
         budget=None if rule.budget is None else points_units(rule.budget),
-        segment=None if rule.segment is None else parse_conditions(rule.segment.get("attributes", {}), "segment.attributes"),
+        segment=None if rule.segment is None else parse_segment(rule.segment, "segment"),
     )

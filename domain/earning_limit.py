@@ -10,11 +10,22 @@ from uuid import UUID
 
 import msgspec
 
-from domain.condition import Document, matches
+from domain.condition import Document
 from domain.earning import Earning, Wish
+from domain.segment import includes
 
 UsageKey = tuple[UUID, UUID, str]
 """Rule, user, and the key of a day, week or month; the three look different."""
+
+
+class UserFacts(msgspec.Struct, frozen=True):
+    """What segments look at."""
+
+    attributes: Document
+    tier: str | None
+
+
+NOTHING_KNOWN = UserFacts({}, None)
 
 
 class Fit(msgspec.Struct, frozen=True):
@@ -34,9 +45,14 @@ def periods_of(wish: Wish) -> list[tuple[UsageKey, int]]:
     return found
 
 
-def in_segment(wishes: Iterable[Wish], attributes: Mapping[UUID, Document]) -> list[Wish]:
-    """The wishes for users whom the rule is for. `attributes` by user."""
-    return [wish for wish in wishes if wish.limits.segment is None or matches(wish.limits.segment, attributes.get(wish.user_id, {}))]
+def in_segment(wishes: Iterable[Wish], profiles: Mapping[UUID, UserFacts]) -> list[Wish]:
+    """The wishes for users whom the rule is for. `profiles` by user."""
+    kept = []
+    for wish in wishes:
+        facts = profiles.get(wish.user_id, NOTHING_KNOWN)
+        if wish.limits.segment is None or includes(wish.limits.segment, facts.attributes, facts.tier):
+            kept.append(wish)
+    return kept
 
 
 def rounds(wishes: Iterable[Wish]) -> list[list[Wish]]:

@@ -50,11 +50,11 @@ def has_own_stock(reward: Reward, variant_id: str | None) -> bool:
     return variant_id is not None and variant_id in reward.variant_stock
 
 
-def check_available(reward: Reward, attributes: Mapping[str, Any], now: datetime) -> None:
+def check_available(reward: Reward, attributes: Mapping[str, Any], now: datetime, *, tier: str | None = None) -> None:
     """NotEligible outside the reward's time of availability, or for a user outside its segment."""
     if not is_within(reward.available_from, reward.available_until, now):
         raise NotEligible("This reward is not available now")
-    if reward.eligibility is not None and not belongs(reward.eligibility, attributes):
+    if reward.eligibility is not None and not belongs(reward.eligibility, attributes, tier):
         raise NotEligible("The user does not belong to those who may have this reward")
 
 

@@ -43,6 +43,7 @@ async def publish(connection: Connection, tenant_id: UUID, notice: Notice, now: 
         """
         SELECT endpoint_id, enabled FROM webhook_endpoint
         WHERE tenant_id = %s AND archived_at IS NULL AND events && ARRAY['*', %s] AND endpoint_id IS DISTINCT FROM %s
+        ORDER BY endpoint_id
         """,
         (tenant_id, notice.event, notice.except_endpoint),
     )

@@ -4,13 +4,12 @@ A user's events are all scored by one partition, whose cursor is locked: its row
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 from uuid import UUID
 
 import msgspec
 from psycopg.rows import tuple_row
 
-from domain.earning_limit import UsageKey
+from domain.earning_limit import UsageKey, UserFacts
 from runtime.postgres import Connection
 
 
@@ -24,17 +23,17 @@ class BudgetAsked(msgspec.Struct, frozen=True, kw_only=True):
     unit: int
 
 
-async def attributes_of(connection: Connection, users: Sequence[tuple[UUID, UUID]]) -> dict[UUID, dict[str, Any]]:
-    """The attributes of these (tenant, user)s, by user."""
+async def facts_of(connection: Connection, users: Sequence[tuple[UUID, UUID]]) -> dict[UUID, UserFacts]:
+    """What segments look at of these (tenant, user)s, by user."""
     async with connection.cursor(row_factory=tuple_row) as cursor:
         await cursor.execute(
             """
-            SELECT user_id, attributes FROM unnest(%s::uuid[], %s::uuid[]) AS given (tenant_id, user_id)
-            JOIN app_user USING (tenant_id, user_id)
+            SELECT user_id, attributes, tier FROM unnest(%s::uuid[], %s::uuid[]) AS given (tenant_id, user_id)
+            JOIN app_user USING (tenant_id, user_id) LEFT JOIN user_tier USING (tenant_id, user_id)
             """,
             ([each[0] for each in users], [each[1] for each in users]),
         )
-        return {row[0]: row[1] for row in await cursor.fetchall()}
+        return {row[0]: UserFacts(row[1], row[2]) for row in await cursor.fetchall()}
 
 
 async def usage_of(connection: Connection, tenants: Mapping[UUID, UUID], keys: Sequence[UsageKey]) -> dict[UsageKey, int]:

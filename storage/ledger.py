@@ -13,6 +13,7 @@ from domain.error import AlreadyExists, InvalidState, ValidationFault
 from domain.ledger import Account, Adjustment, Currency, CurrencyDefinition, Earning, Hold, Transfer, TransferKind, insufficient_points
 from runtime.ids import new_id
 from runtime.postgres import Connection
+from storage.tier import review_redemption, review_tiers
 
 ACCOUNT_COLUMNS = "account_id, user_id, currency_id, posted, held, lifetime_earned, lifetime_spent"
 CURRENCY_COLUMNS = """currency_id, name, symbol, decimal_places, is_spendable, expires_after_days, pending_seconds,
@@ -118,6 +119,8 @@ async def settle_hold(connection: Connection, tenant_id: UUID, redemption_id: UU
         {"tenant_id": tenant_id, "redemption_id": redemption_id, "transfer_id": new_id(), "now": now},
     )
     if cursor.rowcount == 1:
+        if not capture:
+            await review_redemption(connection, tenant_id, redemption_id, now)
         return
     cursor = await connection.execute("SELECT state FROM hold WHERE tenant_id = %s AND redemption_id = %s", (tenant_id, redemption_id))
     row = await cursor.fetchone()
@@ -150,6 +153,7 @@ async def refund_redemption(connection: Connection, tenant_id: UUID, redemption_
         """,
         {"tenant_id": tenant_id, "redemption_id": redemption_id, "transfer_id": new_id(), "now": now},
     )
+    await review_redemption(connection, tenant_id, redemption_id, now)
 
 
 MAKE_MISSING_ACCOUNTS = """
@@ -275,6 +279,7 @@ async def adjust(connection: Connection, tenant_id: UUID, adjustment: Adjustment
         """,
         {"tenant_id": tenant_id, "account_id": account.account_id, "debit": debit, "credit": credit, **msgspec.structs.asdict(transfer)},
     )
+    await review_tiers(connection, tenant_id, [adjustment.user_id], now)
     return transfer, msgspec.structs.replace(account, posted=account.posted + adjustment.amount)
 
 

@@ -46,12 +46,13 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
     """The user and the reward of an order as they are now; None for what does not exist. `places` are those of each currency,
-    `timezone` the tenant's."""
+    `timezone` the tenant's, `tier` the user's."""
 
     user: User | None
     reward: Reward | None
     places: dict[str, int]
     timezone: str
+    tier: str | None = None
 
 
 # Rows as jsonb: what belongs to different tables comes back in one round trip.
@@ -62,6 +63,8 @@ SELECT (SELECT to_jsonb(app_user) FROM app_user WHERE tenant_id = %(tenant_id)s 
                  WHERE limited.tenant_id = reward.tenant_id AND limited.reward_id = reward.reward_id), '{{}}'))
         FROM reward WHERE tenant_id = %(tenant_id)s AND archived_at IS NULL AND {which}) AS reward,
        (SELECT timezone FROM tenant WHERE tenant_id = %(tenant_id)s) AS timezone,
+       (SELECT tier FROM user_tier JOIN app_user USING (tenant_id, user_id)
+        WHERE tenant_id = %(tenant_id)s AND external_id = %(external_user_id)s) AS tier,
        (SELECT jsonb_object_agg(currency_id, decimal_places) FROM currency WHERE tenant_id = %(tenant_id)s) AS places
 """
 
@@ -94,7 +97,7 @@ async def redeem(connection: Connection, tenant_id: UUID, order: Order, now: dat
     if offer.reward is None:
         raise RewardNotFound("There is no such reward")
     reward = chosen_variant(offer.reward, order.variant_id)
-    check_available(reward, offer.user.attributes, now)
+    check_available(reward, offer.user.attributes, now, tier=offer.tier)
     price = choose_price(reward, order.currency)
     check_fields(reward.fields, order.fields, is_complete=not reward.requires_claim)
     new = NewRedemption(

@@ -392,6 +392,47 @@ def upgrade() -> None:
         "uq_reward_tenant_id_slug", "reward", ["tenant_id", "slug"], unique=True, postgresql_where=sa.text("archived_at IS NULL")
     )
     op.create_table(
+        "tier_change",
+        sa.Column("tenant_id", sa.UUID(), nullable=False),
+        sa.Column("change_id", sa.UUID(), nullable=False),
+        sa.Column("user_id", sa.UUID(), nullable=False),
+        sa.Column("previous_tier", sa.Text(collation="C"), nullable=True),
+        sa.Column("new_tier", sa.Text(collation="C"), nullable=True),
+        sa.Column("points", sa.BigInteger(), nullable=False),
+        sa.Column("changed_by", sa.Text(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("(changed_by IS NULL) = (reason IS NULL)", name=op.f("ck_tier_change_by_hand_with_reason")),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "user_id"], ["app_user.tenant_id", "app_user.user_id"], name=op.f("fk_tier_change_tenant_id_user_id")
+        ),
+        sa.PrimaryKeyConstraint("tenant_id", "change_id", name=op.f("pk_tier_change")),
+    )
+    op.create_index("ix_tier_change_tenant_id_user_id_change_id", "tier_change", ["tenant_id", "user_id", "change_id"], unique=False)
+    op.create_table(
+        "tier_set",
+        sa.Column("tenant_id", sa.UUID(), nullable=False),
+        sa.Column("basis", sa.Text(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("basis IN ('lifetime_earned', 'balance')", name=op.f("ck_tier_set_basis_known")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"], name=op.f("fk_tier_set_tenant_id")),
+        sa.PrimaryKeyConstraint("tenant_id", name=op.f("pk_tier_set")),
+    )
+    op.create_table(
+        "user_tier",
+        sa.Column("tenant_id", sa.UUID(), nullable=False),
+        sa.Column("user_id", sa.UUID(), nullable=False),
+        sa.Column("tier", sa.Text(collation="C"), nullable=True),
+        sa.Column("held_level", sa.Integer(), server_default="-1", nullable=False),
+        sa.Column("since", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "user_id"], ["app_user.tenant_id", "app_user.user_id"], name=op.f("fk_user_tier_tenant_id_user_id")
+        ),
+        sa.PrimaryKeyConstraint("tenant_id", "user_id", name=op.f("pk_user_tier")),
+    )
+    op.create_index("ix_user_tier_tenant_id_tier", "user_tier", ["tenant_id", "tier"], unique=False)
+    op.create_table(
         "webhook_endpoint",
         sa.Column("tenant_id", sa.UUID(), nullable=False),
         sa.Column("endpoint_id", sa.UUID(), nullable=False),
@@ -556,6 +597,18 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("tenant_id", "reward_id", "variant_id", name=op.f("pk_reward_variant")),
         postgresql_with={"fillfactor": "50"},
     )
+    op.create_table(
+        "tier",
+        sa.Column("tenant_id", sa.UUID(), nullable=False),
+        sa.Column("name", sa.Text(collation="C"), nullable=False),
+        sa.Column("level", sa.Integer(), nullable=False),
+        sa.Column("threshold", sa.BigInteger(), nullable=False),
+        sa.Column("benefits", postgresql.JSONB(astext_type=Text()), nullable=False),
+        sa.CheckConstraint("level >= 0 AND threshold >= 0", name=op.f("ck_tier_not_negative")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tier_set.tenant_id"], name=op.f("fk_tier_tenant_id")),
+        sa.PrimaryKeyConstraint("tenant_id", "name", name=op.f("pk_tier")),
+    )
+    op.create_index("uq_tier_tenant_id_level", "tier", ["tenant_id", "level"], unique=True)
     op.create_table(
         "webhook_delivery",
         sa.Column("tenant_id", sa.UUID(), nullable=False),

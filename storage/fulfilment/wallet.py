@@ -3,13 +3,14 @@
 from datetime import datetime
 from typing import Any
 
-from domain.ledger import insufficient_points
+from domain.ledger import POINTS, insufficient_points
 from domain.redemption import Redemption
 from domain.wire import amount_number
 from runtime.ids import new_id
 from runtime.postgres import Connection
 from storage import ledger
 from storage.fulfilment.kind import Kind
+from storage.tier import review_tiers
 
 GIVE = """
 WITH moved AS (
@@ -56,6 +57,8 @@ async def hand_over(connection: Connection, redemption: Redemption, now: datetim
             "now": now,
         },
     )
+    if credit["currency"] == POINTS:
+        await review_tiers(connection, redemption.tenant_id, [redemption.user_id], now)
     return {"currency": credit["currency"], "amount": amount_number(credit["amount"], await _places(connection, redemption))}
 
 

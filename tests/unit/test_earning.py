@@ -37,6 +37,8 @@ def test_defaults_and_round_trip() -> None:
         ({"segment": []}, "segment"),
         ({"segment": {"attributes": {"country": {"is": "VN"}}}}, "segment.attributes.country.is"),
         ({"segment": {"countries": ["VN"]}}, "segment.countries"),
+        ({"segment": {"tiers": "gold"}}, "segment.tiers"),
+        ({"segment": {"tiers": []}}, "segment.tiers"),
     ],
 )
 def test_a_bad_rule_names_its_field(part: dict[str, Any], field: str) -> None:

@@ -50,6 +50,10 @@ def test_a_reward_can_be_bought_from_its_first_to_before_its_last_moment():
     ],
 )
 def test_a_segment_asks_for_all_of_its_attributes(attributes: dict[str, Any], fits: bool):
+    golden = reward(eligibility={"tiers": ["gold"]})
+    check_available(golden, {}, NOW, tier="gold")
+    with pytest.raises(NotEligible):
+        check_available(golden, {}, NOW)
     local = reward(eligibility={"attributes": {"country": {"eq": "VN"}, "level": {"gte": 5}}})
     if fits:
         check_available(local, attributes, NOW)

@@ -108,7 +108,7 @@ def test_what_an_admin_reads_can_be_written_back():
         ({"variants": [{"id": "s", "name": "S", "prices": [{"currency": "xp", "amount": 1}]}]}, "variants[0].prices[0].currency"),
         ({"visible_from": "2026-01-02T00:00:00Z", "visible_until": "2026-01-01T00:00:00Z"}, "visible_until"),
         ({"available_from": "2026-01-02T00:00:00"}, "available_from"),
-        ({"eligibility": {"tiers": ["gold"]}}, "eligibility.tiers"),
+        ({"eligibility": {"tiers": "gold"}}, "eligibility.tiers"),
         ({"eligibility": {"attributes": {"country": {"like": "V"}}}}, "eligibility.attributes.country.like"),
     ],
 )
