@@ -10,9 +10,10 @@ from msgspec import Meta
 
 from api.auth import Principal, allow
 from api.pagination import Page
-from api.redemption import instant_in, uuid_in
+from api.redemption import Reason, instant_in, redemption_id_of, uuid_in
 from api.webhook import id_of
 from domain.error import InvalidState, NotFound, RateLimited, ValidationFault
+from domain.redemption import FINAL
 from domain.webhook import EVENTS, Delivery, DeliveryState
 from domain.webhook_body import event_body
 from domain.wire import optional_rfc3339, rfc3339
@@ -20,6 +21,7 @@ from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
 from storage.delivery import Attempt, Filter, attempts_of, find_delivery, list_deliveries, lock_delivery
 from storage.due_delivery import exhausted_since, make_due, publish_test, tests_since
+from storage.redemption import document_of, lock_redemption, note_in_timeline
 from storage.webhook import find_endpoint
 
 ADMIN = [allow("admin")]
@@ -108,14 +110,34 @@ async def resend(delivery_id: str, principal: Principal, pool: Pool) -> dict[str
 
     409 while its endpoint is disabled, and while the delivery is still being tried.
     """
-    identity = id_of(delivery_id, "delivery")
     async with transaction(pool) as connection:
-        delivery = await lock_delivery(connection, principal.tenant_id, identity)
-        await check_enabled(connection, principal.tenant_id, delivery.endpoint_id)
-        if delivery.state in (DeliveryState.PENDING, DeliveryState.HELD):
-            raise InvalidState("The delivery is still being tried", present=delivery.state.value)
-        await make_due(connection, principal.tenant_id, delivery.endpoint_id, [identity], utc_now())
-    return delivery_wire(delivery)
+        return delivery_wire(await _send_again(connection, principal.tenant_id, id_of(delivery_id, "delivery")))
+
+
+async def _send_again(connection: Connection, tenant_id: UUID, delivery_id: UUID) -> Delivery:
+    delivery = await lock_delivery(connection, tenant_id, delivery_id)
+    await check_enabled(connection, tenant_id, delivery.endpoint_id)
+    if delivery.state in (DeliveryState.PENDING, DeliveryState.HELD):
+        raise InvalidState("The delivery is still being tried", present=delivery.state.value)
+    await make_due(connection, tenant_id, delivery.endpoint_id, [delivery_id], utc_now())
+    return delivery
+
+
+@post("/v1/admin/redemptions/{redemption_id:str}/resend", guards=ADMIN, status_code=200, operation_id="resendRedemption")
+async def resend_redemption(redemption_id: str, data: Reason, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """Ask the partner of an open redemption once more, by its own delivery; answers the redemption, the reason stands in its timeline.
+
+    409 when it is final or was never sent, while its delivery is still being tried, and while the endpoint is disabled.
+    """
+    async with transaction(pool) as connection:
+        redemption = await lock_redemption(connection, principal.tenant_id, redemption_id_of(redemption_id))
+        delivery_id = redemption.fulfilment.get("delivery_id")
+        if redemption.status in FINAL or delivery_id is None:
+            raise InvalidState(f"A redemption that is {redemption.status} has nothing to resend", present=redemption.status.value)
+        await _send_again(connection, principal.tenant_id, UUID(delivery_id))
+        note = f"webhook resent: {data.reason}" if data.reason else "webhook resent"
+        await note_in_timeline(connection, redemption, note, by=principal.actor, now=utc_now())
+        return await document_of(connection, principal.tenant_id, redemption.redemption_id)
 
 
 @post("/v1/admin/webhook-endpoints/{endpoint_id:str}/recover", guards=ADMIN, status_code=202, operation_id="recoverDeliveries")
@@ -154,4 +176,4 @@ async def check_enabled(connection: Connection, tenant_id: UUID, endpoint_id: UU
         raise InvalidState("The webhook endpoint is disabled", present="disabled")
 
 
-routes = [show_deliveries, read_delivery, resend, recover, send_test]
+routes = [show_deliveries, read_delivery, resend, resend_redemption, recover, send_test]

@@ -270,7 +270,7 @@ class Redemption(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TimelineRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One move, or one refused callback (`from_status` and `to_status` are the same then)."""
+    """One move, or a refused callback or a resend (`from_status` and `to_status` are the same then)."""
 
     at: datetime
     from_status: str | None

@@ -134,6 +134,33 @@ FROM (
 ) AS compared WHERE n <> 0
 """
 
+CREDITED = """
+WITH moved AS (
+    SELECT tenant_id, cause_id, amount, currency_id, kind FROM transfer
+    WHERE kind IN ('grant', 'reverse') AND cause_type = 'redemption'
+), due AS (
+    SELECT tenant_id, redemption_id::text AS cause_id, (fulfilment #>> '{credit,amount}')::bigint AS amount,
+           fulfilment #>> '{credit,currency}' AS currency_id, kind
+    FROM redemption, unnest(CASE status WHEN 'reversed' THEN ARRAY['grant', 'reverse'] ELSE ARRAY['grant'] END) AS kind
+    WHERE status IN ('fulfilled', 'reversed') AND fulfilment ->> 'type' = 'wallet'
+)
+SELECT tenant_id, cause_id AS id,
+       format('%s of %s %s: %s', kind, amount, currency_id, CASE WHEN n > 0 THEN 'no transfer' ELSE 'no reason' END) AS detail
+FROM (
+    SELECT tenant_id, cause_id, amount, currency_id, kind, sum(sign) AS n
+    FROM (SELECT *, 1 AS sign FROM due UNION ALL SELECT *, -1 FROM moved) AS both_sides
+    GROUP BY tenant_id, cause_id, amount, currency_id, kind
+) AS compared WHERE n <> 0
+"""
+
+CODES = """
+SELECT tenant_id, redemption_id::text AS id,
+       format('%s with %s', coalesce(status, 'missing'), CASE WHEN code IS NULL THEN 'no code' ELSE 'a code' END) AS detail
+FROM redemption FULL JOIN reward_code USING (tenant_id, redemption_id)
+WHERE (fulfilment ->> 'type' = 'codes' OR code IS NOT NULL) AND redemption_id IS NOT NULL
+  AND (code IS NOT NULL) IS DISTINCT FROM (fulfilment ->> 'type' = 'codes' AND status NOT IN ('failed', 'cancelled', 'expired'))
+"""
+
 REVERSALS = """
 SELECT later.tenant_id, later.transfer_id::text AS id, format('does not undo %s', later.reverses_transfer_id) AS detail
 FROM transfer AS later
@@ -158,6 +185,8 @@ CHECKS = (
     Check("everything sums to zero", ZERO),
     Check("holds match redemptions", HOLDS),
     Check("points are spent and refunded once for each redemption", SPENT),
+    Check("a wallet is credited once for each redemption that gives it", CREDITED),
+    Check("a code has one redemption, and a redemption that gives codes one", CODES),
     Check("a reversal is the opposite of what it names", REVERSALS),
     Check("redemptions count in the units of their currency", CURRENCIES),
 )

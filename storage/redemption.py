@@ -204,6 +204,13 @@ async def _apply_effect(connection: Connection, present: Redemption, new: State,
         await reward.return_stock(connection, present.tenant_id, present.reward_id, present.stock_variant_id)
 
 
+async def note_in_timeline(connection: Connection, present: Redemption, note: str, *, by: str, now: datetime) -> None:
+    """Write something into the timeline that moves nothing; lock the redemption before."""
+    number = await _next_number(connection, present.tenant_id, present.redemption_id)
+    row = TimelineRow(at=now, from_status=present.status.value, to_status=present.status.value, by=by, note=note)
+    await _insert_timeline(connection, present.tenant_id, present.redemption_id, number, row)
+
+
 async def _note_refusal(connection: Connection, present: Redemption, move: Move, now: datetime) -> None:
     """Keep a contradicting callback in the timeline, once: a partner that repeats it for ever does not fill the table."""
     note = f"callback {move.to.value!r} refused: already {present.status.value}"
@@ -212,9 +219,7 @@ async def _note_refusal(connection: Connection, present: Redemption, move: Move,
         (present.tenant_id, present.redemption_id, note),
     )
     if await cursor.fetchone() is None:
-        number = await _next_number(connection, present.tenant_id, present.redemption_id)
-        row = TimelineRow(at=now, from_status=present.status.value, to_status=present.status.value, by=move.by, note=note)
-        await _insert_timeline(connection, present.tenant_id, present.redemption_id, number, row)
+        await note_in_timeline(connection, present, note, by=move.by, now=now)
 
 
 async def _next_number(connection: Connection, tenant_id: UUID, redemption_id: UUID) -> int:

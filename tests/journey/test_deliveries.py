@@ -181,3 +181,18 @@ def test_a_receiver_refuses_a_script_that_makes_no_sense():
     done = subprocess.run([sys.executable, "-m", "cli", "receiver", "--answer", "700"], cwd=REPOSITORY, capture_output=True, check=False)
     assert done.returncode == 2
     assert b"is no answer" in done.stdout + done.stderr
+
+
+def test_a_redemption_whose_ladder_has_ended_is_resent_by_hand(client, tmp_path):
+    with a_receiver(tmp_path, *answers("500", "200")) as partner, an_endpoint(client, partner.url) as endpoint:
+        redemption_id = redeem(client, endpoint)
+        path = f"/v1/admin/redemptions/{redemption_id}"
+        eventually(lambda: "delivery_exhausted" in client.get(f"/v1/redemptions/{redemption_id}").json()["flags"])
+        sent = post(client, f"{path}/resend", {"reason": "they are back"}, 200)
+        assert sent["timeline"][-1]["note"] == "webhook resent: they are back"
+        eventually(lambda: client.get(f"/v1/redemptions/{redemption_id}").json()["status"] == "processing")
+        assert client.get(f"/v1/redemptions/{redemption_id}").json()["flags"] == []
+        first, second = partner.webhooks(2)
+        assert (first["body"], first["delivery_id"]) == (second["body"], second["delivery_id"])
+        post(client, f"{path}/cancel", {"reason": "enough"}, 200)
+        assert code(client.post(f"{path}/resend", json={})) == (409, "INVALID_STATE")

@@ -137,6 +137,26 @@ async def test_a_wallet_reward_credits_the_account_once_and_a_reversal_takes_it_
     assert await world.findings() == []
 
 
+@pytest.mark.parametrize(
+    "tampering",
+    [
+        "UPDATE reward_code SET redemption_id = NULL RETURNING 1",
+        "UPDATE redemption SET status = 'failed' WHERE fulfilment ->> 'type' = 'codes' RETURNING 1",
+        "UPDATE transfer SET cause_id = 'other' WHERE kind = 'grant' RETURNING 1",
+        "UPDATE redemption SET fulfilment = '{\"type\": \"manual\"}' WHERE fulfilment ->> 'type' = 'wallet' RETURNING 1",
+    ],
+)
+async def test_the_ledgers_proof_sees_what_was_given_wrongly(world: World, tampering: str):
+    await world.user("ann", 100)
+    await with_codes(world, "A", price=0)
+    await world.reward("wallet", price=0, type="points", value=25, fulfilment={"type": "wallet"})
+    for slug in ("voucher", "wallet"):
+        await move(world, await world.redeem("ann", slug), State.FULFILLED)
+    assert await world.findings() == []
+    await world.rows(tampering)
+    assert await world.findings() != []
+
+
 async def test_what_was_spent_already_cannot_be_taken_back(world: World):
     ann = await world.user("ann", 100)
     await world.reward(price=100, type="points", value=25, fulfilment={"type": "wallet"})
