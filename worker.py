@@ -21,6 +21,7 @@ from activities.scoring import ScoringActivities
 from activities.sweep import run_sweep
 from activities.upkeep import run_upkeep
 from activities.webhook import WebhookActivities
+from activities.window import WindowActivities
 from runtime import temporal
 from runtime.crypto import Vault
 from runtime.http import Sender
@@ -32,6 +33,7 @@ from storage.live import LiveStore
 from workflows.endpoint import EndpointWorkflow
 from workflows.redemption import RedemptionWorkflow
 from workflows.scoring import ScoringWorkflow, ensure_scoring_workflows
+from workflows.window import LeaderboardWindowWorkflow
 
 log = logging.getLogger("worker")
 RECONNECT_SECONDS = 1.0
@@ -43,6 +45,8 @@ CORE_ACTIVITIES = 16
 WEBHOOK_ACTIVITIES = 64
 # A pump that waits costs a heartbeat every few seconds and nothing else; each endpoint has one.
 ENDPOINT_PUMPS = 1000
+# Windows that end together wait for one barrier, each in a slot of its own that costs nothing but memory.
+WINDOW_ACTIVITIES = 1000
 # The scoring workflows notice a dead worker after 8 s without a heartbeat, so heartbeats must not be gathered for long.
 HEARTBEAT_THROTTLE = timedelta(seconds=1)
 
@@ -66,7 +70,8 @@ async def run(settings: Settings, ready: Callable[[], None]) -> None:
     if client is None:
         return
     async with open_resources(settings, client) as resources, AsyncExitStack() as running:
-        workers = [redemption_worker(resources), webhook_worker(resources), endpoint_worker(resources), scoring_worker(resources)]
+        workers = [core_worker(resources), webhook_worker(resources), endpoint_worker(resources)]
+        workers += [window_worker(resources), scoring_worker(resources)]
         for each in workers:
             await running.enter_async_context(each)
         ready()
@@ -119,13 +124,13 @@ async def open_resources(settings: Settings, client: Client) -> AsyncIterator[Re
         await pool.close()
 
 
-def redemption_worker(resources: Resources) -> Worker:
-    """The redemptions' workflows and their transactions."""
+def core_worker(resources: Resources) -> Worker:
+    """The workflows of redemptions, endpoints and windows, and the redemptions' transactions."""
     redemption = RedemptionActivities(resources.pool)
     return Worker(
         resources.client,
         task_queue=resources.queues.core,
-        workflows=[RedemptionWorkflow, EndpointWorkflow],
+        workflows=[RedemptionWorkflow, EndpointWorkflow, LeaderboardWindowWorkflow],
         activities=[redemption.begin, redemption.settle],
         max_concurrent_activities=CORE_ACTIVITIES,
         graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
@@ -156,6 +161,18 @@ def endpoint_worker(resources: Resources) -> Worker:
         task_queue=f"{resources.queues.core}-endpoints",
         activities=[endpoint.pump],
         max_concurrent_activities=ENDPOINT_PUMPS,
+        graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
+    )
+
+
+def window_worker(resources: Resources) -> Worker:
+    """The ends of windows, in a queue of their own: thousands may come at midnight, in front of nobody."""
+    window = WindowActivities(resources.pool, LiveStore(resources.redis))
+    return Worker(
+        resources.client,
+        task_queue=resources.queues.windows,
+        activities=[window.plan, window.open_next, window.close_early, window.pass_barrier, window.freeze],
+        max_concurrent_activities=WINDOW_ACTIVITIES,
         graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
     )
 

@@ -65,8 +65,9 @@ class Scorer:
         except BaseException:
             self._forget_definitions()
             raise
-        self._windows.update(found)
-        self._closings.update((key, window.closes_at) for key, window in found.items())
+        settled = {key: window for key, window in found.items() if not window.hollow}
+        self._windows.update(settled)
+        self._closings.update((key, window.closes_at) for key, window in settled.items())
         return batch
 
     async def next_position(self) -> int | None:
@@ -185,14 +186,17 @@ class Scorer:
         unknown = [(t, key, scores) for t, key, scores in _scored(outcomes) if key not in self._windows]
         wanted = [_new_window(t, scores) for t, _, scores in unknown if scores.standings]
         rows = await scoring.ensure_windows(connection, wanted) if wanted else []
-        only_late = [(t, *key) for t, key, scores in unknown if not scores.standings]
-        rows += await scoring.find_windows(connection, only_late) if only_late else []
+        only_late = [_new_window(t, scores) for t, _, scores in unknown if scores.late and not scores.standings]
+        rows += await scoring.ensure_late_windows(connection, only_late) if only_late else []
         found.update({(row.board_id, row.window_key): row for row in rows})
         planned = {key: (t, scores) for t, key, scores in unknown}
         again = {planned[key][0] for key, row in found.items() if row.closes_at is not None and row.closes_at != planned[key][1].closes_at}
         closings = {key: row.closes_at for key, row in found.items()}
         for tenant_id in again:
             outcomes[tenant_id] = self._evaluate(tenant_id, by_tenant[tenant_id], closings)
+        hollow = [_new_window(t, scores) for t, key, scores in _scored(outcomes) if scores.standings and key in found and found[key].hollow]
+        if hollow:
+            found.update({(row.board_id, row.window_key): row for row in await scoring.ensure_windows(connection, hollow)})
         return {key: found.get(key) or self._windows[key] for _, key, _ in _scored(outcomes) if key in found or key in self._windows}
 
     async def _write_standings(

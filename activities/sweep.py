@@ -1,4 +1,5 @@
-"""The sweep: finds redemptions that Temporal has lost, and those that are past their deadline although a workflow should have ended them.
+"""The sweep: finds redemptions and windows that Temporal has lost, and redemptions that are past their deadline although a workflow
+should have ended them.
 
 Postgres is the truth, so losing Temporal's database loses no redemption (design: Division of labour).
 """
@@ -15,6 +16,7 @@ from psycopg_pool import PoolTimeout
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
+from domain.closing import window_workflow_id
 from domain.error import DomainError
 from domain.redemption import Move, Redemption, State, workflow_id
 from domain.webhook import endpoint_workflow_id
@@ -25,6 +27,7 @@ from storage.due_delivery import overdue_endpoints, pump_entry
 from storage.idempotency import forget_answers
 from storage.redemption import lock_redemption, move_redemption, start_entry
 from storage.redemption_list import open_redemptions, overdue_redemptions
+from storage.window import enqueue_starts, unclosed_windows
 
 log = logging.getLogger(__name__)
 
@@ -46,11 +49,12 @@ async def run_sweep(pool: Pool, temporal: Client, stop: asyncio.Event, *, interv
             restarted = await restart_lost(pool, temporal)
             expired = await expire_overdue(pool)
             await restart_pumps(pool, temporal)
+            windows = await restart_lost_windows(pool, temporal)
             async with transaction(pool) as connection:
                 await outbox.forget_sent(connection, utc_now() - KEEP_SENT, 5000)
                 await forget_answers(connection, utc_now() - KEEP_ANSWERS, 5000)
-            if restarted or expired:
-                log.warning("the sweep restarted %d workflows and expired %d redemptions", restarted, expired)
+            if restarted or expired or windows:
+                log.warning("the sweep restarted %d workflows and expired %d redemptions", restarted + windows, expired)
         except (RPCError, RuntimeError, OSError, psycopg.OperationalError, PoolTimeout) as fault:
             log.info("the sweep is put off: %s", fault)
         with contextlib.suppress(TimeoutError):
@@ -77,9 +81,32 @@ async def restart_lost(pool: Pool, temporal: Client, *, idle: timedelta = IDLE) 
 async def _unknown_to(temporal: Client, page: Sequence[Redemption]) -> list[Redemption]:
     """Which of these have no workflow: one list call for the page, then a certain look at each that the list does not show."""
     identities: dict[str, Redemption] = {workflow_id(each.tenant_id, each.redemption_id): each for each in page}
+    unknown = await _unknown_ids(temporal, list(identities))
+    return [each for identity, each in identities.items() if identity in unknown]
+
+
+async def restart_lost_windows(pool: Pool, temporal: Client, *, idle: timedelta = IDLE) -> int:
+    """Write start commands for windows that are not frozen and whose workflow Temporal does not know; answers how many."""
+    restarted, after = 0, None
+    while True:
+        async with transaction(pool) as connection:
+            page = await unclosed_windows(connection, after, utc_now() - idle, PAGE)
+        if not page:
+            return restarted
+        identities = {window_workflow_id(each.tenant_id, each.board_id, each.window_key): each for each in page}
+        unknown = await _unknown_ids(temporal, list(identities))
+        lost = [(each.tenant_id, each.window_id) for identity, each in identities.items() if identity in unknown]
+        if lost:
+            async with transaction(pool) as connection:
+                await enqueue_starts(connection, lost)
+        restarted += len(lost)
+        after = (page[-1].tenant_id, page[-1].window_id)
+
+
+async def _unknown_ids(temporal: Client, identities: Sequence[str]) -> set[str]:
     quoted = ", ".join(f"'{identity}'" for identity in identities)
     seen = {found.id async for found in temporal.list_workflows(f"WorkflowId IN ({quoted})", rpc_timeout=RPC_TIMEOUT)}
-    return [each for identity, each in identities.items() if identity not in seen and await _is_unknown(temporal, identity)]
+    return {identity for identity in identities if identity not in seen and await _is_unknown(temporal, identity)}
 
 
 async def _is_unknown(temporal: Client, identity: str) -> bool:

@@ -98,7 +98,7 @@ class BoardReader:
         async def render() -> bytes:
             view = await self.recent_view(tenant_id, leaderboard_id, window_key)
             found = await self.boards.page(view, offset, limit)
-            return msgspec.json.encode(_envelope(view, found, limit, await self.entries(tenant_id, found)))
+            return msgspec.json.encode(envelope(view, found, limit, await self.entries(tenant_id, found)))
 
         return await self.shared((tenant_id, leaderboard_id, limit, offset, window_key), render)
 
@@ -150,7 +150,8 @@ def entry_wire(rank: int, entry: Entry, profile: tuple[str | None, str | None]) 
     return EntryWire(rank, entry.external_user_id, score_number(entry.score), profile[0], profile[1], entry.reached_at)
 
 
-def _envelope(view: View, found: Slice, limit: int, entries: list[EntryWire]) -> dict[str, Any]:
+def envelope(view: View, found: Slice, limit: int, entries: list[EntryWire]) -> dict[str, Any]:
+    """A page of a window as it is sent."""
     return {
         "leaderboard_id": view.board.leaderboard_id,
         "tenant_id": str(view.board.tenant_id),
@@ -165,7 +166,7 @@ def _envelope(view: View, found: Slice, limit: int, entries: list[EntryWire]) ->
     }
 
 
-def _answer(request: AnyRequest, rendered: Rendered) -> Response[bytes]:
+def answer(request: AnyRequest, rendered: Rendered) -> Response[bytes]:
     """The body, or 304 when the client has it already."""
     headers = {"ETag": rendered.etag, "Cache-Control": CACHE_CONTROL}
     known = [tag.strip().removeprefix("W/") for tag in request.headers.get("If-None-Match", "").split(",")]
@@ -210,7 +211,7 @@ async def show_page(leaderboard_id: str, request: AnyRequest, principal: Princip
     limit = whole_number(request, "limit", default=PAGE_LIMIT, low=1, high=PAGE_LIMIT_MAXIMUM)
     offset = whole_number(request, "offset", default=0, low=0, high=OFFSET_MAXIMUM)
     window_key = _window_key(request)
-    return _answer(request, await reader.page(principal.tenant_id, leaderboard_id, limit=limit, offset=offset, window_key=window_key))
+    return answer(request, await reader.page(principal.tenant_id, leaderboard_id, limit=limit, offset=offset, window_key=window_key))
 
 
 @get("/v1/leaderboards/{leaderboard_id:str}/user/{user_id:str}", guards=READERS)
@@ -227,10 +228,10 @@ async def show_around(leaderboard_id: str, user_id: str, request: AnyRequest, pr
         place, found = around
         entries = await reader.entries(principal.tenant_id, found)
         user = entries[place.rank - 1 - found.first]
-        return msgspec.json.encode({**_envelope(view, found, limit, entries), "user": user})
+        return msgspec.json.encode({**envelope(view, found, limit, entries), "user": user})
 
     question = (principal.tenant_id, leaderboard_id, "around", user_id, limit, window_key)
-    return _answer(request, await reader.shared(question, render))
+    return answer(request, await reader.shared(question, render))
 
 
 def _no_entry(view: View, user_id: str) -> UserNotFound:

@@ -21,7 +21,6 @@ from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, Pool, transaction
 from storage.definition import change_instant
 from storage.leaderboard import (
-    BoardWindow,
     Leaderboard,
     archive_board,
     boards_after,
@@ -33,6 +32,7 @@ from storage.leaderboard import (
 )
 from storage.standing import find_contribution
 from storage.user import find_user
+from storage.window import BoardWindow
 
 ADMIN = [allow("admin")]
 AnyRequest = Request[Any, Any, Any]

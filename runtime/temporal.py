@@ -35,6 +35,11 @@ class TaskQueues(msgspec.Struct, frozen=True, kw_only=True):
     webhooks: str
     scoring: str
 
+    @property
+    def windows(self) -> str:
+        """The ends of windows, which come in crowds. Workflows derive this name from their own queue's."""
+        return f"{self.core}-windows"
+
 
 def task_queues(settings: Settings) -> TaskQueues:
     """The names of the queues, all under the prefix `LAUREL_TASK_QUEUE`."""

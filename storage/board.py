@@ -13,10 +13,11 @@ from domain.leaderboard import Method, TimeframeType
 from domain.standing import decode_member, is_ranked
 from domain.window import WindowSpan, window_at, window_for_key
 from runtime.postgres import Pool
-from storage import standing
-from storage.leaderboard import BoardWindow, Leaderboard, find_board, find_window, latest_ended_window, live_board
+from storage import snapshot, standing
+from storage.leaderboard import Leaderboard, find_board, find_window, latest_ended_window, live_board
 from storage.live import LiveBoard, LivePage, LiveRank, LiveStore, RedisError
 from storage.standing import Entry
+from storage.window import BoardWindow
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +27,16 @@ ENDLESS_OR_ONLY = (TimeframeType.CUSTOM, TimeframeType.ALL_TIME)
 """Timeframes with a single window: there is no earlier one to show instead."""
 
 
+class Frozen(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of a closed window: `total` were ranked, the snapshot keeps the first `kept`; and the ranking that was in force then."""
+
+    live: LiveBoard
+    total: int
+    kept: int
+
+
 class View(msgspec.Struct, frozen=True, kw_only=True):
-    """A window of a board as a reader asked for it; `window_id` is None before its first event."""
+    """A window of a board as a reader asked for it; `window_id` is None before its first event, `frozen` until it is closed."""
 
     board: Leaderboard
     window_key: str
@@ -35,6 +44,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     starts_at: datetime | None
     ends_at: datetime | None
     window_id: UUID | None
+    frozen: Frozen | None = None
 
 
 class Slice(msgspec.Struct, frozen=True):
@@ -86,13 +96,15 @@ class Boards:
             async with self.pool.connection() as connection:
                 ended = await latest_ended_window(connection, board.tenant_id, board.board_id, now)
             if ended is not None:
-                return _view(board, WindowSpan(ended.window_key, ended.starts_at, ended.ends_at), ended, now)
+                return window_view(board, ended)
         return found
 
     async def page(self, view: View, first: int, limit: int) -> Slice:
         """The entries `first` … `first + limit - 1`."""
         if view.window_id is None:
             return Slice(0, first, [])
+        if view.frozen is not None:
+            return await self._frozen_page(view.frozen, first, limit)
         board = live_board(view.board, view.window_id)
         if self._redis_may_answer():
             try:
@@ -103,6 +115,29 @@ class Boards:
                 if page is not None:
                     return _slice(board, page)
         return await self._stored_page(board, first, limit)
+
+    async def _frozen_page(self, frozen: Frozen, first: int, limit: int) -> Slice:
+        """From the snapshot, and beyond its size from the standings, which do not change any more."""
+        if frozen.kept < min(first + limit, frozen.total):
+            return await self._stored_page(frozen.live, first, limit)
+        async with self.pool.connection() as connection:
+            entries = await snapshot.snapshot_page(connection, frozen.live.tenant_id, frozen.live.window_id, first=first, limit=limit)
+        return Slice(frozen.total, first, entries)
+
+    async def snapshot_page(self, view: View, first: int, limit: int) -> Slice:
+        """The entries of a frozen window that its snapshot keeps."""
+        if view.frozen is None or first >= view.frozen.kept:
+            return Slice(view.frozen.total if view.frozen else 0, first, [])
+        return await self._frozen_page(view.frozen, first, min(limit, view.frozen.kept - first))
+
+    async def _frozen_around(self, frozen: Frozen, external_id: str, limit: int) -> tuple[Place, Slice] | None:
+        async with self.pool.connection() as connection:
+            found = await snapshot.find_snapshot_entry(connection, frozen.live.tenant_id, frozen.live.window_id, external_id)
+        if found is None:
+            return None if frozen.kept == frozen.total else await self._stored_around(frozen.live, external_id, limit)
+        rank, entry = found
+        first = standing.around_offset(rank - 1, frozen.total, limit)
+        return Place(rank, frozen.total, entry), await self._frozen_page(frozen, first, limit)
 
     async def _stored_page(self, board: LiveBoard, first: int, limit: int) -> Slice:
         async with self.pool.connection() as connection, connection.transaction():
@@ -128,6 +163,8 @@ class Boards:
         """A user's place and the `limit` entries around it, the user's among them; None when not ranked."""
         if view.window_id is None:
             return None
+        if view.frozen is not None:
+            return await self._frozen_around(view.frozen, external_id, limit)
         board = live_board(view.board, view.window_id)
         if self._redis_may_answer():
             try:
@@ -160,7 +197,7 @@ class Boards:
         if view.window_id is None:
             return 0, []
         board = live_board(view.board, view.window_id)
-        if self._redis_may_answer():
+        if view.frozen is None and self._redis_may_answer():
             try:
                 answer = await self.live.ranks(board, external_ids)
             except (RedisError, OSError) as fault:
@@ -206,10 +243,15 @@ def _slice(board: LiveBoard, page: LivePage) -> Slice:
 
 def _view(board: Leaderboard, span: WindowSpan, row: BoardWindow | None, now: datetime) -> View:
     """A window without a row is open until nothing can count in it any more."""
-    if row is None:
-        closes_at = span.closes_at(board.config.timeframe.grace_seconds)
-        status = "open" if closes_at is None or now < closes_at else "closed"
-        return View(board=board, window_key=span.key, status=status, starts_at=span.starts_at, ends_at=span.ends_at, window_id=None)
+    if row is not None:
+        return window_view(board, row)
+    closes_at = span.closes_at(board.config.timeframe.grace_seconds)
+    status = "open" if closes_at is None or now < closes_at else "closed"
+    return View(board=board, window_key=span.key, status=status, starts_at=span.starts_at, ends_at=span.ends_at, window_id=None)
+
+
+def window_view(board: Leaderboard, row: BoardWindow) -> View:
+    """A window that has a row, as readers see it."""
     return View(
         board=board,
         window_key=row.window_key,
@@ -217,4 +259,12 @@ def _view(board: Leaderboard, span: WindowSpan, row: BoardWindow | None, now: da
         starts_at=row.starts_at,
         ends_at=row.ends_at,
         window_id=row.window_id,
+        frozen=_frozen(board, row),
     )
+
+
+def _frozen(board: Leaderboard, row: BoardWindow) -> Frozen | None:
+    if row.total is None or row.ranking_method is None:
+        return None
+    live = LiveBoard(board.tenant_id, board.board_id, row.window_id, row.ranking_method, row.ranking_min_score)
+    return Frozen(live=live, total=row.total, kept=row.snapshot_size or 0)

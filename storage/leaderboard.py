@@ -14,6 +14,7 @@ from domain.leaderboard import BoardStatus, BoardVersion, LeaderboardConfig, Lea
 from domain.scoring import RuleBook, min_score_units
 from runtime.postgres import Connection
 from storage.live import LiveBoard
+from storage.window import WINDOW_COLUMNS, BoardWindow, close_all_early
 
 
 class Leaderboard(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,28 +33,17 @@ class Leaderboard(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime
 
 
-class BoardWindow(msgspec.Struct, frozen=True, kw_only=True):
-    """A window that has a row: its first event has come."""
-
-    window_id: UUID
-    board_id: UUID
-    window_key: str
-    status: str
-    starts_at: datetime | None
-    ends_at: datetime | None
-    closes_at: datetime | None
-    closed_at: datetime | None
-    late_events: int
-
-
 COLUMNS = "tenant_id, board_id, leaderboard_id, name, description, status, version, config, reward_config_id, created_at, updated_at"
-WINDOW_COLUMNS = "window_id, board_id, window_key, status, starts_at, ends_at, closes_at, closed_at, late_events"
 
 
 def live_board(board: Leaderboard, window_id: UUID) -> LiveBoard:
     """The window as the live store knows it, ranked as the board is now."""
-    ranking = board.config.ranking
-    return LiveBoard(board.tenant_id, board.board_id, window_id, ranking.method, min_score_units(board.config))
+    return live_board_of(board.tenant_id, board.board_id, window_id, board.config)
+
+
+def live_board_of(tenant_id: UUID, board_id: UUID, window_id: UUID, config: LeaderboardConfig) -> LiveBoard:
+    """The same, without the rest of the board."""
+    return LiveBoard(tenant_id, board_id, window_id, config.ranking.method, min_score_units(config))
 
 
 def _board(row: dict[str, Any]) -> Leaderboard:
@@ -61,10 +51,13 @@ def _board(row: dict[str, Any]) -> Leaderboard:
 
 
 async def find_board(connection: Connection, tenant_id: UUID, leaderboard_id: str, *, lock: bool = False) -> Leaderboard | None:
-    """The board of that id that is not archived, or None; `lock` keeps it until the end of the transaction."""
+    """The board of that id that is not archived, or None; `lock` keeps it until the end of the transaction.
+
+    The lock lets pumps make rows that refer to the board: a change waits for them (`change_instant`), so they must not wait for it.
+    """
     cursor = await connection.execute(
         f"SELECT {COLUMNS} FROM leaderboard WHERE tenant_id = %s AND leaderboard_id = %s AND status <> 'archived'"
-        + (" FOR UPDATE" if lock else ""),
+        + (" FOR NO KEY UPDATE" if lock else ""),
         (tenant_id, leaderboard_id),
     )
     row = await cursor.fetchone()
@@ -170,10 +163,7 @@ async def archive_board(connection: Connection, tenant_id: UUID, board_id: UUID,
     row = await cursor.fetchone()
     assert row is not None
     await _insert_version(connection, tenant_id, board_id, version=row["version"], instant=instant)
-    await connection.execute(
-        "UPDATE leaderboard_window SET closes_at = least(closes_at, %s) WHERE tenant_id = %s AND board_id = %s AND status = 'open'",
-        (instant, tenant_id, board_id),
-    )
+    await close_all_early(connection, tenant_id, board_id, instant=instant)
 
 
 async def _insert_version(connection: Connection, tenant_id: UUID, board_id: UUID, *, version: int, instant: datetime) -> None:

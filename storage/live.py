@@ -19,6 +19,7 @@ __all__ = ["LiveBoard", "LivePage", "LiveRank", "LiveStore", "Mark", "Publicatio
 
 FILL_CHUNK = 2000
 FILL_EXPIRES_SECONDS = 600
+RETIRED_SECONDS = 600
 Outcome = Literal["done", "stale", "absent", "gap", "newer"]
 
 
@@ -136,6 +137,13 @@ class LiveStore:
     async def forget(self, board: LiveBoard) -> None:
         """Make the window absent, so that reads go to PostgreSQL until it is rebuilt."""
         await self.redis.delete(*board.keys)
+
+    async def retire(self, board: LiveBoard, seconds: int = RETIRED_SECONDS) -> None:
+        """Let a closed window go after a while: it is read from its snapshot, but what was read before may still be asked for."""
+        pipeline = self.redis.pipeline(transaction=True)
+        for key_name in board.keys:
+            _queue(pipeline, "EXPIRE", key_name, seconds)
+        await pipeline.execute()
 
     async def claim_rebuild(self, board: LiveBoard, seconds: int = 60) -> bool:
         """Whether the caller may rebuild the window now; `release_rebuild` ends the claim, or time does."""

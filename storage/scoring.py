@@ -7,8 +7,10 @@ from uuid import UUID
 import msgspec
 from psycopg.rows import tuple_row
 
+from domain.closing import WindowStatus
 from domain.window import WindowSpan
 from runtime.postgres import Connection
+from storage.window import enqueue_starts
 
 
 class StaleOwner(Exception):
@@ -37,12 +39,16 @@ class LoggedEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 class Window(msgspec.Struct, frozen=True):
-    """A window's row, as far as scoring needs it: an event counts iff `accepted_at < closes_at`."""
+    """A window's row, as far as scoring needs it: an event counts iff `accepted_at < closes_at`.
+
+    `hollow`: nothing but late events has come, so it was born `paid` and has no workflow.
+    """
 
     window_id: UUID
     board_id: UUID
     window_key: str
     closes_at: datetime | None
+    hollow: bool = False
 
 
 class NewWindow(msgspec.Struct, frozen=True):
@@ -135,7 +141,27 @@ async def changed_tenants(connection: Connection, after: int) -> tuple[int, list
 
 
 async def ensure_windows(connection: Connection, wanted: Sequence[NewWindow]) -> list[Window]:
-    """The rows of these windows, made where there are none. Rows are made in one order, so that pumps cannot deadlock."""
+    """The rows of these windows in which something counts, made where there are none; the workflows of new rows start at commit."""
+    fresh = await _make_rows(connection, wanted, WindowStatus.OPEN)
+    rows = await find_windows(connection, [(each.tenant_id, each.board_id, each.span.key) for each in wanted])
+    hollow = sorted((row.window_id for row in rows if row.hollow), key=lambda window_id: window_id.int)
+    if hollow:
+        fresh += await _reopen_hollow(connection, hollow)
+    if fresh:
+        await enqueue_starts(connection, fresh)
+    return [Window(row.window_id, row.board_id, row.window_key, row.closes_at) for row in rows] if hollow else rows
+
+
+async def ensure_late_windows(connection: Connection, wanted: Sequence[NewWindow]) -> list[Window]:
+    """The rows of windows in which these events come too late. One that had none is born `paid`, without a workflow: an import of
+    years of history makes rows that count late events and nothing else. Should an event that counts follow from another partition
+    (it was accepted in time and is scored later), `ensure_windows` opens the row."""
+    await _make_rows(connection, wanted, WindowStatus.PAID)
+    return await find_windows(connection, [(each.tenant_id, each.board_id, each.span.key) for each in wanted])
+
+
+async def _make_rows(connection: Connection, wanted: Sequence[NewWindow], status: WindowStatus) -> list[tuple[UUID, UUID]]:
+    """The (tenant, window)s that were made. Rows are made in one order, so that pumps cannot deadlock."""
     ordered = sorted(wanted, key=lambda each: (each.tenant_id.bytes, each.board_id.bytes, each.span.key))
     columns = (
         [each.tenant_id for each in ordered],
@@ -146,18 +172,31 @@ async def ensure_windows(connection: Connection, wanted: Sequence[NewWindow]) ->
         [each.span.ends_at for each in ordered],
         [each.closes_at for each in ordered],
     )
+    closed = "clock_timestamp()" if status is WindowStatus.PAID else "NULL"
     async with connection.cursor(row_factory=tuple_row) as cursor:
         await cursor.execute(
-            """
-            INSERT INTO leaderboard_window (tenant_id, window_id, board_id, window_key, status, starts_at, ends_at, closes_at, created_at)
-            SELECT tenant_id, window_id, board_id, window_key, 'open', starts_at, ends_at, closes_at, clock_timestamp()
+            f"""
+            INSERT INTO leaderboard_window (tenant_id, window_id, board_id, window_key, status, starts_at, ends_at, closes_at, closed_at,
+                                            created_at)
+            SELECT tenant_id, window_id, board_id, window_key, '{status.value}', starts_at, ends_at, closes_at, {closed}, clock_timestamp()
             FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::text[], %s::timestamptz[], %s::timestamptz[], %s::timestamptz[])
                  AS given (tenant_id, window_id, board_id, window_key, starts_at, ends_at, closes_at)
-            ON CONFLICT (tenant_id, board_id, window_key) DO NOTHING
+            ON CONFLICT (tenant_id, board_id, window_key) DO NOTHING RETURNING tenant_id, window_id
             """,
             columns,
         )
-    return await find_windows(connection, [(each.tenant_id, each.board_id, each.span.key) for each in ordered])
+        return [(row[0], row[1]) for row in await cursor.fetchall()]
+
+
+async def _reopen_hollow(connection: Connection, window_ids: Sequence[UUID]) -> list[tuple[UUID, UUID]]:
+    """Open windows that were born `paid`: the (tenant, window)s that this call opened."""
+    async with connection.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(
+            "UPDATE leaderboard_window SET status = 'open', closed_at = NULL "
+            "WHERE window_id = ANY(%s) AND status = 'paid' AND total IS NULL RETURNING tenant_id, window_id",
+            (list(window_ids),),
+        )
+        return [(row[0], row[1]) for row in await cursor.fetchall()]
 
 
 async def find_windows(connection: Connection, wanted: Sequence[tuple[UUID, UUID, str]]) -> list[Window]:
@@ -165,7 +204,7 @@ async def find_windows(connection: Connection, wanted: Sequence[tuple[UUID, UUID
     async with connection.cursor(row_factory=tuple_row) as cursor:
         await cursor.execute(
             """
-            SELECT w.window_id, w.board_id, w.window_key, w.closes_at
+            SELECT w.window_id, w.board_id, w.window_key, w.closes_at, w.status = 'paid' AND w.total IS NULL
             FROM unnest(%s::uuid[], %s::uuid[], %s::text[]) AS given (tenant_id, board_id, window_key)
             JOIN leaderboard_window AS w USING (tenant_id, board_id, window_key)
             """,

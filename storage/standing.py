@@ -122,7 +122,8 @@ async def merge_standings(
         return await cursor.fetchall()
 
 
-def _direction(method: Method) -> str:
+def direction(method: Method) -> str:
+    """How SQL sorts scores so that rank 1 comes first."""
     return "ASC" if method is Method.SCORE_ASC else "DESC"
 
 
@@ -146,7 +147,7 @@ async def standings_page(
             f"""
             SELECT external_user_id, score, reached_at FROM standing
             WHERE tenant_id = %s AND window_id = %s AND score >= coalesce(%s, score)
-            ORDER BY score {_direction(method)}, reached_at, external_user_id LIMIT %s OFFSET %s
+            ORDER BY score {direction(method)}, reached_at, external_user_id LIMIT %s OFFSET %s
             """,
             (tenant_id, window_id, min_score, limit, first),
         )

@@ -147,6 +147,18 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("scoring_partition", name=op.f("pk_scoring_cursor")),
     )
     op.create_table(
+        "snapshot_entry",
+        sa.Column("tenant_id", sa.UUID(), nullable=False),
+        sa.Column("window_id", sa.UUID(), nullable=False),
+        sa.Column("rank", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("user_id", sa.UUID(), nullable=False),
+        sa.Column("external_user_id", sa.Text(collation="C"), nullable=False),
+        sa.Column("score", sa.BigInteger(), nullable=False),
+        sa.Column("reached_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("tenant_id", "window_id", "rank", name=op.f("pk_snapshot_entry")),
+    )
+    op.create_index("uq_snapshot_entry_external_user_id", "snapshot_entry", ["tenant_id", "window_id", "external_user_id"], unique=True)
+    op.create_table(
         "standing",
         sa.Column("tenant_id", sa.UUID(), nullable=False),
         sa.Column("window_id", sa.UUID(), nullable=False),
@@ -529,6 +541,10 @@ def upgrade() -> None:
         sa.Column("closes_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("late_events", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("total", sa.BigInteger(), nullable=True),
+        sa.Column("snapshot_size", sa.Integer(), nullable=True),
+        sa.Column("ranking_method", sa.Text(), nullable=True),
+        sa.Column("ranking_min_score", sa.BigInteger(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint("status IN ('open', 'closing', 'closed', 'paid')", name=op.f("ck_leaderboard_window_status_known")),
         sa.ForeignKeyConstraint(
@@ -538,6 +554,14 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("tenant_id", "window_id", name=op.f("pk_leaderboard_window")),
         sa.UniqueConstraint("tenant_id", "board_id", "window_key", name=op.f("uq_leaderboard_window_tenant_id_board_id_window_key")),
+    )
+    op.create_index("ix_leaderboard_window_starts_at", "leaderboard_window", ["tenant_id", "board_id", "starts_at"], unique=False)
+    op.create_index(
+        "ix_leaderboard_window_unclosed",
+        "leaderboard_window",
+        ["tenant_id", "window_id"],
+        unique=False,
+        postgresql_where=sa.text("status IN ('open', 'closing')"),
     )
     op.create_table(
         "redemption_move",

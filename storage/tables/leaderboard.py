@@ -52,8 +52,15 @@ leaderboard_window = Table(
     instant_column("closes_at", nullable=True),
     instant_column("closed_at", nullable=True),
     Column("late_events", BigInteger, nullable=False, server_default="0"),
+    # Written when the window is frozen: how many were ranked, how many of them the snapshot keeps, and by which ranking.
+    Column("total", BigInteger),
+    Column("snapshot_size", Integer),
+    Column("ranking_method", Text),
+    Column("ranking_min_score", BigInteger),
     instant_column("created_at"),
     UniqueConstraint("tenant_id", "board_id", "window_key"),
+    Index("ix_leaderboard_window_starts_at", "tenant_id", "board_id", "starts_at"),
+    Index("ix_leaderboard_window_unclosed", "tenant_id", "window_id", postgresql_where=text("status IN ('open', 'closing')")),
     ForeignKeyConstraint(["tenant_id", "board_id"], ["leaderboard.tenant_id", "leaderboard.board_id"]),
     one_of("status", ("open", "closing", "closed", "paid")),
 )

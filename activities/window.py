@@ -1,0 +1,163 @@
+"""What a window's workflow does to the world: make its successor, close it early, wait for the barrier, freeze the result."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from activities.barrier import Barrier
+from domain.closing import FROZEN, FrozenWindow, Gate, WindowInput, WindowPlan, WindowStatus
+from domain.leaderboard import BoardStatus
+from domain.webhook_body import event_body
+from domain.window import WindowSpan, next_window
+from domain.wire import optional_rfc3339, score_number
+from runtime.ids import utc_now
+from runtime.postgres import Connection, Pool, transaction
+from storage.definition import change_instant
+from storage.due_delivery import Notice, publish
+from storage.leaderboard import live_board_of
+from storage.live import LiveStore, RedisError
+from storage.snapshot import freeze_window, lock_freezing, snapshot_page
+from storage.window import WindowBoard, begin_closing, close_early, open_window, window_with_board
+
+log = logging.getLogger(__name__)
+
+SUCCESSOR_AHEAD = timedelta(hours=1)
+"""A window takes events from an hour before its start (contract 3), so its row is there by then."""
+HEARTBEAT_SECONDS = 2.0
+TURNS = 8
+FREEZING_TURNS = 4
+ANNOUNCED = 10
+CLOSED_EVENT = "leaderboard.window_closed"
+"""Windows that end together take turns at PostgreSQL: those that wait for the barrier hold no connection."""
+
+
+class WindowActivities:
+    """Activities in one transaction each, safe to run twice."""
+
+    def __init__(self, pool: Pool, live: LiveStore) -> None:
+        self._pool, self._live = pool, live
+        self._barrier = Barrier(pool)
+        self._turns = asyncio.Semaphore(TURNS)
+        self._freezing = asyncio.Semaphore(FREEZING_TURNS)
+
+    @activity.defn(name="plan_window")
+    async def plan(self, given: WindowInput) -> WindowPlan:
+        """Look where the window stands, and when its successor gets its row."""
+        async with self._turns, transaction(self._pool) as connection:
+            return _plan(await _find(connection, given))
+
+    @activity.defn(name="open_next_window")
+    async def open_next(self, given: WindowInput) -> str | None:
+        """Make the row of the window that begins where this one ends, which starts its workflow; its key.
+
+        None when there is no next one, or when the board does not count: an inactive board's next window begins with its first event.
+        """
+        async with self._turns, transaction(self._pool) as connection:
+            found = await _find(connection, given)
+            span = _successor(found)
+            if span is None or found.board_status != BoardStatus.ACTIVE:
+                return None
+            closes_at = span.closes_at(found.config.timeframe.grace_seconds)
+            await open_window(connection, given.tenant_id, found.window.board_id, span, closes_at)
+            return span.key
+
+    @activity.defn(name="close_window_early")
+    async def close_early(self, given: WindowInput) -> WindowPlan:
+        """Let the window close at this very instant, if it is open."""
+        async with self._turns, transaction(self._pool) as connection:
+            instant = await change_instant(connection, given.tenant_id)
+            await close_early(connection, given.tenant_id, given.window_id, instant=instant)
+            return _plan(await _find(connection, given))
+
+    @activity.defn(name="pass_window_barrier")
+    async def pass_barrier(self, given: WindowInput) -> Gate:
+        """Move the window to `closing` and wait until everything that counts in it is scored; at once when it is not yet time."""
+        async with self._turns, transaction(self._pool) as connection:
+            status, closes_at, left = await begin_closing(connection, given.tenant_id, given.window_id)
+        if closes_at is None:
+            raise ApplicationError("a window without an end does not close", type="INVALID_STATE", non_retryable=True)
+        if status is WindowStatus.OPEN:
+            return Gate(passed=False, closes_at=closes_at, wait_seconds=left)
+        if status not in FROZEN:
+            async with _heartbeats():
+                await self._barrier.passed(closes_at)
+        return Gate(passed=True, closes_at=closes_at)
+
+    @activity.defn(name="freeze_window")
+    async def freeze(self, given: WindowInput) -> FrozenWindow:
+        """Write the snapshot, close the window and announce it, in one transaction.
+
+        The live store may then forget it: closed windows are read from the snapshot.
+        """
+        async with _heartbeats(), self._freezing:
+            async with transaction(self._pool) as connection:
+                await lock_freezing(connection, given.window_id)
+                found = await _find(connection, given)
+                frozen = await freeze_window(connection, given.tenant_id, found)
+                if found.window.status not in FROZEN:
+                    await _announce(connection, given, found, frozen)
+            with contextlib.suppress(RedisError, OSError):
+                await self._live.retire(live_board_of(given.tenant_id, found.window.board_id, given.window_id, found.config))
+        return frozen
+
+
+async def _find(connection: Connection, given: WindowInput) -> WindowBoard:
+    found = await window_with_board(connection, given.tenant_id, given.window_id)
+    if found is None:
+        raise ApplicationError("there is no such window", type="NOT_FOUND", non_retryable=True)
+    return found
+
+
+async def _announce(connection: Connection, given: WindowInput, found: WindowBoard, frozen: FrozenWindow) -> None:
+    """Tell the endpoints that ask for it (contract 5)."""
+    window, now = found.window, utc_now()
+    best = await snapshot_page(connection, given.tenant_id, given.window_id, first=0, limit=ANNOUNCED)
+    facts = {
+        "leaderboard_id": found.leaderboard_id,
+        "window_key": window.window_key,
+        "starts_at": optional_rfc3339(window.starts_at),
+        "ends_at": optional_rfc3339(window.ends_at),
+        "total": frozen.total,
+        "top": [
+            {"rank": rank, "user_id": entry.external_user_id, "score": score_number(entry.score)} for rank, entry in enumerate(best, 1)
+        ],
+    }
+    await publish(connection, given.tenant_id, Notice(event=CLOSED_EVENT, body=event_body(CLOSED_EVENT, facts, now)), now)
+
+
+def _plan(found: WindowBoard) -> WindowPlan:
+    window, successor = found.window, _successor(found)
+    starts_at = successor.starts_at if successor else None
+    return WindowPlan(
+        status=WindowStatus(window.status),
+        closes_at=window.closes_at,
+        successor_at=None if starts_at is None else starts_at - SUCCESSOR_AHEAD,
+    )
+
+
+def _successor(found: WindowBoard) -> WindowSpan | None:
+    if found.board_status == BoardStatus.ARCHIVED:
+        return None
+    window = found.window
+    return next_window(found.config.timeframe, WindowSpan(window.window_key, window.starts_at, window.ends_at))
+
+
+@contextlib.asynccontextmanager
+async def _heartbeats() -> AsyncIterator[None]:
+    """Heartbeat while the block runs, so that a worker that died is noticed in seconds."""
+
+    async def beat() -> None:
+        while True:
+            activity.heartbeat()
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+
+    beating = asyncio.create_task(beat(), name="window heartbeat")
+    try:
+        yield
+    finally:
+        beating.cancel()

@@ -1,0 +1,112 @@
+"""The windows of a board for admins: what they are, and ending one early (contract 3, Windows)."""
+
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from litestar import get, post
+
+from activities.outbox import Relay
+from api.auth import Principal, allow
+from api.leaderboard import BoardReader, no_such_board
+from api.pagination import Page, decode_cursor, encode_cursor
+from domain.closing import window_workflow_id
+from domain.error import InvalidState, NotFound, ValidationFault
+from domain.leaderboard import TimeframeType
+from domain.window import WindowSpan, window_for_key
+from domain.wire import optional_rfc3339
+from runtime.ids import utc_now
+from runtime.postgres import Connection, Pool, transaction
+from storage.board import window_view
+from storage.definition import change_instant
+from storage.leaderboard import Leaderboard, find_any_board, find_board, find_window
+from storage.window import BoardWindow, close_early, open_window, windows_before
+
+ADMIN = [allow("admin")]
+BEFORE_START = timedelta(hours=1)
+
+
+async def _window_wire(reader: BoardReader, board: Leaderboard, window: BoardWindow) -> dict[str, Any]:
+    """A window as the contract shows it; `total` is how many are ranked, now or in the final result."""
+    total = (await reader.boards.page(window_view(board, window), 0, 1)).total if window.total is None else window.total
+    return {
+        "window_id": str(window.window_id),
+        "window_key": window.window_key,
+        "status": window.status,
+        "starts_at": optional_rfc3339(window.starts_at),
+        "ends_at": optional_rfc3339(window.ends_at),
+        "closes_at": optional_rfc3339(window.closes_at),
+        "closed_at": optional_rfc3339(window.closed_at),
+        "total": total,
+        "late_events": window.late_events,
+    }
+
+
+@get("/v1/admin/leaderboards/{leaderboard_id:str}/windows", guards=ADMIN)
+async def list_windows(leaderboard_id: str, principal: Principal, pool: Pool, page: Page, reader: BoardReader) -> dict[str, Any]:
+    """The windows of the board's latest incarnation, newest first: those that have had an event, and those that followed them."""
+    before = _position(page.cursor) if page.cursor else None
+    async with pool.connection() as connection:
+        board = await find_any_board(connection, principal.tenant_id, leaderboard_id)
+        if board is None:
+            raise no_such_board(leaderboard_id)
+        windows = await windows_before(connection, principal.tenant_id, board.board_id, before=before, limit=page.limit)
+    more = windows and len(windows) == page.limit
+    return {
+        "windows": [await _window_wire(reader, board, window) for window in windows],
+        "next_cursor": encode_cursor(optional_rfc3339(windows[-1].starts_at), str(windows[-1].window_id)) if more else None,
+    }
+
+
+@post("/v1/admin/leaderboards/{leaderboard_id:str}/windows/{window_key:str}/close", guards=ADMIN, status_code=202)
+async def close_window(
+    leaderboard_id: str, window_key: str, principal: Principal, pool: Pool, relay: Relay, reader: BoardReader
+) -> dict[str, Any]:
+    """End a window now: events accepted from this instant on do not count in it. Its snapshot keeps the planned end as its time."""
+    async with transaction(pool) as connection:
+        board = await find_board(connection, principal.tenant_id, leaderboard_id)
+        if board is None:
+            raise no_such_board(leaderboard_id)
+        if board.config.timeframe.type is TimeframeType.ALL_TIME:
+            raise InvalidState(f"Leaderboard '{leaderboard_id}' is all-time: its window does not end")
+        span = _span(board, window_key)
+        # Before any row is written: a pump that waits for a row of ours would keep this waiting for the pump.
+        instant = await change_instant(connection, principal.tenant_id)
+        window = await _close(connection, board, span, instant)
+        if window is None:
+            raise InvalidState(f"Window '{window_key}' of leaderboard '{leaderboard_id}' is not open any more")
+    relay.try_start(window_workflow_id(principal.tenant_id, board.board_id, window_key))
+    reader.forget()
+    return await _window_wire(reader, board, window)
+
+
+async def _close(connection: Connection, board: Leaderboard, span: WindowSpan, instant: datetime) -> BoardWindow | None:
+    """The window, which closes at `instant` now; a row is made for it if it had none. None when it is not open."""
+    found = await find_window(connection, board.tenant_id, board.board_id, span.key)
+    planned = span.closes_at(board.config.timeframe.grace_seconds)
+    if found is None and planned is not None and planned <= instant:
+        return None
+    window_id = found.window_id if found else await open_window(connection, board.tenant_id, board.board_id, span, planned)
+    return await close_early(connection, board.tenant_id, window_id, instant=instant)
+
+
+def _position(cursor: str) -> tuple[datetime | None, UUID]:
+    """Start and id of the last window of the page before."""
+    start, last = decode_cursor(cursor, 2)
+    try:
+        return (None if start is None else datetime.fromisoformat(str(start))), UUID(str(last))
+    except ValueError:
+        raise ValidationFault.of("cursor", "is not a cursor of this list") from None
+
+
+def _span(board: Leaderboard, window_key: str) -> WindowSpan:
+    """The window of that key, once it takes events."""
+    span = window_for_key(board.config.timeframe, window_key)
+    if span is None or span.starts_at is None:
+        raise NotFound(f"Leaderboard '{board.leaderboard_id}' has no window '{window_key}'")
+    if utc_now() < span.starts_at - BEFORE_START:
+        raise InvalidState(f"Window '{window_key}' of leaderboard '{board.leaderboard_id}' has not begun")
+    return span
+
+
+routes = [list_windows, close_window]

@@ -1,0 +1,83 @@
+"""Windows that end, for tests: boards whose one window holds the events of `scoring_world`, and the steps of closing it by hand."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from activities.barrier import Barrier
+from activities.scoring import Pump
+from domain.closing import FrozenWindow
+from domain.leaderboard import LeaderboardDefinition
+from domain.wire import rfc3339
+from runtime.ids import utc_now
+from runtime.postgres import transaction
+from storage.board import Boards
+from storage.definition import change_instant
+from storage.leaderboard import Leaderboard, find_window
+from storage.snapshot import freeze_window, lock_freezing
+from storage.window import BoardWindow, begin_closing, close_early, window_with_board
+from tests.scoring_world import NOON, PARTITIONS, World, definition
+
+STARTS_AT = NOON - timedelta(hours=1)
+KEY = rfc3339(STARTS_AT)
+
+
+def ending(aggregation: str = "sum", method: str = "score_desc", *, ends_at: datetime | None = None, **more: Any) -> LeaderboardDefinition:
+    """A board with one window, from before the events until `ends_at` (in an hour, unless said)."""
+    end = ends_at or utc_now() + timedelta(hours=1)
+    timeframe = {"type": "custom", "starts_at": rfc3339(STARTS_AT), "ends_at": rfc3339(end), "grace_seconds": more.pop("grace_seconds", 0)}
+    return definition(aggregation, method, timeframe=timeframe, **more)
+
+
+async def the_window(world: World, board: Leaderboard, key: str = KEY) -> BoardWindow:
+    async with world.pool.connection() as connection:
+        found = await find_window(connection, world.tenant_id, board.board_id, key)
+    assert found is not None
+    return found
+
+
+async def close_now(world: World, board: Leaderboard, key: str = KEY) -> datetime:
+    """End the window at this instant, which is the answer."""
+    window = await the_window(world, board, key)
+    async with transaction(world.pool) as connection:
+        instant = await change_instant(connection, world.tenant_id)
+        assert await close_early(connection, world.tenant_id, window.window_id, instant=instant) is not None
+    return instant
+
+
+async def freeze(world: World, board: Leaderboard, key: str = KEY) -> FrozenWindow:
+    """What the workflow does from `closes_at` on; the pumps must be running or done."""
+    window = await the_window(world, board, key)
+    async with transaction(world.pool) as connection:
+        _, closes_at, _ = await begin_closing(connection, world.tenant_id, window.window_id)
+    assert closes_at is not None
+    await asyncio.wait_for(Barrier(world.pool).passed(closes_at), 20)
+    async with transaction(world.pool) as connection:
+        await lock_freezing(connection, window.window_id)
+        found = await window_with_board(connection, world.tenant_id, window.window_id)
+        assert found is not None
+        return await freeze_window(connection, world.tenant_id, found)
+
+
+async def page(world: World, board: Leaderboard, first: int = 0, limit: int = 1000) -> tuple[int, list[tuple[str, int]]]:
+    """The board's one window as readers get it: how many are ranked, and (user, score) in order."""
+    boards = Boards(world.pool, world.live)
+    view = await boards.view(board, KEY, utc_now())
+    assert view is not None
+    found = await boards.page(view, first, limit)
+    return found.total, [(entry.external_user_id, entry.score) for entry in found.entries]
+
+
+@contextlib.asynccontextmanager
+async def scoring(world: World, partitions: int = PARTITIONS) -> AsyncIterator[None]:
+    """Pumps of the first partitions, running beside the test."""
+    stop = asyncio.Event()
+    tasks = [asyncio.create_task(Pump(world.pool, world.live, world.wakeup, number).run(stop)) for number in range(partitions)]
+    async with world.wakeup:
+        try:
+            yield
+        finally:
+            stop.set()
+            await asyncio.gather(*tasks)
