@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.board_view import All, AroundUser, Configure, RequestPage, TopN, Users, Wanted, difference, read_request, wanted_after
@@ -20,6 +20,7 @@ views = st.dictionaries(st.sampled_from("abcdefgh"), st.tuples(st.integers(1, 9)
 )
 
 
+@settings(deadline=None)
 @given(before=views, after=views)
 def test_applying_the_difference_gives_what_the_view_holds(before: list[Line], after: list[Line]) -> None:
     changed, removed = difference(before, after)
