@@ -26,18 +26,25 @@ async def add_codes(connection: Connection, tenant_id: UUID, reward_id: UUID, co
 
     Locks the reward's row last, as every sale does.
     """
+    await _wait_for_other_imports(connection, tenant_id, reward_id)
     cursor = await connection.execute(ADD, {"tenant_id": tenant_id, "reward_id": reward_id, "codes": list(codes), "now": now})
     return await _count_in(connection, tenant_id, reward_id, cursor.rowcount)
 
 
 async def copy_codes(connection: Connection, tenant_id: UUID, reward_id: UUID, codes: Iterable[str], now: datetime) -> int:
     """The same for a batch of a long file, by COPY; the whole batch is one transaction of the caller's."""
+    await _wait_for_other_imports(connection, tenant_id, reward_id)
     await connection.execute(STAGE)
     async with connection.cursor() as cursor, cursor.copy("COPY imported_code (code) FROM STDIN") as copy:
         for code in codes:
             await copy.write_row((code,))
     added = await connection.execute(ADD_STAGED, {"tenant_id": tenant_id, "reward_id": reward_id, "now": now})
     return await _count_in(connection, tenant_id, reward_id, added.rowcount)
+
+
+async def _wait_for_other_imports(connection: Connection, tenant_id: UUID, reward_id: UUID) -> None:
+    """Two imports of the same codes in another order would wait for each other for ever."""
+    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"codes:{tenant_id}:{reward_id}",))
 
 
 async def _count_in(connection: Connection, tenant_id: UUID, reward_id: UUID, added: int) -> int:

@@ -84,6 +84,21 @@ async def test_a_code_is_imported_once_for_ever(world: World):
     assert await sizes(world, reward) == (4, 3)
 
 
+async def test_imports_and_sales_at_once_keep_the_stock_equal_to_the_pool(world: World):
+    await world.user("ann", 1000)
+    reward = await with_codes(world, *(f"C{number:03}" for number in range(20)))
+
+    async def bring(codes: list[str]) -> int:
+        async with transaction(world.pool) as connection:
+            return await add_codes(connection, world.tenant_id, reward.reward_id, codes, utc_now())
+
+    more = [f"D{number:03}" for number in range(200)]
+    *sold, first, second = await asyncio.gather(*(world.try_redeem("ann") for _ in range(15)), bring(more), bring(more[::-1]))
+    assert sold == ["redeemed"] * 15
+    assert first + second == 200
+    assert await sizes(world, reward) == (220, 205)
+
+
 async def test_no_code_goes_to_two_of_60_at_once_and_the_pool_is_given_to_the_last(world: World):
     for number in range(10):
         await world.user(f"u{number}", 1000)

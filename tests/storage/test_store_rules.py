@@ -8,11 +8,13 @@ import pytest_asyncio
 
 from domain.error import NotEligible, UserLimitReached
 from domain.redemption import RETURNED, Move, State
+from domain.reward import body_wire, parse_reward
 from domain.user import Identify
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
+from storage.ledger import currencies_of
 from storage.redemption import document_of, move_redemption
-from storage.reward import find_reward, rewards_on_sale
+from storage.reward import find_reward, rewards_on_sale, write_reward
 from storage.user import identify
 from tests.store_world import World, make_world
 
@@ -101,6 +103,21 @@ async def stocks(world: World, reward):
         found = await find_reward(connection, world.tenant_id, reward_id=reward.reward_id)
     assert found is not None
     return found.stock, found.variant_stock
+
+
+async def test_a_change_of_the_reward_loses_no_sale_of_a_variant(world: World):
+    await world.user("ann", 100)
+    reward = await world.reward(price=1, stock=9, variants=[{"id": "s", "name": "S", "stock": 5}, {"id": "m", "name": "M"}])
+    async with transaction(world.pool) as connection:
+        present = await find_reward(connection, world.tenant_id, reward_id=reward.reward_id, lock=True)
+        assert present is not None
+        sales = [asyncio.create_task(world.try_redeem("ann", variant_id=name)) for name in ("s", "m")]
+        await asyncio.wait(sales, timeout=0.5)
+        currencies = await currencies_of(connection, world.tenant_id)
+        body = parse_reward(body_wire(present, currencies))
+        await write_reward(connection, world.tenant_id, reward.reward_id, body=body, currencies=currencies, now=utc_now())
+    assert await asyncio.gather(*sales) == ["redeemed", "redeemed"]
+    assert await stocks(world, reward) == (8, {"s": 4})
 
 
 async def test_the_last_three_pieces_of_a_variant_go_to_three_of_30(world: World):
