@@ -27,6 +27,7 @@ from storage.due_delivery import overdue_endpoints, pump_entry
 from storage.idempotency import forget_answers
 from storage.redemption import lock_redemption, move_redemption, start_entry
 from storage.redemption_list import open_redemptions, overdue_redemptions
+from storage.tier import end_periods
 from storage.window import enqueue_starts, unclosed_windows
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ async def run_sweep(pool: Pool, temporal: Client, stop: asyncio.Event, *, interv
             expired = await expire_overdue(pool)
             await restart_pumps(pool, temporal)
             windows = await restart_lost_windows(pool, temporal)
+            await review_due_tiers(pool)
             async with transaction(pool) as connection:
                 await outbox.forget_sent(connection, utc_now() - KEEP_SENT, 5000)
                 await forget_answers(connection, utc_now() - KEEP_ANSWERS, 5000)
@@ -132,6 +134,17 @@ async def expire_overdue(pool: Pool) -> int:
                     continue  # claimed or approved since: another deadline counts
                 await move_redemption(connection, tenant_id, redemption_id, move, utc_now())
     return len(overdue)
+
+
+async def review_due_tiers(pool: Pool) -> int:
+    """End the periods of tiers that are over, a page in each transaction; answers how many users were looked at."""
+    reviewed = 0
+    while True:
+        async with transaction(pool) as connection:
+            page = await end_periods(connection, utc_now(), PAGE)
+        if page == 0:
+            return reviewed
+        reviewed += page
 
 
 async def restart_pumps(pool: Pool, temporal: Client) -> int:

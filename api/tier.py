@@ -38,7 +38,7 @@ async def _places(connection: Connection, principal: Principal) -> int:
 async def _rewrite(connection: Connection, principal: Principal, present: TierSet, tiers: list[dict[str, Any]]) -> TierSet:
     """The locked set with these tiers instead."""
     places = await _places(connection, principal)
-    body = {"basis": present.basis.value, "tiers": tiers}
+    body = {"basis": present.basis.value, "downgrade": present.downgrade.value, "period_days": present.period_days, "tiers": tiers}
     return await write_tier_set(connection, principal.tenant_id, parse_tier_set(body, places), utc_now())
 
 
@@ -124,7 +124,7 @@ async def give_tier(external_id: str, data: ChosenTier, principal: Principal, po
         chosen = tiers.named(data.tier)
         if chosen is None and data.tier is not None:
             raise ValidationFault.of("tier", "is not a tier of this tenant")
-        (member,) = await members_of(connection, principal.tenant_id, tiers.basis, [user.user_id])
+        (member,) = await members_of(connection, principal.tenant_id, tiers, [user.user_id], now=now)
         choice = Choice(tier=data.tier, held_level=held_at(tiers, member, chosen), changed_by=principal.actor, reason=data.reason)
         places = await _places(connection, principal)
         await choose_tier(connection, principal.tenant_id, member, choice, decimal_places=places, now=now)
@@ -133,7 +133,7 @@ async def give_tier(external_id: str, data: ChosenTier, principal: Principal, po
 
 async def _standing(connection: Connection, principal: Principal, user: User, page: Page) -> dict[str, Any]:
     tiers, places = await tier_set_of(connection, principal.tenant_id), await _places(connection, principal)
-    (member,) = await members_of(connection, principal.tenant_id, tiers.basis, [user.user_id])
+    (member,) = await members_of(connection, principal.tenant_id, tiers, [user.user_id], now=utc_now())
     changes = await changes_of(connection, principal.tenant_id, user.user_id, after=page.after_id(), limit=page.limit)
     return {
         **standing_wire(tiers, member, places),

@@ -53,7 +53,7 @@ async def read_user(external_id: str, principal: Principal, pool: Pool) -> dict[
     async with transaction(pool) as connection:
         user = await user_for(connection, principal, external_id)
         tiers = await tier_set_of(connection, principal.tenant_id)
-        (member,) = await members_of(connection, principal.tenant_id, tiers.basis, [user.user_id])
+        (member,) = await members_of(connection, principal.tenant_id, tiers, [user.user_id], now=utc_now())
         places = (await currencies_of(connection, principal.tenant_id))[POINTS].decimal_places
         tier = present_wire(tiers, member, places)
         return {**user_wire(user), "balances": await _balances(connection, principal, user), "tier": tier}

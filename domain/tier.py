@@ -1,10 +1,11 @@
 """Tiers: what a user has reached by the points it has earned or holds (contract 4, Tiers).
 
-A set never takes a tier away by itself (`downgrade` `never`): points lead upwards only, and a person can decide otherwise.
+Between two ends of a period points lead upwards only, and a person can decide otherwise. With `downgrade` `at_period_end` a user has at
+the end of its own period (`period_days` from the last change or end) the tier that its points are worth then.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import pairwise
 from typing import Annotated, Any
@@ -28,7 +29,15 @@ class Basis(StrEnum):
     """Which points count towards a tier; those of the currency `points`."""
 
     LIFETIME_EARNED = "lifetime_earned"
+    EARNED_IN_PERIOD = "earned_in_period"
     BALANCE = "balance"
+
+
+class Downgrade(StrEnum):
+    """Whether a tier can be lost again."""
+
+    NEVER = "never"
+    AT_PERIOD_END = "at_period_end"
 
 
 class TierBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -44,9 +53,9 @@ class TierSetBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """The whole set as an admin writes it."""
 
     tiers: Annotated[list[TierBody], Meta(max_length=MAX_TIERS)] = []
-    basis: str = Basis.LIFETIME_EARNED.value
-    downgrade: str = "never"
-    period_days: int | None = None
+    basis: Basis = Basis.LIFETIME_EARNED
+    downgrade: Downgrade = Downgrade.NEVER
+    period_days: Annotated[int, Meta(ge=1, le=3660)] | None = None
 
 
 class Tier(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,8 +71,14 @@ class TierSet(msgspec.Struct, frozen=True, kw_only=True):
     """A tenant's tiers, the lowest level first. `version` 0 is the empty set of a tenant that never wrote one."""
 
     basis: Basis = Basis.LIFETIME_EARNED
+    downgrade: Downgrade = Downgrade.NEVER
+    period_days: int | None = None
     tiers: tuple[Tier, ...] = ()
     version: int = 0
+
+    def period_start(self, now: datetime) -> datetime:
+        """What was earned from then on counts for the period that ends now; a set without periods counts all."""
+        return datetime.fromtimestamp(0, now.tzinfo) if self.period_days is None else now - timedelta(days=self.period_days)
 
     def named(self, name: str | None) -> Tier | None:
         """The tier of that name, or None."""
@@ -87,6 +102,7 @@ class TierMember(msgspec.Struct, frozen=True, kw_only=True):
     tier: str | None = None
     held_level: int = NO_LEVEL
     since: datetime | None = None
+    reviewed_at: datetime | None = None
 
 
 class TierChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,16 +121,11 @@ class TierChange(msgspec.Struct, frozen=True, kw_only=True):
 def parse_tier_set(value: Any, decimal_places: int) -> TierSet:
     """A decoded body as a checked set; ValidationFault names the faulty field. `decimal_places` are those of `points`."""
     body = convert_value(value, TierSetBody)
-    if body.basis not in (Basis.LIFETIME_EARNED, Basis.BALANCE):
-        later = "is not available yet" if body.basis == "earned_in_period" else "must be lifetime_earned or balance"
-        raise ValidationFault.of("basis", later)
-    if body.downgrade != "never":
-        raise ValidationFault.of("downgrade", "is not available yet" if body.downgrade == "at_period_end" else "must be never")
-    if body.period_days is not None:
-        raise ValidationFault.of("period_days", "is for the basis earned_in_period, which is not available yet")
+    if (body.basis is Basis.EARNED_IN_PERIOD or body.downgrade is Downgrade.AT_PERIOD_END) != (body.period_days is not None):
+        raise ValidationFault.of("period_days", "goes with the basis earned_in_period or the downgrade at_period_end, and only with them")
     tiers = sorted((_tier(tier, number, decimal_places) for number, tier in enumerate(body.tiers)), key=lambda tier: tier.level)
     _check_order(tiers)
-    return TierSet(basis=Basis(body.basis), tiers=tuple(tiers))
+    return TierSet(basis=body.basis, downgrade=body.downgrade, period_days=body.period_days, tiers=tuple(tiers))
 
 
 def _tier(body: TierBody, number: int, decimal_places: int) -> Tier:
@@ -164,8 +175,8 @@ def set_wire(tiers: TierSet, decimal_places: int) -> dict[str, Any]:
     """The set as JSON values; `parse_tier_set` takes it back without `version`."""
     return {
         "basis": tiers.basis.value,
-        "downgrade": "never",
-        "period_days": None,
+        "downgrade": tiers.downgrade.value,
+        "period_days": tiers.period_days,
         "tiers": [tier_wire(tier, decimal_places) for tier in tiers.tiers],
         "version": tiers.version,
     }

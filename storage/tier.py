@@ -4,14 +4,14 @@ A user's tier is written under the lock of its account of `points`, by whoever m
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import msgspec
 from psycopg.types.json import Jsonb
 
-from domain.tier import Basis, Tier, TierChange, TierMember, TierSet, advanced
+from domain.tier import Basis, Downgrade, Tier, TierChange, TierMember, TierSet, advanced
 from domain.webhook_body import event_body
 from domain.wire import amount_number
 from runtime.ids import new_id
@@ -28,7 +28,7 @@ class TieredTenant(msgspec.Struct, frozen=True):
 
 
 TIER_SETS = """
-SELECT s.tenant_id, s.basis, s.version, c.decimal_places,
+SELECT s.tenant_id, s.basis, s.downgrade, s.period_days, s.version, c.decimal_places,
        coalesce(jsonb_agg(jsonb_build_object('name', t.name, 'level', t.level, 'threshold', t.threshold, 'benefits', t.benefits)
                           ORDER BY t.level) FILTER (WHERE t.name IS NOT NULL), '[]') AS tiers
 FROM tier_set AS s JOIN currency AS c ON c.tenant_id = s.tenant_id AND c.currency_id = 'points'
@@ -45,7 +45,13 @@ async def tier_sets(connection: Connection, tenants: Sequence[UUID]) -> dict[UUI
 
 def _tier_set(row: dict[str, Any]) -> TierSet:
     tiers = tuple(msgspec.convert(row["tiers"], list[Tier]))
-    return TierSet(basis=Basis(row["basis"]), tiers=tiers, version=row["version"])
+    return TierSet(
+        basis=Basis(row["basis"]),
+        downgrade=Downgrade(row["downgrade"]),
+        period_days=row["period_days"],
+        tiers=tiers,
+        version=row["version"],
+    )
 
 
 async def tier_set_of(connection: Connection, tenant_id: UUID) -> TierSet:
@@ -67,7 +73,8 @@ async def lock_tier_set(connection: Connection, tenant_id: UUID, now: datetime) 
 async def write_tier_set(connection: Connection, tenant_id: UUID, tiers: TierSet, now: datetime) -> TierSet:
     """Replace the set (lock it before); it holds from the next movement of points on. The pumps read it again."""
     await connection.execute(
-        "UPDATE tier_set SET basis = %s, version = version + 1, updated_at = %s WHERE tenant_id = %s", (tiers.basis.value, now, tenant_id)
+        "UPDATE tier_set SET basis = %s, downgrade = %s, period_days = %s, version = version + 1, updated_at = %s WHERE tenant_id = %s",
+        (tiers.basis.value, tiers.downgrade.value, tiers.period_days, now, tenant_id),
     )
     await connection.execute("DELETE FROM tier WHERE tenant_id = %s", (tenant_id,))
     await connection.execute(
@@ -87,20 +94,36 @@ async def write_tier_set(connection: Connection, tenant_id: UUID, tiers: TierSet
     return await tier_set_of(connection, tenant_id)
 
 
-async def members_of(connection: Connection, tenant_id: UUID, basis: Basis, users: Sequence[UUID]) -> list[TierMember]:
+async def members_of(connection: Connection, tenant_id: UUID, tiers: TierSet, users: Sequence[UUID], *, now: datetime) -> list[TierMember]:
     """What counts for these users and the tiers they have. A user without points is one with none."""
+    start = tiers.period_start(now)
     cursor = await connection.execute(
         """
-        SELECT u.user_id, u.external_id, m.tier, coalesce(m.held_level, -1) AS held_level, m.since,
-               coalesce(CASE %s WHEN 'balance' THEN a.posted - a.held ELSE a.lifetime_earned END, 0) AS points
+        SELECT u.user_id, u.external_id, m.tier, coalesce(m.held_level, -1) AS held_level, m.since, m.reviewed_at,
+               coalesce(CASE %(basis)s WHEN 'balance' THEN a.posted - a.held WHEN 'lifetime_earned' THEN a.lifetime_earned ELSE (
+                   SELECT sum(amount)::bigint FROM transfer AS t
+                   WHERE t.tenant_id = a.tenant_id AND t.user_account_id = a.account_id AND t.transfer_id >= %(first_id)s
+                     AND t.kind IN ('earn', 'grant') AND t.created_at >= %(start)s
+               ) END, 0) AS points
         FROM app_user AS u
         LEFT JOIN user_tier AS m ON m.tenant_id = u.tenant_id AND m.user_id = u.user_id
         LEFT JOIN account AS a ON a.tenant_id = u.tenant_id AND a.user_id = u.user_id AND a.currency_id = 'points'
-        WHERE u.user_id = ANY(%s) AND u.tenant_id = %s
+        WHERE u.user_id = ANY(%(users)s) AND u.tenant_id = %(tenant_id)s
         """,
-        (basis.value, list(users), tenant_id),
+        {
+            "basis": tiers.basis.value,
+            "first_id": _id_before(start),
+            "start": start,
+            "users": list(users),
+            "tenant_id": tenant_id,
+        },
     )
     return [msgspec.convert(row, TierMember) for row in await cursor.fetchall()]
+
+
+def _id_before(instant: datetime) -> UUID:
+    """An id that is lower than all made from a day before the instant on: ids begin with their milliseconds, and clocks differ a little."""
+    return UUID(int=max(0, int((instant - timedelta(days=1)).timestamp() * 1000)) << 80)
 
 
 async def review_tiers(
@@ -113,7 +136,7 @@ async def review_tiers(
     tenant = known or (await tier_sets(connection, [tenant_id])).get(tenant_id)
     if tenant is None or not tenant.tiers.tiers:
         return
-    for member in await members_of(connection, tenant_id, tenant.tiers.basis, sorted(users)):
+    for member in await members_of(connection, tenant_id, tenant.tiers, sorted(users), now=now):
         new = advanced(tenant.tiers, member)
         if new is not None:
             await _move(connection, tenant_id, member, _change(member, new.name, now), tenant.decimal_places)
@@ -131,6 +154,41 @@ async def review_redemption(connection: Connection, tenant_id: UUID, redemption_
     rows = await cursor.fetchall()
     if rows:
         await review_tiers(connection, tenant_id, [row["user_id"] for row in rows], now)
+
+
+async def end_periods(connection: Connection, now: datetime, limit: int) -> int:
+    """End the periods of up to `limit` users of one tenant: they have the tier that their points are worth now. Answers how many.
+
+    What a person decided holds until then. Accounts are locked in the order of their ids, like everywhere.
+    """
+    cursor = await connection.execute(
+        """
+        SELECT tenant_id, user_id FROM tier_set AS s JOIN user_tier AS m USING (tenant_id)
+        WHERE downgrade = 'at_period_end' AND reviewed_at <= %s - make_interval(hours => 24 * period_days) ORDER BY tenant_id LIMIT %s
+        """,
+        (now, limit),
+    )
+    rows = await cursor.fetchall()
+    if not rows:
+        return 0
+    tenant_id = rows[0]["tenant_id"]
+    tenant = (await tier_sets(connection, [tenant_id]))[tenant_id]
+    users = [row["user_id"] for row in rows if row["tenant_id"] == tenant_id]
+    await connection.execute(
+        "SELECT FROM account WHERE tenant_id = %s AND user_id = ANY(%s) AND currency_id = 'points' ORDER BY account_id FOR UPDATE",
+        (tenant_id, users),
+    )
+    for member in await members_of(connection, tenant_id, tenant.tiers, users, now=now):
+        earned = tenant.tiers.earned(member.points)
+        name = None if earned is None else earned.name
+        is_due = member.reviewed_at is not None and member.reviewed_at <= tenant.tiers.period_start(now)
+        if is_due and name != member.tier:  # not due any more: points have moved it a moment ago
+            await _move(connection, tenant_id, member, _change(member, name, now), tenant.decimal_places)
+    await connection.execute(
+        "UPDATE user_tier SET reviewed_at = %s, held_level = -1 WHERE tenant_id = %s AND user_id = ANY(%s) AND reviewed_at <= %s",
+        (now, tenant_id, users, tenant.tiers.period_start(now)),
+    )
+    return len(users)
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,10 +209,10 @@ async def choose_tier(
         await _move(connection, tenant_id, member, change, decimal_places)
     await connection.execute(
         """
-        INSERT INTO user_tier (tenant_id, user_id, tier, held_level, since) VALUES (%s, %s, %s, %s, %s)
-        ON CONFLICT (tenant_id, user_id) DO UPDATE SET held_level = excluded.held_level
+        INSERT INTO user_tier (tenant_id, user_id, tier, held_level, since, reviewed_at) VALUES (%s, %s, %s, %s, %s, %s)
+        ON CONFLICT (tenant_id, user_id) DO UPDATE SET held_level = excluded.held_level, reviewed_at = excluded.reviewed_at
         """,
-        (tenant_id, member.user_id, choice.tier, choice.held_level, now),
+        (tenant_id, member.user_id, choice.tier, choice.held_level, now, now),
     )
 
 
@@ -188,8 +246,10 @@ async def _move(connection: Connection, tenant_id: UUID, member: TierMember, cha
     await connection.execute(
         """
         WITH moved AS (
-            INSERT INTO user_tier (tenant_id, user_id, tier, since) VALUES (%(tenant_id)s, %(user_id)s, %(new_tier)s, %(created_at)s)
-            ON CONFLICT (tenant_id, user_id) DO UPDATE SET tier = excluded.tier, since = excluded.since
+            INSERT INTO user_tier (tenant_id, user_id, tier, since, reviewed_at)
+            VALUES (%(tenant_id)s, %(user_id)s, %(new_tier)s, %(created_at)s, %(created_at)s)
+            ON CONFLICT (tenant_id, user_id) DO UPDATE
+                SET tier = excluded.tier, since = excluded.since, reviewed_at = excluded.reviewed_at
         )
         INSERT INTO tier_change (tenant_id, change_id, user_id, previous_tier, new_tier, points, changed_by, reason, created_at)
         VALUES (%(tenant_id)s, %(change_id)s, %(user_id)s, %(previous_tier)s, %(new_tier)s, %(points)s, %(changed_by)s, %(reason)s,

@@ -425,9 +425,17 @@ def upgrade() -> None:
         "tier_set",
         sa.Column("tenant_id", sa.UUID(), nullable=False),
         sa.Column("basis", sa.Text(), nullable=False),
+        sa.Column("downgrade", sa.Text(), server_default="never", nullable=False),
+        sa.Column("period_days", sa.Integer(), nullable=True),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
-        sa.CheckConstraint("basis IN ('lifetime_earned', 'balance')", name=op.f("ck_tier_set_basis_known")),
+        sa.CheckConstraint(
+            "(basis = 'earned_in_period' OR downgrade = 'at_period_end') = (period_days IS NOT NULL)",
+            name=op.f("ck_tier_set_period_where_needed"),
+        ),
+        sa.CheckConstraint("basis IN ('lifetime_earned', 'earned_in_period', 'balance')", name=op.f("ck_tier_set_basis_known")),
+        sa.CheckConstraint("downgrade IN ('never', 'at_period_end')", name=op.f("ck_tier_set_downgrade_known")),
+        sa.CheckConstraint("period_days > 0", name=op.f("ck_tier_set_period_positive")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"], name=op.f("fk_tier_set_tenant_id")),
         sa.PrimaryKeyConstraint("tenant_id", name=op.f("pk_tier_set")),
     )
@@ -438,11 +446,13 @@ def upgrade() -> None:
         sa.Column("tier", sa.Text(collation="C"), nullable=True),
         sa.Column("held_level", sa.Integer(), server_default="-1", nullable=False),
         sa.Column("since", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("reviewed_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["tenant_id", "user_id"], ["app_user.tenant_id", "app_user.user_id"], name=op.f("fk_user_tier_tenant_id_user_id")
         ),
         sa.PrimaryKeyConstraint("tenant_id", "user_id", name=op.f("pk_user_tier")),
     )
+    op.create_index("ix_user_tier_tenant_id_reviewed_at", "user_tier", ["tenant_id", "reviewed_at"], unique=False)
     op.create_index("ix_user_tier_tenant_id_tier", "user_tier", ["tenant_id", "tier"], unique=False)
     op.create_table(
         "webhook_endpoint",

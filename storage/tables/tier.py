@@ -10,10 +10,15 @@ tier_set = Table(
     metadata,
     uuid_column("tenant_id", primary_key=True),
     Column("basis", Text, nullable=False),
+    Column("downgrade", Text, nullable=False, server_default="never"),
+    Column("period_days", Integer),
     Column("version", Integer, nullable=False),
     instant_column("updated_at"),
     ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"]),
-    one_of("basis", ("lifetime_earned", "balance")),
+    one_of("basis", ("lifetime_earned", "earned_in_period", "balance")),
+    one_of("downgrade", ("never", "at_period_end")),
+    CheckConstraint("period_days > 0", name="period_positive"),
+    CheckConstraint("(basis = 'earned_in_period' OR downgrade = 'at_period_end') = (period_days IS NOT NULL)", name="period_where_needed"),
 )
 
 tier = Table(
@@ -39,8 +44,11 @@ user_tier = Table(
     # Points lead only to a tier above this level: set by hand, so that the next event does not undo what a person decided.
     Column("held_level", Integer, nullable=False, server_default="-1"),
     instant_column("since"),
+    # When the user's present period began: at the last change, or at the last end of a period.
+    instant_column("reviewed_at"),
     ForeignKeyConstraint(["tenant_id", "user_id"], ["app_user.tenant_id", "app_user.user_id"]),
     Index("ix_user_tier_tenant_id_tier", "tenant_id", "tier"),
+    Index("ix_user_tier_tenant_id_reviewed_at", "tenant_id", "reviewed_at"),
 )
 
 tier_change = Table(

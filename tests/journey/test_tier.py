@@ -19,7 +19,11 @@ def test_the_set_is_written_whole_or_tier_by_tier(world: World):  # noqa: F811
         assert field(admin.put("/v1/admin/tiers/gold", json=GOLD | {"name": "or"})) == "name"
         assert [tier["name"] for tier in admin.get("/v1/admin/tiers").json()["tiers"]] == ["silver", "gold"]
         assert error(admin.put("/v1/admin/tiers", json=SET, headers={"If-Match": "1"})) == (409, "VERSION_CONFLICT")
-        assert field(admin.put("/v1/admin/tiers", json=SET | {"downgrade": "at_period_end"})) == "downgrade"
+        assert field(admin.put("/v1/admin/tiers", json=SET | {"downgrade": "at_period_end"})) == "period_days"
+        yearly = SET | {"basis": "earned_in_period", "downgrade": "at_period_end", "period_days": 365}
+        assert admin.put("/v1/admin/tiers", json=yearly).json()["period_days"] == 365
+        admin.post("/v1/admin/tiers", json=GOLD).raise_for_status()
+        assert admin.get("/v1/admin/tiers").json()["downgrade"] == "at_period_end"
         assert admin.delete("/v1/admin/tiers/gold").status_code == 204
         assert error(admin.delete("/v1/admin/tiers/gold")) == (404, "NOT_FOUND")
         assert server.put("/v1/admin/tiers", json=SET).status_code == 403

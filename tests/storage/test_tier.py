@@ -2,10 +2,12 @@
 
 import asyncio
 import random
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from activities.sweep import review_due_tiers
 from domain.ledger import Adjustment
 from domain.tier import parse_tier_set
 from runtime.ids import new_id, utc_now
@@ -25,10 +27,10 @@ async def world(pool: Pool, redis_client: Redis, postgres_url: str) -> World:
     return await World(pool, LiveStore(redis_client), postgres_url).open()
 
 
-async def write_tiers(world: World, basis: str = "lifetime_earned") -> None:
+async def write_tiers(world: World, basis: str = "lifetime_earned", **more: Any) -> None:
     async with transaction(world.pool) as connection:
         await lock_tier_set(connection, world.tenant_id, utc_now())
-        await write_tier_set(connection, world.tenant_id, parse_tier_set({"tiers": TIERS, "basis": basis}, 0), utc_now())
+        await write_tier_set(connection, world.tenant_id, parse_tier_set({"tiers": TIERS, "basis": basis, **more}, 0), utc_now())
 
 
 async def history(world: World) -> list[tuple[str, str | None, str, int]]:
@@ -114,3 +116,42 @@ async def test_crashes_and_rivals_change_no_tier_twice(world: World, seed: int, 
         mine = [(before, after) for name, before, after, _ in await history(world) if name == user]
         assert [after for _, after in mine[:-1]] == [before for before, _ in mine[1:]]
         assert all(order[before] < order[after] for before, after in mine)
+
+
+async def months_pass(world: World, days: int) -> None:
+    """As if everything so far had happened earlier."""
+    gone = f"interval '{days} days'"
+    for column in ("since", "reviewed_at"):
+        await world.rows(f"UPDATE user_tier SET {column} = {column} - {gone}", fetch=False)
+    await world.rows(f"UPDATE transfer SET created_at = created_at - {gone}", fetch=False)
+
+
+async def test_a_tier_of_a_period_is_lost_at_its_end_to_what_was_earned_in_it(world: World) -> None:
+    await write_tiers(world, "earned_in_period", downgrade="at_period_end", period_days=30)
+    await world.make_earning_rule("attrs.points")
+    await world.send([Event("u", 26, 0, "a"), Event("v", 26, 0, "b"), Event("w", 9, 0, "c")])
+    await world.pump()
+    assert await tiers(world) == {"u": "gold", "v": "gold", "w": "bronze"}
+    assert await review_due_tiers(world.pool) == 0
+    await months_pass(world, 20)
+    await world.send([Event("v", 11, 0, "d"), Event("w", 1, 0, "e")])
+    await world.pump()
+    assert await tiers(world) == {"u": "gold", "v": "gold", "w": "silver"}
+    await months_pass(world, 11)
+    await asyncio.gather(review_due_tiers(world.pool), review_due_tiers(world.pool))
+    assert await tiers(world) == {"u": "bronze", "v": "silver", "w": "silver"}
+    assert ("u", "gold", "bronze", 0) in await history(world)
+    assert len(await history(world)) == 6
+    assert await review_due_tiers(world.pool) == 0
+
+
+async def test_what_is_never_lost_is_not_reviewed(world: World) -> None:
+    await write_tiers(world, "earned_in_period", period_days=30)
+    await world.make_earning_rule("attrs.points")
+    await world.send([Event("u", 26, 0, "a")])
+    await world.pump()
+    await months_pass(world, 100)
+    assert await review_due_tiers(world.pool) == 0
+    await world.send([Event("u", 11, 0, "b")])
+    await world.pump()
+    assert await tiers(world) == {"u": "gold"}

@@ -30,10 +30,12 @@ def test_a_set_goes_to_the_wire_and_back() -> None:
 @pytest.mark.parametrize(
     ("body", "field"),
     [
-        ({"basis": "earned_in_period", "period_days": 30}, "basis"),
+        ({"basis": "earned_in_period"}, "period_days"),
         ({"basis": "luck"}, "basis"),
-        ({"downgrade": "at_period_end"}, "downgrade"),
+        ({"downgrade": "at_period_end"}, "period_days"),
+        ({"downgrade": "at once"}, "downgrade"),
         ({"period_days": 30}, "period_days"),
+        ({"basis": "earned_in_period", "period_days": 0}, "period_days"),
         ({"tiers": [{"name": "a", "level": 1, "threshold": 1}, {"name": "a", "level": 2, "threshold": 2}]}, "tiers"),
         ({"tiers": [{"name": "a", "level": 1, "threshold": 1}, {"name": "b", "level": 1, "threshold": 2}]}, "tiers"),
         ({"tiers": [{"name": "a", "level": 1, "threshold": 2}, {"name": "b", "level": 2, "threshold": 2}]}, "tiers"),
