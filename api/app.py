@@ -56,6 +56,7 @@ from storage.board import Boards
 from storage.event import GroupCommitWriter
 from storage.live import LiveStore
 from storage.profile import Profiles
+from storage.rate_limit import RateLimiter
 
 FEATURES = (
     health,
@@ -124,8 +125,8 @@ def provide_state(name: str) -> Provide:
 def create_app(settings: Settings) -> Front:
     """The whole API as an ASGI application. Nothing is opened before its lifespan starts."""
     pool = make_pool(settings.database_url, "api", max_size=POOL_SIZE)
-    authenticator = Authenticator(settings, pool)
     redis = make_redis(settings)
+    authenticator = Authenticator(settings, pool, RateLimiter(redis, settings.rate_limit_per_second))
     live = LiveStore(redis)
     reader = leaderboard.BoardReader(Boards(pool, live), Profiles(pool, settings.database_url))
     writer = GroupCommitWriter(settings)

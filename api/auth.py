@@ -12,6 +12,7 @@ from litestar.handlers import BaseRouteHandler
 
 from domain.error import CorsNotAllowed, Forbidden, InvalidKey, MissingKey, TenantQueryMismatch, Unauthorized
 from domain.tenant import TenantAccess, TenantStatus
+from storage.rate_limit import Meter
 
 Role = Literal["admin", "server", "fulfilment", "read", "gamer", "member"]
 Guard = Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None]]
@@ -36,10 +37,16 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Admission(msgspec.Struct, frozen=True, kw_only=True):
-    """A principal with the present state of its tenant."""
+    """A principal with the present state of its tenant, and what its requests are charged to."""
 
     principal: Principal
     tenant: TenantAccess
+    meter: Meter
+
+    async def charge(self) -> None:
+        """Count a request; raises `RateLimited`."""
+        if not self.meter.take():
+            await self.meter.take_slowly()
 
 
 class RequestFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,6 +131,7 @@ def allow(*roles: Role, even_suspended: bool = False) -> Guard:
         scope = connection.scope
         facts = facts_of(scope["path"], scope["headers"], scope.get("query_string", b""))
         admission = await cast(Admit, connection.app.state.admit)(facts)
+        await admission.charge()
         if facts.origin is not None and origin_allowed(admission.tenant, facts.origin.decode("latin-1")):
             scope["state"]["cors_origin"] = facts.origin
         check_tenant(facts, admission.tenant, even_suspended=even_suspended)

@@ -26,6 +26,7 @@ from runtime.postgres import Pool
 from runtime.settings import Settings
 from storage import credential
 from storage.event import find_user_ids
+from storage.rate_limit import RateLimiter
 
 FRESH_SECONDS = 0.8
 CACHED_CREDENTIALS = 50_000
@@ -67,10 +68,11 @@ async def _run(find: Callable[[], Awaitable[Answer]]) -> Answer:
 class Authenticator:
     """Knows who is asking. One for each process."""
 
-    def __init__(self, settings: Settings, pool: Pool) -> None:
+    def __init__(self, settings: Settings, pool: Pool, limiter: RateLimiter) -> None:
         """Empty caches; keys of issuers are fetched when the first token of theirs comes."""
         self._settings = settings
         self._pool = pool
+        self._limiter = limiter
         self._queries = SharedQueries()
         self._credentials: dict[bytes, Remembered] = {}
         self._identities: dict[bytes, Identity] = {}
@@ -122,7 +124,7 @@ class Authenticator:
             tenant_id=access.tenant.tenant_id, kind="api_key", role=access.role.value, actor=f"api_key:{access.public_id}"
         )
         await self._note_use(access)
-        return Remembered(Admission(principal=principal, tenant=access.tenant), expires_at, fresh_until)
+        return Remembered(self._admission(principal, access.tenant), expires_at, fresh_until)
 
     async def _find_key(self, parsed: KeyText) -> tuple[credential.KeyAccess | None, float]:
         fresh_until = time.monotonic() + FRESH_SECONDS
@@ -153,7 +155,11 @@ class Authenticator:
             self._identities.pop(raw, None)
             raise Unauthorized("The token has expired")
         tenant, fresh_until = await self._tenant_of(identity)
-        return Remembered(Admission(principal=self._principal(identity, tenant), tenant=tenant), identity.expires_at, fresh_until)
+        return Remembered(self._admission(self._principal(identity, tenant), tenant), identity.expires_at, fresh_until)
+
+    def _admission(self, principal: Principal, tenant: TenantAccess) -> Admission:
+        meter = self._limiter.meter(tenant.tenant_id, principal.actor, tenant.rate_limit_per_second)
+        return Admission(principal=principal, tenant=tenant, meter=meter)
 
     async def _tenant_of(self, identity: Identity) -> tuple[TenantAccess, float]:
         name = identity.organisation

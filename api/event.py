@@ -63,6 +63,8 @@ class Ingest:
         """The answer, after the commit. Raises what `api/errors.py` maps."""
         headers: list[tuple[bytes, bytes]] = scope["headers"]  # type: ignore[assignment]
         admission = self._admit_fast(headers, scope["query_string"]) or await self._admit(scope)
+        if not admission.meter.take():
+            await admission.meter.take_slowly()
         body = await read_body(headers, receive)
         reply = await (self._take_one if scope["path"] == SINGLE else self._take_many)(admission, body)
         origin = scope.get("state", {}).get("cors_origin")

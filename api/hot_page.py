@@ -48,6 +48,8 @@ class HotPages:
         admission = self._admit(scope["headers"])
         if query is None or admission is None or "/" in leaderboard_id:
             return None
+        if not admission.meter.take():
+            return None
         tenant_id = admission.principal.tenant_id
         try:
             page = await self._reader.page(tenant_id, leaderboard_id, limit=query.limit, offset=query.offset, window_key=query.window_key)

@@ -105,7 +105,7 @@ def error_reply(fault: Exception, request_id: bytes) -> Reply:
     """The answer to an exception of a plain ASGI function."""
     text = request_id.decode()
     error: DomainError = known_error(fault) or internal_error(fault, text)
-    headers = ((b"retry-after", b"1"),) if error.status == 503 else ()
+    headers = ((b"retry-after", b"1"),) if error.status in (429, 503) else ()
     return Reply(status=error.status, body=error_body(error, text), headers=headers)
 
 

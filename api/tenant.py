@@ -26,6 +26,7 @@ from storage import tenant as storage
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Origin = Annotated[str, Meta(pattern=r"^(\*|https?://[A-Za-z0-9.\[\]:-]+)$", max_length=300)]
 OrgId = Annotated[str, Meta(min_length=1, max_length=200)]
+Rate = Annotated[int, Meta(ge=1, le=10_000_000)]
 TTL_SECONDS = 3600
 
 
@@ -39,6 +40,7 @@ class TenantBody(msgspec.Struct, kw_only=True):
     timezone: str
     cors_origins: tuple[str, ...]
     settings: TenantSettings
+    rate_limit_per_second: int | None
     created_at: str
     updated_at: str
 
@@ -52,6 +54,7 @@ class NewTenant(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     timezone: str = "UTC"
     cors_origins: list[Origin] = []
     settings: TenantSettings = msgspec.field(default_factory=TenantSettings)
+    rate_limit_per_second: Rate | None = None
 
 
 class TenantChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -63,6 +66,7 @@ class TenantChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omi
     timezone: str | UnsetType = UNSET
     cors_origins: list[Origin] | UnsetType = UNSET
     settings: "SettingsChange | UnsetType" = UNSET
+    rate_limit_per_second: Rate | UnsetType | None = UNSET
 
 
 class SettingsChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -112,6 +116,7 @@ def tenant_body(tenant: Tenant) -> TenantBody:
         timezone=tenant.timezone,
         cors_origins=tenant.cors_origins,
         settings=tenant.settings,
+        rate_limit_per_second=tenant.rate_limit_per_second,
         created_at=rfc3339(tenant.created_at),
         updated_at=rfc3339(tenant.updated_at),
     )
@@ -154,6 +159,7 @@ async def create_tenant(data: NewTenant, pool: Pool) -> TenantBody:
         is_demo=False,
         created_at=now,
         updated_at=now,
+        rate_limit_per_second=data.rate_limit_per_second,
     )
     try:
         async with transaction(pool) as connection:

@@ -36,6 +36,7 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     is_demo: bool
     created_at: datetime
     updated_at: datetime
+    rate_limit_per_second: int | None = None
 
 
 class TenantAccess(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +47,7 @@ class TenantAccess(msgspec.Struct, frozen=True, kw_only=True):
     cors_origins: tuple[str, ...]
     settings: TenantSettings
     event_types_version: int = 0
+    rate_limit_per_second: int | None = None
 
     @property
     def any_type_goes(self) -> bool:

@@ -9,6 +9,7 @@ _REQUESTS = Histogram("laurel_request_seconds", "Time to answer a request", ("ro
 EVENTS_ACCEPTED = Counter("laurel_events_accepted_total", "Events committed to the log, repeats not counted")
 EVENTS_REPEATED = Counter("laurel_events_repeated_total", "Events acknowledged as repeats")
 EVENTS_REFUSED = Counter("laurel_events_refused_total", "Events refused by validation")
+RATE_LIMIT_SKIPPED = Counter("laurel_rate_limit_skipped_total", "Rate limits not looked up because Redis was away: requests passed")
 EVENT_BATCHES = Counter("laurel_event_batches_total", "Batches committed to the event log")
 EVENTS_WAITING = Gauge("laurel_events_waiting", "Events that wait for a commit in this process")
 

@@ -14,13 +14,13 @@ from runtime.postgres import Connection
 from storage.definition import change_instant
 from storage.ledger import create_currency
 
-COLUMNS = "tenant_id, name, status, org_id, timezone, cors_origins, settings, is_demo, created_at, updated_at"
+COLUMNS = "tenant_id, name, status, org_id, timezone, cors_origins, settings, is_demo, created_at, updated_at, rate_limit_per_second"
 
 
 async def create_tenant(connection: Connection, tenant: Tenant) -> None:
     """Keep a new tenant with its currency `points`. Raises psycopg's UniqueViolation when its `org_id` is taken."""
     await connection.execute(
-        f"INSERT INTO tenant ({COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        f"INSERT INTO tenant ({COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
         (
             tenant.tenant_id,
             tenant.name,
@@ -32,6 +32,7 @@ async def create_tenant(connection: Connection, tenant: Tenant) -> None:
             tenant.is_demo,
             tenant.created_at,
             tenant.updated_at,
+            tenant.rate_limit_per_second,
         ),
     )
     await create_currency(connection, tenant.tenant_id, POINTS_CURRENCY, tenant.created_at)

@@ -187,6 +187,7 @@ def upgrade() -> None:
         sa.Column("cors_origins", postgresql.ARRAY(Text()), server_default="{}", nullable=False),
         sa.Column("settings", postgresql.JSONB(astext_type=Text()), server_default="{}", nullable=False),
         sa.Column("is_demo", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("rate_limit_per_second", sa.Integer(), nullable=True),
         sa.Column("event_types_version", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),

@@ -16,6 +16,8 @@ tenant = Table(
     Column("cors_origins", ARRAY(Text), nullable=False, server_default="{}"),
     Column("settings", JSONB, nullable=False, server_default="{}"),
     Column("is_demo", Boolean, nullable=False, server_default=text("false")),
+    # Requests in a second, for the tenant and for each of its credentials; null: the default of the settings.
+    Column("rate_limit_per_second", Integer),
     # Grows with every change of an event type; 0: none was ever declared. Processes read the types again when it has moved.
     Column("event_types_version", BigInteger, nullable=False, server_default="0"),
     instant_column("created_at"),
