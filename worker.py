@@ -42,7 +42,8 @@ GRACEFUL_SHUTDOWN = timedelta(seconds=3)
 # The pumps hold one connection each; the other activities hold theirs for a transaction only.
 POOL_SIZE = 32
 CORE_ACTIVITIES = 16
-WEBHOOK_ACTIVITIES = 64
+# A send holds no connection while it waits for the partner, and at most eight of them wait for one endpoint.
+WEBHOOK_ACTIVITIES = 256
 # A pump that waits costs a heartbeat every few seconds and nothing else; each endpoint has one.
 ENDPOINT_PUMPS = 1000
 # Windows that end together wait for one barrier, each in a slot of its own that costs nothing but memory.

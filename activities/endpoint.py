@@ -17,6 +17,7 @@ from temporalio import activity
 
 from activities.attempt import Claim, Waits, exchange, is_gone, move_on, open_secrets, result_of
 from activities.endpoint_wakeup import EndpointWakeup
+from activities.turn import CONCURRENCY
 from domain.error import NotFound
 from domain.redemption import Redemption
 from domain.webhook import DeliveryState, EndpointInput, Shift, error_class
@@ -32,8 +33,6 @@ from storage.webhook import disable_endpoint, find_endpoint
 
 log = logging.getLogger(__name__)
 
-CONCURRENCY = 8
-"""Sends under way to one endpoint."""
 LOOK_SECONDS = 30.0
 """How long a pump sleeps at most when no notification comes."""
 HEARTBEAT_SECONDS = 3.0

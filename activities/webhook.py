@@ -7,24 +7,31 @@ the same number and id are sent again.
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
+import msgspec
 from temporalio import activity
 
 from activities.attempt import Claim, Waits, exchange, is_gone, move_on, open_secrets, result_of
 from activities.failure import refusals_are_final
+from activities.turn import Turns
 from domain.error import NotFound
 from domain.fulfilment import SendInput, Sent
 from domain.redemption import FINAL, Redemption
-from domain.webhook import Delivery, DeliveryState, error_class
+from domain.webhook import Delivery, DeliveryState, Endpoint, error_class
 from runtime.crypto import Vault
 from runtime.http import Outcome, Sender
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
 from storage import delivery as deliveries
+from storage.due_delivery import reserve_turns
 from storage.redemption import find_redemption, last_number, lock_redemption
 from storage.webhook import disable_endpoint, find_endpoint
 
 HEARTBEAT_SECONDS = 3.0
+TURN_PATIENCE_SECONDS = 0.1
+"""A turn this near is not worth a wait in the workflow: the rate is kept on average."""
+FULL_SECONDS = 0.5
 
 
 class WebhookActivities:
@@ -34,6 +41,7 @@ class WebhookActivities:
         self._pool = pool
         self._vault = vault
         self._sender = sender
+        self._turns = Turns()
 
     @activity.defn(name="send_webhook")
     async def send(self, given: SendInput) -> Sent:
@@ -43,7 +51,8 @@ class WebhookActivities:
                 claim = await self._claim(given)
                 if isinstance(claim, Sent):
                     return claim
-                outcome = await exchange(self._sender, claim)
+                with self._turns.taken(claim.endpoint.endpoint_id):
+                    outcome = await exchange(self._sender, claim)
                 async with transaction(self._pool) as connection:
                     return await self._record(connection, given, claim, outcome)
 
@@ -63,11 +72,24 @@ class WebhookActivities:
             if endpoint is None or not endpoint.enabled:
                 await deliveries.hold_delivery(connection, given.tenant_id, given.delivery_id, now)
                 return await self._answer(connection, redemption, "held", held=True)
+            wait = await self._turn(connection, given, endpoint)
+            if wait > TURN_PATIENCE_SECONDS:
+                answer = await self._answer(connection, redemption, "its turn is later", wait_seconds=wait)
+                return msgspec.structs.replace(answer, deferred=True)
             attempt = await deliveries.claim_attempt(
                 connection, given.tenant_id, given.delivery_id, given.attempt, url=endpoint.url, now=now
             )
             secrets = await open_secrets(connection, self._vault, given.tenant_id, endpoint.endpoint_id)
             return Claim(delivery=delivery, endpoint=endpoint, secrets=secrets, attempt=attempt)
+
+    async def _turn(self, connection: Connection, given: SendInput, endpoint: Endpoint) -> float:
+        """Seconds until this send may go: above its rate or concurrency sends are told their turns and hold no slot till then."""
+        full = self._turns.is_full(endpoint.endpoint_id)
+        if given.turn_reserved and not full:
+            return 0.0
+        spacing, now = timedelta(seconds=self._turns.spacing_seconds(endpoint)), utc_now()
+        turn = await reserve_turns(connection, given.tenant_id, endpoint.endpoint_id, 1, spacing=spacing, now=now)
+        return max((turn - now).total_seconds(), FULL_SECONDS if full else 0.0)
 
     async def _known_answer(self, connection: Connection, given: SendInput, redemption: Redemption, delivery: Delivery) -> Sent | None:
         """What is known already: this attempt was answered before our report got lost, or the delivery is over."""

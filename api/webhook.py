@@ -224,8 +224,9 @@ async def enable_endpoint(endpoint_id: str, principal: Principal, pool: Pool, re
     identity = id_of(endpoint_id, "webhook endpoint")
     changes = {"enabled": True, "disabled_reason": None}
     async with transaction(pool) as connection:
-        endpoint = await update_endpoint(connection, principal.tenant_id, identity, changes, utc_now())
+        # Deliveries before the endpoint: the order in which the senders lock them.
         resumed = await resume_deliveries(connection, principal.tenant_id, identity)
+        endpoint = await update_endpoint(connection, principal.tenant_id, identity, changes, utc_now())
     for each in resumed[:20]:
         relay.try_start(each)
     return endpoint_wire(endpoint)

@@ -31,7 +31,10 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SendInput(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt of the ladder. `jitter` (-1..1) comes from the workflow, so that a replay waits as long as the run did."""
+    """One attempt of the ladder. `jitter` (-1..1) comes from the workflow, so that a replay waits as long as the run did.
+
+    `turn_reserved`: the workflow has waited for the turn that it was told.
+    """
 
     tenant_id: UUID
     redemption_id: UUID
@@ -40,12 +43,14 @@ class SendInput(msgspec.Struct, frozen=True, kw_only=True):
     jitter: float
     retry_delays_seconds: tuple[float, ...]
     deadline_at: datetime | None
+    turn_reserved: bool = False
 
 
 class Sent(msgspec.Struct, frozen=True, kw_only=True):
     """What an attempt gave, and where the redemption stands after it. Without `wait_seconds` the ladder has ended.
 
     `answer` is `http_<n>` or the error class. `held`: the endpoint is disabled, nothing was sent, no attempt was used.
+    `deferred`: the endpoint is at its rate or concurrency, the send's turn is in `wait_seconds`, no attempt was used.
     """
 
     status: State
@@ -53,6 +58,7 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
     answer: str
     wait_seconds: float | None = None
     held: bool = False
+    deferred: bool = False
 
 
 class SettleInput(msgspec.Struct, frozen=True, kw_only=True):

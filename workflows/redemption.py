@@ -101,13 +101,17 @@ class RedemptionWorkflow:
     async def _deliver(self, begun: Begun) -> None:
         """The ladder: first try and at most three retries. A final state ends it, our own faults and holds use nothing up."""
         attempts = Ladder(delays=begun.retry_delays_seconds).attempts
-        attempt = 1
+        attempt, turn_reserved = 1, False
         while begun.delivery_id is not None and attempt <= attempts and not self._is_over():
             resumed = self._resumed
-            sent = await self._send(begun, attempt, attempts)
+            sent = await self._send(begun, attempt, attempts, turn_reserved=turn_reserved)
             if sent is None:
                 return
             self._adopt(sent.status, sent.number, f"webhook {sent.answer}")
+            turn_reserved = sent.deferred
+            if sent.deferred and not self._is_over():
+                await self._wait(lambda: False, sent.wait_seconds, "its turn at the endpoint")
+                continue
             if sent.held:
                 await self._wait(lambda seen=resumed: self._resumed > seen, None, "held: the endpoint is disabled")  # type: ignore[misc]
                 continue
@@ -118,7 +122,7 @@ class RedemptionWorkflow:
             if not self._is_over():
                 await self._wait(lambda: False, sent.wait_seconds, f"attempt {attempt} of {attempts}, in {sent.wait_seconds:.0f} s")
 
-    async def _send(self, begun: Begun, attempt: int, attempts: int) -> Sent | None:
+    async def _send(self, begun: Begun, attempt: int, attempts: int, *, turn_reserved: bool = False) -> Sent | None:
         """One attempt; None when the deadline passed while our own faults kept it from being made."""
         if begun.delivery_id is None:
             return None
@@ -130,6 +134,7 @@ class RedemptionWorkflow:
             jitter=workflow.random().uniform(-1, 1),
             retry_delays_seconds=begun.retry_delays_seconds,
             deadline_at=begun.deadline_at,
+            turn_reserved=turn_reserved,
         )
         sending = workflow.start_activity_method(
             WebhookActivities.send,

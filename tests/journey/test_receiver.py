@@ -2,7 +2,9 @@
 
 import shutil
 import subprocess
+import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,12 +59,11 @@ http.createServer((req, answer) => {
 
 
 @contextmanager
-def node(script: Path, log: Path, **environment: str) -> Iterator[None]:
-    """A Node program whose output goes to `log`."""
+def program(command: list[str], log: Path, **environment: str) -> Iterator[None]:
+    """A receiver whose output goes to `log`."""
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            ["node", str(script)], env={"PATH": "/usr/bin:/bin:/usr/local/bin", **environment}, stdout=output, stderr=output
-        )
+        known = {"PATH": "/usr/bin:/bin:/usr/local/bin", **environment}
+        process = subprocess.Popen(command, cwd=REPOSITORY, env=known, stdout=output, stderr=output)
     try:
         eventually(lambda: "listening" in log.read_text() or process.poll() is not None)
         assert process.poll() is None, log.read_text()
@@ -94,23 +95,33 @@ def test_the_receiver_of_the_seed_verifies_unchanged(stack: Stack, tmp_path: Pat
         }
         slug = add_reward(client, price=5, endpoint_id=endpoint, **awkward)
         give_points(client, user, 10)
-        with node(script, log, GAMIFY_WEBHOOK_SECRET=secret, PORT=str(port)):
+        with program(["node", str(script)], log, GAMIFY_WEBHOOK_SECRET=secret, PORT=str(port)):
             order = {"external_user_id": user, "slug": slug, "fields": {"note": "größer als 1e21 \t/ 😀"}}
             redemption = post(client, "/v1/redemptions", order)
             redemption_in(client, redemption["redemption_id"], "processing")
     assert f"verified {redemption['redemption_id']}" in log.read_text()
 
 
-def test_our_example_verifies_the_raw_body_and_calls_back(stack: Stack, tmp_path: Path) -> None:
+EXAMPLES = {
+    "node": ["node", "examples/receiver-node/receiver.mjs"],
+    "express": ["node", "examples/receiver-express/receiver.js"],
+    "python": [sys.executable, "-I", "examples/receiver-python/receiver.py"],
+}
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_our_example_verifies_the_raw_body_and_calls_back(stack: Stack, tmp_path: Path, example: str) -> None:
     log, port, user = tmp_path / "example.log", free_port(tmp_path), fresh("user")
     with stack.client() as client:
         endpoint, secret = add_endpoint(client, f"http://127.0.0.1:{port}/webhooks")
         slug = add_reward(client, price=5, endpoint_id=endpoint)
         give_points(client, user, 10)
         facts = {"API_URL": stack.described["api_url"], "FULFILMENT_KEY": stack.described["fulfilment_key"]}
-        with node(REPOSITORY / "examples/receiver-node/receiver.mjs", log, WEBHOOK_SECRET=secret, PORT=str(port), **facts):
+        with program(EXAMPLES[example], log, WEBHOOK_SECRET=secret, PORT=str(port), **facts):
             forged = client.post(
-                f"http://127.0.0.1:{port}/", json={"event": "reward_redeemed"}, headers={"X-GamifyEngine-Signature": "0" * 64}
+                f"http://127.0.0.1:{port}/webhooks",
+                json={"event": "reward_redeemed"},
+                headers={"X-GamifyEngine-Signature": "0" * 64, "X-GamifyEngine-Timestamp": str(int(time.time()))},
             )
             assert forged.status_code == 401
             redemption = post(client, "/v1/redemptions", {"external_user_id": user, "slug": slug})

@@ -56,11 +56,11 @@ class Stage(msgspec.Struct, frozen=True):
             made = await create_endpoint(connection, self.world.tenant_id, NewEndpoint(url=url, **more), sealed, utc_now())
         return made.endpoint_id
 
-    async def redeem(self, *, deadline_seconds: int = 259_200, **fulfilment: Any) -> Redemption:
-        """A user with 100 points redeems a voucher of 10, of which there are 5."""
+    async def redeem(self, *, deadline_seconds: int = 259_200, stock: int = 5, **fulfilment: Any) -> Redemption:
+        """A user with 100 points redeems a voucher of 10, of which there are five."""
         await self.world.user("u1", 100)
         settings = {"type": "webhook", "deadline_seconds": deadline_seconds, **fulfilment}
-        await self.world.reward("voucher", price=10, stock=5, fulfilment=settings)
+        await self.world.reward("voucher", price=10, stock=stock, fulfilment=settings)
         return await self.world.redeem("u1", "voucher")
 
     async def start(self, redemption: Redemption) -> WorkflowHandle[Any, Any]:

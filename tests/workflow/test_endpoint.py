@@ -243,3 +243,50 @@ async def test_a_hanging_endpoint_with_500_deliveries_delays_nobody_else(pool, p
             async for found in stage.client.list_workflows(f"TenantId = '{tenant.world.tenant_id}'"):
                 if found.status is not None and found.status.name == "RUNNING":
                     await stage.client.get_workflow_handle(found.id).terminate()
+
+
+async def many(stage, count):
+    """Redemptions of one user, the rest bought as the first one was."""
+    await stage.world.user("u1", 10 * count)
+    return [await stage.redeem(stock=count), *[await stage.world.redeem("u1") for _ in range(count - 1)]]
+
+
+async def test_a_hanging_partner_with_many_redemptions_delays_no_other_redemption(pool, temporal_client):
+    async def hang(_received):
+        await asyncio.sleep(3600)
+        return 200, {}, b""
+
+    async with a_partner(handler=hang) as dead, a_partner(200) as fine, a_stage(pool, temporal_client) as stage:
+        other = Stage(await make_world(pool), stage.client, stage.queues, stage.relay)
+        await stage.endpoint(dead.url, timeout_seconds=5.0)
+        await other.endpoint(fine.url)
+        waiting = await many(stage, 40)
+        await stage.relay.deliver_batch()
+        await until(lambda: asyncio.sleep(0, len(dead.received) >= 8))
+        redemption = await other.redeem()
+        await stage.relay.deliver_batch()
+
+        async def is_processing():
+            return (await other.document(redemption))["status"] == "processing"
+
+        await until(is_processing, 4)
+        assert len(dead.received) <= 16
+        for each in [*waiting, redemption]:
+            await stage.handle(each).terminate()
+
+
+async def test_sends_of_redemptions_keep_to_the_rate(pool, temporal_client):
+    async with a_partner(200) as partner, a_stage(pool, temporal_client) as stage:
+        await stage.endpoint(partner.url, rate_per_second=4.0)
+        redemptions = await many(stage, 6)
+        began = time.monotonic()
+        await stage.relay.deliver_batch()
+
+        async def all_processing():
+            return {(await stage.document(each))["status"] for each in redemptions} == {"processing"}
+
+        await until(all_processing)
+        assert time.monotonic() - began >= 1.0
+        assert [each.headers["x-gamifyengine-attempt"] for each in partner.received] == ["1"] * 6
+        for each in redemptions:
+            await stage.handle(each).terminate()

@@ -1,0 +1,47 @@
+"""How many sends are under way to each endpoint, and how long they take: what decides when the next one has its turn."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from uuid import UUID
+
+from domain.webhook import Endpoint
+
+CONCURRENCY = 8
+"""Sends under way to one endpoint from one process."""
+SMOOTHING = 0.3
+
+
+class Turns:
+    """The sends of one process. A slow or hanging endpoint gets its turns further apart, so that it never fills the worker."""
+
+    def __init__(self) -> None:
+        self._started: dict[UUID, list[float]] = {}
+        self._recent: dict[UUID, float] = {}
+
+    def is_full(self, endpoint_id: UUID) -> bool:
+        """Whether as many sends as are allowed are under way to the endpoint."""
+        return len(self._started.get(endpoint_id, ())) >= CONCURRENCY
+
+    def spacing_seconds(self, endpoint: Endpoint) -> float:
+        """Between two turns: by the endpoint's rate, or by recent duration ÷ concurrency, whichever is more."""
+        started = self._started.get(endpoint.endpoint_id)
+        oldest = time.monotonic() - started[0] if started else 0.0
+        duration = max(self._recent.get(endpoint.endpoint_id, 0.0), oldest)
+        return max(1 / endpoint.rate_per_second, duration / CONCURRENCY)
+
+    @contextlib.contextmanager
+    def taken(self, endpoint_id: UUID) -> Iterator[None]:
+        """One send, from its start to its end."""
+        began = time.monotonic()
+        self._started.setdefault(endpoint_id, []).append(began)
+        try:
+            yield
+        finally:
+            under_way = self._started[endpoint_id]
+            under_way.remove(began)
+            if not under_way:
+                del self._started[endpoint_id]
+            took = time.monotonic() - began
+            before = self._recent.get(endpoint_id, took)
+            self._recent[endpoint_id] = before + SMOOTHING * (took - before)
