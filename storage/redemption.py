@@ -337,9 +337,9 @@ async def documents_of(connection: Connection, tenant_id: UUID, redemptions: lis
     cursor = await connection.execute(
         """
         SELECT redemption_id, delivery_id, state, attempts, last_status, next_attempt_at FROM webhook_delivery
-        WHERE tenant_id = %s AND redemption_id = ANY(%s) ORDER BY delivery_id
+        WHERE tenant_id = %s AND delivery_id = ANY(%s) ORDER BY delivery_id
         """,
-        (tenant_id, ids),
+        (tenant_id, [UUID(each.fulfilment["delivery_id"]) for each in redemptions if "delivery_id" in each.fulfilment]),
     )
     deliveries: dict[UUID, list[DeliveryLine]] = {identity: [] for identity in ids}
     for row in await cursor.fetchall():

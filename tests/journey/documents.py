@@ -23,6 +23,11 @@ def missing_programs(document: Path) -> list[str]:
     return sorted(program for program in needed if shutil.which(program) is None)
 
 
+def launcher() -> dict[str, str]:
+    """What makes `./laurel` run in the environment of this test run, when that is one of its own making."""
+    return {"LAUREL_VENV": sys.prefix} if (Path(sys.prefix) / "laurel.installed").exists() else {}
+
+
 def run_examples(document: Path, stack: Stack, workplace: Path, **environment: str) -> str:
     """What the examples print; fails with it when one of them fails. Background jobs end with the shell."""
     script = ["set -euo pipefail"]
@@ -33,12 +38,12 @@ def run_examples(document: Path, stack: Stack, workplace: Path, **environment: s
             (workplace / name).write_text(body)
             script.append(f"{'node' if language == 'js' else sys.executable} {workplace / name}")
     assert len(script) > 1, "the document has no example to run"
-    output = workplace / "printed"
+    output, more = workplace / "printed", {**launcher(), **environment}
     with output.open("wb") as file:
         shell = subprocess.Popen(
             ["bash", "-c", "\n".join(script)],
             cwd=REPOSITORY,
-            env={"PATH": os.environ["PATH"], "HOME": str(workplace), "STACK": str(stack.data_dir / "stack.json"), **environment},
+            env={"PATH": os.environ["PATH"], "HOME": str(workplace), "STACK": str(stack.data_dir / "stack.json"), **more},
             stdout=file,
             stderr=subprocess.STDOUT,
             process_group=0,

@@ -21,6 +21,9 @@ def test_the_examples_of_a_page_run(stack: Stack, page: Path, tmp_path: Path) ->
     if page.stem == "getting-started":
         assert '"status":"fulfilled"' in printed
         assert "callback" in printed
+    if page.stem == "api-and-webhook":
+        assert printed.count("verified") == 4
+        assert "resent: delivered" in printed
     if page.stem == "events-and-integration":
         assert "[ '1. racer-1 100', '2. racer-2 60', '3. racer-3 40' ]" in printed
     if page.stem == "realtime-updates":
