@@ -3,6 +3,7 @@
 import asyncio
 import random
 from typing import Any
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
@@ -15,6 +16,7 @@ from runtime.postgres import Pool, transaction
 from runtime.redis import Redis
 from storage.ledger import adjust
 from storage.live import LiveStore
+from storage.tenant import lock_tenant, update_tenant
 from storage.tier import lock_tier_set, write_tier_set
 from tests.scoring_world import PARTITIONS, Event, World
 
@@ -155,3 +157,31 @@ async def test_what_is_never_lost_is_not_reviewed(world: World) -> None:
     await world.send([Event("u", 11, 0, "b")])
     await world.pump()
     assert await tiers(world) == {"u": "gold"}
+
+
+async def test_pumps_corrections_and_changes_of_the_rules_do_not_stand_in_each_others_way(world: World) -> None:
+    await write_tiers(world)
+    rule_id = await world.make_earning_rule("attrs.points", budget=1000, max_per_day=500)
+    await world.send([Event(f"u{n}", 1, 0, f"first{n}") for n in range(8)])
+    await world.pump()
+    users = [row["user_id"] for row in await world.rows("SELECT user_id FROM app_user")]
+
+    async def correct(user_id: UUID) -> None:
+        for amount in (5, -5, 5):
+            async with transaction(world.pool) as connection:
+                given = Adjustment(user_id=user_id, currency_id="points", amount=amount, reason="r", cause_id=str(new_id()))
+                await adjust(connection, world.tenant_id, given, utc_now())
+
+    async def redefine() -> None:
+        for zone in ("Asia/Tokyo", "UTC"):
+            await write_tiers(world)
+            await world.make_earning_rule("attrs.points", rule_id=rule_id, budget=1000, max_per_day=500)
+            async with transaction(world.pool) as connection:
+                await lock_tenant(connection, world.tenant_id)
+                await update_tenant(connection, world.tenant_id, {"timezone": zone}, utc_now())
+
+    await world.send([Event(f"u{n % 8}", 1, 0, f"e{n}") for n in range(200)])
+    async with asyncio.timeout(30):
+        await asyncio.gather(world.pump(), world.pump(), redefine(), *map(correct, users))
+    assert await tiers(world) == {f"u{n}": "gold" for n in range(8)}
+    assert (await world.rows("SELECT spent FROM earning_budget"))[0]["spent"] == 208 * 10_000
