@@ -89,6 +89,7 @@ class Sockets:
             facts, leaderboard_id = await self._admitted(scope)
             admission = await self._admit(facts)
             _check(facts, admission)
+            await admission.charge()
             room = self._room(admission.principal.tenant_id, leaderboard_id)
         except Exception as fault:  # the edge of the process: whatever it is, it becomes an answer
             await _refuse(scope, send, fault, request_id)
@@ -105,7 +106,7 @@ class Sockets:
         self._connections.add(connection)
         try:
             await _accept(scope, send, request_id)
-            await _converse(room, client, receive)
+            await _converse(room, client, admission, receive)
         except OSError:
             pass  # the client has gone
         finally:
@@ -206,10 +207,10 @@ async def _accept(scope: Any, send: Send, request_id: bytes) -> None:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
 
 
-async def _converse(room: Room, client: Client, receive: Receive) -> None:
+async def _converse(room: Room, client: Client, admission: Admission, receive: Receive) -> None:
     """Until the client goes, or is to be closed."""
     sender = client.start()
-    reader = asyncio.create_task(_read(room, client, receive), name="socket-reader")
+    reader = asyncio.create_task(_read(room, client, admission, receive), name="socket-reader")
     await asyncio.wait({sender, reader}, return_when=asyncio.FIRST_COMPLETED)
     for task in (sender, reader):
         task.cancel()
@@ -218,7 +219,7 @@ async def _converse(room: Room, client: Client, receive: Receive) -> None:
             log.error("a connection has failed", exc_info=fault)
 
 
-async def _read(room: Room, client: Client, receive: Receive) -> None:
+async def _read(room: Room, client: Client, admission: Admission, receive: Receive) -> None:
     while True:
         message: Any = await receive()
         if message["type"] != "websocket.receive":
@@ -229,6 +230,7 @@ async def _read(room: Room, client: Client, receive: Receive) -> None:
             client.close(TOO_LARGE, "the message is larger than 65536 bytes")
             return
         try:
+            await admission.charge()
             await room.hear(client, body)
         except Exception as fault:  # the edge of the conversation: the client is told, the connection stays
             client.tell(error_message(known_error(fault) or internal_error(fault, "of a WebSocket")))
