@@ -15,6 +15,7 @@ from litestar.types import ControllerRouterHandler
 
 from activities.outbox import Relay
 from api import (
+    audit,
     code,
     delivery,
     earning,
@@ -65,6 +66,7 @@ FEATURES = (
     event,
     event_type,
     event_admin,
+    audit,
     user,
     tier,
     earning,

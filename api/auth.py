@@ -12,11 +12,14 @@ from litestar.handlers import BaseRouteHandler
 
 from domain.error import CorsNotAllowed, Forbidden, InvalidKey, MissingKey, TenantQueryMismatch, Unauthorized
 from domain.tenant import TenantAccess, TenantStatus
+from runtime.postgres import acting
 from storage.rate_limit import Meter
 
 Role = Literal["admin", "server", "fulfilment", "read", "gamer", "member"]
 Guard = Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None]]
 
+AUDITED_PATHS = ("/v1/admin/", "/v1/operator/")
+REASON_CHARACTERS = 500
 TOKEN_FAMILIES = ("/v1/events", "/v1/leaderboards", "/v1/snapshots", "/v1/rewards", "/v1/orders")
 """Routes that were made for tokens: without a credential they say UNAUTHORIZED, the others AUTH_MISSING_KEY."""
 
@@ -138,8 +141,17 @@ def allow(*roles: Role, even_suspended: bool = False) -> Guard:
         if admission.principal.role not in allowed:
             raise Forbidden("The credential's role may not do this")
         scope["state"]["admission"] = admission
+        _note_actor(scope, admission.principal.actor)
 
     return guard
+
+
+def _note_actor(scope: Any, actor: str) -> None:
+    """Let the transactions of a request that changes something say who asked for it, and why (header `X-Audit-Reason`)."""
+    if scope["method"] == "GET" or not scope["path"].startswith(AUDITED_PATHS):
+        return
+    reason = next((value for name, value in scope["headers"] if name == b"x-audit-reason"), b"")
+    acting.set((actor, reason.decode("utf-8", "replace").replace("\0", "")[:REASON_CHARACTERS]))
 
 
 async def operator(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
@@ -149,6 +161,7 @@ async def operator(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteH
     given = bearer_of(facts)
     key = connection.app.state.settings.operator_key
     if key and hmac.compare_digest(given.encode(), key.encode()):
+        _note_actor(scope, "operator")
         return
     if given.startswith("lk_") or given.count(".") == 2:
         await cast(Admit, connection.app.state.admit)(facts)

@@ -23,7 +23,7 @@ from runtime.metrics import REQUEST_SECONDS
 MAXIMUM_BODY_BYTES = 1_048_576
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 ALLOWED_METHODS = b"GET, POST, PUT, PATCH, DELETE"
-ALLOWED_HEADERS = b"Authorization, Content-Type, Idempotency-Key, If-Match, X-API-Key, X-Request-Id, X-Tenant-Id"
+ALLOWED_HEADERS = b"Authorization, Content-Type, Idempotency-Key, If-Match, X-API-Key, X-Audit-Reason, X-Request-Id, X-Tenant-Id"
 EXPOSED_HEADERS = b"X-Request-Id, Idempotency-Replayed, Retry-After, ETag"
 PREFLIGHT_SECONDS = b"600"
 NOT_SERVED = "This process does not serve this part of the API"

@@ -233,7 +233,7 @@ async def list_api_keys(principal: Principal, pool: Pool, page: Page) -> dict[st
 @delete("/v1/admin/api-keys/{api_key_id:uuid}", guards=[allow("admin")], operation_id="revoke_api_key", status_code=204)
 async def revoke_api_key(principal: Principal, api_key_id: UUID, pool: Pool) -> None:
     """Revoke a key: within a second no process accepts it any more. Revoking again changes nothing."""
-    async with pool.connection() as connection:
+    async with transaction(pool) as connection:
         if not await credential.revoke_key(connection, principal.tenant_id, api_key_id, utc_now()):
             raise NotFound("There is no such API key")
 

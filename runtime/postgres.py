@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import psycopg
@@ -13,6 +14,9 @@ Connection = psycopg.AsyncConnection[DictRow]
 
 CONNECT_TIMEOUT_SECONDS = 5
 RECONNECT_SECONDS = 5.0
+
+acting: ContextVar[tuple[str, str] | None] = ContextVar("acting", default=None)
+"""Who changes something in the present request, and why: the audit log's triggers write it down. None: nobody who is audited."""
 
 
 class Pool(AsyncConnectionPool[Connection]):
@@ -63,6 +67,8 @@ def make_pool(database_url: str, name: str, *, max_size: int = 10, timeout_secon
 async def transaction(pool: Pool) -> AsyncIterator[Connection]:
     """A connection inside one transaction: committed at the end of the block, rolled back on any exception."""
     async with pool.connection() as connection, connection.transaction():
+        if (who := acting.get()) is not None:
+            await connection.execute("SELECT set_config('laurel.actor', %s, true), set_config('laurel.reason', %s, true)", who)
         yield connection
 
 

@@ -30,6 +30,20 @@ def upgrade() -> None:
     )
     op.create_index("uq_app_user_tenant_id_external_id", "app_user", ["tenant_id", "external_id"], unique=True)
     op.create_table(
+        "audit_log",
+        sa.Column("tenant_id", sa.UUID(), nullable=False),
+        sa.Column("audit_id", sa.UUID(), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("action", sa.Text(), nullable=False),
+        sa.Column("subject", sa.Text(collation="C"), nullable=False),
+        sa.Column("subject_id", sa.Text(collation="C"), nullable=False),
+        sa.Column("before", postgresql.JSONB(astext_type=Text()), nullable=True),
+        sa.Column("after", postgresql.JSONB(astext_type=Text()), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("tenant_id", "audit_id", name=op.f("pk_audit_log")),
+    )
+    op.create_table(
         "dead_letter",
         sa.Column("tenant_id", sa.UUID(), nullable=False),
         sa.Column("position", sa.BigInteger(), autoincrement=False, nullable=False),

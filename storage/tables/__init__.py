@@ -5,7 +5,20 @@ log and the platform's own bookkeeping (docs/decisions/0003), and every foreign 
 never refer to another tenant's row.
 """
 
-from storage.tables import event, leaderboard, ledger, platform, redemption, reward, snapshot, tenant, tier, webhook
+from storage.tables import audit, event, leaderboard, ledger, platform, redemption, reward, snapshot, tenant, tier, webhook
 from storage.tables.metadata import metadata
 
-__all__ = ["event", "leaderboard", "ledger", "metadata", "platform", "redemption", "reward", "snapshot", "tenant", "tier", "webhook"]
+__all__ = [
+    "audit",
+    "event",
+    "leaderboard",
+    "ledger",
+    "metadata",
+    "platform",
+    "redemption",
+    "reward",
+    "snapshot",
+    "tenant",
+    "tier",
+    "webhook",
+]

@@ -1,0 +1,39 @@
+"""The audit log: what admins changed, read newest first. It is written by triggers (migration 0003)."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from runtime.postgres import Connection
+
+
+class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One changed row: the columns that differ, as they were and as they became."""
+
+    audit_id: UUID
+    actor: str
+    action: str
+    subject: str
+    subject_id: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    reason: str | None
+    created_at: datetime
+
+
+async def list_entries(
+    connection: Connection, tenant_id: UUID, *, subject: str | None, subject_id: str | None, after: UUID | None, limit: int
+) -> list[AuditEntry]:
+    """The tenant's entries, newest first, from behind the entry `after`."""
+    cursor = await connection.execute(
+        """
+        SELECT audit_id, actor, action, subject, subject_id, before, after, reason, created_at FROM audit_log
+        WHERE tenant_id = %(tenant_id)s AND (%(after)s::uuid IS NULL OR audit_id < %(after)s)
+          AND (%(subject)s::text IS NULL OR subject = %(subject)s) AND (%(subject_id)s::text IS NULL OR subject_id = %(subject_id)s)
+        ORDER BY audit_id DESC LIMIT %(limit)s
+        """,
+        {"tenant_id": tenant_id, "subject": subject, "subject_id": subject_id, "after": after, "limit": limit},
+    )
+    return [msgspec.convert(row, AuditEntry) for row in await cursor.fetchall()]
