@@ -23,6 +23,7 @@ from domain.webhook import endpoint_workflow_id
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from storage import outbox
+from storage.delivery import forget_deliveries
 from storage.due_delivery import overdue_endpoints, pump_entry
 from storage.idempotency import forget_answers
 from storage.redemption import lock_redemption, move_redemption, start_entry
@@ -40,6 +41,7 @@ RPC_TIMEOUT = timedelta(seconds=5)
 KEEP_SENT = timedelta(days=7)
 KEEP_ANSWERS = timedelta(hours=48)
 """Contract 1 promises answers under idempotency keys for at least 24 h."""
+KEEP_DELIVERIES = timedelta(days=30)
 BY_SWEEP = "sweep"
 
 
@@ -55,6 +57,7 @@ async def run_sweep(pool: Pool, temporal: Client, stop: asyncio.Event, *, interv
             async with transaction(pool) as connection:
                 await outbox.forget_sent(connection, utc_now() - KEEP_SENT, 5000)
                 await forget_answers(connection, utc_now() - KEEP_ANSWERS, 5000)
+                await forget_deliveries(connection, utc_now() - KEEP_DELIVERIES, 5000)
             if restarted or expired or windows:
                 log.warning("the sweep restarted %d workflows and expired %d redemptions", restarted + windows, expired)
         except (RPCError, RuntimeError, OSError, psycopg.OperationalError, PoolTimeout) as fault:

@@ -229,6 +229,32 @@ async def cancel_due(connection: Connection, tenant_id: UUID, endpoint_id: UUID,
     )
 
 
+async def forget_deliveries(connection: Connection, before: datetime, limit: int) -> int:
+    """Delete deliveries of all tenants, with their attempts, that were made before this instant; answers how many went.
+
+    What is still to be sent stays, and so does every delivery of a redemption that is open.
+    """
+    cursor = await connection.execute(
+        """
+        SELECT tenant_id, delivery_id FROM webhook_delivery AS delivery
+        WHERE created_at < %s AND state NOT IN ('pending', 'held') AND due_at IS NULL
+          AND NOT EXISTS (
+              SELECT FROM redemption WHERE redemption.tenant_id = delivery.tenant_id AND redemption.redemption_id = delivery.redemption_id
+                AND redemption.status IN ('pending_claim', 'pending_approval', 'pending', 'processing')
+          )
+        ORDER BY created_at LIMIT %s FOR UPDATE SKIP LOCKED
+        """,
+        (before, limit),
+    )
+    old = [(row["tenant_id"], row["delivery_id"]) for row in await cursor.fetchall()]
+    keys = ([each[0] for each in old], [each[1] for each in old])
+    for table in ("webhook_attempt", "webhook_delivery"):
+        await connection.execute(
+            f"DELETE FROM {table} WHERE (tenant_id, delivery_id) IN (SELECT * FROM unnest(%s::uuid[], %s::uuid[]))".encode(), keys
+        )
+    return len(old)
+
+
 async def attempts_of(connection: Connection, tenant_id: UUID, delivery_id: UUID) -> list[Attempt]:
     """Every attempt of the delivery, the first one first."""
     cursor = await connection.execute(

@@ -687,6 +687,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("tenant_id", "delivery_id", name=op.f("pk_webhook_delivery")),
     )
+    op.create_index("ix_webhook_delivery_created_at", "webhook_delivery", ["created_at"], unique=False)
     op.create_index(
         "ix_webhook_delivery_due",
         "webhook_delivery",

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from datetime import timedelta
 
 from temporalio.worker import Worker
 
@@ -15,7 +16,7 @@ from domain.webhook_body import event_body
 from runtime.http import Sender
 from runtime.ids import utc_now
 from runtime.postgres import transaction
-from storage.delivery import release_held
+from storage.delivery import forget_deliveries, release_held
 from storage.due_delivery import Notice, claim_due, publish
 from storage.redemption import move_redemption
 from storage.webhook import disable_endpoint, find_endpoint, update_endpoint
@@ -200,6 +201,20 @@ async def test_each_move_is_told_to_those_who_ask(pool):
         f'"external_user_id":"u1","reward_id":"{redemption.reward_id}","previous_status":"pending","status":"fulfilled",'
         '"fulfillment_data":{"code":"é"},"timestamp":"'
     )
+
+
+async def test_the_log_forgets_what_is_over_but_nothing_that_is_still_to_be_sent(pool):
+    stage = await a_world(pool)
+    async with a_partner(200) as partner:
+        endpoint = await stage.endpoint(partner.url, events=["*"])
+        await tell(stage)
+        async with pumping(stage, endpoint):
+            await until(delivery_settled(stage, "delivered"))
+    await tell(stage)
+    async with transaction(pool) as connection:
+        assert await forget_deliveries(connection, utc_now() - timedelta(days=30), 10) == 0
+        assert await forget_deliveries(connection, utc_now() + timedelta(seconds=1), 10) == 1
+    assert [row["state"] for row in await lines(stage)] == ["pending"]
 
 
 @contextlib.asynccontextmanager
