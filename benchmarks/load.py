@@ -31,8 +31,8 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     status: int = 200
     token_prefix: str = ""
     warmup_seconds: float = 0.5
-    # RESP: an answer is complete after so many line ends. Commands that are sent once on each connection come before.
-    answer_lines: int = 1
+    # RESP: every answer has so many bytes (members may hold line ends). Commands that are sent once on each connection come before.
+    answer_bytes: int = 0
     hello: list[str] = []
 
 
@@ -56,7 +56,7 @@ class Run:
         self.pieces = [[piece.encode() for piece in request] for request in load.requests]
         self.prefix = load.token_prefix.encode()
         self.status = b"HTTP/1.1 %d" % load.status
-        self.lines = load.answer_lines
+        self.answer_bytes = load.answer_bytes
         self.hello = [command.encode() for command in load.hello]
         self.sent = 0
         self.active = True
@@ -142,14 +142,18 @@ class Client(asyncio.Protocol):
 
 
 class RespClient(Client):
-    """The same for Redis's protocol, where an answer has a known number of lines."""
+    """The same for Redis's protocol, for answers whose length is known."""
 
     def complete(self, answer: bytes) -> bool:
-        """Whether all lines are there; an error counts as a failure."""
+        """Whether all of it is there; an error, or more than was expected, counts as a failure."""
         if answer.startswith(b"-"):
             self.run.fail(answer)
             return True
-        return answer.count(b"\r\n") >= (1 if self.greeting else self.run.lines)
+        if self.greeting:
+            return answer.endswith(b"\r\n")
+        if len(answer) > self.run.answer_bytes:
+            self.run.fail(answer)
+        return len(answer) >= self.run.answer_bytes
 
 
 async def drive(load: Load) -> Loaded:

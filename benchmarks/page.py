@@ -16,6 +16,7 @@ from benchmarks.load import Load
 from benchmarks.measure import BenchError, Comparison, Sample, run_load
 from benchmarks.stack import Server
 from domain.leaderboard import Method
+from domain.standing import KEY_LENGTH
 from runtime.ids import new_id
 from runtime.postgres import make_pool
 from runtime.redis import make_redis
@@ -28,6 +29,7 @@ READ_AMONG = 40_000
 """Pages begin anywhere among so many members at the top: no two are the same, but users' profiles are soon known."""
 
 BOARD = "bench-page"
+MEMBER_BYTES = KEY_LENGTH + len("member-00000001")
 
 
 @contextmanager
@@ -133,7 +135,7 @@ def range_directly(bench: Bench, board: LiveBoard, offsets: list[int]) -> Sample
         protocol="resp",
         hello=[resp("AUTH", str(address.password))],
         requests=[[resp("ZREVRANGE", key, str(offset), str(offset + PAGE - 1), "WITHSCORES")] for offset in offsets],
-        answer_lines=1 + 4 * PAGE,
+        answer_bytes=len(f"*{2 * PAGE}\r\n") + PAGE * (len(f"${MEMBER_BYTES}\r\n") + MEMBER_BYTES + 2 + len("$1\r\n0\r\n")),
     )
     return run_load(load, bench.meter)
 
