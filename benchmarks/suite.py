@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
-from benchmarks import fan_out, ingestion, page, redeem, scoring
+from benchmarks import closing, fan_out, ingestion, page, redeem, scoring
 from benchmarks.bench import Bench, prepare
 from benchmarks.measure import Comparison, Result, Row, compare
 from benchmarks.stack import start_stack
@@ -18,6 +18,7 @@ PARTS: Mapping[str, Part] = {
     "bulk": ingestion.bulk,
     "scoring": scoring.scoring,
     "page": page.page,
+    "closing": closing.closing,
     "fan-out": fan_out.fan_out,
     "redeem": redeem.redeem,
 }

@@ -17,6 +17,7 @@ from activities.outbox import Relay
 from activities.sweep import restart_lost_windows
 from activities.window import WindowActivities
 from domain.closing import window_workflow_id
+from domain.leaderboard import BoardStatus
 from domain.window import next_window, window_at
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
@@ -187,6 +188,21 @@ async def test_archiving_ends_the_window_and_the_succession(stage: Stage) -> Non
             pass
         rows = await rows_of(stage, "SELECT window_key FROM leaderboard_window")
         outcome = await stage.outcome(stage.handle(board, rows[0]["window_key"]))
+    assert (outcome["status"], outcome["total"]) == ("paid", 1)
+    assert len(await rows_of(stage, "SELECT 1 FROM leaderboard_window")) == 1
+
+
+async def test_the_window_of_an_inactive_board_ends_and_has_no_next_one(stage: Stage) -> None:
+    what = definition(timeframe={"type": "daily"})
+    board = await stage.world.make_board("b", what)
+    await send_now(stage)
+    await stage.world.change_board(board, msgspec.structs.replace(what, status=BoardStatus.INACTIVE))
+    (window,) = await rows_of(stage, "SELECT window_key FROM leaderboard_window")
+    async with stage.worker(), scoring(stage.world):
+        await close_now(stage.world, board, window["window_key"])
+        while await stage.relay.deliver_batch():
+            pass
+        outcome = await stage.outcome(stage.handle(board, window["window_key"]))
     assert (outcome["status"], outcome["total"]) == ("paid", 1)
     assert len(await rows_of(stage, "SELECT 1 FROM leaderboard_window")) == 1
 
