@@ -197,7 +197,9 @@ def expect(output: IO[bytes], word: str, module: str) -> None:
 def run_load(load: Load, meter: Meter, units: int = 1) -> Sample:
     """Drive a server with the load generator; one request counts as `units`. Raises `BenchError` when answers were not as expected."""
     loaded, cpu = in_process("benchmarks.load", load, Loaded, meter)
-    if loaded.failures or not loaded.requests:
+    if not loaded.failures and not loaded.requests:
+        raise BenchError(f"no answer came within {loaded.seconds:.1f} s; {loaded.sent_in_all} requests were sent")
+    if loaded.failures:
         raise BenchError(f"{loaded.failures} unexpected answers beside {loaded.requests} good ones; the first: {loaded.sample}")
     return Sample(
         per_second=loaded.requests * units / loaded.seconds,
