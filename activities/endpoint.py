@@ -50,9 +50,11 @@ class Pump:
         self.tenant_id, self.endpoint_id = given.tenant_id, given.endpoint_id
         self.shift = Shift()
         self._sends: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
 
     async def run(self, wake: asyncio.Event, stop: asyncio.Event) -> Shift:
         """Send until `stop` is set or the endpoint is archived. What is under way is seen to its end, at most the endpoint's time-out."""
+        self._wake = wake
         try:
             while not stop.is_set():
                 wake.clear()
@@ -104,14 +106,16 @@ class Pump:
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
+        """Look again: there is room now, and perhaps a retry, which a look that began before this end did not see."""
         self._sends.discard(task)
+        self._wake.set()
         if not task.cancelled() and (fault := task.exception()) is not None:
             log.error("a send has failed; it is taken over when its claim ends", exc_info=fault)
 
     async def _rest(self, wake: asyncio.Event, stop: asyncio.Event, seconds: float) -> None:
         waits = [asyncio.create_task(each.wait()) for each in (wake, stop)]
         try:
-            await asyncio.wait([*waits, *self._sends], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for each in waits:
                 each.cancel()
