@@ -33,9 +33,9 @@ def windows(client: httpx.Client, board: str) -> list[dict[str, Any]]:
 def test_a_window_ends_on_time_and_its_result_stays(client: httpx.Client) -> None:
     starts_at, ends_at = instant(-timedelta(hours=1)), instant(timedelta(seconds=5))
     make(client, "jw1", {"type": "custom", "starts_at": starts_at, "ends_at": ends_at, "grace_seconds": 1}, size=2)
-    for number, (user, score) in enumerate([("ann", 5), ("bob", 9), ("cy", 5)]):
+    for number, (user, score) in enumerate([("wanda", 5), ("wes", 9), ("wim", 5)]):
         play(client, f"jw1-{number}", user, score, instant(timedelta(minutes=number - 30)))
-    expected = [(1, "bob", 9), (2, "ann", 5), (3, "cy", 5)]
+    expected = [(1, "wes", 9), (2, "wanda", 5), (3, "wim", 5)]
     until(lambda: rows(client, "jw1"), expected)
     until(lambda: [(each["status"], each["total"], each["late_events"]) for each in windows(client, "jw1")], [("open", 3, 0)])
     before = client.get("/v1/leaderboards/jw1").json()
@@ -46,7 +46,7 @@ def test_a_window_ends_on_time_and_its_result_stays(client: httpx.Client) -> Non
     assert datetime.fromisoformat(window["closed_at"]) >= datetime.fromisoformat(window["closes_at"])
     after = client.get("/v1/leaderboards/jw1", params={"window_key": window["window_key"]}).json()
     assert after == {**before, "status": "paid"}, "the same answer as before it closed, beyond the snapshot's size too"
-    assert client.get("/v1/leaderboards/jw1/rank/cy").json()["rank"] == 3
+    assert client.get("/v1/leaderboards/jw1/rank/wim").json()["rank"] == 3
 
     listed = client.get("/v1/snapshots/jw1").json()
     assert [(each["snapshot_time"], each["total"]) for each in listed["snapshots"]] == [(ends_at, 3)]
@@ -56,30 +56,30 @@ def test_a_window_ends_on_time_and_its_result_stays(client: httpx.Client) -> Non
     assert page.json()["entries"] == before["entries"][:2]
     assert page.json()["total"] == 3
     assert client.get(f"/v1/snapshots/jw1/{ends_at}", headers={"If-None-Match": page.headers["etag"]}).status_code == 304
-    user = client.get(f"/v1/snapshots/jw1/{ends_at}/user/ann").json()
+    user = client.get(f"/v1/snapshots/jw1/{ends_at}/user/wanda").json()
     assert (user["rank"], user["score"], user["percentile"]) == (2, 5, 33.33)
-    beyond = client.get(f"/v1/snapshots/jw1/{ends_at}/user/cy")
+    beyond = client.get(f"/v1/snapshots/jw1/{ends_at}/user/wim")
     assert (beyond.status_code, beyond.json()["error"]["code"]) == (404, "USER_NOT_FOUND")
 
-    play(client, "jw1-late", "cy", 1000, instant(-timedelta(minutes=1)))
+    play(client, "jw1-late", "wim", 1000, instant(-timedelta(minutes=1)))
     until(lambda: windows(client, "jw1")[0]["late_events"], 1)
     assert rows(client, "jw1") == expected
 
 
 def test_an_early_close_and_what_cannot_be_closed(client: httpx.Client) -> None:
     make(client, "jw2", {"type": "monthly"})
-    play(client, "jw2-1", "ann", 5, instant())
-    until(lambda: rows(client, "jw2"), [(1, "ann", 5)])
+    play(client, "jw2-1", "wanda", 5, instant())
+    until(lambda: rows(client, "jw2"), [(1, "wanda", 5)])
     key = windows(client, "jw2")[0]["window_key"]
     closing = client.post(f"/v1/admin/leaderboards/jw2/windows/{key}/close")
     assert closing.status_code == 202, closing.text
     assert closing.json()["closes_at"] < closing.json()["ends_at"]
     until(lambda: windows(client, "jw2")[0]["status"], "paid")
     snapshot_time = windows(client, "jw2")[0]["ends_at"]
-    assert client.get(f"/v1/snapshots/jw2/{snapshot_time}").json()["entries"][0]["user_id"] == "ann"
-    play(client, "jw2-2", "bob", 5, instant())
+    assert client.get(f"/v1/snapshots/jw2/{snapshot_time}").json()["entries"][0]["user_id"] == "wanda"
+    play(client, "jw2-2", "wes", 5, instant())
     until(lambda: windows(client, "jw2")[0]["late_events"], 1)
-    assert rows(client, "jw2") == [(1, "ann", 5)]
+    assert rows(client, "jw2") == [(1, "wanda", 5)]
 
     again = client.post(f"/v1/admin/leaderboards/jw2/windows/{key}/close")
     assert (again.status_code, again.json()["error"]["code"]) == (409, "INVALID_STATE")
@@ -100,10 +100,10 @@ def test_a_window_without_events_can_be_closed_too(client: httpx.Client) -> None
 
 def test_archiving_closes_and_what_was_frozen_stays_readable(client: httpx.Client) -> None:
     make(client, "jw5", {"type": "monthly"})
-    play(client, "jw5-1", "ann", 5, instant())
-    until(lambda: rows(client, "jw5"), [(1, "ann", 5)])
+    play(client, "jw5-1", "wanda", 5, instant())
+    until(lambda: rows(client, "jw5"), [(1, "wanda", 5)])
     assert client.delete("/v1/admin/leaderboards/jw5").status_code == 204
     until(lambda: windows(client, "jw5")[0]["status"], "paid")
     assert client.get("/v1/leaderboards/jw5").status_code == 404
     (snapshot,) = client.get("/v1/snapshots/jw5").json()["snapshots"]
-    assert client.get(f"/v1/snapshots/jw5/{snapshot['snapshot_time']}").json()["entries"][0]["user_id"] == "ann"
+    assert client.get(f"/v1/snapshots/jw5/{snapshot['snapshot_time']}").json()["entries"][0]["user_id"] == "wanda"
