@@ -54,9 +54,7 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
 
     def admin(self, server: Server) -> httpx.Client:
         """A client with the tenant's key, to set the stage over the public API."""
-        return httpx.Client(
-            base_url=f"http://127.0.0.1:{server.port}", headers={"Authorization": f"Bearer {self.api_key}"}, timeout=30.0
-        )
+        return httpx.Client(base_url=f"http://127.0.0.1:{server.port}", headers={"Authorization": f"Bearer {self.api_key}"}, timeout=30.0)
 
     @property
     def meter(self) -> Meter:
@@ -67,9 +65,7 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
 def prepare(stack: Stack, *, quick: bool) -> Bench:
     """Migrate, make a tenant as `laurel up` makes its own, and answer what the parts need."""
     bring_up_to_date(stack.settings)
-    keys = Keys(
-        secret_key=stack.settings.secret_key, operator_key=stack.settings.operator_key, postgres_password="", redis_password=""
-    )
+    keys = Keys(secret_key=stack.settings.secret_key, operator_key=stack.settings.operator_key, postgres_password="", redis_password="")
     fill_in(keys)
     asyncio.run(ensure_demo_tenant(stack.settings, keys))
     return Bench(

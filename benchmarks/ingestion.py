@@ -132,11 +132,7 @@ def bulk(bench: Bench) -> Iterator[list[Comparison]]:
 
     with bench.stack.server("api") as api:
         row = rate("bulk of 100, durable", f"append_events, 2 connections, {DIRECT_BATCH} a batch", 0.8)
-        yield [
-            Comparison(
-                path=lambda: send(api), floor=lambda: insert_directly(bench, connections=2, batch=DIRECT_BATCH), rows=[row]
-            )
-        ]
+        yield [Comparison(path=lambda: send(api), floor=lambda: insert_directly(bench, connections=2, batch=DIRECT_BATCH), rows=[row])]
 
 
 def insert_directly(bench: Bench, *, connections: int, batch: int) -> Sample:

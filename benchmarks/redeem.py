@@ -27,9 +27,7 @@ def redeem(bench: Bench) -> Iterator[list[Comparison]]:
     """Checks, hold, stock, redemption, outbox. Temporal is away: its part comes after the commit and has rows of its own."""
     with bench.stack.server("api") as api:
         set_stage(bench, api)
-        requests = [
-            event.post("/v1/redemptions", bench.api_key, f'{{"external_user_id":"{user}","slug":"{SLUG}"}}', 0) for user in USERS
-        ]
+        requests = [event.post("/v1/redemptions", bench.api_key, f'{{"external_user_id":"{user}","slug":"{SLUG}"}}', 0) for user in USERS]
 
         def path() -> Sample:
             empty(bench)

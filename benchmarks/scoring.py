@@ -114,6 +114,4 @@ def pump(bench: Bench, work: str, users: int, transactions: int) -> tuple[Pumped
     )
     pumped, cpu = in_process("benchmarks.pump", plan, Pumped, bench.meter)
     cores = {("pump" if name == "load" else name): seconds / pumped.seconds for name, seconds in cpu.items()}
-    return pumped, Sample(
-        per_second=pumped.standings / pumped.seconds, p50_ms=pumped.batch_p50_ms, p99_ms=pumped.batch_p99_ms, cores=cores
-    )
+    return pumped, Sample(per_second=pumped.standings / pumped.seconds, p50_ms=pumped.batch_p50_ms, p99_ms=pumped.batch_p99_ms, cores=cores)

@@ -88,9 +88,7 @@ def start_stack(inherited: Mapping[str, str]) -> Iterator[Stack]:
         )
 
 
-def run_part(
-    parts: contextlib.ExitStack, command: processes.Command, process: "subprocess.Popen[bytes]"
-) -> "subprocess.Popen[bytes]":
+def run_part(parts: contextlib.ExitStack, command: processes.Command, process: "subprocess.Popen[bytes]") -> "subprocess.Popen[bytes]":
     """See to it that a started part is stopped at the end."""
     parts.callback(processes.stop, process, command)
     return process

@@ -35,7 +35,6 @@ class Pool(AsyncConnectionPool[Connection]):
             self._checking = asyncio.create_task(self.check())
 
 
-
 def connection_options(name: str) -> dict[str, Any]:
     """Keyword arguments for psycopg: rows are dicts, autocommit, UTC; `name` shows in pg_stat_activity."""
     return {

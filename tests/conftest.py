@@ -223,9 +223,7 @@ def start_stack(data_dir: Path, *options: str) -> Stack:
     data_dir.mkdir(parents=True, exist_ok=True)
     ports = ("--port", "0", "--temporal-port", "0", "--temporal-ui-port", "0")
     argv = (sys.executable, "-m", "cli", "up", "--data-dir", str(data_dir), *ports, *options)
-    command = processes.Command(
-        name="laurel up", argv=argv, directory=REPOSITORY, log=data_dir / "up.log", death_signal=signal.SIGTERM
-    )
+    command = processes.Command(name="laurel up", argv=argv, directory=REPOSITORY, log=data_dir / "up.log", death_signal=signal.SIGTERM)
     described = data_dir / "stack.json"
     described.unlink(missing_ok=True)
     process = processes.start(command)

@@ -1,6 +1,6 @@
 """A partner's webhook receiver for Laurel: verifies the raw body, fulfils once, calls back. Python 3.9 or later, no packages.
 
-    WEBHOOK_SECRET=whsec_… API_URL=http://127.0.0.1:8080 FULFILMENT_KEY=lk_… PORT=4000 python receiver.py
+WEBHOOK_SECRET=whsec_… API_URL=http://127.0.0.1:8080 FULFILMENT_KEY=lk_… PORT=4000 python receiver.py
 """
 
 import base64

@@ -24,7 +24,7 @@ def command(directory: Path, port: int, password: str, log: Path) -> processes.C
     settings.touch(mode=0o600)
     settings.write_text(
         f"bind 127.0.0.1\nport {port}\nprotected-mode yes\nrequirepass {password}\n"
-        f"dir {_quoted(directory)}\nsave \"\"\nappendonly no\ndaemonize no\nmaxmemory-policy noeviction\n"
+        f'dir {_quoted(directory)}\nsave ""\nappendonly no\ndaemonize no\nmaxmemory-policy noeviction\n'
     )
     return processes.Command(name="redis", argv=(str(binary()), str(settings)), log=log)
 

@@ -171,9 +171,7 @@ def test_a_message_over_64_kb_ends_the_connection(stack: Stack, client: httpx.Cl
         ("wsrefuse/websocket", {"Authorization": "admin"}, 404, "NOT_FOUND"),
     ],
 )
-def test_refusals_are_plain_http(
-    stack: Stack, client: httpx.Client, path: str, headers: dict[str, str], status: int, code: str
-) -> None:
+def test_refusals_are_plain_http(stack: Stack, client: httpx.Client, path: str, headers: dict[str, str], status: int, code: str) -> None:
     if client.get("/v1/leaderboards/wsrefuse").status_code == 404:
         make_board(client, "wsrefuse")
     keys = {"fulfilment": stack.described["fulfilment_key"], "admin": stack.described["api_key"]}

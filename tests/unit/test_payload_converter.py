@@ -31,8 +31,14 @@ SAMPLE = Sample(
 
 @pytest.mark.parametrize(
     ("value", "hint"),
-    [(SAMPLE, Sample), ([SAMPLE], list[Sample]), (None, None), (b"\x00\xff", bytes),
-     ({"a": [1, "b"]}, dict[str, Any]), (SAMPLE.wait, timedelta)],
+    [
+        (SAMPLE, Sample),
+        ([SAMPLE], list[Sample]),
+        (None, None),
+        (b"\x00\xff", bytes),
+        ({"a": [1, "b"]}, dict[str, Any]),
+        (SAMPLE.wait, timedelta),
+    ],
 )
 def test_values_survive(value: Any, hint: Any) -> None:
     converter = DATA_CONVERTER.payload_converter

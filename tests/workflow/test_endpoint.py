@@ -196,10 +196,14 @@ async def test_each_move_is_told_to_those_who_ask(pool):
         [(fulfils, "reward_redeemed", False), (copies, "reward_redeemed", True), (copies, "redemption_updated", True)], key=str
     )
     (update,) = await lines(stage, event="redemption_updated")
-    assert update["body"].decode().startswith(
-        f'{{"event":"redemption_updated","redemption_id":"{redemption.redemption_id}","user_id":"{redemption.user_id}",'
-        f'"external_user_id":"u1","reward_id":"{redemption.reward_id}","previous_status":"pending","status":"fulfilled",'
-        '"fulfillment_data":{"code":"é"},"timestamp":"'
+    assert (
+        update["body"]
+        .decode()
+        .startswith(
+            f'{{"event":"redemption_updated","redemption_id":"{redemption.redemption_id}","user_id":"{redemption.user_id}",'
+            f'"external_user_id":"u1","reward_id":"{redemption.reward_id}","previous_status":"pending","status":"fulfilled",'
+            '"fulfillment_data":{"code":"é"},"timestamp":"'
+        )
     )
 
 
