@@ -162,7 +162,7 @@ def test_killing_the_worker_between_webhook_and_callback_changes_nothing(own_sta
     user = fresh("user")
     with own_stack.client() as client, receiver(500) as partner:
         endpoint = post(
-            client, "/v1/admin/webhook-endpoints", {"url": partner.url, "events": ["reward_redeemed"], "retry_delays_seconds": [2]}
+            client, "/v1/admin/webhook-endpoints", {"url": partner.url, "events": ["webhook.test"], "retry_delays_seconds": [2]}
         )
         slug = add_reward(client, price=10, endpoint_id=endpoint["endpoint_id"])
         give_points(client, user, 10)
