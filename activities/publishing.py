@@ -21,7 +21,7 @@ from storage.live_repair import repair_window
 log = logging.getLogger(__name__)
 
 QUEUE_LIMIT = 32
-VERIFY_SECONDS = 30.0
+VERIFY_SECONDS = 5.0
 VERIFY_LIMIT = 1000
 RETRY_SECONDS = 0.5
 BACKOFF_LIMIT_SECONDS = 5.0

@@ -110,7 +110,7 @@ def test_killing_parts_in_mid_stream_loses_and_repeats_nothing(own_stack: Stack,
                 sender.join()
         assert [failure for sender in senders for failure in sender.failures] == []
         expected = sum((sender.acknowledged for sender in senders), Counter[str]())
-        eventually(lambda: dict(board_of(client, board)) == dict(expected))
+        eventually(lambda: dict(board_of(client, board)) == dict(expected), seconds=90.0)
         assert points_earned(client, expected) == before_stream + expected
 
 
