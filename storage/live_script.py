@@ -68,15 +68,19 @@ return 'done'
 SWAP = (
     ANNOUNCE
     + """
+local missed, fields = {}, redis.call('HGETALL', KEYS[3])
 if redis.call('HGET', KEYS[3], 'shape') == ARGV[1] then
-    for i = 2, #ARGV, 3 do
-        if tonumber(redis.call('HGET', KEYS[3], 't' .. ARGV[i]) or '0') > tonumber(ARGV[i + 2]) then
+    -- Every partition that the board holds counts, also one that had nothing yet when the snapshot was taken.
+    local filled = {}
+    for i = 2, #ARGV, 3 do filled[ARGV[i]] = tonumber(ARGV[i + 2]) end
+    for i = 1, #fields, 2 do
+        local p = string.match(fields[i], '^t(%d+)$')
+        if p and tonumber(fields[i + 1]) > (filled[p] or 0) then
             redis.call('DEL', KEYS[4], KEYS[5])
             return 'newer'
         end
     end
 end
-local missed, fields = {}, redis.call('HGETALL', KEYS[3])
 for i = 1, #fields, 2 do
     local p = string.match(fields[i], '^w(%d+)$')
     if p then missed[p] = tonumber(fields[i + 1]) end
