@@ -33,6 +33,22 @@ async def test_a_fill_from_before_a_refused_publication_has_a_gap(redis_client: 
         assert page.total == 2
 
 
+async def test_a_second_fill_gives_way_to_a_partition_that_its_snapshot_did_not_know(redis_client: Redis) -> None:
+    live = LiveStore(redis_client)
+    board = LiveBoard(new_id(), new_id(), new_id(), Method.SCORE_DESC, None)
+    ann = (b"ann", order_key(Method.SCORE_DESC, 5, utc_now()))
+    first, second = live.begin_fill(board), live.begin_fill(board)
+    for fill in (first, second):
+        await fill.add([ann])
+    assert await first.swap([Mark(1, 1, 7)]) == "done"
+    assert await live.publish([publication(board, "bob", partition=2, to=10)]) == ["done"]
+    assert await second.swap([Mark(1, 1, 7)]) == "newer"
+    page = await live.page(board, 0, 10)
+    assert page is not None
+    assert page.total == 2
+    assert await live.marks([board], 2) == [10]
+
+
 async def test_each_change_gives_word_to_who_watches_the_board(redis_client: Redis) -> None:
     live, feed = LiveStore(redis_client), BoardFeed(redis_client)
     board = LiveBoard(new_id(), new_id(), new_id(), Method.SCORE_DESC, None)
