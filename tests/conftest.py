@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import msgspec
 import psycopg
 import pytest
 import pytest_asyncio
+from playwright.sync_api import Browser, Page, sync_playwright
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
@@ -28,6 +30,8 @@ REPOSITORY = Path(__file__).parent.parent
 PASSWORD = "only-for-tests-on-loopback"
 STACK_TIMEOUT_SECONDS = 90.0
 KEEP_TABLES = ("alembic_version",)
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSER_OPTIONS = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -253,3 +257,28 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield running
     finally:
         stop_stack_process(running.process)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium, headless. Per module, not per session: while Playwright's own event loop runs, no asynchronous test can."""
+    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if executable is None:
+        pytest.skip("there is no Chromium on this machine")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=executable, headless=True, args=list(BROWSER_OPTIONS))
+        try:
+            yield started
+        finally:
+            started.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A tab of its own, without cookies. The test fails at its end if a script of a page has thrown."""
+    with browser.new_context(locale="en-GB", viewport={"width": 1280, "height": 800}) as context:
+        context.set_default_timeout(10_000)
+        thrown: list[str] = []
+        context.on("weberror", lambda fault: thrown.append(str(fault.error)))
+        yield context.new_page()
+        assert thrown == []
