@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from domain.error import NotEligible, ValidationFault
 from domain.ledger import Currency, amount_from_wire
+from domain.pattern import fits, pattern_problem
 from domain.segment import parse_segment
 from domain.wire import amount_number, convert_value, optional_rfc3339, parse_client_id, rfc3339
 
@@ -179,10 +180,8 @@ def _check_pattern(field: Field, where: str) -> None:
         return
     if field.type not in TEXT_TYPES:
         raise ValidationFault.of(where, "is only for fields of text")
-    try:
-        re.compile(field.pattern)
-    except re.error as error:
-        raise ValidationFault.of(where, f"is not a regular expression: {error}") from None
+    if problem := pattern_problem(field.pattern):
+        raise ValidationFault.of(where, problem)
 
 
 def prices_of(body: RewardBody, currencies: Mapping[str, Currency]) -> list[Price]:
@@ -253,15 +252,15 @@ def _field_problem(field: Field, value: Any) -> str | None:
     if field.type == "boolean":
         return None if isinstance(value, bool) else "must be true or false"
     if field.type in ("number", "integer"):
-        fits = type(value) is int or (field.type == "number" and type(value) is float)
-        return None if fits else f"must be a JSON number of type {field.type}"
+        is_right = type(value) is int or (field.type == "number" and type(value) is float)
+        return None if is_right else f"must be a JSON number of type {field.type}"
     if not isinstance(value, str):
         return "must be a string"
     if len(value) > MAX_FIELD_CHARACTERS:
         return f"is longer than {MAX_FIELD_CHARACTERS} characters"
     if field.type == "email" and not EMAIL.fullmatch(value):
         return "is not an e-mail address"
-    if field.pattern is not None and not re.fullmatch(field.pattern, value):
+    if field.pattern is not None and not fits(field.pattern, value):
         return "does not match the pattern"
     return None
 
