@@ -11,6 +11,7 @@ from domain.code import check_codes
 from domain.error import ValidationFault
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
+from storage.audit import record
 from storage.code import add_codes, pool_sizes
 
 ADMIN = [allow("admin")]
@@ -31,6 +32,8 @@ async def bring_codes(reward_id: str, data: CodesBody, principal: Principal, poo
         if found.fulfilment.type != "codes":
             raise ValidationFault.of("fulfilment.type", "of this reward is not codes")
         added = await add_codes(connection, principal.tenant_id, found.reward_id, data.codes, utc_now())
+        facts = {"added": added, "known": len(data.codes) - added}
+        await record(connection, principal.tenant_id, action="import", subject="reward_code", subject_id=str(found.reward_id), facts=facts)
         sizes = await pool_sizes(connection, principal.tenant_id, found.reward_id)
     return {"reward_id": str(found.reward_id), "added": added, "known": len(data.codes) - added, **sizes}
 

@@ -19,6 +19,7 @@ from domain.webhook_body import event_body
 from domain.wire import optional_rfc3339, rfc3339
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
+from storage.audit import record
 from storage.delivery import Attempt, Filter, attempts_of, find_delivery, list_deliveries, lock_delivery
 from storage.due_delivery import exhausted_since, make_due, publish_test, tests_since
 from storage.redemption import document_of, lock_redemption, note_in_timeline
@@ -114,12 +115,16 @@ async def resend(delivery_id: str, principal: Principal, pool: Pool) -> dict[str
         return delivery_wire(await _send_again(connection, principal.tenant_id, id_of(delivery_id, "delivery")))
 
 
-async def _send_again(connection: Connection, tenant_id: UUID, delivery_id: UUID) -> Delivery:
+async def _send_again(connection: Connection, tenant_id: UUID, delivery_id: UUID, reason: str | None = None) -> Delivery:
     delivery = await lock_delivery(connection, tenant_id, delivery_id)
     await check_enabled(connection, tenant_id, delivery.endpoint_id)
     if delivery.state in (DeliveryState.PENDING, DeliveryState.HELD):
         raise InvalidState("The delivery is still being tried", present=delivery.state.value)
     await make_due(connection, tenant_id, delivery.endpoint_id, [delivery_id], utc_now())
+    facts = {"endpoint_id": str(delivery.endpoint_id), "event": delivery.event, "attempts": delivery.attempts}
+    await record(
+        connection, tenant_id, action="resend", subject="webhook_delivery", subject_id=str(delivery_id), facts=facts, reason=reason
+    )
     return delivery
 
 
@@ -134,7 +139,7 @@ async def resend_redemption(redemption_id: str, data: Reason, principal: Princip
         delivery_id = redemption.fulfilment.get("delivery_id")
         if redemption.status in FINAL or delivery_id is None:
             raise InvalidState(f"A redemption that is {redemption.status} has nothing to resend", present=redemption.status.value)
-        await _send_again(connection, principal.tenant_id, UUID(delivery_id))
+        await _send_again(connection, principal.tenant_id, UUID(delivery_id), data.reason)
         note = f"webhook resent: {data.reason}" if data.reason else "webhook resent"
         await note_in_timeline(connection, redemption, note, by=principal.actor, now=utc_now())
         return await document_of(connection, principal.tenant_id, redemption.redemption_id)
@@ -149,6 +154,8 @@ async def recover(endpoint_id: str, data: Recovery, principal: Principal, pool: 
         await check_enabled(connection, principal.tenant_id, identity)
         failed = await exhausted_since(connection, principal.tenant_id, identity, data.since)
         await make_due(connection, principal.tenant_id, identity, failed, utc_now())
+        facts = {"since": rfc3339(data.since), "recovered": len(failed)}
+        await record(connection, principal.tenant_id, action="recover", subject="webhook_endpoint", subject_id=str(identity), facts=facts)
     return {"recovered": len(failed)}
 
 

@@ -117,7 +117,7 @@ async def read_tier(external_id: str, principal: Principal, pool: Pool, page: Pa
 async def give_tier(external_id: str, data: ChosenTier, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
     """Give the user a tier by hand. It stays until points reach a tier above it and above what they had reached by now."""
     now = utc_now()
-    async with transaction(pool) as connection:
+    async with transaction(pool, reason=data.reason) as connection:
         user = await user_for(connection, principal, external_id)
         await open_account(connection, principal.tenant_id, user.user_id, POINTS, now)
         tiers = await tier_set_of(connection, principal.tenant_id)

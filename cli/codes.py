@@ -16,13 +16,15 @@ from domain.error import RewardNotFound, ValidationFault
 from domain.reward import Reward
 from runtime import postgres
 from runtime.ids import utc_now
-from runtime.postgres import Connection
+from runtime.postgres import Connection, acting, name_actor
 from runtime.settings import Settings
+from storage.audit import record
 from storage.code import copy_codes
 from storage.reward import find_reward
 
 CODES_PER_BATCH = 50_000
 LINES_PER_REPORT = 250_000
+BY_COMMAND = "command line"
 
 
 def batches(file: Path) -> Iterator[tuple[list[str], int]]:
@@ -72,6 +74,7 @@ async def bring_in(settings: Settings, tenant: str, named: str, file: Path, *, l
     console = Console(stderr=True)
     added = read = reported = 0
     connection = await postgres.connect(settings.database_url, "codes")
+    acting.set((BY_COMMAND, ""))
     async with connection:
         tenant_id = (await known_tenant(connection, tenant)).tenant_id
         reward = await pool_of(connection, tenant_id, named)
@@ -79,7 +82,13 @@ async def bring_in(settings: Settings, tenant: str, named: str, file: Path, *, l
             task = progress.add_task(file.name, total=length)
             for codes, size in batches(file):
                 async with connection.transaction():
-                    added += await copy_codes(connection, tenant_id, reward.reward_id, codes, utc_now())
+                    await name_actor(connection)
+                    new = await copy_codes(connection, tenant_id, reward.reward_id, codes, utc_now())
+                    facts = {"file": file.name, "added": new, "known": len(codes) - new}
+                    await record(
+                        connection, tenant_id, action="import", subject="reward_code", subject_id=str(reward.reward_id), facts=facts
+                    )
+                added += new
                 read += len(codes)
                 progress.update(task, completed=size)
                 if not console.is_terminal and read - reported >= LINES_PER_REPORT:

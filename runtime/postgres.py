@@ -63,12 +63,23 @@ def make_pool(database_url: str, name: str, *, max_size: int = 10, timeout_secon
 
 
 @asynccontextmanager
-async def transaction(pool: Pool) -> AsyncIterator[Connection]:
-    """A connection inside one transaction: committed at the end of the block, rolled back on any exception."""
+async def transaction(pool: Pool, *, reason: str | None = None) -> AsyncIterator[Connection]:
+    """A connection inside one transaction: committed at the end of the block, rolled back on any exception.
+
+    `reason` is for the audit log, when the request's header gives none.
+    """
     async with pool.connection() as connection, connection.transaction():
-        if (who := acting.get()) is not None:
-            await connection.execute("SELECT set_config('laurel.actor', %s, true), set_config('laurel.reason', %s, true)", who)
+        await name_actor(connection, reason=reason)
         yield connection
+
+
+async def name_actor(connection: Connection, *, reason: str | None = None) -> None:
+    """Let the audit log's triggers know who changes something in this transaction, when that is somebody who is audited."""
+    if (who := acting.get()) is not None:
+        actor, given = who
+        await connection.execute(
+            "SELECT set_config('laurel.actor', %s, true), set_config('laurel.reason', %s, true)", (actor, given or reason or "")
+        )
 
 
 async def connect(database_url: str, name: str) -> Connection:

@@ -1,10 +1,11 @@
-"""The audit log: what admins changed, read newest first. It is written by triggers (migration 0003)."""
+"""The audit log: what admins changed, read newest first. It is written by triggers (migration 0003), and by `record`."""
 
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import msgspec
+from psycopg.types.json import Jsonb
 
 from runtime.postgres import Connection
 
@@ -21,6 +22,28 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     after: dict[str, Any] | None
     reason: str | None
     created_at: datetime
+
+
+async def record(
+    connection: Connection, tenant_id: UUID, *, action: str, subject: str, subject_id: str, facts: dict[str, Any], reason: str | None = None
+) -> None:
+    """Write down what no trigger could tell well: a deed that changes many rows, or sends. Nothing without an actor who is audited."""
+    await connection.execute(
+        """
+        INSERT INTO audit_log (tenant_id, audit_id, actor, action, subject, subject_id, before, after, reason, created_at)
+        SELECT %(tenant_id)s, uuidv7(), current_setting('laurel.actor'), %(action)s, %(subject)s, %(subject_id)s, NULL, %(facts)s,
+               coalesce(nullif(current_setting('laurel.reason', true), ''), %(reason)s), clock_timestamp()
+        WHERE coalesce(current_setting('laurel.actor', true), '') <> ''
+        """,
+        {
+            "tenant_id": tenant_id,
+            "action": action,
+            "subject": subject,
+            "subject_id": subject_id,
+            "facts": Jsonb(facts),
+            "reason": reason,
+        },
+    )
 
 
 async def list_entries(

@@ -72,7 +72,60 @@ def test_settings_keys_and_the_operator_leave_no_secret(world: World) -> None:
 
 
 def test_every_audited_table_has_the_column_that_names_its_rows(world: World) -> None:
-    triggers = world.rows("SELECT tgrelid::regclass::text, rtrim(encode(tgargs, 'escape'), '\\\\0') FROM pg_trigger WHERE tgname = 'audit'")
+    arguments = "regexp_split_to_table(rtrim(encode(tgargs, 'escape'), '\\\\0'), '\\\\000')"
+    triggers = world.rows(f"SELECT tgrelid::regclass::text, {arguments} FROM pg_trigger WHERE tgname = 'audit'")
     columns = set(world.rows("SELECT table_name::text, column_name::text FROM information_schema.columns"))
     assert triggers
     assert set(triggers) <= columns
+
+
+def test_what_admins_do_to_redemptions_users_tiers_codes_and_deliveries_is_written_down(world: World) -> None:
+    with world.client() as admin, world.client("server") as server, world.client("fulfilment") as partner:
+        server.post("/v1/users", json={"external_id": "bea"})
+        assert entries(admin) == []
+        admin.post("/v1/users", json={"external_id": "bea", "display_name": "Bea"})
+        (named,) = entries(admin, subject="app_user")
+        assert (named["action"], named["after"]) == ("update", {"display_name": "Bea"})
+        admin.put("/v1/admin/tiers", json={"basis": "balance", "tiers": [{"name": "gold", "level": 1, "threshold": 9}]})
+        admin.put("/v1/admin/users/bea/tier", json={"tier": "gold", "reason": "a friend"})
+        assert {(each["reason"], each["subject_id"]) for each in entries(admin, subject="user_tier")} == {("a friend", named["subject_id"])}
+        prices = [{"currency": "points", "amount": 0}]
+        pool = {"slug": "film", "name": "Film", "prices": prices, "fulfilment": {"type": "codes"}}
+        reward = admin.post("/v1/admin/rewards", json=pool).json()
+        admin.post("/v1/admin/rewards/film/codes", json={"codes": ["SECRET-1", "SECRET-2", "SECRET-1"]})
+        (imported,) = entries(admin, subject="reward_code")
+        assert (imported["action"], imported["subject_id"]) == ("import", reward["reward_id"])
+        assert imported["after"] == {"added": 2, "known": 1}
+        hand = {"slug": "hand", "name": "By hand", "prices": prices, "fulfilment": {"type": "manual"}, "fields": [{"name": "street"}]}
+        admin.post("/v1/admin/rewards", json=hand)
+        order = {"external_user_id": "bea", "slug": "hand", "fields": {"street": "SECRET street"}}
+        made = server.post("/v1/redemptions", json=order).json()["redemption_id"]
+        assert partner.patch(f"/v1/admin/rewards/redemptions/{made}", json={"status": "processing"}).status_code == 200
+        assert entries(admin, subject="redemption") == []
+        body = {"reason": "sent by post", "fulfillment_data": {"code": "SECRET-3"}}
+        assert admin.post(f"/v1/admin/redemptions/{made}/fulfil", json=body).status_code == 200
+        assert admin.post(f"/v1/admin/redemptions/{made}/reverse", json={"reason": "lost"}).status_code == 200
+        reversal, fulfilment = entries(admin, subject="redemption", subject_id=made)
+        assert (fulfilment["before"]["status"], fulfilment["after"]["status"]) == ("processing", "fulfilled")
+        assert (fulfilment["reason"], reversal["reason"], reversal["after"]["status"]) == ("sent by post", "lost", "reversed")
+        assert fulfilment["actor"] == "api_key:" + world.keys["admin"][3:11]
+        assert "SECRET" not in str(entries(admin, limit=500))
+
+
+def test_sending_again_is_written_down(world: World) -> None:
+    with world.client() as admin:
+        made = {"url": "http://127.0.0.1:9/", "events": ["tier_change"]}
+        endpoint = admin.post("/v1/admin/webhook-endpoints", json=made).json()["endpoint_id"]
+        delivery = admin.post(f"/v1/admin/webhook-endpoints/{endpoint}/test").json()["delivery_id"]
+        world.rows(
+            "UPDATE webhook_delivery SET state = 'exhausted', due_at = NULL, due_trigger = NULL WHERE tenant_id = %s RETURNING 1",
+            world.tenant_id,
+        )
+        admin.post(f"/v1/admin/deliveries/{delivery}/resend", headers={"X-Audit-Reason": "they are back"}).raise_for_status()
+        admin.post(f"/v1/admin/webhook-endpoints/{endpoint}/recover", json={"since": "2026-01-01T00:00:00Z"}).raise_for_status()
+        admin.post(f"/v1/admin/webhook-endpoints/{endpoint}/rotate-secret", json={}).raise_for_status()
+        (resent,) = entries(admin, subject="webhook_delivery")
+        assert (resent["action"], resent["subject_id"], resent["reason"]) == ("resend", delivery, "they are back")
+        (recovered,) = [each for each in entries(admin, subject="webhook_endpoint") if each["action"] == "recover"]
+        assert (recovered["subject_id"], recovered["after"]["recovered"]) == (endpoint, 0)
+        assert {each["action"] for each in entries(admin, subject="webhook_secret")} == {"insert", "update"}
