@@ -54,6 +54,19 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
             await self.meter.take_slowly()
 
 
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may call a route: what its guard enforces, and what the API document says of it as `x-roles`."""
+
+    roles: frozenset[str]
+
+
+PUBLIC = Rule(roles=frozenset({"public"}))
+"""For routes that ask for no credential: `opt={"rule": PUBLIC}`."""
+OPERATOR = Rule(roles=frozenset({"operator"}))
+RULES: dict[Guard, Rule] = {}
+"""What each guard asks for."""
+
+
 class RequestFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The parts of a request that authentication looks at."""
 
@@ -128,9 +141,9 @@ def origin_allowed(tenant: TenantAccess, origin: str) -> bool:
     return origin in tenant.cors_origins or "*" in tenant.cors_origins
 
 
-def allow(*roles: Role, even_suspended: bool = False) -> Guard:
-    """A route guard: only these roles (and `admin`, which may do everything in its tenant) come through."""
-    allowed = frozenset(roles) | {"admin"}
+def allow(*roles: Role, even_suspended: bool = False, with_admin: bool = True) -> Guard:
+    """A route guard: only these roles come through, and `admin`, which may do everything in its tenant but be a user of it."""
+    allowed = frozenset(roles) | ({"admin"} if with_admin else frozenset())
 
     async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         scope = connection.scope
@@ -146,6 +159,7 @@ def allow(*roles: Role, even_suspended: bool = False) -> Guard:
         if admission.principal.role == "admin" or not scope["path"].startswith(CALLBACKS):
             _note_actor(scope, admission.principal.actor)
 
+    RULES[guard] = Rule(roles=allowed)
     return guard
 
 
@@ -170,6 +184,15 @@ async def operator(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteH
         await cast(Admit, connection.app.state.admit)(facts)
         raise Forbidden("This route is for the operator")
     raise InvalidKey("Invalid operator key")
+
+
+RULES[operator] = OPERATOR
+
+
+def rule_of(handler: BaseRouteHandler) -> Rule | None:
+    """Who may call the route: by its guard, or by `rule` in its `opt` when something in front of Litestar admits. None: nobody said."""
+    guarded = [RULES[guard] for guard in handler.resolve_guards() if guard in RULES]
+    return guarded[0] if guarded else cast(Rule | None, handler.opt.get("rule"))
 
 
 async def provide_principal(scope: dict[str, Any]) -> Principal:

@@ -8,7 +8,7 @@ import msgspec
 from litestar import Request, Response, post
 from litestar.types import Receive, Scope
 
-from api.auth import Admission, check_tenant, facts_of, origin_allowed
+from api.auth import Admission, Rule, check_tenant, facts_of, origin_allowed
 from api.credential import Authenticator
 from api.event_type import TypeMemory
 from api.middleware import Reply, cors_headers, read_body
@@ -23,6 +23,8 @@ from storage.event import GroupCommitWriter, NewEvent, Outcome
 SINGLE = "/v1/events"
 BULK = "/v1/events/bulk"
 SENDING_ROLES = frozenset({"admin", "server", "gamer", "member"})
+RULE = {"rule": Rule(roles=SENDING_ROLES)}
+"""Who may send is asked here and not by a guard: these routes are answered in front of Litestar."""
 GAMER_EVENT_AGE = timedelta(hours=24)
 """How old an event from a gamer's token may be."""
 
@@ -192,13 +194,13 @@ async def _by_litestar(request: Request[Any, Any, Any]) -> Response[bytes]:
     return Response(reply.body, status_code=reply.status, media_type="application/json")
 
 
-@post(SINGLE, operation_id="append_event", status_code=202)
+@post(SINGLE, opt=RULE, operation_id="append_event", status_code=202)
 async def append_event(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Accept one event (IngestionEventV1); answered when it is durable. The same as the path in front of Litestar."""
     return await _by_litestar(request)
 
 
-@post(BULK, operation_id="append_events", status_code=202)
+@post(BULK, opt=RULE, operation_id="append_events", status_code=202)
 async def append_events(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Accept 1 to 100 events, `{"events": [...]}`; each stands alone, and the answers come in the order of the request."""
     return await _by_litestar(request)

@@ -9,6 +9,7 @@ from litestar import Response, get
 from litestar.status_codes import HTTP_200_OK, HTTP_503_SERVICE_UNAVAILABLE
 from temporalio.client import Client
 
+from api.auth import PUBLIC
 from runtime.metrics import CONTENT_TYPE, render_metrics
 from runtime.postgres import Pool
 from runtime.redis import Redis
@@ -32,13 +33,13 @@ async def _postgres_accepts(pool: Pool) -> None:
         raise RuntimeError("the database takes no writes")
 
 
-@get("/health", operation_id="health")
+@get("/health", opt={"rule": PUBLIC}, operation_id="health")
 async def health() -> dict[str, str]:
     """200 as long as the process serves."""
     return {"status": "ok"}
 
 
-@get("/ready", operation_id="ready")
+@get("/ready", opt={"rule": PUBLIC}, operation_id="ready")
 async def ready(pool: Pool, redis: Redis, temporal: Client) -> Response[dict[str, str]]:
     """200 when an event could be persisted now, else 503; without Redis or Temporal the platform is degraded, yet ready."""
     postgres, cache, waiting = await asyncio.gather(
@@ -56,7 +57,7 @@ async def ready(pool: Pool, redis: Redis, temporal: Client) -> Response[dict[str
     return Response(body, status_code=HTTP_200_OK if postgres else HTTP_503_SERVICE_UNAVAILABLE)
 
 
-@get("/metrics", operation_id="metrics")
+@get("/metrics", opt={"rule": PUBLIC}, operation_id="metrics")
 async def metrics() -> Response[bytes]:
     """Every metric of this process as Prometheus text."""
     return Response(render_metrics(), headers={"content-type": CONTENT_TYPE})

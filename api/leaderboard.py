@@ -13,6 +13,8 @@ from litestar import Request, Response, get
 
 from api.auth import Principal, allow
 from api.pagination import Page, whole_number
+from api.user import READERS as USER_READERS
+from api.user import user_for
 from domain.error import LeaderboardNotFound, UserNotFound, ValidationFault
 from domain.wire import optional_rfc3339, rfc3339, score_number
 from runtime.ids import utc_now
@@ -266,12 +268,13 @@ def _place_wire(place: Place) -> dict[str, Any]:
     return {"rank": place.rank, "score": score_number(place.entry.score), "total": place.total}
 
 
-@get("/v1/users/{user_id:str}/leaderboards", guards=[allow("server", "read", "gamer")])
+@get("/v1/users/{user_id:str}/leaderboards", guards=USER_READERS)
 async def show_users_boards(user_id: str, principal: Principal, pool: Pool, reader: BoardReader) -> dict[str, Any]:
-    """The active boards on which a user has an entry, with the rank."""
+    """The active boards on which a user has an entry, with the rank. A gamer asks for itself only (`me`)."""
     async with pool.connection() as connection:
+        user = await user_for(connection, principal, user_id)
         _, boards = await boards_after(connection, principal.tenant_id, statuses=("active",), after=None, limit=USERS_BOARDS_MAXIMUM)
-    return {"leaderboards": await _places(reader, boards, user_id, utc_now())}
+    return {"leaderboards": await _places(reader, boards, user.external_id, utc_now())}
 
 
 async def _places(reader: BoardReader, boards: Sequence[Leaderboard], user_id: str, now: datetime) -> list[dict[str, Any]]:

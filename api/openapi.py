@@ -6,7 +6,10 @@ from typing import Any
 import msgspec
 from litestar import Litestar, Response, get
 from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
+
+from api.auth import PUBLIC, rule_of
 
 VERSION = "1.0.0"
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -23,7 +26,7 @@ CONFIG = OpenAPIConfig(
     version=VERSION,
     description="Rewards and fulfilment: events, leaderboards, points, redemptions, signed webhooks.",
     path="/-/openapi",
-    render_plugins=(),
+    render_plugins=(JsonRenderPlugin(),),  # without any, Litestar adds pages that load files from elsewhere
     use_handler_docstrings=True,
     components=Components(
         security_schemes={
@@ -55,6 +58,18 @@ EVENT_SCHEMA: dict[str, Any] = {
 """Events are decoded from their bytes, in front of the routes, so their shape is described by hand."""
 
 
+def mark_roles(document: dict[str, Any], app: Litestar) -> None:
+    """Write into each operation who may call it: `x-roles`, and the `security` that follows from it."""
+    for route in app.routes:
+        operations = document["paths"].get(getattr(route, "path_format", ""), {})
+        for method, (handler, _) in getattr(route, "route_handler_map", {}).items():
+            rule = rule_of(handler)
+            if rule is not None and method.lower() in operations:
+                operation = operations[method.lower()]
+                operation["x-roles"] = sorted(rule.roles)
+                operation["security"] = [] if rule == PUBLIC else [{"bearer": []}, {"api_key": []}]
+
+
 def document_of(app: Litestar) -> dict[str, Any]:
     """The API document, made from the routes."""
     document: dict[str, Any] = app.openapi_schema.to_schema()
@@ -69,6 +84,7 @@ def document_of(app: Litestar) -> dict[str, Any]:
     for path, schema in (("/v1/events", event), ("/v1/events/bulk", bulk)):
         if path in document["paths"]:
             document["paths"][path]["post"]["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+    mark_roles(document, app)
     return document
 
 

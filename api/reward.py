@@ -235,7 +235,7 @@ async def _redeem(pool: Pool, relay: Relay, write: Write, order: Order) -> Respo
     return response
 
 
-@post("/v1/rewards/purchase/{slug:str}", guards=[allow("gamer")], status_code=201)
+@post("/v1/rewards/purchase/{slug:str}", guards=[allow("gamer", with_admin=False)], status_code=201)
 async def purchase(slug: str, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> Response[bytes]:
     """A gamer buys a reward for itself. A reward that asks for nothing needs no body."""
     if principal.external_user_id is None:

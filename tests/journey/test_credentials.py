@@ -1,8 +1,6 @@
 """Keys, tokens, tenants and origins over HTTP: who gets in, and how soon they are put out."""
 
-import http.server
 import json
-import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -13,61 +11,23 @@ import jwt
 import msgspec
 import pytest
 import pytest_asyncio
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from runtime.ids import utc_now
 from runtime.postgres import Pool
-from runtime.settings import JwtIssuer, Settings
+from runtime.settings import Settings
 from tests.api_world import World, event, make_world, serving
 from tests.conftest import settings_for
+from tests.issuer import KEYS, Jwks, serving_keys, signed, trusted
 
-ISSUER = "https://login.example"
-KEYS: dict[str, Any] = {
-    "rsa": rsa.generate_private_key(public_exponent=65537, key_size=2048),
-    "ec": ec.generate_private_key(ec.SECP256R1()),
-    "ed": Ed25519PrivateKey.generate(),
-}
-ALGORITHMS = {"rsa": "RS256", "ec": "ES256", "ed": "EdDSA"}
-CODERS: dict[str, Any] = {"rsa": jwt.algorithms.RSAAlgorithm, "ec": jwt.algorithms.ECAlgorithm, "ed": jwt.algorithms.OKPAlgorithm}
 OPERATOR = {"Authorization": "Bearer operator-key-of-the-tests"}
 SECOND = 1.0
 
 
-class Jwks(http.server.BaseHTTPRequestHandler):
-    """The issuer's key document, with a symmetric key in it that must never be used."""
-
-    fetched = 0
-
-    def do_GET(self) -> None:
-        """Answer with the document."""
-        Jwks.fetched += 1
-        keys = [json.loads(CODERS[name].to_jwk(key.public_key())) | {"kid": name, "use": "sig"} for name, key in KEYS.items()]
-        body = json.dumps({"keys": [*keys, {"kty": "oct", "kid": "oct", "k": "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0"}]}).encode()
-        self.send_response(200)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
 @pytest.fixture(scope="module")
-def jwks_url() -> Iterator[str]:
-    """Where the issuer's keys are."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Jwks)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}/keys"
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.fixture(scope="module")
-def served(postgres_url: str, redis_server: str, jwks_url: str) -> Iterator[str]:
+def served(postgres_url: str, redis_server: str) -> Iterator[str]:
     """A running API that trusts the issuer."""
-    trusted = (JwtIssuer(issuer=ISSUER, jwks_url=jwks_url, audience="laurel-api"),)
-    with serving(msgspec.structs.replace(settings_for(postgres_url, redis_server, "127.0.0.1:1"), jwt_issuers=trusted)) as url:
+    settings = settings_for(postgres_url, redis_server, "127.0.0.1:1")
+    with serving_keys() as keys_url, serving(msgspec.structs.replace(settings, jwt_issuers=trusted(keys_url))) as url:
         yield url
 
 
@@ -83,15 +43,6 @@ def change_tenant(world: World, **changes: Any) -> None:
     """Change the tenant as its operator."""
     answer = httpx.patch(f"{world.url}/v1/operator/tenants/{world.tenant_id}", headers=OPERATOR, json=changes)
     assert answer.status_code == 200, answer.text
-
-
-def signed(key: str = "rsa", *, header: dict[str, Any] | None = None, extra: dict[str, Any] | None = None, **changes: Any) -> str:
-    """A token of the issuer; a change to None leaves the claim out."""
-    claims = (
-        {"iss": ISSUER, "aud": "laurel-api", "sub": "person-1", "org_id": "org-1", "exp": int(time.time()) + 600} | changes | (extra or {})
-    )
-    given = {name: value for name, value in claims.items() if value is not None}
-    return jwt.encode(given, KEYS[key], algorithm=ALGORITHMS[key], headers={"kid": key} | (header or {}))
 
 
 def send(world: World, credential: str, **members: Any) -> httpx.Response:
@@ -142,7 +93,7 @@ async def test_a_token_that_is_not_right_is_unauthorized(world: World, changes: 
 
 
 async def test_unsigned_symmetric_and_tampered_tokens_are_unauthorized(world: World) -> None:
-    claims = {"iss": ISSUER, "aud": "laurel-api", "sub": "x", "org_id": "org-1", "exp": int(time.time()) + 600}
+    claims = {"iss": "https://login.example", "aud": "laurel-api", "sub": "x", "org_id": "org-1", "exp": int(time.time()) + 600}
     unsigned = jwt.encode(claims, "", algorithm="none", headers={"kid": "rsa"})
     symmetric = jwt.encode(claims, "secret" * 8, algorithm="HS256", headers={"kid": "oct"})
     platform = jwt.encode(claims | {"iss": "laurel", "aud": "laurel"}, KEYS["ed"], algorithm="EdDSA")

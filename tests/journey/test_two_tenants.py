@@ -1,0 +1,194 @@
+"""What one tenant has is nothing to another: every kind of thing is made in one tenant and asked for, changed and deleted as the other."""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import psycopg
+import pytest
+import pytest_asyncio
+
+from cli.openapi import api_document
+from runtime.postgres import Pool
+from runtime.settings import Settings
+from tests.access_rules import roles_for
+from tests.api_world import World, event, make_world, serving
+from tests.conftest import settings_for
+
+METHODS = ("get", "post", "put", "patch", "delete")
+ROUTES = sorted(
+    f"{method.upper()} {path}"
+    for path, operations in api_document()["paths"].items()
+    for method in operations
+    if method in METHODS and "{" in path and not path.startswith("/v1/operator/") and not path.endswith("/ws")
+)
+POINTS_BOARD = {"timeframe": {"type": "daily"}, "scoring": {"rules": [{"event_type": "goal", "points_expression": "1"}]}}
+HANDMADE = {"name": "Handmade", "fulfilment": {"type": "manual"}, "prices": [{"currency": "points", "amount": 1}]}
+TIER = {"name": "gold", "level": 1, "threshold": 100}
+REASON = {"reason": "a test"}
+BODIES: dict[str, Any] = {
+    "PUT /v1/admin/earning-rules/{rule_id}": {"name": "x", "event_type": "goal", "points_expression": "1"},
+    "PATCH /v1/admin/earning-rules/{rule_id}": {"name": "y"},
+    "PATCH /v1/admin/event-types/{name}": {"server_only": True},
+    "PUT /v1/admin/leaderboards/{leaderboard_id}": {"name": "x", "config": POINTS_BOARD},
+    "POST /v1/admin/leaderboards/{leaderboard_id}/explain": event("explained"),
+    "PATCH /v1/admin/rewards/redemptions/{redemption_id}": {"status": "processing"},
+    "PUT /v1/admin/rewards/{reward_id}": {"slug": "other", **HANDMADE},
+    "PATCH /v1/admin/rewards/{reward_id}": {"name": "y"},
+    "POST /v1/admin/rewards/{reward_id}/codes": {"codes": ["A"]},
+    "PUT /v1/admin/tiers/{name}": TIER,
+    "POST /v1/admin/users/{external_id}/adjustments": {"amount": 5, "currency": "points", "reason": "a test"},
+    "PUT /v1/admin/users/{external_id}/tier": {"tier": None, "reason": "a test"},
+    "PATCH /v1/admin/webhook-endpoints/{endpoint_id}": {"description": "y"},
+    "POST /v1/admin/webhook-endpoints/{endpoint_id}/recover": {"since": "2026-01-01T00:00:00Z"},
+    "POST /v1/admin/redemptions/{redemption_id}/resend": REASON,
+    "POST /v1/admin/redemptions/{redemption_id}/{move}": REASON,
+    "POST /v1/orders/{order_id}/claim": {"fields": {}},
+}
+"""A body that the route would take; the others get an empty one."""
+GAMERS_OWN = {"POST /v1/rewards/purchase/{slug}"}
+EMPTY_FOR_ALL = {
+    "GET /v1/snapshots/{leaderboard_id}/{snapshot_time}",
+    "GET /v1/snapshots/{leaderboard_id}/{snapshot_time}/user/{user_id}",
+    "GET /v1/leaderboards/{leaderboard_id}/user/{user_id}",
+    "GET /v1/leaderboards/{leaderboard_id}/rank/{user_id}",
+    "GET /v1/leaderboards/{leaderboard_id}/score/{user_id}",
+}
+"""Nothing was scored and no window has closed here, so that the owner is answered 404 too."""
+
+
+@pytest.fixture(scope="module")
+def url(postgres_url: str, redis_server: str) -> Iterator[str]:
+    with serving(settings_for(postgres_url, redis_server, "127.0.0.1:1")) as address:
+        yield address
+
+
+@pytest_asyncio.fixture
+async def worlds(pool: Pool, settings: Settings, url: str) -> tuple[World, World]:
+    return await make_world(settings, url), await make_world(settings, url)
+
+
+def make(client: httpx.Client, path: str, body: Any, *status: int) -> dict[str, Any]:
+    answer = client.post(path, json=body)
+    assert answer.status_code in (status or (201,)), f"{path}: {answer.text}"
+    return dict(answer.json())
+
+
+def furnish(world: World) -> dict[str, str]:
+    """One of everything that has an id, by the name that the paths give it."""
+    with world.client() as client:
+        make(client, "/v1/users", {"external_id": "ann"})
+        make(client, "/v1/admin/users/ann/adjustments", {"amount": 100, "currency": "points", "reason": "a test"})
+        make(client, "/v1/admin/event-types", {"name": "goal"})
+        make(client, "/v1/admin/tiers", TIER)
+        make(client, "/v1/admin/leaderboards", {"leaderboard_id": "best", "name": "Best", "config": POINTS_BOARD})
+        rule = make(client, "/v1/admin/earning-rules", {"name": "r", "event_type": "goal", "points_expression": "1"})
+        reward = make(client, "/v1/admin/rewards", {"slug": "handmade", **HANDMADE})
+        redemption = make(client, "/v1/redemptions", {"external_user_id": "ann", "slug": "handmade"})
+        endpoint = make(client, "/v1/admin/webhook-endpoints", {"url": "http://127.0.0.1:9/hook", "events": ["webhook.test"]})
+        delivery = make(client, f"/v1/admin/webhook-endpoints/{endpoint['endpoint_id']}/test", {}, 202)
+        key = make(client, "/v1/admin/api-keys", {"name": "till", "role": "server"})
+        make(client, "/v1/events", event("event-1", "ann"), 202)
+    with psycopg.connect(world.database_url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO dead_letter (tenant_id, position, event_id, scoring_partition, accepted_at, reason, created_at)"
+            " SELECT tenant_id, position, event_id, scoring_partition, accepted_at, 'a test', now() FROM event_log WHERE tenant_id = %s",
+            (world.tenant_id,),
+        )
+        found = connection.execute("SELECT position FROM dead_letter WHERE tenant_id = %s", (world.tenant_id,)).fetchone()
+    assert found is not None
+    return {
+        "external_id": "ann",
+        "user_id": "ann",
+        "name": "goal",
+        "leaderboard_id": "best",
+        "window_key": datetime.now(UTC).date().isoformat(),
+        "rule_id": rule["rule_id"],
+        "reward_id": reward["reward_id"],
+        "slug": "handmade",
+        "redemption_id": redemption["redemption_id"],
+        "order_id": redemption["redemption_id"],
+        "endpoint_id": endpoint["endpoint_id"],
+        "delivery_id": delivery["delivery_id"],
+        "api_key_id": key["api_key_id"],
+        "event_id": "event-1",
+        "position": str(found[0]),
+        "move": "cancel",
+        "snapshot_time": "2026-01-01T00:00:00Z",
+    }
+
+
+def ask(client: httpx.Client, route: str, things: dict[str, str]) -> httpx.Response:
+    method, path = route.split(" ")
+    named = things | ({"name": "gold"} if "/tiers/" in path else {})
+    unknown = set(re.findall(r"\{(\w+)\}", path)) - named.keys()
+    assert not unknown, f"make one of {unknown} in furnish()"
+    body = None if method in ("GET", "DELETE") else BODIES.get(route, {})
+    return client.request(method, re.sub(r"\{(\w+)\}", lambda found: named[found[1]], path), json=body)
+
+
+def whole(world: World) -> dict[str, list[str]]:
+    """Every row of the tenant in every table, but for when its keys were last used."""
+    tables = world.rows(
+        "SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id'"
+        " WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition"
+    )
+    query = "SELECT (to_jsonb(t) - 'last_used_at')::text FROM {} AS t WHERE tenant_id = %s ORDER BY 1"
+    return {name: [row[0] for row in world.rows(query.format(name), world.tenant_id)] for (name,) in tables}
+
+
+async def test_what_a_tenant_has_does_not_exist_for_another(worlds: tuple[World, World]) -> None:
+    own, other = worlds
+    things = furnish(own)
+    before = whole(own)
+    with other.client() as admin, other.client("server") as server:
+        gamer = server.post("/v1/auth/gamer-token", json={"user_id": "ann"}).json()["token"]
+        with other.client(None, Authorization=f"Bearer {gamer}") as user:
+            seen = {route: ask(user if route in GAMERS_OWN else admin, route, things) for route in ROUTES}
+            for route in ROUTES:
+                for client, role in ((server, "server"), (user, "gamer")):
+                    if role in roles_for(route):
+                        seen[f"{route} as {role}"] = ask(client, route, things)
+    wrong = {route: (answer.status_code, answer.text[:200]) for route, answer in seen.items() if answer.status_code != 404}
+    assert not wrong
+    codes = {answer.json()["error"]["code"] for answer in seen.values()}
+    assert codes <= {"NOT_FOUND", "USER_NOT_FOUND", "LEADERBOARD_NOT_FOUND", "REWARD_NOT_FOUND", "REDEMPTION_NOT_FOUND"}
+    assert whole(own) == before
+    with own.client() as admin:
+        gone = {route for route in ROUTES if route.startswith("GET ") and ask(admin, route, things).status_code == 404}
+        assert gone <= EMPTY_FOR_ALL, "the paths of this test do not name what they should"
+
+
+async def test_another_tenants_things_cannot_be_named_in_a_body(worlds: tuple[World, World]) -> None:
+    own, other = worlds
+    things = furnish(own)
+    with other.client() as client:
+        make(client, "/v1/users", {"external_id": "ann"})
+        make(client, "/v1/admin/users/ann/adjustments", {"amount": 100, "currency": "points", "reason": "a test"})
+        redeemed = client.post("/v1/redemptions", json={"external_user_id": "ann", "reward_id": things["reward_id"]})
+        assert (redeemed.status_code, redeemed.json()["error"]["code"]) == (404, "REWARD_NOT_FOUND")
+        fulfilment = {"type": "webhook", "endpoint_id": things["endpoint_id"]}
+        reward = client.post("/v1/admin/rewards", json={"slug": "sneaky", **HANDMADE, "fulfilment": fulfilment})
+        assert (reward.status_code, reward.json()["error"]["code"]) == (400, "VALIDATION_ERROR")
+        order = client.get(f"/v1/orders/user/ann/{things['order_id']}")
+        assert (order.status_code, order.json()["error"]["code"]) == (404, "REDEMPTION_NOT_FOUND")
+        board = {"leaderboard_id": "mine", "name": "Mine", "config": POINTS_BOARD, "reward_config_id": str(uuid4())}
+        assert client.post("/v1/admin/leaderboards", json=board).status_code == 400
+
+
+async def test_lists_hold_nothing_of_another_tenant(worlds: tuple[World, World]) -> None:
+    own, other = worlds
+    furnish(own)
+    lists = [
+        path
+        for path, operations in api_document()["paths"].items()
+        if "get" in operations and "{" not in path and "admin" in operations["get"]["x-roles"]
+    ]
+    with other.client() as client:
+        for path in lists:
+            answer = client.get(path)
+            assert answer.status_code == 200, path
+            assert not re.search(r"ann|best|handmade|event-1|till|gold|127\.0\.0\.1", answer.text), path
