@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, time, timedelta
 import msgspec
 
 from domain.leaderboard import WEEKDAYS, Timeframe, TimeframeType, zone_of
+from domain.local_time import first_moment, transition
 from domain.wire import rfc3339
 
 _MICROSECOND = timedelta(microseconds=1)
@@ -126,23 +127,7 @@ def _dated_start(timeframe: Timeframe, key: str) -> datetime:
 
 def _boundary(timeframe: Timeframe, day: date) -> datetime:
     """The first moment of the window of this date; a reset time inside a DST gap is the first moment after the gap."""
-    zone = zone_of(timeframe.timezone)
-    local = datetime.combine(day, time.fromisoformat(timeframe.reset_time))
-    first = local.replace(tzinfo=zone).astimezone(UTC)
-    if first.astimezone(zone).replace(tzinfo=None) == local:
-        return first
-    before = local.replace(tzinfo=zone, fold=1).astimezone(UTC)
-    return _transition(before, first, lambda instant: instant.astimezone(zone).replace(tzinfo=None) >= local)
-
-
-def _transition(before: datetime, after: datetime, passed: Callable[[datetime], bool]) -> datetime:
-    """The first whole second in (before, after] at which `passed` is true; transitions of zones fall on whole seconds."""
-    before = before.replace(microsecond=0)
-    low, high = 0, int(-((before - after) // timedelta(seconds=1)))
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if passed(before + timedelta(seconds=middle)) else (middle, high)
-    return before + timedelta(seconds=high)
+    return first_moment(datetime.combine(day, time.fromisoformat(timeframe.reset_time)), zone_of(timeframe.timezone))
 
 
 # Hours: a window is a run of instants that show the same local hour, cut where the clock is put back.
@@ -175,7 +160,7 @@ Local = Callable[[datetime], datetime]
 
 def _run_start(earliest: datetime, instant: datetime, local: Local) -> datetime:
     """Where this hour began, when the zone's offset changed within it: at the change, or, put forward within the hour, before it."""
-    changed = _transition(earliest - timedelta(seconds=1), instant, lambda moment: local(moment).utcoffset() == local(instant).utcoffset())
+    changed = transition(earliest - timedelta(seconds=1), instant, lambda moment: local(moment).utcoffset() == local(instant).utcoffset())
     before, after = local(changed - _MICROSECOND).replace(tzinfo=None), local(changed).replace(tzinfo=None)
     hour = local(instant).replace(minute=0, second=0, microsecond=0, tzinfo=None)
     if hour <= before < after:
@@ -185,7 +170,7 @@ def _run_start(earliest: datetime, instant: datetime, local: Local) -> datetime:
 
 def _run_end(instant: datetime, latest: datetime, local: Local) -> datetime:
     """Where this hour ends, when the zone's offset changes within it: at the change, or, put forward within the hour, after it."""
-    changed = _transition(instant, latest, lambda moment: local(moment).utcoffset() != local(instant).utcoffset())
+    changed = transition(instant, latest, lambda moment: local(moment).utcoffset() != local(instant).utcoffset())
     after = local(changed).replace(tzinfo=None)
     end = local(instant).replace(minute=0, second=0, microsecond=0, tzinfo=None) + timedelta(hours=1)
     if local(changed - _MICROSECOND).replace(tzinfo=None) < after < end:
