@@ -144,7 +144,7 @@ async def get_event(request: AnyRequest, event_id: str, principal: Principal, po
         event = next((each for each in same if wanted in (None, each.external_user_id)), None)
         if event is None:
             raise NotFound("There is no such event")
-        document = _document(await storage.event_body(connection, event))
+        document = _document(await storage.event_body(connection, principal.tenant_id, event))
         letter = await storage.find_dead_letter(connection, principal.tenant_id, event.position)
         scored = await storage.scored_position(connection, event.scoring_partition)
         earnings = await storage.earnings_of(connection, principal.tenant_id, event.position)

@@ -155,11 +155,11 @@ async def events_of_id(
     return [msgspec.convert(row, FoundEvent) for row in await cursor.fetchall()]
 
 
-async def event_body(connection: Connection, event: FoundEvent) -> bytes:
+async def event_body(connection: Connection, tenant_id: UUID, event: FoundEvent) -> bytes:
     """The bytes that arrived."""
     cursor = await connection.execute(
-        "SELECT body FROM event_log WHERE scoring_partition = %s AND position = %s AND accepted_at = %s",
-        (event.scoring_partition, event.position, event.accepted_at),
+        "SELECT body FROM event_log WHERE scoring_partition = %s AND position = %s AND accepted_at = %s AND tenant_id = %s",
+        (event.scoring_partition, event.position, event.accepted_at, tenant_id),
     )
     row = await cursor.fetchone()
     return b"" if row is None else bytes(row["body"])

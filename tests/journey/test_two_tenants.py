@@ -192,3 +192,33 @@ async def test_lists_hold_nothing_of_another_tenant(worlds: tuple[World, World])
             answer = client.get(path)
             assert answer.status_code == 200, path
             assert not re.search(r"ann|best|handmade|event-1|till|gold|127\.0\.0\.1", answer.text), path
+
+
+REFERRING = """
+    SELECT DISTINCT k.conrelid::regclass::text FROM pg_constraint k
+    WHERE k.contype = 'f' AND k.conparentid = 0 AND cardinality(k.conkey) > 1
+"""
+COPY_INTO = """
+    INSERT INTO {table} OVERRIDING SYSTEM VALUE
+    SELECT made.* FROM {table} AS t, jsonb_populate_record(t, jsonb_build_object('tenant_id', %s::uuid)) AS made
+    WHERE t.tenant_id = %s LIMIT 1
+"""
+
+
+async def test_postgres_itself_refuses_a_row_that_refers_to_another_tenants_row(worlds: tuple[World, World]) -> None:
+    own, other = worlds
+    things = furnish(own)
+    with own.client() as client:
+        codes = make(client, "/v1/admin/rewards", {"slug": "codes", **HANDMADE, "fulfilment": {"type": "codes"}})
+        make(client, f"/v1/admin/rewards/{codes['reward_id']}/codes", {"codes": ["A"]})
+        variants = {"slug": "sizes", **HANDMADE, "variants": [{"id": "s", "name": "Small", "stock": 3}]}
+        make(client, "/v1/admin/rewards", variants)
+        client.put("/v1/admin/users/ann/tier", json={"tier": "gold", "reason": "a test"})
+        make(client, f"/v1/admin/leaderboards/best/windows/{things['window_key']}/close", {}, 202)
+    tables = {table for (table,) in own.rows(REFERRING) if own.rows(f"SELECT 1 FROM {table} WHERE tenant_id = %s", own.tenant_id)}
+    assert tables >= {"account", "hold", "redemption", "redemption_move", "reward_code", "reward_variant", "user_tier", "tier_change"}
+    assert tables >= {"leaderboard_version", "leaderboard_window", "earning_rule_version", "webhook_secret", "webhook_delivery"}
+    with psycopg.connect(own.database_url, autocommit=True) as connection:
+        for table in tables:
+            with pytest.raises(psycopg.errors.ForeignKeyViolation):
+                connection.execute(COPY_INTO.format(table=table).encode(), (other.tenant_id, own.tenant_id))
