@@ -18,6 +18,7 @@ from storage.delivery import NewDelivery, find_delivery, insert_delivery
 from storage.due_delivery import Notice, publish, was_published
 from storage.fulfilment import kind_of
 from storage.redemption import last_number, lock_redemption, move_redemption, set_flag, set_fulfilment_delivery
+from storage.unsent import found_endpoint, lock_endpoints
 from storage.webhook import delays_of, fulfilment_endpoint
 
 BY_WORKFLOW = "workflow"
@@ -104,6 +105,9 @@ async def prepare_delivery(connection: Connection, redemption: Redemption, now: 
         return delivery.delivery_id, await delays_of(connection, tenant_id, delivery.endpoint_id)
     pinned = redemption.fulfilment.get("endpoint_id")
     endpoint = await fulfilment_endpoint(connection, tenant_id, UUID(pinned) if pinned else None)
+    if endpoint is None:
+        await lock_endpoints(connection, tenant_id, shared=True)  # one may just be coming
+        endpoint = await fulfilment_endpoint(connection, tenant_id, UUID(pinned) if pinned else None)
     await publish_copies(connection, redemption, None if endpoint is None else endpoint.endpoint_id, now)
     if endpoint is None:
         return None
@@ -116,6 +120,7 @@ async def prepare_delivery(connection: Connection, redemption: Redemption, now: 
     )
     delivery_id = await insert_delivery(connection, tenant_id, new, now)
     await set_fulfilment_delivery(connection, tenant_id, redemption.redemption_id, delivery_id)
+    await found_endpoint(connection, tenant_id, redemption.redemption_id)
     return delivery_id, tuple(endpoint.retry_delays_seconds)
 
 

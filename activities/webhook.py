@@ -26,6 +26,7 @@ from runtime.postgres import Connection, Pool, transaction
 from storage import delivery as deliveries
 from storage.due_delivery import reserve_turns
 from storage.redemption import find_redemption, last_number, lock_redemption
+from storage.unsent import abandon_delivery
 from storage.webhook import disable_endpoint, find_endpoint
 
 HEARTBEAT_SECONDS = 3.0
@@ -68,8 +69,9 @@ class WebhookActivities:
             try:
                 endpoint = await find_endpoint(connection, given.tenant_id, delivery.endpoint_id)
             except NotFound:
-                endpoint = None
-            if endpoint is None or not endpoint.enabled:
+                await abandon_delivery(connection, given.tenant_id, given.redemption_id, given.delivery_id)
+                return msgspec.structs.replace(await self._answer(connection, redemption, "its endpoint is archived"), gone=True)
+            if not endpoint.enabled:
                 await deliveries.hold_delivery(connection, given.tenant_id, given.delivery_id, now)
                 return await self._answer(connection, redemption, "held", held=True)
             wait = await self._turn(connection, given, endpoint)
@@ -102,7 +104,8 @@ class WebhookActivities:
             return await self._answer(connection, redemption, _shown(mine.status, mine.error_class), wait_seconds=wait)
         if delivery.state is DeliveryState.PENDING or delivery.state is DeliveryState.HELD:
             return None
-        return await self._answer(connection, redemption, delivery.state.value)
+        answer = await self._answer(connection, redemption, delivery.state.value)
+        return msgspec.structs.replace(answer, gone=delivery.state is DeliveryState.CANCELLED)
 
     async def _record(self, connection: Connection, given: SendInput, claim: Claim, outcome: Outcome) -> Sent:
         """Log the answer and let it move delivery and redemption, unless a callback has ended them meanwhile."""

@@ -13,17 +13,18 @@ from api.pagination import Page
 from api.redemption import Reason, instant_in, redemption_id_of, uuid_in
 from api.webhook import id_of
 from domain.error import InvalidState, NotFound, RateLimited, ValidationFault
-from domain.redemption import FINAL
+from domain.redemption import FINAL, Flag, Redemption, workflow_id
 from domain.webhook import EVENTS, Delivery, DeliveryState
 from domain.webhook_body import event_body
 from domain.wire import optional_rfc3339, rfc3339
-from runtime.ids import utc_now
+from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, Pool, transaction
+from storage import outbox
 from storage.audit import record
 from storage.delivery import Attempt, Filter, attempts_of, find_delivery, list_deliveries, lock_delivery
 from storage.due_delivery import exhausted_since, make_due, publish_test, tests_since
 from storage.redemption import document_of, lock_redemption, note_in_timeline
-from storage.webhook import find_endpoint
+from storage.webhook import find_endpoint, fulfilment_endpoint
 
 ADMIN = [allow("admin")]
 AnyRequest = Request[Any, Any, Any]
@@ -115,31 +116,44 @@ async def resend(delivery_id: str, principal: Principal, pool: Pool) -> dict[str
         return delivery_wire(await _send_again(connection, principal.tenant_id, id_of(delivery_id, "delivery")))
 
 
-async def _send_again(connection: Connection, tenant_id: UUID, delivery_id: UUID, reason: str | None = None) -> Delivery:
+async def _send_again(connection: Connection, tenant_id: UUID, delivery_id: UUID) -> Delivery:
     delivery = await lock_delivery(connection, tenant_id, delivery_id)
     await check_enabled(connection, tenant_id, delivery.endpoint_id)
     if delivery.state in (DeliveryState.PENDING, DeliveryState.HELD):
         raise InvalidState("The delivery is still being tried", present=delivery.state.value)
     await make_due(connection, tenant_id, delivery.endpoint_id, [delivery_id], utc_now())
     facts = {"endpoint_id": str(delivery.endpoint_id), "event": delivery.event, "attempts": delivery.attempts}
-    await record(
-        connection, tenant_id, action="resend", subject="webhook_delivery", subject_id=str(delivery_id), facts=facts, reason=reason
-    )
+    await record(connection, tenant_id, action="resend", subject="webhook_delivery", subject_id=str(delivery_id), facts=facts)
     return delivery
+
+
+async def _send_at_last(connection: Connection, redemption: Redemption) -> None:
+    """Let the workflow of a redemption that had no endpoint look for one again; InvalidState when there is still none."""
+    tenant_id, pinned = redemption.tenant_id, redemption.fulfilment.get("endpoint_id")
+    if await fulfilment_endpoint(connection, tenant_id, UUID(pinned) if pinned else None) is None:
+        raise InvalidState("No enabled endpoint takes `reward_redeemed`", present=Flag.NO_ENDPOINT.value)
+    identity = workflow_id(tenant_id, redemption.redemption_id)
+    await outbox.enqueue(connection, tenant_id, outbox.Entry(kind="update", workflow_id=identity, name=f"resume:{new_id()}", argument={}))
+    await record(connection, tenant_id, action="resend", subject="redemption", subject_id=str(redemption.redemption_id), facts={})
 
 
 @post("/v1/admin/redemptions/{redemption_id:str}/resend", guards=ADMIN, status_code=200, operation_id="resendRedemption")
 async def resend_redemption(redemption_id: str, data: Reason, principal: Principal, pool: Pool) -> dict[str, Any]:
     """Ask the partner of an open redemption once more, by its own delivery; answers the redemption, the reason stands in its timeline.
 
-    409 when it is final or was never sent, while its delivery is still being tried, and while the endpoint is disabled.
+    One that had no endpoint goes to the one that there is now. 409 when it is final or has nothing to send, while its delivery is still
+    being tried, and while the endpoint is disabled or there is none.
     """
-    async with transaction(pool) as connection:
+    async with transaction(pool, reason=data.reason) as connection:
         redemption = await lock_redemption(connection, principal.tenant_id, redemption_id_of(redemption_id))
         delivery_id = redemption.fulfilment.get("delivery_id")
-        if redemption.status in FINAL or delivery_id is None:
+        has_none = delivery_id is None and Flag.NO_ENDPOINT in redemption.flags
+        if redemption.status in FINAL or (delivery_id is None and not has_none):
             raise InvalidState(f"A redemption that is {redemption.status} has nothing to resend", present=redemption.status.value)
-        await _send_again(connection, principal.tenant_id, UUID(delivery_id), data.reason)
+        if has_none:
+            await _send_at_last(connection, redemption)
+        else:
+            await _send_again(connection, principal.tenant_id, UUID(delivery_id))
         note = f"webhook resent: {data.reason}" if data.reason else "webhook resent"
         await note_in_timeline(connection, redemption, note, by=principal.actor, now=utc_now())
         return await document_of(connection, principal.tenant_id, redemption.redemption_id)

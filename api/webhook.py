@@ -34,6 +34,7 @@ from runtime.settings import Settings
 from storage import outbox
 from storage.delivery import release_held
 from storage.due_delivery import wake_pump
+from storage.unsent import lock_endpoints, resume_unsent
 from storage.webhook import (
     SECRET_PURPOSE,
     NewEndpoint,
@@ -157,8 +158,10 @@ async def add_endpoint(
     secret = choose_secret(data.secret)
     fields = {name: value for name, value in msgspec.structs.asdict(data).items() if name != "secret"}
     async with transaction(pool) as connection:
+        await lock_endpoints(connection, principal.tenant_id)
         sealed = vault.seal(secret, SECRET_PURPOSE)
         endpoint = await create_endpoint(connection, principal.tenant_id, NewEndpoint(**fields), sealed, utc_now())
+        await resume_unsent(connection, principal.tenant_id, endpoint)
     return {**endpoint_wire(endpoint), "secret": secret}
 
 
@@ -189,19 +192,24 @@ async def change_endpoint(
         check_events(data.events)
     identity = id_of(endpoint_id, "webhook endpoint")
     async with transaction(pool) as connection:
+        await lock_endpoints(connection, principal.tenant_id)
         if data.enabled is True:
             await resume_deliveries(connection, principal.tenant_id, identity)
             changes["disabled_reason"] = None
         elif data.enabled is False:
             await disable_endpoint(connection, principal.tenant_id, identity, "switched off", utc_now())
-        return endpoint_wire(await update_endpoint(connection, principal.tenant_id, identity, changes, utc_now()))
+        endpoint = await update_endpoint(connection, principal.tenant_id, identity, changes, utc_now())
+        await resume_unsent(connection, principal.tenant_id, endpoint)
+        return endpoint_wire(endpoint)
 
 
 @delete("/v1/admin/webhook-endpoints/{endpoint_id:str}", guards=ADMIN, status_code=204, operation_id="archiveWebhookEndpoint")
 async def remove_endpoint(endpoint_id: str, principal: Principal, pool: Pool) -> None:
-    """Archive the endpoint; its deliveries stay in the log."""
+    """Archive the endpoint; its deliveries stay in the log. A redemption that waits for it goes to the next one, if there is one."""
+    identity = id_of(endpoint_id, "webhook endpoint")
     async with transaction(pool) as connection:
-        await archive_endpoint(connection, principal.tenant_id, id_of(endpoint_id, "webhook endpoint"), utc_now())
+        await resume_deliveries(connection, principal.tenant_id, identity)
+        await archive_endpoint(connection, principal.tenant_id, identity, utc_now())
 
 
 @post("/v1/admin/webhook-endpoints/{endpoint_id:str}/rotate-secret", guards=ADMIN, status_code=200, operation_id="rotateWebhookSecret")
@@ -224,9 +232,11 @@ async def enable_endpoint(endpoint_id: str, principal: Principal, pool: Pool, re
     identity = id_of(endpoint_id, "webhook endpoint")
     changes = {"enabled": True, "disabled_reason": None}
     async with transaction(pool) as connection:
+        await lock_endpoints(connection, principal.tenant_id)
         # Deliveries before the endpoint: the order in which the senders lock them.
         resumed = await resume_deliveries(connection, principal.tenant_id, identity)
         endpoint = await update_endpoint(connection, principal.tenant_id, identity, changes, utc_now())
+        await resume_unsent(connection, principal.tenant_id, endpoint)
     for each in resumed[:20]:
         relay.try_start(each)
     return endpoint_wire(endpoint)
@@ -259,6 +269,7 @@ async def set_webhook(
     """The one-endpoint short form: makes the tenant's endpoint for all events (and shows its secret), or changes the oldest one."""
     await check_address(data.url, settings, sender)
     async with transaction(pool) as connection:
+        await lock_endpoints(connection, principal.tenant_id)
         present = await list_endpoints(connection, principal.tenant_id, after=None, limit=1)
         if present:
             identity, now = present[0].endpoint_id, utc_now()
@@ -269,6 +280,7 @@ async def set_webhook(
         secret = choose_secret(data.secret)
         sealed = vault.seal(secret, SECRET_PURPOSE)
         made = await create_endpoint(connection, principal.tenant_id, NewEndpoint(url=data.url), sealed, utc_now())
+        await resume_unsent(connection, principal.tenant_id, made)
     return {**endpoint_wire(made), "secret": secret}
 
 

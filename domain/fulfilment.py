@@ -51,6 +51,7 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
 
     `answer` is `http_<n>` or the error class. `held`: the endpoint is disabled, nothing was sent, no attempt was used.
     `deferred`: the endpoint is at its rate or concurrency, the send's turn is in `wait_seconds`, no attempt was used.
+    `gone`: the endpoint is archived; another one may take the redemption.
     """
 
     status: State
@@ -59,6 +60,7 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
     wait_seconds: float | None = None
     held: bool = False
     deferred: bool = False
+    gone: bool = False
 
 
 class SettleInput(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,15 +24,13 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
 
 
-async def record(
-    connection: Connection, tenant_id: UUID, *, action: str, subject: str, subject_id: str, facts: dict[str, Any], reason: str | None = None
-) -> None:
+async def record(connection: Connection, tenant_id: UUID, *, action: str, subject: str, subject_id: str, facts: dict[str, Any]) -> None:
     """Write down what no trigger could tell well: a deed that changes many rows, or sends. Nothing without an actor who is audited."""
     await connection.execute(
         """
         INSERT INTO audit_log (tenant_id, audit_id, actor, action, subject, subject_id, before, after, reason, created_at)
         SELECT %(tenant_id)s, uuidv7(), current_setting('laurel.actor'), %(action)s, %(subject)s, %(subject_id)s, NULL, %(facts)s,
-               coalesce(nullif(current_setting('laurel.reason', true), ''), %(reason)s), clock_timestamp()
+               nullif(current_setting('laurel.reason', true), ''), clock_timestamp()
         WHERE coalesce(current_setting('laurel.actor', true), '') <> ''
         """,
         {
@@ -41,7 +39,6 @@ async def record(
             "subject": subject,
             "subject_id": subject_id,
             "facts": Jsonb(facts),
-            "reason": reason,
         },
     )
 

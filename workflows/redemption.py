@@ -42,6 +42,7 @@ class RedemptionWorkflow:
         self._number = 0
         self._begun: Begun | None = None
         self._resumed = 0
+        self._resumed_before = 0
         self._timeline: list[str] = []
 
     @workflow.run
@@ -51,7 +52,8 @@ class RedemptionWorkflow:
             begun = await self._begin()
             while begun.status in WAITING and await self._let_through(begun):
                 begun = await self._begin()
-            await self._deliver(begun)
+            while await self._deliver(begun):
+                begun = await self._begin()
             if not await self._settled_before_deadline():
                 await self._settle(State.EXPIRED, "nobody fulfilled it before its deadline")
         except (asyncio.CancelledError, ActivityError) as fault:
@@ -74,10 +76,11 @@ class RedemptionWorkflow:
 
     @workflow.update
     async def resume(self) -> None:
-        """The endpoint is enabled again: a held delivery goes on."""
+        """The endpoint is enabled again, or there is one now: what was held or had nobody to go to goes on."""
         self._resumed += 1
 
     async def _begin(self) -> Begun:
+        self._resumed_before = self._resumed
         begun = await workflow.execute_activity_method(
             RedemptionActivities.begin,
             self._redemption,
@@ -98,15 +101,21 @@ class RedemptionWorkflow:
             await self._settle(State.EXPIRED, f"nobody acted while it was {begun.status.value}", only_from=begun.status)
         return self._status not in FINAL
 
-    async def _deliver(self, begun: Begun) -> None:
-        """The ladder: first try and at most three retries. A final state ends it, our own faults and holds use nothing up."""
+    async def _deliver(self, begun: Begun) -> bool:
+        """The ladder: first try and at most three retries. A final state ends it, our own faults and holds use nothing up.
+
+        True when it has to begin anew, because an endpoint came, or the endpoint was archived.
+        """
+        if not begun.has_endpoint:
+            await self._wait(lambda: self._resumed > self._resumed_before, None, "the deadline, or an endpoint")
+            return self._resumed > self._resumed_before and not self._is_over()
         attempts = Ladder(delays=begun.retry_delays_seconds).attempts
         attempt, turn_reserved = 1, False
         while begun.delivery_id is not None and attempt <= attempts and not self._is_over():
             resumed = self._resumed
             sent = await self._send(begun, attempt, attempts, turn_reserved=turn_reserved)
             if sent is None:
-                return
+                return False
             self._adopt(sent.status, sent.number, f"webhook {sent.answer}")
             turn_reserved = sent.deferred
             if sent.deferred and not self._is_over():
@@ -115,12 +124,15 @@ class RedemptionWorkflow:
             if sent.held:
                 await self._wait(lambda seen=resumed: self._resumed > seen, None, "held: the endpoint is disabled")  # type: ignore[misc]
                 continue
+            if sent.gone:
+                return not self._is_over()
             self._note(f"attempt {attempt} of {attempts}: {sent.answer}")
             if sent.wait_seconds is None:
-                return
+                return False
             attempt += 1
             if not self._is_over():
                 await self._wait(lambda: False, sent.wait_seconds, f"attempt {attempt} of {attempts}, in {sent.wait_seconds:.0f} s")
+        return False
 
     async def _send(self, begun: Begun, attempt: int, attempts: int, *, turn_reserved: bool = False) -> Sent | None:
         """One attempt; None when the deadline passed while our own faults kept it from being made."""

@@ -196,3 +196,15 @@ def test_a_redemption_whose_ladder_has_ended_is_resent_by_hand(client, tmp_path)
         assert (first["body"], first["delivery_id"]) == (second["body"], second["delivery_id"])
         post(client, f"{path}/cancel", {"reason": "enough"}, 200)
         assert code(client.post(f"{path}/resend", json={})) == (409, "INVALID_STATE")
+
+
+def test_a_redemption_that_had_no_endpoint_is_resent_once_there_is_one(client, tmp_path):
+    user, slug = fresh("user"), fresh("reward")
+    post(client, "/v1/users", {"external_id": user})
+    with an_endpoint(client, "http://127.0.0.1:9/") as gone:
+        add_reward(client, price=0, endpoint_id=gone["endpoint_id"], slug=slug)
+    redemption = post(client, "/v1/redemptions", {"external_user_id": user, "slug": slug})["redemption_id"]
+    eventually(lambda: client.get(f"/v1/redemptions/{redemption}").json()["flags"] == ["no_endpoint"])
+    refused = client.post(f"/v1/admin/redemptions/{redemption}/resend", json={"reason": "try"})
+    assert code(refused) == (409, "INVALID_STATE")
+    assert refused.json()["error"]["present"] == "no_endpoint"

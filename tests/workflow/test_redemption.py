@@ -10,13 +10,17 @@ import pytest_asyncio
 import standardwebhooks
 from temporalio.testing import WorkflowEnvironment
 
+from activities.redemption import RedemptionActivities, prepare_delivery
+from domain.fulfilment import RedemptionInput
 from domain.redemption import State, read_callback
 from runtime.crypto import Vault
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from storage.redemption import move_redemption
+from storage.unsent import lock_endpoints, resume_unsent
+from storage.webhook import SECRET_PURPOSE, NewEndpoint, archive_endpoint, create_endpoint, find_endpoint, update_endpoint
 from tests.partner import Answer, Received, a_partner
-from tests.workflow.redemption_stage import SECRET, Stage, a_stage, workers
+from tests.workflow.redemption_stage import SECRET, VAULT, Stage, a_stage, workers
 
 
 @pytest_asyncio.fixture
@@ -130,6 +134,125 @@ async def test_without_an_endpoint_a_flag_is_raised_and_the_deadline_refunds(sta
     assert await stage.points() == (100, 0, 5)
 
 
+async def resumed_by(stage, endpoint_id):
+    """What the API does when an endpoint has come, and the relay's part; answers how many redemptions were told."""
+    async with transaction(stage.pool) as connection:
+        endpoint = await find_endpoint(connection, stage.world.tenant_id, endpoint_id)
+        await lock_endpoints(connection, stage.world.tenant_id)
+        told = await resume_unsent(connection, stage.world.tenant_id, endpoint)
+    await stage.relay.deliver_batch()
+    return told
+
+
+async def test_a_redemption_without_an_endpoint_goes_to_the_one_that_comes(stage):
+    async with a_partner(200) as partner:
+        redemption = await stage.redeem(deadline_seconds=3600)
+        handle = await stage.start(redemption)
+
+        async def flags():
+            return (await stage.document(redemption))["flags"]
+
+        await until(flags)
+        other = await stage.endpoint("http://127.0.0.1:9/", events=["tier_change"])
+        assert await resumed_by(stage, other) == 0, "it does not take `reward_redeemed`"
+        assert await resumed_by(stage, await stage.endpoint(partner.url)) == 1
+
+        async def is_processing():
+            return (await stage.document(redemption))["status"] == "processing"
+
+        await until(is_processing)
+        assert await flags() == []
+        await call_back(stage, redemption, {"status": "fulfilled"})
+        await stage.relay.deliver_batch()
+        assert await stage.outcome(handle) == "fulfilled"
+    assert [each.headers["x-gamifyengine-attempt"] for each in partner.received] == ["1"]
+    assert await stage.points() == (90, 0, 4)
+    assert await stage.world.findings() == []
+
+
+async def test_an_archived_endpoint_hands_its_redemptions_to_the_next_one_or_leaves_them_flagged(stage):
+    from api.webhook import resume_deliveries
+
+    async with a_partner(200) as partner:
+        first = await stage.endpoint("http://127.0.0.1:9/", enabled=False)
+        pinned = await stage.redeem(endpoint_id=str(first), deadline_seconds=3600)
+        await stage.world.reward("other", price=10, fulfilment={"type": "webhook", "deadline_seconds": 3600})
+        async with transaction(stage.pool) as connection:
+            await update_endpoint(connection, stage.world.tenant_id, first, {"enabled": True}, utc_now())
+        free = await stage.world.redeem("u1", "other")
+        async with transaction(stage.pool) as connection:
+            await prepare_delivery(connection, free, utc_now())
+            await update_endpoint(connection, stage.world.tenant_id, first, {"enabled": False}, utc_now())
+        assert await stage.relay.deliver_batch() == 2
+        await stage.endpoint(partner.url)
+
+        async def held():
+            lines = [(await stage.document(each))["deliveries"] for each in (pinned, free)]
+            return all(line and line[0]["state"] == "held" for line in lines)
+
+        await until(held)
+        async with transaction(stage.pool) as connection:
+            await resume_deliveries(connection, stage.world.tenant_id, first)
+            await archive_endpoint(connection, stage.world.tenant_id, first, utc_now())
+        await stage.relay.deliver_batch()
+
+        async def both():
+            documents = [await stage.document(each) for each in (pinned, free)]
+            return [(each["status"], each["flags"]) for each in documents] == [("pending", ["no_endpoint"]), ("processing", [])]
+
+        await until(both)
+        states = await stage.world.rows("SELECT state, count(*)::int AS n FROM webhook_delivery WHERE due_at IS NULL GROUP BY 1 ORDER BY 1")
+        assert [(row["state"], row["n"]) for row in states] == [("cancelled", 2), ("delivered", 1)]
+        for each in (pinned, free):
+            await stage.handle(each).terminate()
+    assert len(partner.received) == 1
+
+
+async def test_an_endpoint_and_a_redemption_that_come_at_once_always_meet(stage):
+    await stage.redeem()
+    redemptions = [await stage.world.redeem("u1", "voucher") for _ in range(4)]
+
+    async def begin(redemption):
+        await RedemptionActivities(stage.pool).begin(
+            RedemptionInput(tenant_id=redemption.tenant_id, redemption_id=redemption.redemption_id)
+        )
+
+    async def bring():
+        async with transaction(stage.pool) as connection:
+            await lock_endpoints(connection, stage.world.tenant_id)
+            sealed = VAULT.seal(SECRET, SECRET_PURPOSE)
+            new = NewEndpoint(url="http://127.0.0.1:9/", events=["reward_redeemed"])
+            made = await create_endpoint(connection, stage.world.tenant_id, new, sealed, utc_now())
+            await asyncio.sleep(0.02)
+            return await resume_unsent(connection, stage.world.tenant_id, made)
+
+    *_, told = await asyncio.gather(*(begin(each) for each in redemptions), bring())
+    documents = [await stage.document(each) for each in redemptions]
+    assert sum(each["flags"] == ["no_endpoint"] for each in documents) == told
+    assert all(each["flags"] == ["no_endpoint"] or each["deliveries"] for each in documents)
+
+
+async def test_a_callback_while_the_second_attempt_is_under_way_ends_the_ladder(stage):
+    async def handler(received: Received) -> Answer:
+        if received.headers["x-gamifyengine-attempt"] == "2":
+            await call_back(stage, redemption, {"status": "fulfilled", "fulfillment_data": {"code": "A2"}})
+            await stage.relay.deliver_batch()
+        return 500, {}, b""
+
+    async with a_partner(handler=handler) as partner:
+        await stage.endpoint(partner.url)
+        redemption = await stage.redeem()
+        handle = await stage.start(redemption)
+        assert await stage.outcome(handle) == "fulfilled"
+    assert [each.headers["x-gamifyengine-attempt"] for each in partner.received] == ["1", "2"]
+    document = await stage.document(redemption)
+    assert (document["deliveries"][0]["state"], document["flags"]) == ("superseded", [])
+    logged = await stage.world.rows("SELECT number, status FROM webhook_attempt ORDER BY number")
+    assert [(row["number"], row["status"]) for row in logged] == [(1, 500), (2, 500)]
+    assert await stage.points() == (90, 0, 4)
+    assert await stage.world.findings() == []
+
+
 async def test_a_callback_between_attempts_ends_the_ladder(stage):
     async with a_partner(500) as partner:
         await stage.endpoint(partner.url)
@@ -188,7 +311,6 @@ async def test_an_answer_counts_as_the_callback_when_the_reward_says_so(stage, a
 
 async def test_deliveries_of_a_disabled_endpoint_are_held_and_go_on_when_it_is_enabled(stage):
     from api.webhook import resume_deliveries
-    from storage.webhook import update_endpoint
 
     async with a_partner(200) as partner:
         endpoint_id = await stage.endpoint(partner.url, enabled=False)
