@@ -16,6 +16,7 @@ from temporalio.worker import Worker
 
 from activities.endpoint import EndpointActivities
 from activities.outbox import run_relay
+from activities.payout import PayoutActivities
 from activities.redemption import RedemptionActivities
 from activities.scoring import ScoringActivities
 from activities.sweep import run_sweep
@@ -31,6 +32,7 @@ from runtime.settings import Settings
 from runtime.temporal import TaskQueues
 from storage.live import LiveStore
 from workflows.endpoint import EndpointWorkflow
+from workflows.payout import PayoutRunWorkflow
 from workflows.redemption import RedemptionWorkflow
 from workflows.scoring import ScoringWorkflow, ensure_scoring_workflows
 from workflows.window import LeaderboardWindowWorkflow
@@ -48,6 +50,8 @@ WEBHOOK_ACTIVITIES = 256
 ENDPOINT_PUMPS = 1000
 # Windows that end together wait for one barrier, each in a slot of its own that costs nothing but memory.
 WINDOW_ACTIVITIES = 1000
+# Each of them works PostgreSQL without a pause.
+PAYOUT_ACTIVITIES = 4
 # The scoring workflows notice a dead worker after 8 s without a heartbeat, so heartbeats must not be gathered for long.
 HEARTBEAT_THROTTLE = timedelta(seconds=1)
 
@@ -72,7 +76,7 @@ async def run(settings: Settings, ready: Callable[[], None]) -> None:
         return
     async with open_resources(settings, client) as resources, AsyncExitStack() as running:
         workers = [core_worker(resources), webhook_worker(resources), endpoint_worker(resources)]
-        workers += [window_worker(resources), scoring_worker(resources)]
+        workers += [window_worker(resources), scoring_worker(resources), payout_worker(resources)]
         for each in workers:
             await running.enter_async_context(each)
         ready()
@@ -126,12 +130,12 @@ async def open_resources(settings: Settings, client: Client) -> AsyncIterator[Re
 
 
 def core_worker(resources: Resources) -> Worker:
-    """The workflows of redemptions, endpoints and windows, and the redemptions' transactions."""
+    """The workflows of redemptions, endpoints, windows and payouts, and the redemptions' transactions."""
     redemption = RedemptionActivities(resources.pool)
     return Worker(
         resources.client,
         task_queue=resources.queues.core,
-        workflows=[RedemptionWorkflow, EndpointWorkflow, LeaderboardWindowWorkflow],
+        workflows=[RedemptionWorkflow, EndpointWorkflow, LeaderboardWindowWorkflow, PayoutRunWorkflow],
         activities=[redemption.begin, redemption.settle],
         max_concurrent_activities=CORE_ACTIVITIES,
         graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
@@ -174,6 +178,18 @@ def window_worker(resources: Resources) -> Worker:
         task_queue=resources.queues.windows,
         activities=[window.plan, window.open_next, window.close_early, window.pass_barrier, window.freeze],
         max_concurrent_activities=WINDOW_ACTIVITIES,
+        graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
+    )
+
+
+def payout_worker(resources: Resources) -> Worker:
+    """Payouts, in a queue of their own: however many are paid, what users do goes on."""
+    payout = PayoutActivities(resources.pool)
+    return Worker(
+        resources.client,
+        task_queue=f"{resources.queues.core}-payouts",
+        activities=[payout.plan, payout.pay, payout.finish, payout.fail],
+        max_concurrent_activities=PAYOUT_ACTIVITIES,
         graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
     )
 

@@ -77,7 +77,9 @@ async def restart_lost(pool: Pool, temporal: Client, *, idle: timedelta = IDLE) 
         lost = await _unknown_to(temporal, page)
         async with transaction(pool) as connection:
             for each in lost:
-                entry = start_entry(each.tenant_id, each.redemption_id, each.external_user_id, each.reward, each.status)
+                entry = start_entry(
+                    each.tenant_id, each.redemption_id, each.external_user_id, each.reward, each.status, source_type=each.source_type
+                )
                 await outbox.enqueue_again(connection, each.tenant_id, entry)
         restarted += len(lost)
         after = (page[-1].tenant_id, page[-1].redemption_id)

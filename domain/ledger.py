@@ -122,6 +122,16 @@ class Earning(msgspec.Struct, frozen=True, kw_only=True):
     note: str | None = None
 
 
+class GrantCredit(msgspec.Struct, frozen=True, kw_only=True):
+    """Points that a grant gives. `amount` > 0."""
+
+    user_id: UUID
+    currency_id: str
+    amount: int
+    grant_id: UUID
+    note: str | None = None
+
+
 class Adjustment(msgspec.Struct, frozen=True, kw_only=True):
     """A correction by an admin: `amount` is signed and not 0. `cause_id` makes it unique."""
 

@@ -1,6 +1,6 @@
 """The search attributes of our workflows, as Temporal's command line spells them. Kept apart from the client, which is slow to import.
 
-SQL visibility has room for ten attributes of type Keyword and three of each other type: three Keywords are left.
+SQL visibility has room for ten attributes of type Keyword and three of each other type: two Keywords are left.
 """
 
 SEARCH_ATTRIBUTES: dict[str, str] = {
@@ -11,4 +11,5 @@ SEARCH_ATTRIBUTES: dict[str, str] = {
     "RedemptionStatus": "Keyword",
     "LeaderboardId": "Keyword",
     "WindowStatus": "Keyword",
+    "PayoutStatus": "Keyword",
 }

@@ -3,7 +3,7 @@
 The fulfilment webhook is not among them until somebody resends it: the redemption's workflow sends it (contract 5).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -52,6 +52,37 @@ async def publish(connection: Connection, tenant_id: UUID, notice: Notice, now: 
         state = DeliveryState.PENDING if row["enabled"] else DeliveryState.HELD
         made.append(await _insert(connection, tenant_id, (row["endpoint_id"], state, "scheduled"), notice, now))
     return made
+
+
+async def publish_many(connection: Connection, tenant_id: UUID, event: str, bodies: Callable[[], list[bytes]], now: datetime) -> None:
+    """The same for many events of one kind, in a statement for each endpoint. `bodies` is asked only when somebody listens."""
+    cursor = await connection.execute(
+        """
+        SELECT endpoint_id, enabled FROM webhook_endpoint
+        WHERE tenant_id = %s AND archived_at IS NULL AND events && ARRAY['*', %s] ORDER BY endpoint_id
+        """,
+        (tenant_id, event),
+    )
+    endpoints = await cursor.fetchall()
+    made = bodies() if endpoints else []
+    for row in endpoints if made else ():
+        await connection.execute(
+            """
+            INSERT INTO webhook_delivery (tenant_id, delivery_id, endpoint_id, event, body, state, due_at, due_trigger, created_at, updated_at)
+            SELECT %(tenant_id)s, delivery_id, %(endpoint_id)s, %(event)s, body, %(state)s, %(now)s, 'scheduled', %(now)s, %(now)s
+            FROM unnest(%(ids)b::uuid[], %(bodies)b::bytea[]) AS given (delivery_id, body)
+            """,
+            {
+                "tenant_id": tenant_id,
+                "endpoint_id": row["endpoint_id"],
+                "event": event,
+                "state": (DeliveryState.PENDING if row["enabled"] else DeliveryState.HELD).value,
+                "now": now,
+                "ids": [new_id() for _ in made],
+                "bodies": made,
+            },
+        )
+        await wake_pump(connection, tenant_id, row["endpoint_id"])
 
 
 async def was_published(connection: Connection, tenant_id: UUID, redemption_id: UUID, event: str) -> bool:

@@ -169,8 +169,8 @@ async def archive_board(connection: Connection, tenant_id: UUID, board_id: UUID,
 async def _insert_version(connection: Connection, tenant_id: UUID, board_id: UUID, *, version: int, instant: datetime) -> None:
     await connection.execute(
         """
-        INSERT INTO leaderboard_version (tenant_id, board_id, version, status, config, valid_from)
-        SELECT tenant_id, board_id, version, status, config, %s FROM leaderboard
+        INSERT INTO leaderboard_version (tenant_id, board_id, version, status, config, reward_config_id, valid_from)
+        SELECT tenant_id, board_id, version, status, config, reward_config_id, %s FROM leaderboard
         WHERE tenant_id = %s AND board_id = %s AND version = %s
         """,
         (instant, tenant_id, board_id, version),

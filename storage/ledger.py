@@ -5,12 +5,25 @@ Lock order everywhere: account (several: by id), then the reward's stock. System
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
 
 from domain.error import AlreadyExists, InvalidState, ValidationFault
-from domain.ledger import Account, Adjustment, Currency, CurrencyDefinition, Earning, Hold, Transfer, TransferKind, insufficient_points
+from domain.ledger import (
+    POINTS,
+    Account,
+    Adjustment,
+    Currency,
+    CurrencyDefinition,
+    Earning,
+    GrantCredit,
+    Hold,
+    Transfer,
+    TransferKind,
+    insufficient_points,
+)
 from runtime.ids import new_id
 from runtime.postgres import Connection
 from storage.tier import review_redemption, review_tiers
@@ -167,7 +180,7 @@ ORDER BY tenant_id, user_id, currency_id
 ON CONFLICT (tenant_id, user_id, currency_id) DO NOTHING
 """
 
-POST_EARNINGS = """
+POST_CREDITS = """
 WITH given AS MATERIALIZED (
     SELECT * FROM unnest(%(transfers)s::uuid[], %(tenants)s::uuid[], %(users)s::uuid[], %(currencies)s::text[], %(amounts)s::bigint[],
                          %(causes)s::text[], %(notes)s::text[])
@@ -184,7 +197,7 @@ WITH given AS MATERIALIZED (
 INSERT INTO transfer (tenant_id, transfer_id, debit_account_id, credit_account_id, user_account_id, amount, currency_id, kind,
                       cause_type, cause_id, note, created_at)
 SELECT given.tenant_id, given.transfer_id, currency.issue_account_id, locked.account_id, locked.account_id, given.amount,
-       given.currency_id, 'earn', 'event', given.cause_id, given.note, %(now)s
+       given.currency_id, %(kind)s, %(cause_type)s, given.cause_id, given.note, %(now)s
 FROM given JOIN locked USING (tenant_id, user_id, currency_id) JOIN currency USING (tenant_id, currency_id)
 """
 
@@ -195,9 +208,39 @@ async def post_earnings(connection: Connection, earnings: Sequence[Earning], now
     Two statements whatever the size. Accounts are locked in the order of their ids. A cause that was posted before raises psycopg's
     UniqueViolation: the caller's cursor makes it impossible, and hiding it would hide a double payment.
     """
-    if not earnings:
+    credits = [
+        Credit(earning.tenant_id, earning.user_id, earning.currency_id, earning.amount, f"{earning.position}:{earning.rule_id}", earning.note)
+        for earning in earnings
+    ]
+    await _post_credits(connection, credits, now, kind=TransferKind.EARN, cause_type="event")
+
+
+async def post_grants(connection: Connection, tenant_id: UUID, grants: Sequence[GrantCredit], now: datetime) -> None:
+    """Credit what grants give: one `grant` transfer each, caused by its grant, with the same care. The tiers of the users follow."""
+    credits = [
+        Credit(tenant_id, grant.user_id, grant.currency_id, grant.amount, str(grant.grant_id), grant.note) for grant in grants
+    ]
+    await _post_credits(connection, credits, now, kind=TransferKind.GRANT, cause_type="grant")
+    users = {grant.user_id for grant in grants if grant.currency_id == POINTS}
+    if users:
+        await review_tiers(connection, tenant_id, list(users), now)
+
+
+class Credit(NamedTuple):
+    """Points for an account out of its currency's issue."""
+
+    tenant_id: UUID
+    user_id: UUID
+    currency_id: str
+    amount: int
+    cause_id: str
+    note: str | None
+
+
+async def _post_credits(connection: Connection, credits: Sequence[Credit], now: datetime, *, kind: TransferKind, cause_type: str) -> None:
+    if not credits:
         return
-    owners = list({(earning.tenant_id, earning.user_id, earning.currency_id) for earning in earnings})
+    owners = list({(credit.tenant_id, credit.user_id, credit.currency_id) for credit in credits})
     await connection.execute(
         MAKE_MISSING_ACCOUNTS,
         {
@@ -209,20 +252,22 @@ async def post_earnings(connection: Connection, earnings: Sequence[Earning], now
         },
     )
     cursor = await connection.execute(
-        POST_EARNINGS,
+        POST_CREDITS,
         {
-            "transfers": [new_id() for _ in earnings],
-            "tenants": [earning.tenant_id for earning in earnings],
-            "users": [earning.user_id for earning in earnings],
-            "currencies": [earning.currency_id for earning in earnings],
-            "amounts": [earning.amount for earning in earnings],
-            "causes": [f"{earning.position}:{earning.rule_id}" for earning in earnings],
-            "notes": [earning.note for earning in earnings],
+            "transfers": [new_id() for _ in credits],
+            "tenants": [credit.tenant_id for credit in credits],
+            "users": [credit.user_id for credit in credits],
+            "currencies": [credit.currency_id for credit in credits],
+            "amounts": [credit.amount for credit in credits],
+            "causes": [credit.cause_id for credit in credits],
+            "notes": [credit.note for credit in credits],
+            "kind": kind.value,
+            "cause_type": cause_type,
             "now": now,
         },
     )
-    if cursor.rowcount != len(earnings):
-        raise RuntimeError(f"{len(earnings)} earnings made {cursor.rowcount} transfers")
+    if cursor.rowcount != len(credits):
+        raise RuntimeError(f"{len(credits)} credits made {cursor.rowcount} transfers")
 
 
 async def make_account(connection: Connection, tenant_id: UUID, user_id: UUID, currency_id: str, now: datetime) -> None:

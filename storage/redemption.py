@@ -39,6 +39,8 @@ from storage import due_delivery, ledger, outbox, reward
 from storage.fulfilment import kind_of
 
 WORKFLOW = "RedemptionWorkflow"
+PURCHASE_PRIORITY = 2
+GRANT_PRIORITY = 4
 
 COLUMNS = """tenant_id, redemption_id, user_id, external_user_id, reward_id, reward, variant_id, source_type, source_id, status, flags,
     points_spent, currency, decimal_places, takes_stock, stock_variant_id, fields, fulfillment_data, failure_reason, fulfilment,
@@ -89,12 +91,17 @@ async def insert_redemption(connection: Connection, tenant_id: UUID, new: NewRed
     )
     first = TimelineRow(at=now, from_status=None, to_status=new.status.value, by=new.by, note=new.note)
     await _insert_timeline(connection, tenant_id, new.redemption_id, 1, first)
-    entry = start_entry(tenant_id, new.redemption_id, new.external_user_id, new.reward, new.status)
+    entry = start_entry(tenant_id, new.redemption_id, new.external_user_id, new.reward, new.status, source_type=new.source_type)
     await outbox.enqueue(connection, tenant_id, entry)
 
 
-def start_entry(tenant_id: UUID, redemption_id: UUID, external_user_id: str, reward: dict[str, Any], status: State) -> outbox.Entry:
-    """The command that starts a redemption's workflow: ids only, and what its line in Temporal's UI shows."""
+def start_entry(
+    tenant_id: UUID, redemption_id: UUID, external_user_id: str, reward: dict[str, Any], status: State, *, source_type: str = "purchase"
+) -> outbox.Entry:
+    """The command that starts a redemption's workflow: ids only, and what its line in Temporal's UI shows.
+
+    What was granted waits behind what users have just bought: a payout to many must not hold them up.
+    """
     slug = str(reward.get("slug") or "")
     return outbox.Entry(
         kind="start",
@@ -109,7 +116,8 @@ def start_entry(tenant_id: UUID, redemption_id: UUID, external_user_id: str, rew
                 "RewardSlug": slug,
                 "RedemptionStatus": status.value,
             },
-            "summary": f"{slug or 'reward'} for {external_user_id}"[:180],
+            "summary": f"{slug or reward.get('name') or 'reward'} for {external_user_id}"[:180],
+            "priority": PURCHASE_PRIORITY if source_type == "purchase" else GRANT_PRIORITY,
         },
     )
 

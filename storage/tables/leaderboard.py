@@ -35,6 +35,7 @@ leaderboard_version = Table(
     Column("version", Integer, primary_key=True, autoincrement=False),
     Column("status", Text, nullable=False),
     Column("config", JSONB, nullable=False),
+    uuid_column("reward_config_id", nullable=True),
     instant_column("valid_from"),
     ForeignKeyConstraint(["tenant_id", "board_id"], ["leaderboard.tenant_id", "leaderboard.board_id"]),
 )

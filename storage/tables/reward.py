@@ -60,7 +60,7 @@ reward_variant = Table(
     postgresql_with={"fillfactor": "50"},
 )
 
-# The pool of a reward with fulfilment `codes`. A code keeps the redemption that got it for ever; one that was not used is free again.
+# The pool of a reward, or of a reward item (its `item_id` is the reward_id then), with fulfilment `codes`. A code keeps the redemption that got it for ever; one that was not used is free again.
 reward_code = Table(
     "reward_code",
     metadata,
@@ -70,7 +70,6 @@ reward_code = Table(
     Column("number", BigInteger, Identity(always=True), nullable=False),
     uuid_column("redemption_id", nullable=True),
     instant_column("imported_at"),
-    ForeignKeyConstraint(["tenant_id", "reward_id"], ["reward.tenant_id", "reward.reward_id"]),
     Index("ix_reward_code_free", "tenant_id", "reward_id", "number", postgresql_where=text("redemption_id IS NULL")),
     Index(
         "uq_reward_code_tenant_id_redemption_id",

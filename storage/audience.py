@@ -1,0 +1,50 @@
+"""Audiences: which users a payout run is for, as one query for each type (contract 4).
+
+A type is a function that answers a query of `user_id, external_user_id, rank, score` (rank and score may be null) or None: not there
+yet, ask again. Planning wraps the query into the one statement that freezes it.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from domain.payout import Run
+from runtime.postgres import Connection
+
+
+class Audience(msgspec.Struct, frozen=True, kw_only=True):
+    """A query and its named parameters (none of which begin with `run_`). `ranked`: of how many `top_percent` is reckoned."""
+
+    query: str
+    parameters: dict[str, Any]
+    ranked: int = 0
+
+
+Selection = Callable[[Connection, UUID, Run], Awaitable[Audience | None]]
+
+
+async def of_window(connection: Connection, tenant_id: UUID, run: Run) -> Audience | None:
+    """Those whom the window's snapshot keeps, with their final ranks; None until the window is frozen."""
+    window_id = UUID(run.audience["window_id"])
+    cursor = await connection.execute(
+        "SELECT total FROM leaderboard_window WHERE tenant_id = %s AND window_id = %s AND status IN ('closed', 'paid')",
+        (tenant_id, window_id),
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        return None
+    query = """
+        SELECT user_id, external_user_id, rank, score FROM snapshot_entry
+        WHERE tenant_id = %(tenant_id)s AND window_id = %(window_id)s
+        """
+    return Audience(query=query, parameters={"tenant_id": tenant_id, "window_id": window_id}, ranked=row["total"] or 0)
+
+
+SELECTIONS: Mapping[str, Selection] = {"window": of_window}
+
+
+async def audience_of(connection: Connection, tenant_id: UUID, run: Run) -> Audience | None:
+    """The audience of a run, by its type; None when it is not there yet."""
+    return await SELECTIONS[run.audience["type"]](connection, tenant_id, run)
