@@ -54,4 +54,6 @@ class PayoutActivities:
         """End a run that was refused; whoever looks at it finds the refusal in the workflow's history."""
         with refusals_are_final():
             async with transaction(self._pool) as connection:
-                return await payout.fail_run(connection, given.tenant_id, given.run_id, "an activity was refused: see the workflow", utc_now())
+                return await payout.fail_run(
+                    connection, given.tenant_id, given.run_id, "an activity was refused: see the workflow", utc_now()
+                )

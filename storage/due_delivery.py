@@ -68,7 +68,8 @@ async def publish_many(connection: Connection, tenant_id: UUID, event: str, bodi
     for row in endpoints if made else ():
         await connection.execute(
             """
-            INSERT INTO webhook_delivery (tenant_id, delivery_id, endpoint_id, event, body, state, due_at, due_trigger, created_at, updated_at)
+            INSERT INTO webhook_delivery (tenant_id, delivery_id, endpoint_id, event, body, state, due_at, due_trigger,
+                created_at, updated_at)
             SELECT %(tenant_id)s, delivery_id, %(endpoint_id)s, %(event)s, body, %(state)s, %(now)s, 'scheduled', %(now)s, %(now)s
             FROM unnest(%(ids)b::uuid[], %(bodies)b::bytea[]) AS given (delivery_id, body)
             """,

@@ -89,12 +89,12 @@ async def give(
     made = await _insert(connection, tenant_id, cause, wanted, items=items, now=now)
     await _free_codes(connection, tenant_id, [redemption for grant, (_, redemption) in wanted.items() if grant not in made and redemption])
     grants = {grant_id: gift for grant_id, (gift, _) in wanted.items() if grant_id in made}
-    credits = [
+    credited = [
         GrantCredit(user_id=gift.user_id, currency_id=item.currency, amount=item.amount or 0, grant_id=grant_id, note=item.name)
         for grant_id, gift in grants.items()
         if (item := items[gift.item_id]).currency is not None
     ]
-    await ledger.post_grants(connection, tenant_id, credits, now)
+    await ledger.post_grants(connection, tenant_id, credited, now)
     for grant_id, gift in grants.items():
         redemption_id = wanted[grant_id][1]
         if redemption_id is not None:

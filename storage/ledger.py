@@ -208,19 +208,19 @@ async def post_earnings(connection: Connection, earnings: Sequence[Earning], now
     Two statements whatever the size. Accounts are locked in the order of their ids. A cause that was posted before raises psycopg's
     UniqueViolation: the caller's cursor makes it impossible, and hiding it would hide a double payment.
     """
-    credits = [
-        Credit(earning.tenant_id, earning.user_id, earning.currency_id, earning.amount, f"{earning.position}:{earning.rule_id}", earning.note)
+    credited = [
+        Credit(
+            earning.tenant_id, earning.user_id, earning.currency_id, earning.amount, f"{earning.position}:{earning.rule_id}", earning.note
+        )
         for earning in earnings
     ]
-    await _post_credits(connection, credits, now, kind=TransferKind.EARN, cause_type="event")
+    await _post_credits(connection, credited, now, kind=TransferKind.EARN, cause_type="event")
 
 
 async def post_grants(connection: Connection, tenant_id: UUID, grants: Sequence[GrantCredit], now: datetime) -> None:
     """Credit what grants give: one `grant` transfer each, caused by its grant, with the same care. The tiers of the users follow."""
-    credits = [
-        Credit(tenant_id, grant.user_id, grant.currency_id, grant.amount, str(grant.grant_id), grant.note) for grant in grants
-    ]
-    await _post_credits(connection, credits, now, kind=TransferKind.GRANT, cause_type="grant")
+    credited = [Credit(tenant_id, grant.user_id, grant.currency_id, grant.amount, str(grant.grant_id), grant.note) for grant in grants]
+    await _post_credits(connection, credited, now, kind=TransferKind.GRANT, cause_type="grant")
     users = {grant.user_id for grant in grants if grant.currency_id == POINTS}
     if users:
         await review_tiers(connection, tenant_id, list(users), now)
@@ -237,10 +237,10 @@ class Credit(NamedTuple):
     note: str | None
 
 
-async def _post_credits(connection: Connection, credits: Sequence[Credit], now: datetime, *, kind: TransferKind, cause_type: str) -> None:
-    if not credits:
+async def _post_credits(connection: Connection, credited: Sequence[Credit], now: datetime, *, kind: TransferKind, cause_type: str) -> None:
+    if not credited:
         return
-    owners = list({(credit.tenant_id, credit.user_id, credit.currency_id) for credit in credits})
+    owners = list({(credit.tenant_id, credit.user_id, credit.currency_id) for credit in credited})
     await connection.execute(
         MAKE_MISSING_ACCOUNTS,
         {
@@ -254,20 +254,20 @@ async def _post_credits(connection: Connection, credits: Sequence[Credit], now: 
     cursor = await connection.execute(
         POST_CREDITS,
         {
-            "transfers": [new_id() for _ in credits],
-            "tenants": [credit.tenant_id for credit in credits],
-            "users": [credit.user_id for credit in credits],
-            "currencies": [credit.currency_id for credit in credits],
-            "amounts": [credit.amount for credit in credits],
-            "causes": [credit.cause_id for credit in credits],
-            "notes": [credit.note for credit in credits],
+            "transfers": [new_id() for _ in credited],
+            "tenants": [credit.tenant_id for credit in credited],
+            "users": [credit.user_id for credit in credited],
+            "currencies": [credit.currency_id for credit in credited],
+            "amounts": [credit.amount for credit in credited],
+            "causes": [credit.cause_id for credit in credited],
+            "notes": [credit.note for credit in credited],
             "kind": kind.value,
             "cause_type": cause_type,
             "now": now,
         },
     )
-    if cursor.rowcount != len(credits):
-        raise RuntimeError(f"{len(credits)} credits made {cursor.rowcount} transfers")
+    if cursor.rowcount != len(credited):
+        raise RuntimeError(f"{len(credited)} credits made {cursor.rowcount} transfers")
 
 
 async def make_account(connection: Connection, tenant_id: UUID, user_id: UUID, currency_id: str, now: datetime) -> None:

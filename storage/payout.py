@@ -43,7 +43,8 @@ BY_RUN = "payout run"
 EVENT = "payout.completed"
 
 COLUMNS = """tenant_id, payout_run_id, source_type, source_id, schedule_id, instant, trigger, audience, prizes, status, reason, attempt,
-    cancel_requested, recipients, not_covered, cursor, paid, skipped, planned_total, total, created_at, updated_at, planned_at, finished_at"""
+    cancel_requested, recipients, not_covered, cursor, paid, skipped, planned_total, total, created_at, updated_at, planned_at,
+    finished_at"""
 
 
 async def create_run(connection: Connection, tenant_id: UUID, new: NewRun, now: datetime, *, start: bool = True) -> UUID | None:
@@ -412,7 +413,8 @@ async def retry_run(connection: Connection, tenant_id: UUID, run_id: UUID, now: 
     status = RunStatus.PLANNING if run.planned_at is None else RunStatus.PAYING
     cursor = await connection.execute(
         f"""
-        UPDATE payout_run SET status = %s, reason = NULL, finished_at = NULL, cancel_requested = false, attempt = attempt + 1, updated_at = %s
+        UPDATE payout_run SET status = %s, reason = NULL, finished_at = NULL, cancel_requested = false, attempt = attempt + 1,
+            updated_at = %s
         WHERE tenant_id = %s AND payout_run_id = %s RETURNING {COLUMNS}
         """,
         (status.value, now, tenant_id, run_id),
@@ -429,4 +431,3 @@ async def unfinished_runs(connection: Connection, idle_before: datetime, limit: 
         (idle_before, limit),
     )
     return [msgspec.convert(row, Run) for row in await cursor.fetchall()]
-

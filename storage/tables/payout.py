@@ -100,9 +100,7 @@ payout_run = Table(
     CheckConstraint("(status IN ('planning', 'paying')) = (finished_at IS NULL)", name="finished_when_over"),
     CheckConstraint("(source_type = 'schedule') = (schedule_id IS NOT NULL)", name="schedule_named"),
     Index("uq_payout_run_source", "tenant_id", "source_type", "source_id", unique=True),
-    Index(
-        "uq_payout_run_instant", "tenant_id", "schedule_id", "instant", unique=True, postgresql_where=text("schedule_id IS NOT NULL")
-    ),
+    Index("uq_payout_run_instant", "tenant_id", "schedule_id", "instant", unique=True, postgresql_where=text("schedule_id IS NOT NULL")),
     Index("ix_payout_run_unfinished", "updated_at", postgresql_where=text("status IN ('planning', 'paying')")),
     postgresql_with={"fillfactor": "50"},
 )

@@ -60,7 +60,8 @@ reward_variant = Table(
     postgresql_with={"fillfactor": "50"},
 )
 
-# The pool of a reward, or of a reward item (its `item_id` is the reward_id then), with fulfilment `codes`. A code keeps the redemption that got it for ever; one that was not used is free again.
+# The pool of a reward, or of a reward item (its `item_id` is the reward_id then), with fulfilment `codes`. A code keeps the redemption
+# that got it for ever; one that was not used is free again.
 reward_code = Table(
     "reward_code",
     metadata,
