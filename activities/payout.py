@@ -9,7 +9,9 @@ from activities.heartbeat import heartbeats
 from domain.payout import PayoutRunInput, Progress, RunStatus
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
-from storage import payout
+from storage.payout import fail_run
+from storage.payout_pay import finish, pay_page
+from storage.payout_plan import plan
 
 PAGE = 1000
 SECONDS_IN_ONE_ACTIVITY = 15.0
@@ -27,7 +29,7 @@ class PayoutActivities:
         """Freeze who gets what, in one statement."""
         with refusals_are_final():
             async with heartbeats(), transaction(self._pool) as connection:
-                return await payout.plan(connection, given.tenant_id, given.run_id, utc_now())
+                return await plan(connection, given.tenant_id, given.run_id, utc_now())
 
     @activity.defn(name="pay_payout")
     async def pay(self, given: PayoutRunInput) -> Progress:
@@ -37,7 +39,7 @@ class PayoutActivities:
             async with heartbeats():
                 while True:
                     async with transaction(self._pool) as connection:
-                        progress = await payout.pay_page(connection, given.tenant_id, given.run_id, self._page, utc_now())
+                        progress = await pay_page(connection, given.tenant_id, given.run_id, self._page, utc_now())
                     is_through = progress.paid + progress.skipped >= progress.recipients
                     if progress.status is not RunStatus.PAYING or is_through or asyncio.get_running_loop().time() > until:
                         return progress
@@ -47,13 +49,11 @@ class PayoutActivities:
         """Reconcile the totals and end the run."""
         with refusals_are_final():
             async with heartbeats(), transaction(self._pool) as connection:
-                return await payout.finish(connection, given.tenant_id, given.run_id, utc_now())
+                return await finish(connection, given.tenant_id, given.run_id, utc_now())
 
     @activity.defn(name="fail_payout")
     async def fail(self, given: PayoutRunInput) -> Progress:
         """End a run that was refused; whoever looks at it finds the refusal in the workflow's history."""
         with refusals_are_final():
             async with transaction(self._pool) as connection:
-                return await payout.fail_run(
-                    connection, given.tenant_id, given.run_id, "an activity was refused: see the workflow", utc_now()
-                )
+                return await fail_run(connection, given.tenant_id, given.run_id, "an activity was refused: see the workflow", utc_now())

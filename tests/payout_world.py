@@ -7,7 +7,7 @@ from domain.payout import NewRun, PrizeItem, Prizes, PrizeTier, Progress, Run, R
 from domain.user import User
 from runtime.ids import new_id, utc_now
 from runtime.postgres import transaction
-from storage import payout
+from storage import payout, payout_pay, payout_plan
 from tests.store_world import World
 
 
@@ -80,19 +80,19 @@ async def make_run(world: World, window_id: UUID, given: Prizes) -> UUID:
 async def plan(world: World, run_id: UUID) -> Progress:
     """Freeze its audience."""
     async with transaction(world.pool) as connection:
-        return await payout.plan(connection, world.tenant_id, run_id, utc_now())
+        return await payout_plan.plan(connection, world.tenant_id, run_id, utc_now())
 
 
 async def pay_page(world: World, run_id: UUID, size: int = 2) -> Progress:
     """Pay the next page."""
     async with transaction(world.pool) as connection:
-        return await payout.pay_page(connection, world.tenant_id, run_id, size, utc_now())
+        return await payout_pay.pay_page(connection, world.tenant_id, run_id, size, utc_now())
 
 
 async def finish(world: World, run_id: UUID) -> Progress:
     """Reconcile and end it."""
     async with transaction(world.pool) as connection:
-        return await payout.finish(connection, world.tenant_id, run_id, utc_now())
+        return await payout_pay.finish(connection, world.tenant_id, run_id, utc_now())
 
 
 async def pay_all(world: World, run_id: UUID, size: int = 2) -> Progress:

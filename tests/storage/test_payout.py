@@ -9,7 +9,7 @@ from domain.error import InvalidState
 from domain.payout import RunStatus
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
-from storage import payout
+from storage import payout, payout_pay
 from storage.code import add_codes
 from tests.payout_world import (
     closed_window,
@@ -87,7 +87,7 @@ async def test_a_page_that_was_rolled_back_leaves_nothing(world: World):
     run_id = await make_run(world, window, prizes((tier(), [item(amount=7)])))
     await plan(world, run_id)
     async with world.pool.connection() as connection, connection.transaction(force_rollback=True):
-        assert (await payout.pay_page(connection, world.tenant_id, run_id, 3, utc_now())).paid == 3
+        assert (await payout_pay.pay_page(connection, world.tenant_id, run_id, 3, utc_now())).paid == 3
     assert await grants(world) == []
     assert (await pay_all(world, run_id)).paid == 4
 
