@@ -24,6 +24,7 @@ from temporalio.common import (
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from runtime import tracing
 from runtime.postgres import Pool, connect, transaction
 from runtime.temporal import TaskQueues
 from storage import outbox
@@ -125,8 +126,9 @@ class Relay:
     async def _fault_of(self, row: Row) -> Exception | None:
         """Deliver one command; None when Temporal has it or needs it no more."""
         try:
-            async with asyncio.timeout(2 * RPC_TIMEOUT.total_seconds()):
-                await (self._start(row) if row.kind == "start" else self._update(row))
+            with tracing.continued(row.trace_context):
+                async with asyncio.timeout(2 * RPC_TIMEOUT.total_seconds()):
+                    await (self._start(row) if row.kind == "start" else self._update(row))
         except WorkflowAlreadyStartedError:
             return None
         except WorkflowUpdateFailedError as fault:

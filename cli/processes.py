@@ -8,7 +8,7 @@ from typing import Any
 import rich_click as click
 
 from cli.stack import data_dir_option, settings_for
-from runtime import logging
+from runtime import logging, tracing
 from runtime.settings import Settings
 
 BACKLOG = 2048
@@ -53,7 +53,8 @@ def api(fd: int | None, data_dir: Path) -> None:
 
     from api.app import create_app
 
-    server = uvicorn.Server(server_config(create_app(settings), settings))
+    tracing.set_up(settings, "laurel-api")
+    server = uvicorn.Server(server_config(tracing.traced(create_app(settings), settings), settings))
     server.run(sockets=None if fd is None else [socket.socket(fileno=fd)])
     if not server.started:
         raise SystemExit("the API did not start: its log says why")
@@ -66,6 +67,7 @@ def worker(ready_fd: int | None, data_dir: Path) -> None:
     """Run one worker process against external services (LAUREL_* variables)."""
     settings = settings_for(data_dir)
     logging.set_up(settings)
+    tracing.set_up(settings, "laurel-worker")
     import worker as composition_root
 
     def announce() -> None:

@@ -17,6 +17,8 @@ import certifi
 import httpcore
 import msgspec
 
+from runtime import tracing
+
 CONNECT_SECONDS = 5.0
 ANSWER_BYTES = 8 * 1024
 
@@ -167,8 +169,9 @@ class Sender:
         answer = _Answer()
         error: str | None = None
         try:
-            async with asyncio.timeout(timeout_seconds):
-                await self._exchange(backend, url, (headers, body), answer)
+            with tracing.sending(url, dict(headers)):
+                async with asyncio.timeout(timeout_seconds):
+                    await self._exchange(backend, url, (headers, body), answer)
         except (OSError, ValueError, httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError) as fault:
             error = _error_class(fault, backend.connected)
         except httpcore.UnsupportedProtocol:

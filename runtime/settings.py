@@ -8,7 +8,7 @@ import ipaddress
 import json
 import os
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -65,6 +65,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("SOCKET_HEARTBEAT_SECONDS", "30", "a WebSocket on which nothing was said for this long gets a heartbeat"),
     Setting("SOCKET_STUCK_SECONDS", "60", "a WebSocket whose client reads nothing for this long is closed"),
     Setting("WORKER_METRICS_PORT", "0", "port of the worker's Prometheus endpoint; 0 turns it off"),
+    Setting("OTLP_ENDPOINT", "", "OpenTelemetry collector that takes traces over HTTP, `http://host:4318`; empty turns tracing off"),
+    Setting("TRACE_SAMPLE_RATIO", "1", "share of the traces that begin here and are kept, 0 to 1"),
     Setting("LOG_FORMAT", "text", "`text` or `json`"),
     Setting("LOG_LEVEL", "INFO", "`DEBUG`, `INFO`, `WARNING` or `ERROR`"),
 )
@@ -101,6 +103,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     socket_heartbeat_seconds: float
     socket_stuck_seconds: float
     worker_metrics_port: int
+    otlp_endpoint: str
+    trace_sample_ratio: Annotated[float, msgspec.Meta(ge=0, le=1)]
     log_format: Literal["text", "json"]
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
@@ -130,7 +134,7 @@ def _typed(name: str, text: str) -> Any:
             raise SettingError(f"{PREFIX}JWT_ISSUERS is not JSON: {fault}") from None
     if name in ("WEBHOOK_ALLOW_CIDRS", "GATEWAYS"):
         return tuple(part.strip() for part in text.split(",") if part.strip())
-    return text.rstrip("/") if name.endswith("_URL") and text.startswith("http") else text
+    return text.rstrip("/") if name.endswith(("_URL", "OTLP_ENDPOINT")) and text.startswith("http") else text
 
 
 def _name_variable(fault: str) -> str:

@@ -22,6 +22,7 @@ from temporalio.converter import (
 from temporalio.runtime import Runtime
 from temporalio.service import RPCError, RPCStatusCode, TLSConfig
 
+from runtime import tracing
 from runtime.search_attributes import SEARCH_ATTRIBUTES
 from runtime.settings import Settings
 
@@ -95,6 +96,7 @@ async def connect(settings: Settings, *, lazy: bool = False, runtime: Runtime | 
         runtime=runtime,
         tls=_tls(settings),
         api_key=settings.temporal_api_key or None,
+        interceptors=tracing.interceptors(settings),
     )
 
 

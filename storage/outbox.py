@@ -12,6 +12,7 @@ from uuid import UUID
 import msgspec
 from psycopg.types.json import Jsonb
 
+from runtime import tracing
 from runtime.postgres import Connection
 
 CHANNEL = "outbox"
@@ -41,17 +42,18 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     argument: dict[str, Any]
     tries: int
+    trace_context: str | None = None
 
 
 async def enqueue(connection: Connection, tenant_id: UUID, entry: Entry) -> None:
     """Write a command and wake the relay at commit. The same command again is no second one."""
     await connection.execute(
         """
-        INSERT INTO outbox (tenant_id, kind, workflow_id, name, argument, created_at, due_at)
-        VALUES (%s, %s, %s, %s, %s, clock_timestamp(), clock_timestamp())
+        INSERT INTO outbox (tenant_id, kind, workflow_id, name, argument, trace_context, created_at, due_at)
+        VALUES (%s, %s, %s, %s, %s, %s, clock_timestamp(), clock_timestamp())
         ON CONFLICT (workflow_id, kind, name) DO NOTHING
         """,
-        (tenant_id, entry.kind, entry.workflow_id, entry.name, Jsonb(entry.argument)),
+        (tenant_id, entry.kind, entry.workflow_id, entry.name, Jsonb(entry.argument), tracing.current()),
     )
     await connection.execute("SELECT pg_notify(%s, '')", (CHANNEL,))
 
@@ -74,7 +76,7 @@ async def lease_due(connection: Connection, limit: int, *, workflow_id: str | No
             LIMIT %(limit)s
             FOR UPDATE SKIP LOCKED
         )
-        RETURNING outbox_id, tenant_id, kind, workflow_id, name, argument, tries
+        RETURNING outbox_id, tenant_id, kind, workflow_id, name, argument, tries, trace_context
         """,
         {"lease": LEASE, "workflow_id": workflow_id, "limit": limit},
     )
@@ -110,12 +112,12 @@ async def enqueue_again(connection: Connection, tenant_id: UUID, entry: Entry) -
     """Write a command, or make it due again although it was sent: Temporal has lost what it did."""
     await connection.execute(
         """
-        INSERT INTO outbox (tenant_id, kind, workflow_id, name, argument, created_at, due_at)
-        VALUES (%s, %s, %s, %s, %s, clock_timestamp(), clock_timestamp())
+        INSERT INTO outbox (tenant_id, kind, workflow_id, name, argument, trace_context, created_at, due_at)
+        VALUES (%s, %s, %s, %s, %s, %s, clock_timestamp(), clock_timestamp())
         ON CONFLICT (workflow_id, kind, name) DO UPDATE
         SET sent_at = NULL, due_at = excluded.due_at, tries = 0, argument = excluded.argument
         """,
-        (tenant_id, entry.kind, entry.workflow_id, entry.name, Jsonb(entry.argument)),
+        (tenant_id, entry.kind, entry.workflow_id, entry.name, Jsonb(entry.argument), tracing.current()),
     )
 
 

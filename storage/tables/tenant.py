@@ -115,6 +115,8 @@ outbox = Table(
     instant_column("sent_at", nullable=True),
     Column("tries", Integer, nullable=False, server_default="0"),
     Column("last_error", Text),
+    # The W3C traceparent of the request that wrote the command; null when traces are off.
+    Column("trace_context", Text),
     one_of("kind", ("start", "update")),
     Index("uq_outbox_workflow_id", "workflow_id", "kind", "name", unique=True),
     Index("ix_outbox_due_at", "due_at", postgresql_where=text("sent_at IS NULL")),
