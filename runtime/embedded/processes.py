@@ -55,7 +55,10 @@ def launched(command: Command) -> list[str]:
 
 
 def start(command: Command) -> subprocess.Popen[bytes]:
-    """Start a part in a session of its own; a log that has grown large is put aside first, as `.log.1`. Call it from the main thread: the death signal follows the thread that forked."""
+    """Start a part in a session of its own; a log that has grown large is put aside first, as `.log.1`.
+
+    Call it from the main thread: the death signal follows the thread that forked.
+    """
     if command.log and command.log.exists() and command.log.stat().st_size > LOG_BYTES:
         command.log.replace(command.log.with_suffix(".log.1"))
     with contextlib.ExitStack() as files:
