@@ -18,6 +18,7 @@ from activities.endpoint import EndpointActivities
 from activities.outbox import run_relay
 from activities.payout import PayoutActivities
 from activities.redemption import RedemptionActivities
+from activities.rescore import RescoreActivities
 from activities.scoring import ScoringActivities
 from activities.sweep import run_sweep
 from activities.upkeep import run_upkeep
@@ -34,6 +35,7 @@ from storage.live import LiveStore
 from workflows.endpoint import EndpointWorkflow
 from workflows.payout import PayoutRunWorkflow
 from workflows.redemption import RedemptionWorkflow
+from workflows.rescore import RescoreWorkflow
 from workflows.scoring import ScoringWorkflow, ensure_scoring_workflows
 from workflows.window import LeaderboardWindowWorkflow
 
@@ -135,7 +137,7 @@ def core_worker(resources: Resources) -> Worker:
     return Worker(
         resources.client,
         task_queue=resources.queues.core,
-        workflows=[RedemptionWorkflow, EndpointWorkflow, LeaderboardWindowWorkflow, PayoutRunWorkflow],
+        workflows=[RedemptionWorkflow, EndpointWorkflow, LeaderboardWindowWorkflow, PayoutRunWorkflow, RescoreWorkflow],
         activities=[redemption.begin, redemption.settle],
         max_concurrent_activities=CORE_ACTIVITIES,
         graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
@@ -171,12 +173,16 @@ def endpoint_worker(resources: Resources) -> Worker:
 
 
 def window_worker(resources: Resources) -> Worker:
-    """The ends of windows, in a queue of their own: thousands may come at midnight, in front of nobody."""
+    """The ends of windows and their rescores, in a queue of their own: thousands may end at midnight, in front of nobody."""
     window = WindowActivities(resources.pool, LiveStore(resources.redis))
+    rescore = RescoreActivities(resources.pool, LiveStore(resources.redis))
     return Worker(
         resources.client,
         task_queue=resources.queues.windows,
-        activities=[window.plan, window.open_next, window.close_early, window.pass_barrier, window.freeze],
+        activities=[
+            *(window.plan, window.open_next, window.close_early, window.pass_barrier, window.freeze),
+            *(rescore.read, rescore.switch, rescore.give_up, rescore.clear),
+        ],
         max_concurrent_activities=WINDOW_ACTIVITIES,
         graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
     )

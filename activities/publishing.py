@@ -109,6 +109,8 @@ class Publisher:
 
     def _spoil(self, publications: Sequence[Publication]) -> None:
         for publication in publications:
+            if publication.hidden:
+                continue
             self._dirty[publication.board] = max(publication.to_position, self._dirty.get(publication.board, 0))
 
     async def _publish(self, publications: Sequence[Publication]) -> None:

@@ -1,5 +1,6 @@
 """One scoring transaction: the next events of a partition become standings, earnings and a moved cursor, or nothing at all."""
 
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,8 @@ from activities.earning_limit import settle_wishes
 from domain import ledger
 from domain.event import decode_stored
 from domain.leaderboard import Aggregation
-from domain.scoring import Outcome, PoisonEvent, RuleBook, RuleSet, ScorableEvent, WindowScores
+from domain.rescore import under_present_rules
+from domain.scoring import NEVER, Outcome, PoisonEvent, RuleBook, RuleSet, ScorableEvent, WindowScores
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, Pool, transaction
 from storage import scoring, standing
@@ -21,8 +23,11 @@ from storage.leaderboard import boards_by_id, live_board, load_rule_book
 from storage.ledger import post_earnings
 from storage.live import LiveBoard, Publication
 from storage.live_repair import live_entries
+from storage.rescore import Rescore, RunningRescore, running_rescores
 from storage.scoring import Cursor, LoggedEvent, NewWindow, Window
 from storage.tier import TieredTenant, review_tiers, tier_sets
+
+log = logging.getLogger(__name__)
 
 MAX_KNOWN_WINDOWS = 100_000
 EMPTY_ADVANCE_SECONDS = 1.0
@@ -40,6 +45,16 @@ class Batch(msgspec.Struct):
     publications: list[Publication]
 
 
+class Touched(msgspec.Struct):
+    """Standings to which a batch adds; `hidden` ones are being built by a rescore."""
+
+    tenant_id: UUID
+    board_id: UUID
+    standings_id: UUID
+    scores: WindowScores
+    hidden: bool = False
+
+
 class Scorer:
     """A partition's owner for one epoch. It keeps between transactions only what can be read again: rules, windows, boards."""
 
@@ -49,6 +64,7 @@ class Scorer:
         self._change = 0
         self._books: dict[UUID, RuleBook] = {}
         self._tiered: dict[UUID, TieredTenant] = {}
+        self._rescores: dict[UUID, list[RunningRescore]] = {}
         self._windows: dict[WindowKey, Window] = {}
         self._closings: dict[WindowKey, datetime | None] = {}
         self._boards: dict[UUID, LiveBoard] = {}
@@ -131,6 +147,9 @@ class Scorer:
             self._books[tenant_id] = await load_rule_book(connection, tenant_id)
         if missing:
             self._tiered.update(await tier_sets(connection, list(missing)))
+            self._rescores.update((tenant_id, []) for tenant_id in missing)
+            for rescore in await running_rescores(connection, list(missing)):
+                self._rescores[rescore.tenant_id].append(rescore)
 
     async def _apply(
         self, connection: Connection, events: Sequence[LoggedEvent], position: int, found: dict[WindowKey, Window]
@@ -142,7 +161,9 @@ class Scorer:
             externals[event.user_id] = event.external_user_id
         outcomes = {tenant_id: self._evaluate(tenant_id, mine, {}) for tenant_id, mine in by_tenant.items()}
         rows = await self._settle_windows(connection, by_tenant, outcomes, found)
-        publications = await self._write_standings(connection, outcomes, rows, externals, position)
+        touched = [Touched(t, key[0], rows[key].standings, scores) for t, key, scores in _scored(outcomes) if scores.standings]
+        touched += self._hidden(by_tenant, outcomes)
+        publications = await self._write_standings(connection, touched, externals, position)
         wishes = {tenant_id: outcome.wishes for tenant_id, outcome in outcomes.items() if outcome.wishes}
         if wishes:
             for tenant_id, given in (await settle_wishes(connection, wishes)).items():
@@ -160,20 +181,7 @@ class Scorer:
 
     def _evaluate(self, tenant_id: UUID, events: Sequence[LoggedEvent], more: Mapping[WindowKey, datetime | None]) -> Outcome:
         """Run each event through the rules that were in force when it was accepted."""
-        outcome = Outcome({**self._closings, **more} if more else self._closings)
-        book, tenant_text = self._books[tenant_id], str(tenant_id)
-        groups: dict[tuple[int, str], tuple[RuleSet, list[ScorableEvent]]] = {}
-        for event in events:
-            rules = book.rules_at(event.accepted_at)
-            if rules.compiled(event.type) is None:
-                continue
-            group = groups.get((id(rules), event.type))
-            if group is None:
-                group = groups[id(rules), event.type] = (rules, [])
-            group[1].append(_scorable(event, tenant_text))
-        for (_, event_type), (rules, scorable) in groups.items():
-            rules.apply(event_type, scorable, outcome)
-        return outcome
+        return run_rules(self._books[tenant_id], tenant_id, events, {**self._closings, **more} if more else self._closings)
 
     async def _settle_windows(
         self,
@@ -202,41 +210,90 @@ class Scorer:
     async def _write_standings(
         self,
         connection: Connection,
-        outcomes: Mapping[UUID, Outcome],
-        rows: Mapping[WindowKey, Window],
+        touched: list[Touched],
         externals: Mapping[UUID, str],
         position: int,
     ) -> list[Publication]:
-        touched = [(t, rows[key].window_id, key, scores) for t, key, scores in _scored(outcomes) if scores.standings]
         if not touched:
             return []
-        touched.sort(key=lambda each: (each[0].int, each[1].int))
+        touched.sort(key=lambda each: (each.tenant_id.int, each.standings_id.int))
         deltas: dict[Aggregation, list[standing.Delta]] = defaultdict(list)
-        for tenant_id, window_id, _, scores in touched:
-            users = sorted(scores.standings, key=lambda user: user.int)
-            deltas[scores.config.scoring.aggregation] += [
-                standing.Delta(tenant_id, window_id, user, externals[user], scores.standings[user]) for user in users
+        for each in touched:
+            standings = each.scores.standings
+            deltas[each.scores.config.scoring.aggregation] += [
+                standing.Delta(each.tenant_id, each.standings_id, user, externals[user], standings[user])
+                for user in sorted(standings, key=lambda user: user.int)
             ]
         merged: dict[UUID, list[tuple[str, int, datetime]]] = defaultdict(list)
         for aggregation, part in deltas.items():
             for row in await standing.merge_standings(connection, aggregation, part, partition=self.partition, position=position):
                 merged[row[0]].append(row[1:])
         before = await scoring.move_live_positions(
-            connection, [(t, window_id) for t, window_id, _, _ in touched], partition=self.partition, position=position
+            connection, [(each.tenant_id, each.standings_id) for each in touched], partition=self.partition, position=position
         )
         publications = []
-        for tenant_id, window_id, key, _ in touched:
-            board = await self._live_board(connection, tenant_id, key[0], window_id)
-            entries = live_entries(board, merged[window_id])
-            publications.append(Publication(board, self.partition, self.epoch, before[window_id], position, entries))
+        for each in touched:
+            board = await self._live_board(connection, each.tenant_id, each.board_id, each.standings_id)
+            entries, since = live_entries(board, merged[each.standings_id]), before[each.standings_id]
+            publications.append(Publication(board, self.partition, self.epoch, since, position, entries, each.hidden))
         return publications
 
-    async def _live_board(self, connection: Connection, tenant_id: UUID, board_id: UUID, window_id: UUID) -> LiveBoard:
-        known = self._boards.get(window_id)
+    def _hidden(self, by_tenant: Mapping[UUID, Sequence[LoggedEvent]], outcomes: Mapping[UUID, Outcome]) -> list[Touched]:
+        """What the events add to the standings that rescores build beside those that are shown.
+
+        It is the same, but for events that were accepted before the rescore began and are scored after: these count by its rules.
+        """
+        found = []
+        for tenant_id, events in by_tenant.items():
+            for rescore in self._rescores.get(tenant_id, ()):
+                if all(event.accepted_at >= rescore.valid_from for event in events):
+                    scores = outcomes[tenant_id].boards.get(rescore.board_id, {}).get(rescore.window_key)
+                else:
+                    versions = [board for board in self._books[tenant_id].boards if board.board_id == rescore.board_id]
+                    book = RuleBook(under_present_rules(versions, rescore.valid_from))
+                    scores = window_scores(book, events, rescore, rescore.closes_at or NEVER)
+                if scores is not None and scores.standings:
+                    found.append(Touched(tenant_id, rescore.board_id, rescore.rescore_id, scores, hidden=True))
+        return found
+
+    async def _live_board(self, connection: Connection, tenant_id: UUID, board_id: UUID, standings_id: UUID) -> LiveBoard:
+        known = self._boards.get(standings_id)
         if known is None:
             board = (await boards_by_id(connection, tenant_id, [board_id]))[board_id]
-            known = self._boards[window_id] = live_board(board, window_id)
+            known = self._boards[standings_id] = live_board(board, standings_id)
         return known
+
+
+def run_rules(book: RuleBook, tenant_id: UUID, events: Sequence[LoggedEvent], closings: Mapping[WindowKey, datetime | None]) -> Outcome:
+    """What the events do by the rules that were in force when each was accepted; PoisonEvent for one that breaks them."""
+    outcome, tenant_text = Outcome(closings), str(tenant_id)
+    groups: dict[tuple[int, str], tuple[RuleSet, list[ScorableEvent]]] = {}
+    for event in events:
+        rules = book.rules_at(event.accepted_at)
+        if rules.compiled(event.type) is None:
+            continue
+        group = groups.get((id(rules), event.type))
+        if group is None:
+            group = groups[id(rules), event.type] = (rules, [])
+        group[1].append(_scorable(event, tenant_text))
+    for (_, event_type), (rules, scorable) in groups.items():
+        rules.apply(event_type, scorable, outcome)
+    return outcome
+
+
+def window_scores(
+    book: RuleBook, events: Sequence[LoggedEvent], rescore: RunningRescore | Rescore, closes_at: datetime
+) -> WindowScores | None:
+    """What the events add to a window that is being rescored, None for nothing. One that breaks the rules is left out."""
+    healthy, closings = list(events), {(rescore.board_id, rescore.window_key): closes_at}
+    while True:
+        try:
+            outcome = run_rules(book, rescore.tenant_id, healthy, closings)
+        except PoisonEvent as fault:
+            log.warning("rescore %s leaves an event out: %s", rescore.rescore_id, fault)
+            healthy = [event for event in healthy if event.position != fault.position]
+        else:
+            return outcome.board(rescore.board_id).get(rescore.window_key)
 
 
 def _scorable(event: LoggedEvent, tenant_text: str) -> ScorableEvent:

@@ -13,21 +13,25 @@ from uuid import UUID
 
 import psycopg
 from psycopg_pool import PoolTimeout
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from domain.closing import window_workflow_id
 from domain.error import DomainError
 from domain.redemption import Move, Redemption, State, workflow_id
+from domain.rescore import rescore_workflow_id
 from domain.webhook import endpoint_workflow_id
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from storage import outbox
+from storage.definition import change_instant
 from storage.delivery import forget_deliveries
 from storage.due_delivery import overdue_endpoints, pump_entry
 from storage.idempotency import forget_answers
 from storage.redemption import lock_redemption, move_redemption, start_entry
 from storage.redemption_list import open_redemptions, overdue_redemptions
+from storage.rescore import fail_rescore, unfinished_rescores
+from storage.rescore import start_entry as start_rescore_entry
 from storage.tier import end_periods
 from storage.window import enqueue_starts, unclosed_windows
 
@@ -52,7 +56,7 @@ async def run_sweep(pool: Pool, temporal: Client, stop: asyncio.Event, *, interv
             restarted = await restart_lost(pool, temporal)
             expired = await expire_overdue(pool)
             await restart_pumps(pool, temporal)
-            windows = await restart_lost_windows(pool, temporal)
+            windows = await restart_lost_windows(pool, temporal) + await restart_lost_rescores(pool, temporal)
             await review_due_tiers(pool)
             async with transaction(pool) as connection:
                 await outbox.forget_sent(connection, utc_now() - KEEP_SENT, 5000)
@@ -108,6 +112,31 @@ async def restart_lost_windows(pool: Pool, temporal: Client, *, idle: timedelta 
                 await enqueue_starts(connection, lost)
         restarted += len(lost)
         after = (page[-1].tenant_id, page[-1].window_id)
+
+
+async def restart_lost_rescores(pool: Pool, temporal: Client, *, idle: timedelta = IDLE) -> int:
+    """Write start commands for rescores at work whose workflow Temporal does not know, and give up those whose workflow was ended by
+    hand: a closing window waits for them. Answers how many."""
+    async with transaction(pool) as connection:
+        page = await unfinished_rescores(connection, utc_now() - idle, PAGE)
+    touched = 0
+    for rescore, leaderboard_id in page:
+        handle = temporal.get_workflow_handle(rescore_workflow_id(rescore.tenant_id, rescore.rescore_id))
+        try:
+            status = (await handle.describe(rpc_timeout=RPC_TIMEOUT)).status
+        except RPCError as fault:
+            if fault.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            async with transaction(pool) as connection:
+                await outbox.enqueue_again(connection, rescore.tenant_id, start_rescore_entry(rescore, leaderboard_id))
+            touched += 1
+            continue
+        if status not in (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.CONTINUED_AS_NEW):
+            async with transaction(pool) as connection:
+                await change_instant(connection, rescore.tenant_id)
+                await fail_rescore(connection, rescore, "its workflow was ended by hand")
+            touched += 1
+    return touched
 
 
 async def _unknown_ids(temporal: Client, identities: Sequence[str]) -> set[str]:

@@ -3,13 +3,13 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from activities.barrier import Barrier
+from activities.barrier import AWAY, Barrier
+from activities.heartbeat import heartbeats
 from domain.closing import FROZEN, FrozenWindow, Gate, WindowInput, WindowPlan, WindowStatus
 from domain.leaderboard import BoardStatus
 from domain.webhook_body import event_body
@@ -21,6 +21,7 @@ from storage.definition import change_instant
 from storage.due_delivery import Notice, publish
 from storage.leaderboard import live_board_of
 from storage.live import LiveStore, RedisError
+from storage.rescore import is_being_rescored
 from storage.snapshot import freeze_window, lock_freezing, snapshot_page
 from storage.window import WindowBoard, begin_closing, close_early, open_window, window_with_board
 
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 
 SUCCESSOR_AHEAD = timedelta(hours=1)
 """A window takes events from an hour before its start (contract 3), so its row is there by then."""
-HEARTBEAT_SECONDS = 2.0
+RESCORE_LOOK_SECONDS = 0.5
 TURNS = 8
 FREEZING_TURNS = 4
 ANNOUNCED = 10
@@ -84,9 +85,19 @@ class WindowActivities:
         if status is WindowStatus.OPEN:
             return Gate(passed=False, closes_at=closes_at, wait_seconds=left)
         if status not in FROZEN:
-            async with _heartbeats():
+            async with heartbeats():
                 await self._barrier.passed(closes_at)
+                await self._rescored(given)
         return Gate(passed=True, closes_at=closes_at)
+
+    async def _rescored(self, given: WindowInput) -> None:
+        """Wait for a rescore of the window that is at work. None begins any more: the window is `closing`."""
+        while True:
+            with contextlib.suppress(*AWAY):
+                async with self._pool.connection() as connection:
+                    if not await is_being_rescored(connection, given.tenant_id, given.window_id):
+                        return
+            await asyncio.sleep(RESCORE_LOOK_SECONDS)
 
     @activity.defn(name="freeze_window")
     async def freeze(self, given: WindowInput) -> FrozenWindow:
@@ -94,7 +105,7 @@ class WindowActivities:
 
         The live store may then forget it: closed windows are read from the snapshot.
         """
-        async with _heartbeats(), self._freezing:
+        async with heartbeats(), self._freezing:
             async with transaction(self._pool) as connection:
                 await lock_freezing(connection, given.window_id)
                 found = await _find(connection, given)
@@ -102,7 +113,7 @@ class WindowActivities:
                 if found.window.status not in FROZEN:
                     await _announce(connection, given, found, frozen)
             with contextlib.suppress(RedisError, OSError):
-                await self._live.retire(live_board_of(given.tenant_id, found.window.board_id, given.window_id, found.config))
+                await self._live.retire(live_board_of(given.tenant_id, found.window.board_id, found.window.standings, found.config))
         return frozen
 
 
@@ -145,19 +156,3 @@ def _successor(found: WindowBoard) -> WindowSpan | None:
         return None
     window = found.window
     return next_window(found.config.timeframe, WindowSpan(window.window_key, window.starts_at, window.ends_at))
-
-
-@contextlib.asynccontextmanager
-async def _heartbeats() -> AsyncIterator[None]:
-    """Heartbeat while the block runs, so that a worker that died is noticed in seconds."""
-
-    async def beat() -> None:
-        while True:
-            activity.heartbeat()
-            await asyncio.sleep(HEARTBEAT_SECONDS)
-
-    beating = asyncio.create_task(beat(), name="window heartbeat")
-    try:
-        yield
-    finally:
-        beating.cancel()

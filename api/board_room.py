@@ -177,7 +177,7 @@ class Room:
             self._open.setdefault(window.window_key, window.ends_at)
         if len(self._windows) >= CACHED_WINDOWS:
             self._windows.clear()
-        if window.window_id is None:  # the row may come with the next event
+        if window.standings_id is None:  # the row may come with the next event
             until = 0.0
         self._windows[key] = (until, window)
         if window.board.board_id != self._watched:

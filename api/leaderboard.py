@@ -119,7 +119,7 @@ class BoardReader:
     async def _look_up_view(self, question: ViewQuestion) -> View:
         until = time.monotonic() + CACHE_SECONDS
         view = await self.view(*question)
-        if view.window_id is not None:  # a window that nobody has scored in may begin at any moment
+        if view.standings_id is not None:  # a window that nobody has scored in may begin at any moment
             if len(self._views) >= CACHED_PAGES:
                 self._views.clear()
             self._views[question] = (until, view)

@@ -179,7 +179,7 @@ async def explain_event(leaderboard_id: str, request: AnyRequest, principal: Pri
         said = explain(version, event.type, scorable)
         window = await find_window(connection, principal.tenant_id, board.board_id, said.window.key) if said.window else None
         user = await find_user(connection, principal.tenant_id, user_id)
-        present = await find_contribution(connection, principal.tenant_id, window.window_id, user.user_id) if window and user else None
+        present = await find_contribution(connection, principal.tenant_id, window.standings, user.user_id) if window and user else None
     closes_at = window.closes_at if window else said.window.closes_at(board.config.timeframe.grace_seconds) if said.window else None
     late = said.matched and closes_at is not None and now >= closes_at
     return {

@@ -31,19 +31,20 @@ class Frozen(msgspec.Struct, frozen=True, kw_only=True):
     """The result of a closed window: `total` were ranked, the snapshot keeps the first `kept`; and the ranking that was in force then."""
 
     live: LiveBoard
+    window_id: UUID
     total: int
     kept: int
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
-    """A window of a board as a reader asked for it; `window_id` is None before its first event, `frozen` until it is closed."""
+    """A window of a board as a reader asked for it; `standings_id` is None before its first event, `frozen` until it is closed."""
 
     board: Leaderboard
     window_key: str
     status: str
     starts_at: datetime | None
     ends_at: datetime | None
-    window_id: UUID | None
+    standings_id: UUID | None
     frozen: Frozen | None = None
 
 
@@ -101,11 +102,11 @@ class Boards:
 
     async def page(self, view: View, first: int, limit: int) -> Slice:
         """The entries `first` … `first + limit - 1`."""
-        if view.window_id is None:
+        if view.standings_id is None:
             return Slice(0, first, [])
         if view.frozen is not None:
             return await self._frozen_page(view.frozen, first, limit)
-        board = live_board(view.board, view.window_id)
+        board = live_board(view.board, view.standings_id)
         if self._redis_may_answer():
             try:
                 page = await self.live.page(board, first, limit)
@@ -121,7 +122,7 @@ class Boards:
         if frozen.kept < min(first + limit, frozen.total):
             return await self._stored_page(frozen.live, first, limit)
         async with self.pool.connection() as connection:
-            entries = await snapshot.snapshot_page(connection, frozen.live.tenant_id, frozen.live.window_id, first=first, limit=limit)
+            entries = await snapshot.snapshot_page(connection, frozen.live.tenant_id, frozen.window_id, first=first, limit=limit)
         return Slice(frozen.total, first, entries)
 
     async def snapshot_page(self, view: View, first: int, limit: int) -> Slice:
@@ -132,7 +133,7 @@ class Boards:
 
     async def _frozen_around(self, frozen: Frozen, external_id: str, limit: int) -> tuple[Place, Slice] | None:
         async with self.pool.connection() as connection:
-            found = await snapshot.find_snapshot_entry(connection, frozen.live.tenant_id, frozen.live.window_id, external_id)
+            found = await snapshot.find_snapshot_entry(connection, frozen.live.tenant_id, frozen.window_id, external_id)
         if found is None:
             return None if frozen.kept == frozen.total else await self._stored_around(frozen.live, external_id, limit)
         rank, entry = found
@@ -161,11 +162,11 @@ class Boards:
 
     async def around(self, view: View, external_id: str, limit: int) -> tuple[Place, Slice] | None:
         """A user's place and the `limit` entries around it, the user's among them; None when not ranked."""
-        if view.window_id is None:
+        if view.standings_id is None:
             return None
         if view.frozen is not None:
             return await self._frozen_around(view.frozen, external_id, limit)
-        board = live_board(view.board, view.window_id)
+        board = live_board(view.board, view.standings_id)
         if self._redis_may_answer():
             try:
                 answer = await self.live.around(board, external_id, limit)
@@ -194,9 +195,9 @@ class Boards:
 
     async def places(self, view: View, external_ids: Sequence[str]) -> tuple[int, list[Place]]:
         """How many are ranked, and the places of those of these users who are, best first."""
-        if view.window_id is None:
+        if view.standings_id is None:
             return 0, []
-        board = live_board(view.board, view.window_id)
+        board = live_board(view.board, view.standings_id)
         if view.frozen is None and self._redis_may_answer():
             try:
                 answer = await self.live.ranks(board, external_ids)
@@ -247,7 +248,7 @@ def _view(board: Leaderboard, span: WindowSpan, row: BoardWindow | None, now: da
         return window_view(board, row)
     closes_at = span.closes_at(board.config.timeframe.grace_seconds)
     status = "open" if closes_at is None or now < closes_at else "closed"
-    return View(board=board, window_key=span.key, status=status, starts_at=span.starts_at, ends_at=span.ends_at, window_id=None)
+    return View(board=board, window_key=span.key, status=status, starts_at=span.starts_at, ends_at=span.ends_at, standings_id=None)
 
 
 def window_view(board: Leaderboard, row: BoardWindow) -> View:
@@ -258,7 +259,7 @@ def window_view(board: Leaderboard, row: BoardWindow) -> View:
         status=row.status,
         starts_at=row.starts_at,
         ends_at=row.ends_at,
-        window_id=row.window_id,
+        standings_id=row.standings,
         frozen=_frozen(board, row),
     )
 
@@ -266,5 +267,5 @@ def window_view(board: Leaderboard, row: BoardWindow) -> View:
 def _frozen(board: Leaderboard, row: BoardWindow) -> Frozen | None:
     if row.total is None or row.ranking_method is None:
         return None
-    live = LiveBoard(board.tenant_id, board.board_id, row.window_id, row.ranking_method, row.ranking_min_score)
-    return Frozen(live=live, total=row.total, kept=row.snapshot_size or 0)
+    live = LiveBoard(board.tenant_id, board.board_id, row.standings, row.ranking_method, row.ranking_min_score)
+    return Frozen(live=live, window_id=row.window_id, total=row.total, kept=row.snapshot_size or 0)

@@ -247,7 +247,7 @@ async def every_open_window(connection: Connection, tenant_id: UUID | None) -> l
     """The open windows of boards that are not archived, of one tenant or (None) of all: what the live store should hold."""
     cursor = await connection.execute(
         """
-        SELECT w.tenant_id, w.board_id, w.window_id, b.config FROM leaderboard_window AS w
+        SELECT w.tenant_id, w.board_id, coalesce(w.standings_id, w.window_id) AS window_id, b.config FROM leaderboard_window AS w
         JOIN leaderboard AS b ON b.tenant_id = w.tenant_id AND b.board_id = w.board_id AND b.status <> 'archived'
         WHERE w.status IN ('open', 'closing') AND w.tenant_id = coalesce(%s, w.tenant_id) ORDER BY w.tenant_id, w.window_id
         """,
@@ -260,10 +260,11 @@ async def windows_of_partition(connection: Connection, partition: int, limit: in
     """The open windows that a partition changed most lately, each with the position up to which it did (to repair the live store)."""
     cursor = await connection.execute(
         """
-        SELECT l.tenant_id, w.board_id, l.window_id, b.config, l.position FROM live_position AS l
-        JOIN leaderboard_window AS w ON w.tenant_id = l.tenant_id AND w.window_id = l.window_id AND w.status IN ('open', 'closing')
-        JOIN leaderboard AS b ON b.tenant_id = w.tenant_id AND b.board_id = w.board_id AND b.status <> 'archived'
-        WHERE l.scoring_partition = %s ORDER BY l.updated_at DESC LIMIT %s
+        SELECT l.tenant_id, b.board_id, l.window_id, b.config, l.position FROM live_position AS l
+        LEFT JOIN leaderboard_window AS o ON o.tenant_id = l.tenant_id AND o.window_id = l.window_id AND o.standings_id IS NULL
+        LEFT JOIN leaderboard_window AS r ON r.tenant_id = l.tenant_id AND r.standings_id = l.window_id
+        JOIN leaderboard AS b ON b.tenant_id = l.tenant_id AND b.board_id = coalesce(o.board_id, r.board_id) AND b.status <> 'archived'
+        WHERE l.scoring_partition = %s AND coalesce(o.status, r.status) IN ('open', 'closing') ORDER BY l.updated_at DESC LIMIT %s
         """,
         (partition, limit),
     )

@@ -50,7 +50,10 @@ def changed_channel(tenant_id: UUID, board_id: UUID) -> str:
 
 
 class Publication(msgspec.Struct):
-    """What one scoring transaction changed in one window: external id and order key (empty: no longer ranked), alternating."""
+    """What one scoring transaction changed in one window: external id and order key (empty: no longer ranked), alternating.
+
+    `hidden`: nobody reads these standings yet (a rescore is at work), so nobody has to repair them.
+    """
 
     board: LiveBoard
     partition: int
@@ -58,6 +61,7 @@ class Publication(msgspec.Struct):
     from_position: int
     to_position: int
     entries: list[bytes]
+    hidden: bool = False
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -144,6 +148,10 @@ class LiveStore:
         for key_name in board.keys:
             _queue(pipeline, "EXPIRE", key_name, seconds)
         await pipeline.execute()
+
+    async def announce(self, tenant_id: UUID, board_id: UUID) -> None:
+        """Wake those who watch the board: its standings have been replaced."""
+        await self.redis.publish(changed_channel(tenant_id, board_id), b"")
 
     async def claim_rebuild(self, board: LiveBoard, seconds: int = 60) -> bool:
         """Whether the caller may rebuild the window now; `release_rebuild` ends the claim, or time does."""

@@ -49,6 +49,12 @@ class Window(msgspec.Struct, frozen=True):
     window_key: str
     closes_at: datetime | None
     hollow: bool = False
+    standings_id: UUID | None = None
+
+    @property
+    def standings(self) -> UUID:
+        """Where its standings stand (`window_id` of the table `standing`)."""
+        return self.standings_id or self.window_id
 
 
 class NewWindow(msgspec.Struct, frozen=True):
@@ -149,7 +155,7 @@ async def ensure_windows(connection: Connection, wanted: Sequence[NewWindow]) ->
         fresh += await _reopen_hollow(connection, hollow)
     if fresh:
         await enqueue_starts(connection, fresh)
-    return [Window(row.window_id, row.board_id, row.window_key, row.closes_at) for row in rows] if hollow else rows
+    return [msgspec.structs.replace(row, hollow=False) for row in rows] if hollow else rows
 
 
 async def ensure_late_windows(connection: Connection, wanted: Sequence[NewWindow]) -> list[Window]:
@@ -204,7 +210,7 @@ async def find_windows(connection: Connection, wanted: Sequence[tuple[UUID, UUID
     async with connection.cursor(row_factory=tuple_row) as cursor:
         await cursor.execute(
             """
-            SELECT w.window_id, w.board_id, w.window_key, w.closes_at, w.status = 'paid' AND w.total IS NULL
+            SELECT w.window_id, w.board_id, w.window_key, w.closes_at, w.status = 'paid' AND w.total IS NULL, w.standings_id
             FROM unnest(%s::uuid[], %s::uuid[], %s::text[]) AS given (tenant_id, board_id, window_key)
             JOIN leaderboard_window AS w USING (tenant_id, board_id, window_key)
             """,

@@ -10,6 +10,7 @@ from domain.closing import FROZEN, FrozenWindow, WindowStatus
 from domain.leaderboard import Method
 from domain.scoring import min_score_units
 from runtime.postgres import Connection
+from storage.rescore import is_being_rescored
 from storage.standing import Entry, direction, ranked_total
 from storage.window import WINDOW_COLUMNS, BoardWindow, WindowBoard, config_at
 
@@ -37,10 +38,12 @@ async def freeze_window(connection: Connection, tenant_id: UUID, found: WindowBo
         )
     if window.status != WindowStatus.CLOSING or window.closes_at is None:
         raise RuntimeError(f"window {window.window_key} is {window.status}: it cannot be frozen")
+    if await is_being_rescored(connection, tenant_id, window.window_id):
+        raise RuntimeError(f"window {window.window_key} is being rescored: it cannot be frozen yet")
     config = await config_at(connection, tenant_id, window.board_id, window.closes_at)
     method, bound = config.ranking.method, min_score_units(config)
-    total = await ranked_total(connection, tenant_id, window.window_id, bound)
-    kept = await _write_entries(connection, tenant_id, window.window_id, method=method, min_score=bound, size=config.ranking.size)
+    total = await ranked_total(connection, tenant_id, window.standings, bound)
+    kept = await _write_entries(connection, tenant_id, window, method=method, min_score=bound, size=config.ranking.size)
     status = WindowStatus.CLOSED if found.has_prizes else WindowStatus.PAID
     cursor = await connection.execute(
         """
@@ -55,17 +58,17 @@ async def freeze_window(connection: Connection, tenant_id: UUID, found: WindowBo
 
 
 async def _write_entries(
-    connection: Connection, tenant_id: UUID, window_id: UUID, *, method: Method, min_score: int | None, size: int
+    connection: Connection, tenant_id: UUID, window: BoardWindow, *, method: Method, min_score: int | None, size: int
 ) -> int:
     order = f"score {direction(method)}, reached_at, external_user_id"
     cursor = await connection.execute(
         f"""
         INSERT INTO snapshot_entry (tenant_id, window_id, rank, user_id, external_user_id, score, reached_at)
-        SELECT tenant_id, window_id, row_number() OVER (ORDER BY {order}), user_id, external_user_id, score, reached_at
+        SELECT tenant_id, %s, row_number() OVER (ORDER BY {order}), user_id, external_user_id, score, reached_at
         FROM (SELECT * FROM standing WHERE tenant_id = %s AND window_id = %s AND score >= coalesce(%s, score)
               ORDER BY {order} LIMIT %s) AS best
         """,
-        (tenant_id, window_id, min_score, size),
+        (window.window_id, tenant_id, window.standings, min_score, size),
     )
     return cursor.rowcount
 

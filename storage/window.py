@@ -21,7 +21,7 @@ EVENT_WRITERS = 7201
 
 
 WINDOW_COLUMNS = """window_id, board_id, window_key, status, starts_at, ends_at, closes_at, closed_at, late_events, total, snapshot_size,
-    ranking_method, ranking_min_score"""
+    ranking_method, ranking_min_score, standings_id"""
 
 
 class BoardWindow(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +43,12 @@ class BoardWindow(msgspec.Struct, frozen=True, kw_only=True):
     snapshot_size: int | None = None
     ranking_method: Method | None = None
     ranking_min_score: int | None = None
+    standings_id: UUID | None = None
+
+    @property
+    def standings(self) -> UUID:
+        """Where its standings stand (`window_id` of the table `standing`), in PostgreSQL and in the live store."""
+        return self.standings_id or self.window_id
 
 
 class WindowBoard(msgspec.Struct, frozen=True, kw_only=True):

@@ -170,7 +170,7 @@ class World:
     async def window(self, board: Leaderboard, key: str) -> UUID | None:
         async with self.pool.connection() as connection:
             found = await leaderboard.find_window(connection, self.tenant_id, board.board_id, key)
-        return found.window_id if found else None
+        return found.standings if found else None
 
 
 def reference(what: LeaderboardDefinition, events: Sequence[Event]) -> list[tuple[str, int]]:

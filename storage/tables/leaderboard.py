@@ -52,6 +52,8 @@ leaderboard_window = Table(
     instant_column("ends_at", nullable=True),
     instant_column("closes_at", nullable=True),
     instant_column("closed_at", nullable=True),
+    # Where its standings stand (standing.window_id, live_position.window_id): under its own id unless a rescore has replaced them.
+    uuid_column("standings_id", nullable=True),
     Column("late_events", BigInteger, nullable=False, server_default="0"),
     # Written when the window is frozen: how many were ranked, how many of them the snapshot keeps, and by which ranking.
     Column("total", BigInteger),
@@ -62,6 +64,9 @@ leaderboard_window = Table(
     UniqueConstraint("tenant_id", "board_id", "window_key"),
     Index("ix_leaderboard_window_starts_at", "tenant_id", "board_id", "starts_at"),
     Index("ix_leaderboard_window_unclosed", "tenant_id", "window_id", postgresql_where=text("status IN ('open', 'closing')")),
+    Index(
+        "uq_leaderboard_window_standings_id", "tenant_id", "standings_id", unique=True, postgresql_where=text("standings_id IS NOT NULL")
+    ),
     ForeignKeyConstraint(["tenant_id", "board_id"], ["leaderboard.tenant_id", "leaderboard.board_id"]),
     one_of("status", ("open", "closing", "closed", "paid")),
 )

@@ -1,0 +1,191 @@
+"""What a rescore does to the world: read the log again batch by batch, switch the window, give up, and clear away what nobody reads."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Sequence
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from activities.heartbeat import heartbeats
+from activities.scoring import POISON
+from activities.scoring_batch import window_scores
+from domain.error import EventsExpired
+from domain.rescore import RescoreInput, RescoreProgress, RescoreStatus, under_present_rules
+from domain.scoring import NEVER, RuleBook
+from runtime.postgres import Connection, Pool, transaction
+from storage import rescore as storage
+from storage.definition import change_instant
+from storage.leaderboard import boards_by_id, live_board, load_rule_book
+from storage.live import LiveStore, RedisError
+from storage.live_repair import rebuild_window
+from storage.rescore import Lane, Rescore
+from storage.scoring import LoggedEvent
+from storage.standing import Delta, merge_standings
+
+log = logging.getLogger(__name__)
+
+BATCH_LIMIT = 2000
+STINT_SECONDS = 3.0
+"""After so long a stint ends, so that the workflow knows how far it is. What it has read is in PostgreSQL after each batch."""
+LONGEST_PAUSE_SECONDS = 0.25
+DELETE_LIMIT = 10_000
+AT_WORK = 2
+"""Rescores that read at the same time in one process: live scoring goes before."""
+
+
+class Reader:
+    """Reads a rescore's part of the log, from where the last one stopped. Two at once take turns at the lane's row."""
+
+    def __init__(self, pool: Pool, rescore: Rescore) -> None:
+        self._pool, self._rescore = pool, rescore
+        self._limit = BATCH_LIMIT
+        self._book: RuleBook | None = None
+
+    async def step(self) -> bool:
+        """One batch in one transaction; False when there is nothing left to read. A batch that fails is halved, down to one event."""
+        try:
+            async with transaction(self._pool) as connection:
+                more = await self._step(connection, skip=False)
+        except POISON as fault:
+            if self._limit > 1:
+                self._limit //= 2
+                return True
+            log.warning("rescore %s leaves an event out: %s", self._rescore.rescore_id, fault)
+            async with transaction(self._pool) as connection:
+                more = await self._step(connection, skip=True)
+        self._limit = min(BATCH_LIMIT, self._limit * 2)
+        return more
+
+    async def _step(self, connection: Connection, *, skip: bool) -> bool:
+        lane = await storage.next_lane(connection, self._rescore)
+        present = await storage.find_rescore(connection, self._rescore.tenant_id, self._rescore.rescore_id)
+        if lane is None or present is None or present.status is not RescoreStatus.RUNNING:
+            return False
+        first, position, events = await storage.lane_events(connection, self._rescore, lane, limit=self._limit)
+        if events and not skip:
+            await self._merge(connection, lane, events, position)
+        await storage.advance_lane(connection, self._rescore, lane, first=first, position=position, events=len(events))
+        return True
+
+    async def _merge(self, connection: Connection, lane: Lane, events: Sequence[LoggedEvent], position: int) -> None:
+        rescore = self._rescore
+        if self._book is None:
+            book = await load_rule_book(connection, rescore.tenant_id)
+            versions = [version for version in book.boards if version.board_id == rescore.board_id]
+            self._book = RuleBook(under_present_rules(versions, rescore.valid_from))
+        scores = window_scores(self._book, events, rescore, NEVER)  # all of them were accepted while it was open
+        if scores is None:
+            return
+        externals = {event.user_id: event.external_user_id for event in events}
+        deltas = [
+            Delta(rescore.tenant_id, rescore.rescore_id, user, externals[user], scores.standings[user])
+            for user in sorted(scores.standings, key=lambda user: user.int)
+        ]
+        if deltas:
+            aggregation = scores.config.scoring.aggregation
+            await merge_standings(connection, aggregation, deltas, partition=lane.scoring_partition, position=position)
+
+
+class RescoreActivities:
+    """Activities that may be run twice: each batch notes how far it came in its own transaction."""
+
+    def __init__(self, pool: Pool, live: LiveStore) -> None:
+        self._pool, self._live = pool, live
+        self._turns = asyncio.Semaphore(AT_WORK)
+
+    @activity.defn(name="read_log_again")
+    async def read(self, given: RescoreInput) -> RescoreProgress:
+        """Read on for some seconds, half of the time at work: how far the rescore is."""
+        async with heartbeats(), self._turns:
+            reader, ends = Reader(self._pool, await self._find(given)), time.monotonic() + STINT_SECONDS
+            more = True
+            while more and time.monotonic() < ends and not _stopping():
+                began = time.monotonic()
+                more = await reader.step()
+                await asyncio.sleep(min(LONGEST_PAUSE_SECONDS, time.monotonic() - began))
+        return await self._progress(given)
+
+    @activity.defn(name="switch_to_rescored")
+    async def switch(self, given: RescoreInput) -> RescoreProgress:
+        """Fill the live store beside what is shown, then let the window's standings be the new ones, in one transaction."""
+        rescore = await self._find(given)
+        if rescore.status is RescoreStatus.RUNNING:
+            async with heartbeats():
+                await self._fill(rescore)
+                async with transaction(self._pool) as connection:
+                    await change_instant(connection, given.tenant_id)
+                    await _switch(connection, given)
+                await self._announce(rescore)
+        return await self._progress(given)
+
+    @activity.defn(name="give_rescore_up")
+    async def give_up(self, given: RescoreInput) -> RescoreProgress:
+        """Leave the window as it is; nothing happens to a rescore that has ended."""
+        async with transaction(self._pool) as connection:
+            await change_instant(connection, given.tenant_id)
+            await storage.fail_rescore(connection, await self._find(given), "cancelled")
+        return await self._progress(given)
+
+    @activity.defn(name="clear_replaced_standings")
+    async def clear(self, given: RescoreInput) -> int:
+        """Delete the standings that nobody reads any more, a page in each transaction; answers how many went."""
+        async with self._pool.connection() as connection:
+            standings_id = await storage.replaced_standings(connection, given.tenant_id, given.rescore_id)
+            rescore = await self._find(given)
+            board = (await boards_by_id(connection, given.tenant_id, [rescore.board_id]))[rescore.board_id]
+        if standings_id is None:
+            return 0
+        with contextlib.suppress(RedisError, OSError):
+            await self._live.retire(live_board(board, standings_id))
+        cleared, gone = 0, DELETE_LIMIT
+        async with heartbeats():
+            while gone == DELETE_LIMIT:
+                async with transaction(self._pool) as connection:
+                    gone = await storage.delete_standings(connection, given.tenant_id, standings_id, DELETE_LIMIT)
+                cleared += gone
+        return cleared
+
+    async def _find(self, given: RescoreInput) -> Rescore:
+        async with self._pool.connection() as connection:
+            found = await storage.find_rescore(connection, given.tenant_id, given.rescore_id)
+        if found is None:
+            raise ApplicationError("there is no such rescore", type="NOT_FOUND", non_retryable=True)
+        return found
+
+    async def _progress(self, given: RescoreInput) -> RescoreProgress:
+        rescore = await self._find(given)
+        async with self._pool.connection() as connection:
+            return await storage.progress_of(connection, rescore)
+
+    async def _fill(self, rescore: Rescore) -> None:
+        """So that readers need not wait for it after the switch. If Redis is away, they read PostgreSQL, and the pumps repair it."""
+        async with self._pool.connection() as connection:
+            board = (await boards_by_id(connection, rescore.tenant_id, [rescore.board_id]))[rescore.board_id]
+        with contextlib.suppress(RedisError, OSError):
+            await rebuild_window(self._pool, self._live, live_board(board, rescore.rescore_id))
+
+    async def _announce(self, rescore: Rescore) -> None:
+        with contextlib.suppress(RedisError, OSError):
+            await self._live.announce(rescore.tenant_id, rescore.board_id)
+
+
+async def _switch(connection: Connection, given: RescoreInput) -> None:
+    rescore = await storage.find_rescore(connection, given.tenant_id, given.rescore_id, lock=True)
+    if rescore is None or rescore.status is not RescoreStatus.RUNNING:
+        return
+    if not (await storage.progress_of(connection, rescore)).all_read:
+        raise RuntimeError("the log has not been read to the end")
+    try:
+        await storage.refuse_expired(connection, rescore.reads_from)
+    except EventsExpired as fault:
+        await storage.fail_rescore(connection, rescore, fault.message)
+        return
+    if not await storage.switch_standings(connection, rescore):
+        await storage.fail_rescore(connection, rescore, "the window is closed")
+
+
+def _stopping() -> bool:
+    return activity.in_activity() and activity.is_worker_shutdown()

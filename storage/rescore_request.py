@@ -1,0 +1,54 @@
+"""What is asked when a rescore is asked for, over HTTP or from the command line: which board, which window, and whether it may be."""
+
+from datetime import datetime
+from uuid import UUID
+
+from domain.error import InvalidState, LeaderboardNotFound, NotFound
+from domain.leaderboard import BoardStatus
+from domain.window import WindowSpan, window_at, window_for_key
+from runtime.postgres import Connection
+from storage.definition import change_instant
+from storage.leaderboard import Leaderboard, find_any_board, find_board, find_window
+from storage.rescore import AHEAD, Rescore, start_rescore
+from storage.window import BoardWindow, open_window
+
+CURRENT = "current"
+
+
+async def request_rescore(connection: Connection, tenant_id: UUID, leaderboard_id: str, window_key: str) -> Rescore:
+    """Begin to build the window of that key (or the `current` one) anew; its workflow starts at commit.
+
+    LeaderboardNotFound; NotFound for a key that no window of the board has; InvalidState for an archived board, for a window that is not
+    open and for one that is being rescored; EventsExpired when retention has dropped events that may count in it.
+    """
+    board = await find_board(connection, tenant_id, leaderboard_id, lock=True)
+    if board is None:
+        if await find_any_board(connection, tenant_id, leaderboard_id) is not None:
+            raise InvalidState(f"Leaderboard '{leaderboard_id}' is archived", present=BoardStatus.ARCHIVED.value)
+        raise LeaderboardNotFound(f"Leaderboard '{leaderboard_id}' not found")
+    instant = await change_instant(connection, tenant_id)
+    span = span_of(board, window_key, instant)
+    if span is None:
+        raise NotFound(f"Leaderboard '{leaderboard_id}' has no window '{window_key}'")
+    if span.starts_at is not None and instant < span.starts_at - AHEAD:
+        raise InvalidState(f"Window '{span.key}' of leaderboard '{leaderboard_id}' has not begun")
+    return await start_rescore(connection, board, await _row(connection, board, span, instant), instant)
+
+
+def span_of(board: Leaderboard, window_key: str, now: datetime) -> WindowSpan | None:
+    """The window of that key or the current one; None if the board has none."""
+    timeframe = board.config.timeframe
+    return window_at(timeframe, now) if window_key == CURRENT else window_for_key(timeframe, window_key)
+
+
+async def _row(connection: Connection, board: Leaderboard, span: WindowSpan, instant: datetime) -> BoardWindow:
+    """The window's row. A window in which nothing has counted yet gets one: under the present rules something may."""
+    found = await find_window(connection, board.tenant_id, board.board_id, span.key)
+    if found is None:
+        planned = span.closes_at(board.config.timeframe.grace_seconds)
+        if planned is not None and planned <= instant:
+            raise InvalidState(f"Window '{span.key}' of leaderboard '{board.leaderboard_id}' is not open any more")
+        await open_window(connection, board.tenant_id, board.board_id, span, planned)
+        found = await find_window(connection, board.tenant_id, board.board_id, span.key)
+    assert found is not None
+    return found
