@@ -10,7 +10,7 @@ from litestar import Request, Response
 from api.auth import Principal
 from domain.error import ValidationFault
 from runtime.ids import utc_now
-from runtime.postgres import Connection, Pool, name_actor
+from runtime.postgres import Connection, Pool, name_actor, telling
 from storage.idempotency import Claim, StoredAnswer, earlier_answer, keep_answer
 
 HEADER = "Idempotency-Key"
@@ -52,7 +52,7 @@ async def once(pool: Pool, write: Write, effect: Effect) -> Response[bytes]:
     an effect may read rows, but a row count only of a statement whose rows it has read. IdempotencyConflict for another body.
     """
     tenant_id = write.principal.tenant_id
-    async with pool.connection() as connection, connection.pipeline(), connection.transaction():
+    async with pool.connection() as connection, telling(pool, connection), connection.pipeline(), connection.transaction():
         await name_actor(connection)
         if write.claim is not None:
             stored = await earlier_answer(connection, tenant_id, write.claim)

@@ -1,19 +1,22 @@
 """PostgreSQL for every process: one pool, one way to open a transaction."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 Connection = psycopg.AsyncConnection[DictRow]
 
 CONNECT_TIMEOUT_SECONDS = 5
 RECONNECT_SECONDS = 5.0
+TELL_SECONDS = 0.05
 
 acting: ContextVar[tuple[str, str] | None] = ContextVar("acting", default=None)
 """Who changes something in the present request, and why: the audit log's triggers write it down. None: nobody who is audited."""
@@ -26,6 +29,8 @@ class Pool(AsyncConnectionPool[Connection]):
     """
 
     _checking: asyncio.Task[None] | None = None
+    _telling: asyncio.Task[None] | None = None
+    _untold: set[tuple[str, str]] | None = None
 
     async def putconn(self, conn: Connection) -> None:
         """Take a connection back, as the pool does; a broken one makes the others be checked."""
@@ -33,6 +38,58 @@ class Pool(AsyncConnectionPool[Connection]):
         await super().putconn(conn)
         if broken and not self.closed and (self._checking is None or self._checking.done()):
             self._checking = asyncio.create_task(self.check())
+
+    async def close(self, timeout: float = 5.0) -> None:  # noqa: ASYNC109 - the pool's own signature
+        """Close all connections; what has not been told is found by polling."""
+        if self._telling is not None:
+            self._telling.cancel()
+        await super().close(timeout)
+
+    def tell(self, notifications: Iterable[tuple[str, str]]) -> None:
+        """Send these (channel, payload) soon, those of many transactions together."""
+        self._untold = (self._untold or set()).union(notifications)
+        if self._telling is None or self._telling.done():
+            self._telling = asyncio.create_task(self._tell(), name="notify")
+
+    async def _tell(self) -> None:
+        while self._untold:
+            told, self._untold = sorted(self._untold), None
+            with contextlib.suppress(psycopg.Error, PoolTimeout, OSError):  # a hint: whoever misses it looks by itself
+                async with self.connection() as connection, connection.transaction():
+                    # Nobody else can commit a NOTIFY while this one does, so it does not wait for the disk.
+                    await connection.execute("SET LOCAL synchronous_commit TO off")
+                    await connection.execute(
+                        "SELECT pg_notify(channel, payload) FROM unnest(%s::text[], %s::text[]) AS told (channel, payload)",
+                        ([channel for channel, _ in told], [payload for _, payload in told]),
+                    )
+            await asyncio.sleep(TELL_SECONDS)
+
+
+_to_tell: WeakKeyDictionary[Connection, set[tuple[str, str]]] = WeakKeyDictionary()
+
+
+async def notify(connection: Connection, channel: str, payload: str = "") -> None:
+    """Wake whoever listens, after the commit of the present transaction.
+
+    PostgreSQL lets only one transaction at a time commit a NOTIFY, so one in each would make all of them queue for the disk. Those
+    opened by `transaction` (and `telling`) send theirs behind it, many in one; any other transaction sends its own. Both are hints.
+    """
+    if (noted := _to_tell.get(connection)) is not None:
+        noted.add((channel, payload))
+    else:
+        await connection.execute("SELECT pg_notify(%s, %s)", (channel, payload))
+
+
+@asynccontextmanager
+async def telling(pool: Pool, connection: Connection) -> AsyncIterator[None]:
+    """Around a transaction: its notifications are sent behind it, and not at all when it fails."""
+    noted = _to_tell[connection] = set()
+    try:
+        yield
+        if noted:
+            pool.tell(noted)
+    finally:
+        del _to_tell[connection]
 
 
 def connection_options(name: str) -> dict[str, Any]:
@@ -68,7 +125,7 @@ async def transaction(pool: Pool, *, reason: str | None = None) -> AsyncIterator
 
     `reason` is for the audit log, when the request's header gives none.
     """
-    async with pool.connection() as connection, connection.transaction():
+    async with pool.connection() as connection, telling(pool, connection), connection.transaction():
         await name_actor(connection, reason=reason)
         yield connection
 

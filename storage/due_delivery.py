@@ -11,7 +11,7 @@ import msgspec
 
 from domain.webhook import Delivery, DeliveryState, Endpoint, endpoint_workflow_id
 from runtime.ids import new_id
-from runtime.postgres import Connection
+from runtime.postgres import Connection, notify
 from storage import outbox
 from storage.delivery import COLUMNS, Attempt, Trigger, claim_attempt, delivery_in
 
@@ -119,9 +119,9 @@ async def _insert(
 
 
 async def wake_pump(connection: Connection, tenant_id: UUID, endpoint_id: UUID) -> None:
-    """At commit: the endpoint has its workflow, and its pump looks at what is due."""
+    """Behind the commit: the endpoint has its workflow, and its pump looks at what is due."""
     await outbox.enqueue(connection, tenant_id, pump_entry(tenant_id, endpoint_id))
-    await connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, str(endpoint_id)))
+    await notify(connection, CHANNEL, str(endpoint_id))
 
 
 def pump_entry(tenant_id: UUID, endpoint_id: UUID) -> outbox.Entry:

@@ -13,7 +13,7 @@ import msgspec
 from psycopg.types.json import Jsonb
 
 from runtime import tracing
-from runtime.postgres import Connection
+from runtime.postgres import Connection, notify
 
 CHANNEL = "outbox"
 LEASE = timedelta(seconds=30)
@@ -46,7 +46,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def enqueue(connection: Connection, tenant_id: UUID, entry: Entry) -> None:
-    """Write a command and wake the relay at commit. The same command again is no second one."""
+    """Write a command and wake the relay behind the commit. The same command again is no second one."""
     await connection.execute(
         """
         INSERT INTO outbox (tenant_id, kind, workflow_id, name, argument, trace_context, created_at, due_at)
@@ -55,7 +55,7 @@ async def enqueue(connection: Connection, tenant_id: UUID, entry: Entry) -> None
         """,
         (tenant_id, entry.kind, entry.workflow_id, entry.name, Jsonb(entry.argument), tracing.current()),
     )
-    await connection.execute("SELECT pg_notify(%s, '')", (CHANNEL,))
+    await notify(connection, CHANNEL)
 
 
 async def lease_due(connection: Connection, limit: int, *, workflow_id: str | None = None) -> list[Row]:

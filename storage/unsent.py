@@ -8,7 +8,7 @@ from uuid import UUID
 
 from domain.redemption import Flag
 from domain.webhook import Endpoint
-from runtime.postgres import Connection
+from runtime.postgres import Connection, notify
 from storage import outbox
 
 LOCK = "hashtextextended('endpoints:' || %s::text, 0)"
@@ -42,7 +42,7 @@ async def resume_unsent(connection: Connection, tenant_id: UUID, endpoint: Endpo
         },
     )
     if cursor.rowcount > 0:
-        await connection.execute("SELECT pg_notify(%s, '')", (outbox.CHANNEL,))
+        await notify(connection, outbox.CHANNEL)
     return cursor.rowcount
 
 

@@ -11,7 +11,7 @@ from domain.closing import CloseNow, WindowStatus, window_workflow_id
 from domain.leaderboard import LeaderboardConfig, Method, load_config
 from domain.window import WindowSpan
 from runtime.ids import new_id
-from runtime.postgres import Connection
+from runtime.postgres import Connection, notify
 from storage import outbox
 from storage.outbox import CHANNEL, Entry
 
@@ -99,7 +99,7 @@ async def enqueue_starts(connection: Connection, windows: Sequence[tuple[UUID, U
         """,
         (WORKFLOW, PRIORITY, [tenant_id for tenant_id, _ in windows], [window_id for _, window_id in windows]),
     )
-    await connection.execute("SELECT pg_notify(%s, '')", (CHANNEL,))
+    await notify(connection, CHANNEL)
 
 
 async def window_with_board(connection: Connection, tenant_id: UUID, window_id: UUID) -> WindowBoard | None:
