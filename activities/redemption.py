@@ -17,6 +17,7 @@ from runtime.postgres import Connection, Pool, transaction
 from storage.delivery import NewDelivery, find_delivery, insert_delivery
 from storage.due_delivery import Notice, publish, was_published
 from storage.fulfilment import kind_of
+from storage.low_stock import tell_low_stock
 from storage.redemption import last_number, lock_redemption, move_redemption, set_flag, set_fulfilment_delivery
 from storage.unsent import found_endpoint, lock_endpoints
 from storage.webhook import delays_of, fulfilment_endpoint
@@ -41,6 +42,8 @@ class RedemptionActivities:
                 redemption = await lock_redemption(connection, given.tenant_id, given.redemption_id)
                 number = await last_number(connection, given.tenant_id, given.redemption_id)
                 begun = Begun(status=redemption.status, number=number, deadline_at=redemption.deadline_at)
+                if redemption.takes_stock:
+                    await tell_low_stock(connection, utc_now(), tenant_id=given.tenant_id, reward_id=redemption.reward_id)
                 if redemption.status in WAITING:
                     return begun
                 begins = kind_of(redemption.fulfilment).begins

@@ -28,6 +28,7 @@ from storage.definition import change_instant
 from storage.delivery import forget_deliveries
 from storage.due_delivery import overdue_endpoints, pump_entry
 from storage.idempotency import forget_answers
+from storage.low_stock import forget_low_stock, tell_low_stock
 from storage.redemption import lock_redemption, move_redemption, start_entry
 from storage.redemption_list import open_redemptions, overdue_redemptions
 from storage.rescore import fail_rescore, unfinished_rescores
@@ -58,6 +59,7 @@ async def run_sweep(pool: Pool, temporal: Client, stop: asyncio.Event, *, interv
             await restart_pumps(pool, temporal)
             windows = await restart_lost_windows(pool, temporal) + await restart_lost_rescores(pool, temporal)
             await review_due_tiers(pool)
+            await watch_stock(pool)
             async with transaction(pool) as connection:
                 await outbox.forget_sent(connection, utc_now() - KEEP_SENT, 5000)
                 await forget_answers(connection, utc_now() - KEEP_ANSWERS, 5000)
@@ -179,6 +181,13 @@ async def review_due_tiers(pool: Pool) -> int:
         if page == 0:
             return reviewed
         reviewed += page
+
+
+async def watch_stock(pool: Pool) -> int:
+    """Tell of rewards that have run low without a sale, and forget those that have more again; answers how many were told."""
+    async with transaction(pool) as connection:
+        await forget_low_stock(connection)
+        return await tell_low_stock(connection, utc_now())
 
 
 async def restart_pumps(pool: Pool, temporal: Client) -> int:

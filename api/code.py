@@ -7,7 +7,7 @@ from litestar import get, post
 
 from api.auth import Principal, allow
 from api.reward import named_reward
-from domain.code import check_codes
+from domain.code import check_codes, check_pool
 from domain.error import ValidationFault
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
@@ -21,6 +21,7 @@ class CodesBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Codes for a pool."""
 
     codes: Annotated[list[str], msgspec.Meta(min_length=1, max_length=10_000)]
+    variant_id: str | None = None
 
 
 @post("/v1/admin/rewards/{reward_id:str}/codes", guards=ADMIN, status_code=201, operation_id="addRewardCodes")
@@ -31,8 +32,9 @@ async def bring_codes(reward_id: str, data: CodesBody, principal: Principal, poo
         found = await named_reward(connection, principal, reward_id)
         if found.fulfilment.type != "codes":
             raise ValidationFault.of("fulfilment.type", "of this reward is not codes")
-        added = await add_codes(connection, principal.tenant_id, found.reward_id, data.codes, utc_now())
-        facts = {"added": added, "known": len(data.codes) - added}
+        check_pool(found, data.variant_id)
+        added = await add_codes(connection, principal.tenant_id, found.reward_id, data.codes, utc_now(), variant_id=data.variant_id)
+        facts = {"variant_id": data.variant_id, "added": added, "known": len(data.codes) - added}
         await record(connection, principal.tenant_id, action="import", subject="reward_code", subject_id=str(found.reward_id), facts=facts)
         sizes = await pool_sizes(connection, principal.tenant_id, found.reward_id)
     return {"reward_id": str(found.reward_id), "added": added, "known": len(data.codes) - added, **sizes}

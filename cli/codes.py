@@ -11,7 +11,7 @@ from rich.progress import Progress
 
 from cli.stack import data_dir_option, read_stack, settings_for
 from cli.tenant import known_tenant
-from domain.code import code_problem
+from domain.code import check_pool, code_problem
 from domain.error import RewardNotFound, ValidationFault
 from domain.reward import Reward
 from runtime import postgres
@@ -69,7 +69,9 @@ async def pool_of(connection: Connection, tenant_id: UUID, named: str) -> Reward
     return found
 
 
-async def bring_in(settings: Settings, tenant: str, named: str, file: Path, *, length: int) -> tuple[int, int]:
+async def bring_in(
+    settings: Settings, tenant: str, named: str, file: Path, *, variant_id: str | None = None, length: int
+) -> tuple[int, int]:
     """Import the file of so many bytes in transactions of 50 000 codes; answers how many were new and how many were known."""
     console = Console(stderr=True)
     added = read = reported = 0
@@ -78,13 +80,14 @@ async def bring_in(settings: Settings, tenant: str, named: str, file: Path, *, l
     async with connection:
         tenant_id = (await known_tenant(connection, tenant)).tenant_id
         reward = await pool_of(connection, tenant_id, named)
+        check_pool(reward, variant_id)
         with Progress(console=console, disable=not console.is_terminal) as progress:
             task = progress.add_task(file.name, total=length)
             for codes, size in batches(file):
                 async with connection.transaction():
                     await name_actor(connection)
-                    new = await copy_codes(connection, tenant_id, reward.reward_id, codes, utc_now())
-                    facts = {"file": file.name, "added": new, "known": len(codes) - new}
+                    new = await copy_codes(connection, tenant_id, reward.reward_id, codes, utc_now(), variant_id=variant_id)
+                    facts = {"file": file.name, "variant_id": variant_id, "added": new, "known": len(codes) - new}
                     await record(
                         connection, tenant_id, action="import", subject="reward_code", subject_id=str(reward.reward_id), facts=facts
                     )
@@ -105,10 +108,11 @@ def codes() -> None:
 @codes.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--reward", "named", required=True, metavar="R", help="Id or slug of the reward.")
+@click.option("--variant", "variant_id", metavar="V", help="The variant whose pool it is, for a reward that has variants.")
 @click.option("--tenant", metavar="T", help="Id of the tenant; without it, the stack's demo tenant.")
 @data_dir_option
-def import_codes(file: Path, named: str, tenant: str | None, data_dir: Path) -> None:
+def import_codes(file: Path, named: str, variant_id: str | None, tenant: str | None, data_dir: Path) -> None:
     """Put the codes in FILE, one a line, into the pool of a reward. A code that was ever in it is left out, so a second run is harmless."""
     tenant = tenant or read_stack(data_dir).tenant_id
-    added, known = asyncio.run(bring_in(settings_for(data_dir), tenant, named, file, length=file.stat().st_size))
+    added, known = asyncio.run(bring_in(settings_for(data_dir), tenant, named, file, variant_id=variant_id, length=file.stat().st_size))
     click.echo(f"{added} codes imported, {known} known already", err=True)

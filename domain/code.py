@@ -1,6 +1,7 @@
 """What may be a code of a pool."""
 
 from domain.error import ValidationFault
+from domain.reward import Reward
 
 MAX_CODE_CHARACTERS = 255
 
@@ -12,6 +13,15 @@ def code_problem(code: str) -> str | None:
     if len(code) > MAX_CODE_CHARACTERS:
         return f"is longer than {MAX_CODE_CHARACTERS} characters"
     return None if code.isprintable() and code == code.strip() else "contains a control character, or a space at an end"
+
+
+def check_pool(reward: Reward, variant_id: str | None) -> None:
+    """ValidationFault unless this names a pool of the reward: that of one of its variants, or its only one."""
+    known = [variant.id for variant in reward.variants]
+    if known and variant_id is None:
+        raise ValidationFault.of("variant_id", f"is required: each variant has a pool of its own ({', '.join(known)})")
+    if variant_id is not None and variant_id not in known:
+        raise ValidationFault.of("variant_id", "is not a variant of this reward")
 
 
 def check_codes(codes: list[str]) -> None:

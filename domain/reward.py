@@ -157,8 +157,10 @@ def parse_reward(value: Any) -> RewardBody:
     if body.fulfilment.type == "codes":
         if body.stock is not None:
             raise ValidationFault.of("stock", "is the number of codes that are left: import codes instead")
-        if body.variants:
-            raise ValidationFault.of("variants", "cannot share a pool of codes: make a reward for each")
+        for place, variant in enumerate(body.variants):
+            if variant.stock is not None:
+                raise ValidationFault.of(f"variants[{place}].stock", "is the number of codes that are left: import codes instead")
+    _check_low_stock(body.config)
     return body
 
 
@@ -168,6 +170,12 @@ def _check_variants(body: RewardBody) -> None:
         raise ValidationFault.of("variants", "has two of the same id")
     if len(msgspec.json.encode([variant.value for variant in body.variants])) > MAX_JSON_BYTES:
         raise ValidationFault.of("variants", f"have values of more than {MAX_JSON_BYTES} bytes")
+
+
+def _check_low_stock(config: Mapping[str, Any]) -> None:
+    level = config.get("low_stock")
+    if level is not None and (type(level) is not int or not 0 <= level <= 2_147_483_647):
+        raise ValidationFault.of("config.low_stock", "must be a number of pieces, or null")
 
 
 def _check_span(start: datetime | None, end: datetime | None, field: str) -> None:
@@ -302,7 +310,7 @@ def body_wire(reward: Reward, currencies: Mapping[str, Currency]) -> dict[str, A
         "type": reward.type,
         "value": reward.value,
         "prices": prices_wire(reward.prices, currencies),
-        "variants": variants_wire(reward, currencies),
+        "variants": [{**each, "stock": None} if reward.fulfilment.type == "codes" else each for each in variants_wire(reward, currencies)],
         "stock": None if reward.fulfilment.type == "codes" else reward.stock,
         "max_per_user": reward.max_per_user,
         "per_user_period": reward.per_user_period,
@@ -324,6 +332,7 @@ def reward_wire(reward: Reward, currencies: Mapping[str, Currency]) -> dict[str,
     return {
         "reward_id": str(reward.reward_id),
         **body_wire(reward, currencies),
+        "variants": variants_wire(reward, currencies),
         "stock": reward.stock,
         "version": reward.version,
         "created_at": rfc3339(reward.created_at),

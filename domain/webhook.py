@@ -25,6 +25,7 @@ EVENTS = (
     "points.expiring",
     "leaderboard.window_closed",
     "payout.completed",
+    "reward.low_stock",
     "webhook.test",
 )
 DEFAULT_RETRY_DELAYS = (15.0, 120.0, 900.0)

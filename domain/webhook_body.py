@@ -176,9 +176,10 @@ FACTS = {
     "points.expiring": ("user_id", "external_user_id", "currency", "amount", "expires_at"),
     "leaderboard.window_closed": ("leaderboard_id", "window_key", "starts_at", "ends_at", "total", "top"),
     "payout.completed": ("schedule_id", "run_id", "recipients", "paid", "skipped", "total"),
+    "reward.low_stock": ("reward_id", "slug", "name", "variant_id", "stock", "low_stock"),
     "webhook.test": ("endpoint_id",),
 }  # fmt: skip
-"""The members between `event` and `timestamp` (contract 5)."""
+"""The members between `event` and `timestamp` (contract 5; `reward.low_stock` is ours)."""
 
 
 def event_body(event: str, facts: Mapping[str, Any], now: datetime) -> bytes:

@@ -12,6 +12,7 @@ from domain.error import AlreadyExists, OutOfStock
 from domain.ledger import Currency
 from domain.reward import Reward, RewardBody, prices_of, variants_of
 from runtime.postgres import Connection
+from storage.code import free_codes
 
 COLUMNS = """reward_id, slug, name, description, image_url, active, type, value, prices, fields, fulfilment, config, stock, version,
     created_at, updated_at, variants, max_per_user, per_user_period, visible_from, visible_until, available_from, available_until,
@@ -105,27 +106,29 @@ async def write_reward(
 ) -> Reward:
     """Make the reward or replace it (then lock it before); AlreadyExists when another reward has the slug, ValidationFault for its prices.
 
-    The stock of a reward that gives codes is what is left of its pool, whatever the body says.
+    The stock of a reward that gives codes is what is left of its pool, or of the pool of each variant, whatever the body says.
     """
     values = {name: getattr(body, name) for name in WRITTEN if name != "updated_at"}
     values |= {"prices": prices_of(body, currencies), "variants": variants_of(body, currencies)}
     values = {name: Jsonb(msgspec.to_builtins(value)) if name in AS_JSON else value for name, value in values.items()}
     values["eligibility"] = None if body.eligibility is None else Jsonb(body.eligibility)
+    variant_stock = {variant.id: variant.stock for variant in body.variants if variant.stock is not None}
     if body.fulfilment.type == "codes":
-        values["stock"] = await free_codes(connection, tenant_id, reward_id)
+        left = await free_codes(connection, tenant_id, reward_id)
+        values["stock"] = None if body.variants else left.get("", 0)
+        variant_stock = {variant.id: left.get(variant.id, 0) for variant in body.variants}
     try:
         await connection.execute(WRITE, {"tenant_id": tenant_id, "reward_id": reward_id, "updated_at": now, **values})
     except UniqueViolation:
         raise AlreadyExists(f"A reward with the slug '{body.slug}' already exists") from None
-    await _write_variant_stock(connection, tenant_id, reward_id, body)
+    await _write_variant_stock(connection, tenant_id, reward_id, variant_stock)
     written = await find_reward(connection, tenant_id, reward_id=reward_id)
     if written is None:
         raise RuntimeError("a reward that was just written is gone")
     return written
 
 
-async def _write_variant_stock(connection: Connection, tenant_id: UUID, reward_id: UUID, body: RewardBody) -> None:
-    limited = {variant.id: variant.stock for variant in body.variants if variant.stock is not None}
+async def _write_variant_stock(connection: Connection, tenant_id: UUID, reward_id: UUID, limited: Mapping[str, int]) -> None:
     await connection.execute(
         "DELETE FROM reward_variant WHERE tenant_id = %s AND reward_id = %s AND variant_id <> ALL(%s)",
         (tenant_id, reward_id, list(limited)),
@@ -138,15 +141,6 @@ async def _write_variant_stock(connection: Connection, tenant_id: UUID, reward_i
         """,
         (tenant_id, reward_id, list(limited), list(limited.values())),
     )
-
-
-async def free_codes(connection: Connection, tenant_id: UUID, reward_id: UUID) -> int:
-    """How many codes of the reward's pool nobody has."""
-    cursor = await connection.execute(
-        "SELECT count(*) AS n FROM reward_code WHERE tenant_id = %s AND reward_id = %s AND redemption_id IS NULL", (tenant_id, reward_id)
-    )
-    row = await cursor.fetchone()
-    return int(row["n"]) if row else 0
 
 
 async def archive_reward(connection: Connection, tenant_id: UUID, reward_id: UUID, now: datetime) -> bool:

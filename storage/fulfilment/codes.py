@@ -1,4 +1,7 @@
-"""`codes`: the user gets one code of the reward's imported pool. It is set apart when the user redeems and shown when it is fulfilled."""
+"""`codes`: the user gets one code of the pool imported for the reward, or for its variant.
+
+It is set apart when the user redeems and shown when it is fulfilled.
+"""
 
 from datetime import datetime
 from typing import Any
@@ -14,7 +17,7 @@ RESERVE = """
 UPDATE reward_code SET redemption_id = %(redemption_id)s
 WHERE tenant_id = %(tenant_id)s AND reward_id = %(reward_id)s AND code = (
     SELECT code FROM reward_code
-    WHERE tenant_id = %(tenant_id)s AND reward_id = %(reward_id)s AND redemption_id IS NULL
+    WHERE tenant_id = %(tenant_id)s AND reward_id = %(reward_id)s AND variant_id = %(variant_id)s AND redemption_id IS NULL
     ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED
 )
 RETURNING code
@@ -23,7 +26,8 @@ RETURNING code
 
 async def reserve(connection: Connection, tenant_id: UUID, new: NewRedemption) -> None:
     """Set the oldest free code apart for this redemption; OutOfStock when there is none."""
-    cursor = await connection.execute(RESERVE, {"tenant_id": tenant_id, "reward_id": new.reward_id, "redemption_id": new.redemption_id})
+    pool = {"tenant_id": tenant_id, "reward_id": new.reward_id, "variant_id": new.variant_id or "", "redemption_id": new.redemption_id}
+    cursor = await connection.execute(RESERVE, pool)
     if await cursor.fetchone() is None:
         raise OutOfStock("This reward is out of stock")
 

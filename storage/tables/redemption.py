@@ -54,6 +54,7 @@ redemption = Table(
         "deadline_at",
         postgresql_where=text("status IN ('pending_claim', 'pending_approval', 'pending', 'processing')"),
     ),
+    Index("ix_redemption_flagged", "tenant_id", "redemption_id", postgresql_where=text("flags <> '{}'")),
     CheckConstraint("points_spent >= 0", name="points_not_negative"),
     one_of("status", REDEMPTION_STATES),
 )

@@ -41,6 +41,8 @@ reward = Table(
     instant_column("archived_at", nullable=True),
     ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"]),
     Index("uq_reward_tenant_id_slug", "tenant_id", "slug", unique=True, postgresql_where=text("archived_at IS NULL")),
+    # What the sweep for low stock looks through.
+    Index("ix_reward_low_stock", "tenant_id", "reward_id", postgresql_where=text("archived_at IS NULL AND (config ? 'low_stock')")),
     CheckConstraint("stock >= 0", name="stock_not_negative"),
     CheckConstraint("max_per_user > 0", name="max_per_user_positive"),
     one_of("per_user_period", ("day", "week", "month", "ever")),
@@ -60,6 +62,17 @@ reward_variant = Table(
     postgresql_with={"fillfactor": "50"},
 )
 
+# Low stock that was told of; taken away when there is more again, so that the next time is told too. `variant_id` empty: the reward's own.
+low_stock = Table(
+    "low_stock",
+    metadata,
+    uuid_column("tenant_id", primary_key=True),
+    uuid_column("reward_id", primary_key=True),
+    key_column("variant_id", primary_key=True),
+    instant_column("told_at"),
+    ForeignKeyConstraint(["tenant_id", "reward_id"], ["reward.tenant_id", "reward.reward_id"]),
+)
+
 # The pool of a reward, or of a reward item (its `item_id` is the reward_id then), with fulfilment `codes`. A code keeps the redemption
 # that got it for ever; one that was not used is free again.
 reward_code = Table(
@@ -68,10 +81,12 @@ reward_code = Table(
     uuid_column("tenant_id", primary_key=True),
     uuid_column("reward_id", primary_key=True),
     key_column("code", primary_key=True),
+    # The variant whose pool it is in; empty for a reward without variants. A code is in one pool of its reward only.
+    Column("variant_id", Text(collation="C"), nullable=False, server_default=""),
     Column("number", BigInteger, Identity(always=True), nullable=False),
     uuid_column("redemption_id", nullable=True),
     instant_column("imported_at"),
-    Index("ix_reward_code_free", "tenant_id", "reward_id", "number", postgresql_where=text("redemption_id IS NULL")),
+    Index("ix_reward_code_free", "tenant_id", "reward_id", "variant_id", "number", postgresql_where=text("redemption_id IS NULL")),
     Index(
         "uq_reward_code_tenant_id_redemption_id",
         "tenant_id",
