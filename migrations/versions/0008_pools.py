@@ -1,14 +1,14 @@
 """Pools of codes for variants, notices of low stock, and an index over what is flagged.
 
-Revision: 0007
+Revision: 0008
 """
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0007"
-down_revision = "0006"
+revision = "0008"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
