@@ -80,11 +80,13 @@ class WindowActivities:
         """Move the window to `closing` and wait until everything that counts in it is scored; at once when it is not yet time."""
         async with self._turns, transaction(self._pool) as connection:
             status, closes_at, left = await begin_closing(connection, given.tenant_id, given.window_id)
+            found = await _find(connection, given)
         if closes_at is None:
             raise ApplicationError("a window without an end does not close", type="INVALID_STATE", non_retryable=True)
         if status is WindowStatus.OPEN:
             return Gate(passed=False, closes_at=closes_at, wait_seconds=left)
         if status not in FROZEN:
+            await self._give_word(given, found)
             async with heartbeats():
                 await self._barrier.passed(closes_at)
                 await self._rescored(given)
@@ -112,9 +114,15 @@ class WindowActivities:
                 frozen = await freeze_window(connection, given.tenant_id, found)
                 if found.window.status not in FROZEN:
                     await _announce(connection, given, found, frozen)
+            await self._give_word(given, found)
             with contextlib.suppress(RedisError, OSError):
                 await self._live.retire(live_board_of(given.tenant_id, found.window.board_id, found.window.standings, found.config))
         return frozen
+
+    async def _give_word(self, given: WindowInput, found: WindowBoard) -> None:
+        """Watchers see the window's new state at once; without Redis they look for themselves."""
+        with contextlib.suppress(RedisError, OSError):
+            await self._live.announce_windows(given.tenant_id, found.window.board_id)
 
 
 async def _find(connection: Connection, given: WindowInput) -> WindowBoard:

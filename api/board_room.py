@@ -19,6 +19,7 @@ from runtime.ids import utc_now
 from runtime.redis import RedisError
 from storage.board import Place, View
 from storage.board_feed import BoardFeed
+from storage.live import WINDOWS_CHANGED
 from storage.profile import NOBODY
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ class Room:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
         if self._watched is not None:
-            await self._feed.unwatch(self._tenant_id, self._watched, self._changed.set)
+            await self._feed.unwatch(self._tenant_id, self._watched, self._take_word)
 
     # What clients ask
 
@@ -166,6 +167,12 @@ class Room:
 
     # Reading
 
+    def _take_word(self, news: bytes) -> None:
+        """Something has changed: look at the next tick, and at windows anew if it is about them."""
+        if news == WINDOWS_CHANGED:
+            self._windows.clear()
+        self._changed.set()
+
     async def _window(self, key: str) -> View:
         """The window of that key (or the current one) as it was within the last second; LeaderboardNotFound, ValidationFault."""
         kept = self._windows.get(key)
@@ -187,8 +194,8 @@ class Room:
     async def _watch(self, board_id: UUID) -> None:
         before, self._watched = self._watched, board_id
         if before is not None:
-            await self._feed.unwatch(self._tenant_id, before, self._changed.set)
-        await self._feed.watch(self._tenant_id, board_id, self._changed.set)
+            await self._feed.unwatch(self._tenant_id, before, self._take_word)
+        await self._feed.watch(self._tenant_id, board_id, self._take_word)
 
     async def _read(self, window: View, wanted: Wanted) -> Shown:
         boards, asked = self._reader.boards, wanted.filter

@@ -36,6 +36,7 @@ COMMANDS = {
     "import": Entry("cli.importer", "import_", "Import events or users from a file."),
     "codes": Entry("cli.codes", "codes", "Import voucher codes."),
     "rebuild-rankings": Entry("cli.rankings", "rebuild_rankings", "Write the live rankings in Redis again, from PostgreSQL."),
+    "verify-rankings": Entry("cli.rankings", "verify_rankings", "Prove that the live rankings in Redis equal PostgreSQL."),
     "rescore": Entry("cli.rescore", "rescore", "Score a leaderboard's events again."),
     "openapi": Entry("cli.openapi", "openapi", "Print the API document."),
     "verify-ledger": Entry("cli.ledger", "verify_ledger", "Prove that every balance equals its transfers."),

@@ -1,4 +1,4 @@
-"""`laurel rebuild-rankings`: write the live rankings in Redis again, from PostgreSQL, while everything goes on."""
+"""`laurel rebuild-rankings` and `laurel verify-rankings`: make the live rankings in Redis again, and prove them; all goes on meanwhile."""
 
 import asyncio
 from pathlib import Path
@@ -6,7 +6,7 @@ from uuid import UUID
 
 import rich_click as click
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TextColumn
 
 from cli.stack import data_dir_option, settings_for
 from domain.error import NotFound, ValidationFault
@@ -14,10 +14,12 @@ from runtime.postgres import Pool, make_pool
 from runtime.redis import make_redis
 from runtime.settings import Settings
 from storage.leaderboard import every_open_window
-from storage.live import LiveBoard, LiveStore
+from storage.live import LiveBoard, LiveStore, RedisError
+from storage.live_audit import NamedWindow, drift_lines, live_windows, verify_window
 from storage.live_repair import rebuild_window
 from storage.tenant import find_tenant
 
+SWAP_ATTEMPTS = 2
 ATTEMPTS = 5
 
 
@@ -25,7 +27,11 @@ ATTEMPTS = 5
 @click.option("--tenant", help="Only this tenant's boards.")
 @data_dir_option
 def rebuild_rankings(tenant: str | None, data_dir: Path) -> None:
-    """Write the live rankings in Redis again, from PostgreSQL. Boards are read from PostgreSQL meanwhile."""
+    """Write the live rankings in Redis again, from PostgreSQL, while scoring and reading go on.
+
+    Each window is filled beside what is there and takes its place in one step. One that changes faster than it can be filled is read from
+    PostgreSQL meanwhile.
+    """
     failed = asyncio.run(_rebuild(settings_for(data_dir), tenant))
     if failed:
         raise SystemExit(f"{failed} windows could not be rebuilt; run it again")
@@ -36,24 +42,27 @@ async def _rebuild(settings: Settings, tenant: str | None) -> int:
     pool = make_pool(settings.database_url, "rebuild-rankings", max_size=2)
     await pool.open()
     try:
-        windows = await _windows(pool, tenant)
+        tenant_id = await _tenant_id(pool, tenant)
+        async with pool.connection() as connection:
+            windows = await every_open_window(connection, tenant_id)
         return await _rebuild_all(pool, LiveStore(redis), windows)
     finally:
         await pool.close()
         await redis.aclose()
 
 
-async def _windows(pool: Pool, tenant: str | None) -> list[LiveBoard]:
+async def _tenant_id(pool: Pool, tenant: str | None) -> UUID | None:
+    """The tenant that is meant; None for all."""
+    if tenant is None:
+        return None
+    try:
+        tenant_id = UUID(tenant)
+    except ValueError:
+        raise ValidationFault(f"'{tenant}' is no tenant id: it must be a UUID") from None
     async with pool.connection() as connection:
-        if tenant is None:
-            return await every_open_window(connection, None)
-        try:
-            tenant_id = UUID(tenant)
-        except ValueError:
-            raise ValidationFault(f"'{tenant}' is no tenant id: it must be a UUID") from None
         if await find_tenant(connection, tenant_id) is None:
             raise NotFound(f"There is no tenant {tenant}")
-        return await every_open_window(connection, tenant_id)
+    return tenant_id
 
 
 async def _rebuild_all(pool: Pool, live: LiveStore, windows: list[LiveBoard]) -> int:
@@ -69,8 +78,68 @@ async def _rebuild_all(pool: Pool, live: LiveStore, windows: list[LiveBoard]) ->
 
 
 async def _rebuild_one(pool: Pool, live: LiveStore, window: LiveBoard) -> bool:
-    await live.forget(window)
+    for _ in range(SWAP_ATTEMPTS):
+        if await rebuild_window(pool, live, window) == "done":
+            return True
+    await live.forget(window)  # it holds more than each fill, or says so: nothing that it says is trusted
     for _ in range(ATTEMPTS):
         if await rebuild_window(pool, live, window) in ("done", "newer"):  # newer: a pump has rebuilt it since it was forgotten
             return True
     return False
+
+
+@click.command("verify-rankings")
+@click.option("--tenant", help="Only this tenant's boards.")
+@click.option("--board", help="Only the boards of this id.")
+@data_dir_option
+def verify_rankings(tenant: str | None, board: str | None, data_dir: Path) -> None:
+    """Prove that every live board in Redis says what PostgreSQL says, entry by entry, while scoring goes on.
+
+    Exit status 1 and the offending boards and users on standard output otherwise; `laurel rebuild-rankings` makes them right. A board
+    that is not complete in Redis is read from PostgreSQL: it is counted, and is no fault.
+    """
+    try:
+        drifting = asyncio.run(_verify(settings_for(data_dir), tenant, board))
+    except RedisError as fault:
+        raise SystemExit(f"the live store does not answer, so boards are read from PostgreSQL: {fault}") from None
+    if drifting:
+        raise SystemExit(f"{drifting} entries are wrong; `laurel rebuild-rankings` makes them right")
+
+
+async def _verify(settings: Settings, tenant: str | None, board: str | None) -> int:
+    redis = make_redis(settings)
+    pool = make_pool(settings.database_url, "verify-rankings", max_size=2)
+    await pool.open()
+    try:
+        tenant_id = await _tenant_id(pool, tenant)
+        async with pool.connection() as connection:
+            windows = await live_windows(connection, tenant_id, board)
+        if board is not None and not windows:
+            raise NotFound(f"There is no leaderboard {board} with an open window")
+        return await _verify_all(pool, LiveStore(redis), windows)
+    finally:
+        await pool.close()
+        await redis.aclose()
+
+
+async def _verify_all(pool: Pool, live: LiveStore, windows: list[NamedWindow]) -> int:
+    """How many entries are wrong."""
+    console, wrong, compared, stored = Console(stderr=True), 0, 0, 0
+    columns = (*Progress.get_default_columns(), TextColumn("{task.fields[entries]:,} entries"))
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("Windows", total=len(windows), entries=0)
+
+        def count(entries: int) -> None:
+            nonlocal compared
+            compared += entries
+            progress.update(task, entries=compared)
+
+        for window in windows:
+            verdict = await verify_window(pool, live, window.board, progress=count)
+            stored += not verdict.live
+            wrong += len(verdict.drifts)
+            for line in drift_lines(window, verdict.drifts):
+                click.echo(line)
+            progress.advance(task)
+    console.print(f"{len(windows) - stored} live windows with {compared} entries compared; {stored} are read from PostgreSQL")
+    return wrong

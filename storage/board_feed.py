@@ -7,13 +7,15 @@ from collections.abc import Callable
 from uuid import UUID
 
 from runtime.redis import Redis, RedisError
-from storage.live import changed_channel
+from storage.live import WINDOWS_CHANGED, changed_channel
 
 log = logging.getLogger(__name__)
 
 READ_SECONDS = 5.0
 RECONNECT_SECONDS = 0.5
 KEEP_ALIVE = "boards:feed"
+Watcher = Callable[[bytes], None]
+"""Is told what a message says: nothing, or `WINDOWS_CHANGED`."""
 AWAY = (RedisError, OSError, asyncio.TimeoutError)
 
 
@@ -23,9 +25,9 @@ class BoardFeed:
     def __init__(self, redis: Redis) -> None:
         self.up = False
         self._pubsub = redis.pubsub(ignore_subscribe_messages=True)
-        self._watchers: dict[bytes, Callable[[], None]] = {}
+        self._watchers: dict[bytes, Watcher] = {}
 
-    async def watch(self, tenant_id: UUID, board_id: UUID, changed: Callable[[], None]) -> None:
+    async def watch(self, tenant_id: UUID, board_id: UUID, changed: Watcher) -> None:
         """Call `changed` whenever the board may have changed (and after an outage, when word may have been lost)."""
         channel = changed_channel(tenant_id, board_id)
         self._watchers[channel.encode()] = changed
@@ -33,7 +35,7 @@ class BoardFeed:
             with contextlib.suppress(*AWAY):
                 await self._pubsub.subscribe(channel)
 
-    async def unwatch(self, tenant_id: UUID, board_id: UUID, changed: Callable[[], None]) -> None:
+    async def unwatch(self, tenant_id: UUID, board_id: UUID, changed: Watcher) -> None:
         """Call `changed` no more; it has no effect when another has begun to watch the board."""
         channel = changed_channel(tenant_id, board_id)
         if self._watchers.get(channel.encode()) != changed:
@@ -60,12 +62,12 @@ class BoardFeed:
         await self._pubsub.subscribe(KEEP_ALIVE, *(channel.decode() for channel in self._watchers))
         self.up = True
         for changed in self._watchers.values():
-            changed()
+            changed(WINDOWS_CHANGED)
         while True:
             message = await self._pubsub.get_message(timeout=READ_SECONDS)
             watcher = None if message is None else self._watchers.get(message["channel"])
-            if watcher is not None:
-                watcher()
+            if message is not None and watcher is not None:
+                watcher(message["data"])
 
     async def close(self) -> None:
         """Give the connection back."""

@@ -4,7 +4,7 @@ An entry is `order key + external id`; the order key (`domain/standing.py`) hold
 and a rank is one ZRANK.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, Literal
 from uuid import UUID, uuid4
 
@@ -15,7 +15,7 @@ from runtime.redis import Redis, RedisError
 from storage import live_script
 from storage.live_script import Script
 
-__all__ = ["LiveBoard", "LivePage", "LiveRank", "LiveStore", "Mark", "Publication", "RedisError"]
+__all__ = ["Held", "LiveBoard", "LivePage", "LiveRank", "LiveStore", "Mark", "Publication", "RedisError"]
 
 FILL_CHUNK = 2000
 FILL_EXPIRES_SECONDS = 600
@@ -44,8 +44,14 @@ class LiveBoard(msgspec.Struct, frozen=True):
         return f"{prefix}:z", f"{prefix}:u", f"{prefix}:m"
 
 
+WINDOWS_CHANGED = b"windows"
+
+
 def changed_channel(tenant_id: UUID, board_id: UUID) -> str:
-    """Where a message without content says that something of a board has changed, all windows together; the scripts make the same name."""
+    """Where a message says that something of a board has changed; the scripts make the same name.
+
+    Without content it is about entries, with `WINDOWS_CHANGED` about the state of a window.
+    """
     return f"board:{{{tenant_id.hex}:{board_id.hex}}}:changed"
 
 
@@ -88,6 +94,13 @@ class LiveRank(msgspec.Struct):
     order_key: bytes
 
 
+class Held(msgspec.Struct, frozen=True):
+    """What the live store holds of some users at one instant: each partition's mark, and each user's order key and its member's score."""
+
+    marks: dict[int, int]
+    entries: dict[bytes, tuple[bytes, bytes]]
+
+
 class LiveStore:
     """All commands that the product sends to Redis for boards. Methods raise RedisError; the reads of `storage/board.py` catch it."""
 
@@ -128,19 +141,37 @@ class LiveStore:
         return total, [LiveRank(total, rank if rank >= 0 else None, key) for rank, key in zip(answer[1::2], answer[2::2], strict=True)]
 
     async def marks(self, boards: Sequence[LiveBoard], partition: int) -> list[int | None]:
-        """Up to which position each window holds what `partition` committed; None where it is absent or made with another shape."""
-        pipeline = self.redis.pipeline(transaction=False)
-        for board in boards:
-            _queue(pipeline, "HMGET", board.keys[2], "shape", f"t{partition}")
-        answers = await pipeline.execute() if boards else []
-        return [
-            int(position or 0) if shape is not None and shape.decode() == board.shape else None
-            for board, (shape, position) in zip(boards, answers, strict=True)
-        ]
+        """Up to which position each window holds what `partition` committed; None where it is absent, damaged or of another shape."""
+        if not boards:
+            return []
+        return await self._run([(live_script.mark, board.keys, (board.shape, partition)) for board in boards])
+
+    async def held(self, board: LiveBoard, users: Sequence[bytes]) -> "Held | None":
+        """What there is of these users, at one instant (at most some thousands); None when the board is not complete here."""
+        answer = await self._call(live_script.held, board.keys, (board.shape, *users))
+        if answer is None:
+            return None
+        marks, found = answer
+        entries = dict(zip(users, zip(found[::2], found[1::2], strict=True), strict=True))
+        return Held(dict(zip(marks[::2], marks[1::2], strict=True)), entries)
+
+    async def users(self, board: LiveBoard, chunk: int) -> AsyncIterator[list[bytes]]:
+        """All users with an order key, in chunks; somebody who comes or goes meanwhile may be missing."""
+        position: int = 0
+        while True:
+            position, found = await self._command("HSCAN", board.keys[1], position, "COUNT", chunk)
+            if found:
+                yield list(found)
+            if position == 0:
+                return
 
     async def forget(self, board: LiveBoard) -> None:
         """Make the window absent, so that reads go to PostgreSQL until it is rebuilt."""
         await self.redis.delete(*board.keys)
+
+    async def announce_windows(self, tenant_id: UUID, board_id: UUID) -> None:
+        """Give word to who watches the board that the state of one of its windows has changed."""
+        await self._command("PUBLISH", changed_channel(tenant_id, board_id), WINDOWS_CHANGED)
 
     async def retire(self, board: LiveBoard, seconds: int = RETIRED_SECONDS) -> None:
         """Let a closed window go after a while: it is read from its snapshot, but what was read before may still be asked for."""

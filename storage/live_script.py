@@ -2,9 +2,10 @@
 
 A board's window has three keys. `z`: a sorted set of order key + external id, all scores 0, so that byte order is the order of the
 board. `u`: external id → order key. `m`: what the two hold: `shape` (the ranking they were made with; it exists only when they are
-complete), and for each scoring partition `e<n>` and `t<n>`, the owner's epoch and the position up to which it has been published;
-`g<n>` and `gaps` mark partitions of which something is missing. `w<n>` is a position whose publication found no complete board: one that
-was filled from before it has a gap from the start, so that nobody who has read it from PostgreSQL reads an older board here.
+complete), `n`, how many they hold (so that keys that were deleted, evicted or written by others are noticed at once), and for each
+scoring partition `e<n>` and `t<n>`, the owner's epoch and the position up to which it has been published;
+`g<n>` and `gaps` mark partitions of which something is missing. `w<n>` is a position whose publication could not be applied: a board that
+is filled from before it has a gap from the start, so that nobody who has read it from PostgreSQL reads an older board here.
 """
 
 import hashlib
@@ -14,12 +15,21 @@ ANNOUNCE = """
 local function announce() redis.call('PUBLISH', string.match(KEYS[1], '^[^}]*}') .. ':changed', '') end
 """
 
+# Whether what `m` says of the other two is still so, given the shape that it holds and its count.
+WHOLE = """
+local function whole(shape, wanted, n)
+    n = tonumber(n)
+    return shape == wanted and n == redis.call('ZCARD', KEYS[1]) and n == redis.call('HLEN', KEYS[2])
+end
+"""
+
 PUBLISH = (
     ANNOUNCE
+    + WHOLE
     + """
 local p, epoch, from, to, shape = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
-local held = redis.call('HMGET', KEYS[3], 'shape', 'e' .. p, 't' .. p)
-if held[1] ~= shape then
+local held = redis.call('HMGET', KEYS[3], 'shape', 'e' .. p, 't' .. p, 'n')
+if not whole(held[1], shape, held[4]) then
     redis.call('HSET', KEYS[3], 'w' .. p, ARGV[4])
     if not held[1] then redis.call('EXPIRE', KEYS[3], 600) end
     announce()
@@ -28,6 +38,7 @@ end
 local held_epoch, held_to = tonumber(held[2] or '0'), tonumber(held[3] or '0')
 if epoch < held_epoch or to <= held_to then return 'stale' end
 if from ~= held_to then
+    redis.call('HSET', KEYS[3], 'w' .. p, ARGV[4])
     if redis.call('HSETNX', KEYS[3], 'g' .. p, '1') == 1 then redis.call('HINCRBY', KEYS[3], 'gaps', 1) end
     announce()
     return 'gap'
@@ -57,7 +68,7 @@ for start = 6, #ARGV, 1000 do
         redis.call('HSET', KEYS[2], unpack(known))
     end
 end
-redis.call('HSET', KEYS[3], 'e' .. p, ARGV[2], 't' .. p, ARGV[4])
+redis.call('HSET', KEYS[3], 'e' .. p, ARGV[2], 't' .. p, ARGV[4], 'n', redis.call('ZCARD', KEYS[1]))
 if redis.call('HDEL', KEYS[3], 'g' .. p) == 1 then redis.call('HINCRBY', KEYS[3], 'gaps', -1) end
 announce()
 return 'done'
@@ -67,9 +78,11 @@ return 'done'
 # KEYS z u m, then the keys that were filled beside them; ARGV shape, then (partition, epoch, to) of the snapshot they were filled from.
 SWAP = (
     ANNOUNCE
+    + WHOLE
     + """
 local missed, fields = {}, redis.call('HGETALL', KEYS[3])
-if redis.call('HGET', KEYS[3], 'shape') == ARGV[1] then
+local held = redis.call('HMGET', KEYS[3], 'shape', 'n')
+if whole(held[1], ARGV[1], held[2]) then
     -- Every partition that the board holds counts, also one that had nothing yet when the snapshot was taken.
     local filled = {}
     for i = 2, #ARGV, 3 do filled[ARGV[i]] = tonumber(ARGV[i + 2]) end
@@ -81,9 +94,10 @@ if redis.call('HGET', KEYS[3], 'shape') == ARGV[1] then
         end
     end
 end
+-- What could not be applied, and, where the board is no longer whole, what had been.
 for i = 1, #fields, 2 do
-    local p = string.match(fields[i], '^w(%d+)$')
-    if p then missed[p] = tonumber(fields[i + 1]) end
+    local p = string.match(fields[i], '^[wt](%d+)$')
+    if p then missed[p] = math.max(missed[p] or 0, tonumber(fields[i + 1])) end
 end
 redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
 if redis.call('EXISTS', KEYS[4]) == 1 then
@@ -92,7 +106,7 @@ if redis.call('EXISTS', KEYS[4]) == 1 then
     redis.call('PERSIST', KEYS[1])
     redis.call('PERSIST', KEYS[2])
 end
-redis.call('HSET', KEYS[3], 'shape', ARGV[1])
+redis.call('HSET', KEYS[3], 'shape', ARGV[1], 'n', redis.call('ZCARD', KEYS[1]))
 for i = 2, #ARGV, 3 do
     redis.call('HSET', KEYS[3], 'e' .. ARGV[i], ARGV[i + 1], 't' .. ARGV[i], ARGV[i + 2])
     if missed[ARGV[i]] and missed[ARGV[i]] <= tonumber(ARGV[i + 2]) then missed[ARGV[i]] = nil end
@@ -103,11 +117,24 @@ return 'done'
 """
 )
 
-USABLE = """
-local held = redis.call('HMGET', KEYS[3], 'shape', 'gaps')
-if held[1] ~= ARGV[1] or (held[2] and held[2] ~= '0') then return false end
-local total = redis.call('ZCARD', KEYS[1])
+USABLE = (
+    WHOLE
+    + """
+local held = redis.call('HMGET', KEYS[3], 'shape', 'n', 'gaps')
+if (held[3] and held[3] ~= '0') or not whole(held[1], ARGV[1], held[2]) then return false end
+local total = tonumber(held[2])
 """
+)
+
+# The position up to which a partition has been published; none when the board has to be filled anew.
+MARK = (
+    WHOLE
+    + """
+local held = redis.call('HMGET', KEYS[3], 'shape', 'n', 't' .. ARGV[2])
+if not whole(held[1], ARGV[1], held[2]) then return false end
+return tonumber(held[3] or '0')
+"""
+)
 
 PAGE = (
     USABLE
@@ -151,6 +178,27 @@ return {total, rank, key, first, redis.call('ZRANGE', KEYS[1], first, first + li
 """
 )
 
+# For whoever compares: the marks of all partitions, and of each user the order key and the score of its member (empty: there is none).
+HELD = (
+    USABLE
+    + """
+local fields, marks, found = redis.call('HGETALL', KEYS[3]), {}, {}
+for i = 1, #fields, 2 do
+    local p = string.match(fields[i], '^t(%d+)$')
+    if p then
+        marks[#marks + 1] = tonumber(p)
+        marks[#marks + 1] = tonumber(fields[i + 1])
+    end
+end
+for i = 2, #ARGV do
+    local key = redis.call('HGET', KEYS[2], ARGV[i]) or ''
+    found[#found + 1] = key
+    found[#found + 1] = key ~= '' and redis.call('ZSCORE', KEYS[1], key .. ARGV[i]) or ''
+end
+return {marks, found}
+"""
+)
+
 
 class Script:
     """A script's text and the digest by which the server knows it."""
@@ -161,4 +209,5 @@ class Script:
 
 
 publish, swap, page, rank, ranks, around = (Script(text) for text in (PUBLISH, SWAP, PAGE, RANK, RANKS, AROUND))
-EVERY = (publish, swap, page, rank, ranks, around)
+mark, held = (Script(text) for text in (MARK, HELD))
+EVERY = (publish, swap, page, rank, ranks, around, mark, held)

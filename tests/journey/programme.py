@@ -38,7 +38,13 @@ def now() -> str:
 
 
 def event(event_type: str, user: str, **attrs: Any) -> dict[str, Any]:
-    return {"event_id": fresh("event"), "type": event_type, "actor": {"user_id": user}, "occurred_at": now(), "attrs": attrs}
+    return {
+        "event_id": f"event-{secrets.token_hex(12)}",
+        "type": event_type,
+        "actor": {"user_id": user},
+        "occurred_at": now(),
+        "attrs": attrs,
+    }
 
 
 def post(client: httpx.Client, path: str, body: Any, status: int = 201, **headers: str) -> dict[str, Any]:
