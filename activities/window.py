@@ -122,7 +122,7 @@ class WindowActivities:
     async def _give_word(self, given: WindowInput, found: WindowBoard) -> None:
         """Watchers see the window's new state at once; without Redis they look for themselves."""
         with contextlib.suppress(RedisError, OSError):
-            await self._live.announce_windows(given.tenant_id, found.window.board_id)
+            await self._live.announce(given.tenant_id, found.window.board_id)
 
 
 async def _find(connection: Connection, given: WindowInput) -> WindowBoard:

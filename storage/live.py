@@ -169,10 +169,6 @@ class LiveStore:
         """Make the window absent, so that reads go to PostgreSQL until it is rebuilt."""
         await self.redis.delete(*board.keys)
 
-    async def announce_windows(self, tenant_id: UUID, board_id: UUID) -> None:
-        """Give word to who watches the board that the state of one of its windows has changed."""
-        await self._command("PUBLISH", changed_channel(tenant_id, board_id), WINDOWS_CHANGED)
-
     async def retire(self, board: LiveBoard, seconds: int = RETIRED_SECONDS) -> None:
         """Let a closed window go after a while: it is read from its snapshot, but what was read before may still be asked for."""
         pipeline = self.redis.pipeline(transaction=True)
@@ -181,8 +177,8 @@ class LiveStore:
         await pipeline.execute()
 
     async def announce(self, tenant_id: UUID, board_id: UUID) -> None:
-        """Wake those who watch the board: its standings have been replaced."""
-        await self.redis.publish(changed_channel(tenant_id, board_id), b"")
+        """Wake those who watch the board: the state of a window has changed, or its standings have been replaced."""
+        await self.redis.publish(changed_channel(tenant_id, board_id), WINDOWS_CHANGED)
 
     async def claim_rebuild(self, board: LiveBoard, seconds: int = 60) -> bool:
         """Whether the caller may rebuild the window now; `release_rebuild` ends the claim, or time does."""

@@ -77,7 +77,8 @@ async def live_windows(connection: Connection, tenant_id: UUID | None, leaderboa
     """The windows that the live store should hold: of one tenant or all (None), of one board or all."""
     cursor = await connection.execute(
         """
-        SELECT w.tenant_id, w.board_id, w.window_id, w.window_key, b.leaderboard_id, b.config FROM leaderboard_window AS w
+        SELECT w.tenant_id, w.board_id, coalesce(w.standings_id, w.window_id) AS standings_id, w.window_key, b.leaderboard_id, b.config
+        FROM leaderboard_window AS w
         JOIN leaderboard AS b ON b.tenant_id = w.tenant_id AND b.board_id = w.board_id AND b.status <> 'archived'
         WHERE w.status IN ('open', 'closing') AND w.tenant_id = coalesce(%s, w.tenant_id)
           AND b.leaderboard_id = coalesce(%s, b.leaderboard_id)
@@ -89,7 +90,7 @@ async def live_windows(connection: Connection, tenant_id: UUID | None, leaderboa
         NamedWindow(
             leaderboard_id=row["leaderboard_id"],
             window_key=row["window_key"],
-            board=live_board_of(row["tenant_id"], row["board_id"], row["window_id"], load_config(row["config"])),
+            board=live_board_of(row["tenant_id"], row["board_id"], row["standings_id"], load_config(row["config"])),
         )
         for row in await cursor.fetchall()
     ]
@@ -116,9 +117,16 @@ async def verify_window(
             compared += count
             progress(count)
         drifts = await _look_again(pool, live, board, suspects, patience_seconds)
+        if drifts and not await _is_shown(pool, board):  # the window was closed or rescored meanwhile: nobody reads these entries
+            return Verdict(live=False)
     except NotLive:
         return Verdict(live=False)
     return Verdict(live=True, compared=compared, drifts=tuple(drifts))
+
+
+async def _is_shown(pool: Pool, board: LiveBoard) -> bool:
+    async with pool.connection() as connection:
+        return board.window_id in {each.board.window_id for each in await live_windows(connection, board.tenant_id, None)}
 
 
 async def _each_chunk(pool: Pool, live: LiveStore, board: LiveBoard) -> AsyncIterator[tuple[dict[bytes, Suspect], int]]:
