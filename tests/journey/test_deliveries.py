@@ -12,8 +12,10 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
+from domain.webhook import make_secret
 from tests.conftest import REPOSITORY, Stack
 from tests.journey.programme import add_reward, eventually, fresh, post
+from tests.node_packages import with_packages
 
 ENDPOINTS = "/v1/admin/webhook-endpoints"
 
@@ -140,6 +142,14 @@ def test_what_failed_is_recovered_and_its_redemption_goes_on(client, tmp_path):
         assert [line["attempt"] for line in partner.webhooks(4)] == ["1", "1", "2", "2"]
 
 
+def by_node(directory: Path, secrets: list[str], webhook: dict[str, Any]) -> list[str]:
+    """What the Standard Webhooks library for Node says of the webhook with each secret: its event, or the refusal."""
+    folder = with_packages("tests/node", directory)
+    given = json.dumps({"secrets": secrets, "headers": webhook["headers"], "body": webhook["body"]})
+    done = subprocess.run(["node", str(folder / "verify.mjs")], input=given, capture_output=True, text=True, check=True, timeout=60)
+    return list(json.loads(done.stdout))
+
+
 def test_during_a_rotation_the_old_and_the_new_secret_verify(client, tmp_path):
     with a_receiver(tmp_path) as partner, an_endpoint(client, partner.url) as endpoint:
         address = f"{ENDPOINTS}/{endpoint['endpoint_id']}"
@@ -157,6 +167,16 @@ def test_during_a_rotation_the_old_and_the_new_secret_verify(client, tmp_path):
         post(client, f"{ENDPOINTS}/{endpoint['endpoint_id']}/test", {}, 202)
         (got,) = partner.webhooks(1)
         assert (got["seed_signature"], got["standard_signature"], got["recent"], got["answer"]) == (True, True, True, 200)
+
+
+def test_during_a_rotation_the_library_for_node_verifies_with_either_secret(client, tmp_path):
+    with a_receiver(tmp_path) as partner, an_endpoint(client, partner.url) as endpoint:
+        address = f"{ENDPOINTS}/{endpoint['endpoint_id']}"
+        new = client.post(f"{address}/rotate-secret", json={"overlap_seconds": 3600}).json()["secret"]
+        post(client, f"{address}/test", {}, 202)
+        (got,) = partner.webhooks(1)
+    right, wrong = "webhook.test", "WebhookVerificationError: No matching signature found"
+    assert by_node(tmp_path, [endpoint["secret"], new, make_secret(b"x" * 32)], got) == [right, right, wrong]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import REPOSITORY, Stack
 from tests.journey.programme import add_endpoint, add_reward, eventually, fresh, give_points, points_of, post, redemption_in
+from tests.node_packages import with_packages
 
 pytestmark = [
     pytest.mark.xdist_group("stack"),
@@ -102,22 +103,26 @@ def test_the_receiver_of_the_seed_verifies_unchanged(stack: Stack, tmp_path: Pat
     assert f"verified {redemption['redemption_id']}" in log.read_text()
 
 
+REAL_EXPRESS = "express, installed"
 EXAMPLES = {
     "node": ["node", "examples/receiver-node/receiver.mjs"],
     "express": ["node", "examples/receiver-express/receiver.js"],
+    REAL_EXPRESS: ["node"],
     "python": [sys.executable, "-I", "examples/receiver-python/receiver.py"],
 }
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_our_example_verifies_the_raw_body_and_calls_back(stack: Stack, tmp_path: Path, example: str) -> None:
-    log, port, user = tmp_path / "example.log", free_port(tmp_path), fresh("user")
+    log, port, user, command = tmp_path / "example.log", free_port(tmp_path), fresh("user"), EXAMPLES[example]
+    if example == REAL_EXPRESS:
+        command = [*command, str(with_packages("examples/receiver-express", tmp_path) / "receiver.js")]
     with stack.client() as client:
         endpoint, secret = add_endpoint(client, f"http://127.0.0.1:{port}/webhooks")
         slug = add_reward(client, price=5, endpoint_id=endpoint)
         give_points(client, user, 10)
         facts = {"API_URL": stack.described["api_url"], "FULFILMENT_KEY": stack.described["fulfilment_key"]}
-        with program(EXAMPLES[example], log, WEBHOOK_SECRET=secret, PORT=str(port), **facts):
+        with program(command, log, WEBHOOK_SECRET=secret, PORT=str(port), **facts):
             forged = client.post(
                 f"http://127.0.0.1:{port}/webhooks",
                 json={"event": "reward_redeemed"},
@@ -126,5 +131,6 @@ def test_our_example_verifies_the_raw_body_and_calls_back(stack: Stack, tmp_path
             assert forged.status_code == 401
             redemption = post(client, "/v1/redemptions", {"external_user_id": user, "slug": slug})
             settled = redemption_in(client, redemption["redemption_id"], "fulfilled")
+        assert ("(Express)" in log.read_text()) == (example == REAL_EXPRESS)
         assert settled["fulfillment_data"]["code"].startswith("VOUCHER-")
         assert points_of(client, user)["available"] == 5
