@@ -184,6 +184,8 @@ async def send_test(endpoint_id: str, principal: Principal, pool: Pool) -> dict[
             raise RateLimited(f"At most {TESTS_PER_MINUTE} tests in a minute", retry_after=60)
         body = event_body("webhook.test", {"endpoint_id": str(identity)}, now)
         delivery_id = await publish_test(connection, principal.tenant_id, identity, body, now)
+        facts = {"delivery_id": str(delivery_id)}
+        await record(connection, principal.tenant_id, action="test", subject="webhook_endpoint", subject_id=str(identity), facts=facts)
         return delivery_wire(await find_delivery(connection, principal.tenant_id, delivery_id))
 
 

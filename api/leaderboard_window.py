@@ -14,9 +14,10 @@ from domain.closing import window_workflow_id
 from domain.error import InvalidState, NotFound, ValidationFault
 from domain.leaderboard import TimeframeType
 from domain.window import WindowSpan, window_for_key
-from domain.wire import optional_rfc3339
+from domain.wire import optional_rfc3339, rfc3339
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
+from storage.audit import record
 from storage.board import window_view
 from storage.definition import change_instant
 from storage.leaderboard import Leaderboard, find_any_board, find_board, find_window
@@ -75,6 +76,9 @@ async def close_window(
         window = await _close(connection, board, span, instant)
         if window is None:
             raise InvalidState(f"Window '{window_key}' of leaderboard '{leaderboard_id}' is not open any more")
+        facts = {"leaderboard_id": leaderboard_id, "window_key": window_key, "closes_at": rfc3339(instant)}
+        identity = str(window.window_id)
+        await record(connection, principal.tenant_id, action="close", subject="leaderboard_window", subject_id=identity, facts=facts)
     relay.try_start(window_workflow_id(principal.tenant_id, board.board_id, window_key))
     reader.forget()
     return await _window_wire(reader, board, window)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from cli.stack import data_dir_option, read_stack, settings_for
-from cli.tenant import known_tenant
+from cli.tenant import BY_COMMAND, known_tenant
 from domain.code import check_pool, code_problem
 from domain.error import RewardNotFound, ValidationFault
 from domain.reward import Reward
@@ -24,7 +24,6 @@ from storage.reward import find_reward
 
 CODES_PER_BATCH = 50_000
 LINES_PER_REPORT = 250_000
-BY_COMMAND = "command line"
 
 
 def batches(file: Path) -> Iterator[tuple[list[str], int]]:

@@ -17,11 +17,13 @@ from domain.tenant import Tenant, TenantSettings, TenantStatus
 from domain.wire import parse_external_id, rfc3339
 from runtime import postgres
 from runtime.ids import new_id, utc_now
-from runtime.postgres import Connection
+from runtime.postgres import Connection, acting, name_actor
 from runtime.settings import Settings
 from storage import credential
 from storage import tenant as storage
 
+BY_COMMAND = "command line"
+"""Who acts, for the audit log."""
 SHORTEST_TOKEN_SECONDS, LONGEST_TOKEN_SECONDS = 60, 86_400
 
 
@@ -30,7 +32,9 @@ def print_answer(settings: Settings, work: Callable[[Connection], Awaitable[dict
 
     async def run() -> dict[str, Any]:
         connection = await postgres.connect(settings.database_url, "command")
+        acting.set((BY_COMMAND, ""))
         async with connection, connection.transaction():
+            await name_actor(connection)
             return await work(connection)
 
     click.echo(msgspec.json.encode(asyncio.run(run())).decode())

@@ -1,0 +1,107 @@
+"""A tenant with one of everything, and requests that name these things: whoever adds a route with a new kind of id makes one here."""
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import psycopg
+
+from tests.api_world import World, event
+
+POINTS_BOARD = {"timeframe": {"type": "daily"}, "scoring": {"rules": [{"event_type": "goal", "points_expression": "1"}]}}
+HANDMADE = {"name": "Handmade", "fulfilment": {"type": "manual"}, "prices": [{"currency": "points", "amount": 1}]}
+TIER = {"name": "gold", "level": 1, "threshold": 100}
+REASON = {"reason": "a test"}
+BODIES: dict[str, Any] = {
+    "PUT /v1/admin/earning-rules/{rule_id}": {"name": "x", "event_type": "goal", "points_expression": "1"},
+    "PATCH /v1/admin/earning-rules/{rule_id}": {"name": "y"},
+    "PATCH /v1/admin/event-types/{name}": {"server_only": True},
+    "PUT /v1/admin/leaderboards/{leaderboard_id}": {"name": "x", "config": POINTS_BOARD},
+    "POST /v1/admin/leaderboards/{leaderboard_id}/explain": event("explained"),
+    "POST /v1/admin/leaderboards/{leaderboard_id}/rescore": {"window_key": "current"},
+    "PATCH /v1/admin/rewards/redemptions/{redemption_id}": {"status": "processing"},
+    "PUT /v1/admin/rewards/{reward_id}": {"slug": "other", **HANDMADE},
+    "PATCH /v1/admin/rewards/{reward_id}": {"name": "y"},
+    "POST /v1/admin/rewards/{reward_id}/codes": {"codes": ["A"]},
+    "PUT /v1/admin/tiers/{name}": TIER,
+    "POST /v1/admin/users/{external_id}/adjustments": {"amount": 5, "currency": "points", "reason": "a test"},
+    "PUT /v1/admin/users/{external_id}/tier": {"tier": None, "reason": "a test"},
+    "PATCH /v1/admin/webhook-endpoints/{endpoint_id}": {"description": "y"},
+    "POST /v1/admin/webhook-endpoints/{endpoint_id}/recover": {"since": "2026-01-01T00:00:00Z"},
+    "POST /v1/admin/redemptions/{redemption_id}/resend": REASON,
+    "POST /v1/admin/redemptions/{redemption_id}/{move}": REASON,
+    "POST /v1/orders/{order_id}/claim": {"fields": {}},
+}
+"""A body that the route would take; the others get an empty one."""
+
+
+def make(client: httpx.Client, path: str, body: Any, *status: int) -> dict[str, Any]:
+    """What a POST that succeeds answers."""
+    answer = client.post(path, json=body)
+    assert answer.status_code in (status or (201,)), f"{path}: {answer.text}"
+    return dict(answer.json())
+
+
+def furnish(world: World) -> dict[str, str]:
+    """One of everything that has an id, by the name that the paths give it."""
+    today = datetime.now(UTC).date().isoformat()
+    with world.client() as client:
+        make(client, "/v1/users", {"external_id": "ann"})
+        make(client, "/v1/admin/users/ann/adjustments", {"amount": 100, "currency": "points", "reason": "a test"})
+        make(client, "/v1/admin/event-types", {"name": "goal"})
+        make(client, "/v1/admin/tiers", TIER)
+        make(client, "/v1/admin/leaderboards", {"leaderboard_id": "best", "name": "Best", "config": POINTS_BOARD})
+        rule = make(client, "/v1/admin/earning-rules", {"name": "r", "event_type": "goal", "points_expression": "1"})
+        reward = make(client, "/v1/admin/rewards", {"slug": "handmade", **HANDMADE})
+        redemption = make(client, "/v1/redemptions", {"external_user_id": "ann", "slug": "handmade"})
+        endpoint = make(client, "/v1/admin/webhook-endpoints", {"url": "http://127.0.0.1:9/hook", "events": ["webhook.test"]})
+        delivery = make(client, f"/v1/admin/webhook-endpoints/{endpoint['endpoint_id']}/test", {}, 202)
+        key = make(client, "/v1/admin/api-keys", {"name": "till", "role": "server"})
+        make(client, "/v1/events", event("event-1", "ann"), 202)
+    with psycopg.connect(world.database_url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO dead_letter (tenant_id, position, event_id, scoring_partition, accepted_at, reason, created_at)"
+            " SELECT tenant_id, position, event_id, scoring_partition, accepted_at, 'a test', now() FROM event_log WHERE tenant_id = %s",
+            (world.tenant_id,),
+        )
+        connection.execute(
+            "INSERT INTO leaderboard_window (tenant_id, window_id, board_id, window_key, status, starts_at, ends_at, closes_at, created_at)"
+            " SELECT tenant_id, uuidv7(), board_id, %s, 'open', now(), now() + interval '1 d', now() + interval '1 d', now()"
+            " FROM leaderboard WHERE tenant_id = %s",
+            (today, world.tenant_id),
+        )
+        found = connection.execute("SELECT position FROM dead_letter WHERE tenant_id = %s", (world.tenant_id,)).fetchone()
+    assert found is not None
+    with world.client() as client:
+        rescore = make(client, "/v1/admin/leaderboards/best/rescore", {"window_key": today}, 202)
+    return {
+        "external_id": "ann",
+        "user_id": "ann",
+        "name": "goal",
+        "leaderboard_id": "best",
+        "window_key": today,
+        "rescore_id": rescore["rescore_id"],
+        "rule_id": rule["rule_id"],
+        "reward_id": reward["reward_id"],
+        "slug": "handmade",
+        "redemption_id": redemption["redemption_id"],
+        "order_id": redemption["redemption_id"],
+        "endpoint_id": endpoint["endpoint_id"],
+        "delivery_id": delivery["delivery_id"],
+        "api_key_id": key["api_key_id"],
+        "event_id": "event-1",
+        "position": str(found[0]),
+        "move": "cancel",
+        "snapshot_time": "2026-01-01T00:00:00Z",
+    }
+
+
+def ask(client: httpx.Client, route: str, things: dict[str, str], body: Any = None) -> httpx.Response:
+    """The answer to a request that names these things in its path."""
+    method, path = route.split(" ")
+    named = things | ({"name": "gold"} if "/tiers/" in path else {})
+    unknown = set(re.findall(r"\{(\w+)\}", path)) - named.keys()
+    assert not unknown, f"make one of {unknown} in furnish()"
+    given = None if method in ("GET", "DELETE") else BODIES.get(route, {}) if body is None else body
+    return client.request(method, re.sub(r"\{(\w+)\}", lambda found: named[found[1]], path), json=given)
