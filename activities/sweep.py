@@ -18,6 +18,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from domain.closing import window_workflow_id
 from domain.error import DomainError
+from domain.payout import payout_workflow_id
 from domain.redemption import Move, Redemption, State, workflow_id
 from domain.rescore import rescore_workflow_id
 from domain.webhook import endpoint_workflow_id
@@ -29,6 +30,7 @@ from storage.delivery import forget_deliveries
 from storage.due_delivery import overdue_endpoints, pump_entry
 from storage.idempotency import forget_answers
 from storage.low_stock import forget_low_stock, tell_low_stock
+from storage.payout import start_again, unfinished_runs
 from storage.redemption import lock_redemption, move_redemption, start_entry
 from storage.redemption_list import open_redemptions, overdue_redemptions
 from storage.rescore import fail_rescore, unfinished_rescores
@@ -58,6 +60,7 @@ async def run_sweep(pool: Pool, temporal: Client, stop: asyncio.Event, *, interv
             expired = await expire_overdue(pool)
             await restart_pumps(pool, temporal)
             windows = await restart_lost_windows(pool, temporal) + await restart_lost_rescores(pool, temporal)
+            windows += await restart_lost_payouts(pool, temporal)
             await review_due_tiers(pool)
             await watch_stock(pool)
             async with transaction(pool) as connection:
@@ -139,6 +142,32 @@ async def restart_lost_rescores(pool: Pool, temporal: Client, *, idle: timedelta
                 await fail_rescore(connection, rescore, "its workflow was ended by hand")
             touched += 1
     return touched
+
+
+async def restart_lost_payouts(pool: Pool, temporal: Client, *, idle: timedelta = IDLE) -> int:
+    """Start workflows for payouts that nobody pays: Temporal does not know theirs, or somebody stopped it there; answers how many."""
+    async with transaction(pool) as connection:
+        unfinished = await unfinished_runs(connection, utc_now() - idle, PAGE)
+    restarted = 0
+    for run in unfinished:
+        status = await _status_of(temporal, payout_workflow_id(run.tenant_id, run.payout_run_id, run.attempt))
+        if status is WorkflowExecutionStatus.RUNNING:
+            continue
+        async with transaction(pool) as connection:
+            await start_again(connection, run, utc_now(), is_new_attempt=status is not None)
+        restarted += 1
+    return restarted
+
+
+async def _status_of(temporal: Client, identity: str) -> WorkflowExecutionStatus | None:
+    """How the workflow is, None when Temporal does not know it."""
+    try:
+        described = await temporal.get_workflow_handle(identity).describe(rpc_timeout=RPC_TIMEOUT)
+    except RPCError as fault:
+        if fault.status is RPCStatusCode.NOT_FOUND:
+            return None
+        raise
+    return described.status
 
 
 async def _unknown_ids(temporal: Client, identities: Sequence[str]) -> set[str]:

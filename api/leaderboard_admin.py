@@ -30,6 +30,7 @@ from storage.leaderboard import (
     insert_board,
     replace_board,
 )
+from storage.reward_config import check_config
 from storage.standing import find_contribution
 from storage.user import find_user
 from storage.window import BoardWindow
@@ -55,17 +56,10 @@ def board_wire(board: Leaderboard) -> dict[str, Any]:
     }
 
 
-def _parse(value: Any) -> LeaderboardDefinition:
-    definition = parse_definition(value)
-    if definition.reward_config_id is not None:
-        raise ValidationFault.of("reward_config_id", "there is no such reward config")
-    return definition
-
-
 @post("/v1/admin/leaderboards", guards=ADMIN, status_code=201)
 async def add_board(data: dict[str, Any], principal: Principal, pool: Pool, reader: BoardReader) -> dict[str, Any]:
     """Make a board; it counts events accepted from now on. The id of an archived board makes a new incarnation."""
-    definition = _parse(data)
+    definition = parse_definition(data)
     if definition.leaderboard_id is None:
         raise ValidationFault.of("leaderboard_id", "is required")
     taken = AlreadyExists(f"Leaderboard '{definition.leaderboard_id}' already exists")
@@ -73,6 +67,7 @@ async def add_board(data: dict[str, Any], principal: Principal, pool: Pool, read
         async with transaction(pool) as connection:
             if await find_board(connection, principal.tenant_id, definition.leaderboard_id) is not None:
                 raise taken
+            await check_config(connection, principal.tenant_id, definition.reward_config_id)
             instant = await change_instant(connection, principal.tenant_id)
             board = await insert_board(
                 connection, principal.tenant_id, new_id(), definition.leaderboard_id, definition=definition, instant=instant
@@ -120,13 +115,14 @@ async def replace_definition(
     leaderboard_id: str, data: dict[str, Any], request: AnyRequest, principal: Principal, pool: Pool, reader: BoardReader
 ) -> dict[str, Any]:
     """Replace a definition; events accepted from now on are scored by it."""
-    definition = _parse(data)
+    definition = parse_definition(data)
     if definition.leaderboard_id not in (None, leaderboard_id):
         raise ValidationFault.of("leaderboard_id", "differs from the one in the path")
     async with transaction(pool) as connection:
         board = await _present(connection, principal.tenant_id, leaderboard_id)
         check_version(request, board.version)
         _refuse_new_windows(board, definition)
+        await check_config(connection, principal.tenant_id, definition.reward_config_id)
         instant = await change_instant(connection, principal.tenant_id)
         changed = await replace_board(connection, principal.tenant_id, board.board_id, definition=definition, instant=instant)
     reader.forget()

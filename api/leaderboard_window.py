@@ -10,9 +10,11 @@ from activities.outbox import Relay
 from api.auth import Principal, allow
 from api.leaderboard import BoardReader, no_such_board
 from api.pagination import Page, decode_cursor, encode_cursor
-from domain.closing import window_workflow_id
+from domain.closing import WindowStatus, window_workflow_id
 from domain.error import InvalidState, NotFound, ValidationFault
 from domain.leaderboard import TimeframeType
+from domain.payout import Run, payout_workflow_id
+from domain.payout_wire import run_wire
 from domain.window import WindowSpan, window_for_key
 from domain.wire import optional_rfc3339, rfc3339
 from runtime.ids import utc_now
@@ -21,14 +23,17 @@ from storage.audit import record
 from storage.board import window_view
 from storage.definition import change_instant
 from storage.leaderboard import Leaderboard, find_any_board, find_board, find_window
+from storage.payout import retry_run, run_of_source
+from storage.payout_list import runs_of_sources
 from storage.window import BoardWindow, close_early, open_window, windows_before
+from storage.window_payout import SOURCE
 
 ADMIN = [allow("admin")]
 BEFORE_START = timedelta(hours=1)
 
 
-async def _window_wire(reader: BoardReader, board: Leaderboard, window: BoardWindow) -> dict[str, Any]:
-    """A window as the contract shows it; `total` is how many are ranked, now or in the final result."""
+async def _window_wire(reader: BoardReader, board: Leaderboard, window: BoardWindow, run: Run | None = None) -> dict[str, Any]:
+    """A window as the contract shows it, with its payout; `total` is how many are ranked, now or in the final result."""
     total = (await reader.boards.page(window_view(board, window), 0, 1)).total if window.total is None else window.total
     return {
         "window_id": str(window.window_id),
@@ -40,6 +45,7 @@ async def _window_wire(reader: BoardReader, board: Leaderboard, window: BoardWin
         "closed_at": optional_rfc3339(window.closed_at),
         "total": total,
         "late_events": window.late_events,
+        "payout": None if run is None else run_wire(run),
     }
 
 
@@ -52,9 +58,10 @@ async def list_windows(leaderboard_id: str, principal: Principal, pool: Pool, pa
         if board is None:
             raise no_such_board(leaderboard_id)
         windows = await windows_before(connection, principal.tenant_id, board.board_id, before=before, limit=page.limit)
+        runs = await runs_of_sources(connection, principal.tenant_id, SOURCE, [str(window.window_id) for window in windows])
     more = windows and len(windows) == page.limit
     return {
-        "windows": [await _window_wire(reader, board, window) for window in windows],
+        "windows": [await _window_wire(reader, board, window, runs.get(str(window.window_id))) for window in windows],
         "next_cursor": encode_cursor(optional_rfc3339(windows[-1].starts_at), str(windows[-1].window_id)) if more else None,
     }
 
@@ -113,4 +120,25 @@ def _span(board: Leaderboard, window_key: str) -> WindowSpan:
     return span
 
 
-routes = [list_windows, close_window]
+@post("/v1/admin/leaderboards/{leaderboard_id:str}/windows/{window_key:str}/payout", guards=ADMIN, status_code=202)
+async def pay_window(leaderboard_id: str, window_key: str, principal: Principal, pool: Pool, relay: Relay) -> dict[str, Any]:
+    """Take up the payout of a closed window where it stopped, if it failed or was cancelled; nobody is paid twice.
+
+    Answers its run, also when it is under way. InvalidState for a window that is not closed, or is paid.
+    """
+    async with transaction(pool) as connection:
+        board = await find_any_board(connection, principal.tenant_id, leaderboard_id)
+        if board is None:
+            raise no_such_board(leaderboard_id)
+        window = await find_window(connection, principal.tenant_id, board.board_id, window_key)
+        if window is None:
+            raise NotFound(f"Leaderboard '{leaderboard_id}' has no window '{window_key}'")
+        run = await run_of_source(connection, principal.tenant_id, SOURCE, str(window.window_id))
+        if window.status != WindowStatus.CLOSED or run is None:
+            raise InvalidState(f"Window '{window_key}' of leaderboard '{leaderboard_id}' is {window.status}", present=window.status)
+        run = await retry_run(connection, principal.tenant_id, run.payout_run_id, utc_now())
+    relay.try_start(payout_workflow_id(principal.tenant_id, run.payout_run_id, run.attempt))
+    return run_wire(run)
+
+
+routes = [list_windows, close_window, pay_window]

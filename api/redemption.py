@@ -18,6 +18,7 @@ from domain.redemption import Decision, Move, Moved, State, already_final, read_
 from domain.redemption_csv import csv_lines, header_line
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
+from storage.order import grant_order, list_orders
 from storage.redemption import document_of, find_redemption, move_redemption
 from storage.redemption_list import Filter, list_redemptions, page_of_redemptions
 
@@ -159,10 +160,11 @@ async def _csv(pool: Pool, tenant_id: UUID, wanted: Filter) -> AsyncIterator[str
 
 @get("/v1/orders/user/{user_id:str}", guards=ORDER_READERS, operation_id="listOrders")
 async def show_orders(user_id: str, request: AnyRequest, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
-    """A user's orders, newest first; filters `source_type` `source_id` `status` `from` `to`."""
+    """A user's orders, newest first: what it bought and what it was given; filters `source_type` `source_id` `status` `from` `to`."""
     async with transaction(pool) as connection:
         user = await user_for(connection, principal, user_id)
-        return await _list(connection, principal, filter_of(request, page, user.user_id), "orders")
+        orders = await list_orders(connection, principal.tenant_id, filter_of(request, page, user.user_id))
+    return {"orders": orders, "next_cursor": encode_cursor(orders[-1]["redemption_id"]) if len(orders) == page.limit else None}
 
 
 @get("/v1/orders/user/{user_id:str}/{order_id:str}", guards=ORDER_READERS, operation_id="readOrder")
@@ -170,6 +172,9 @@ async def read_order(user_id: str, order_id: str, principal: Principal, pool: Po
     """One order of the user."""
     async with transaction(pool) as connection:
         user = await user_for(connection, principal, user_id)
+        given = await grant_order(connection, principal.tenant_id, user.user_id, redemption_id_of(order_id))
+        if given is not None:
+            return given
         redemption = await find_redemption(connection, principal.tenant_id, redemption_id_of(order_id))
         if redemption.user_id != user.user_id:
             raise RedemptionNotFound("There is no such order")

@@ -54,9 +54,10 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FrozenWindow(msgspec.Struct, frozen=True, kw_only=True):
-    """The final result: `total` were ranked, the snapshot keeps the first `snapshot_size` of them."""
+    """The final result: `total` were ranked, the snapshot keeps the first `snapshot_size` of them. `payout_run_id`: what pays them."""
 
     status: WindowStatus
     total: int
     snapshot_size: int
     late_events: int
+    payout_run_id: UUID | None = None

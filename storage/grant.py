@@ -67,12 +67,12 @@ RETURNING grant_id
 
 
 async def give(
-    connection: Connection, tenant_id: UUID, cause: Cause, gifts: Sequence[Gift], *, items: Mapping[UUID, PrizeItem], now: datetime
+    connection: Connection, tenant_id: UUID, cause: Cause, gifts: Sequence[Gift], *, items: Mapping[UUID, PrizeItem], now: datetime, all_or_none: bool = False
 ) -> Given:
     """Give each gift once: what its user had for the same cause before is left out.
 
     A wallet is credited, a badge written down, anything else becomes a redemption without a price. All of a page's accounts are
-    locked in one statement, in the order of their ids.
+    locked in one statement, in the order of their ids. `all_or_none`: OutOfStock when a pool has too few codes.
     """
     wanted: dict[UUID, tuple[Gift, UUID | None]] = {}
     out_of_codes: list[tuple[UUID, UUID]] = []
@@ -83,6 +83,8 @@ async def give(
             try:
                 await codes.reserve(connection, tenant_id, _redemption(cause, gift, item, redemption_id, now))
             except OutOfStock:
+                if all_or_none:
+                    raise
                 out_of_codes.append((gift.user_id, gift.item_id))
                 continue
         wanted[new_id()] = (gift, redemption_id)

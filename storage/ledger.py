@@ -193,12 +193,15 @@ WITH given AS MATERIALIZED (
 ), moved AS (
     UPDATE account SET posted = posted + locked.amount, lifetime_earned = lifetime_earned + locked.amount
     FROM locked WHERE account.tenant_id = locked.tenant_id AND account.account_id = locked.account_id
+), made AS (
+    INSERT INTO transfer (tenant_id, transfer_id, debit_account_id, credit_account_id, user_account_id, amount, currency_id, kind,
+                          cause_type, cause_id, note, created_at)
+    SELECT given.tenant_id, given.transfer_id, currency.issue_account_id, locked.account_id, locked.account_id, given.amount,
+           given.currency_id, %(kind)s, %(cause_type)s, given.cause_id, given.note, %(now)s
+    FROM given JOIN locked USING (tenant_id, user_id, currency_id) JOIN currency USING (tenant_id, currency_id)
+    RETURNING 1
 )
-INSERT INTO transfer (tenant_id, transfer_id, debit_account_id, credit_account_id, user_account_id, amount, currency_id, kind,
-                      cause_type, cause_id, note, created_at)
-SELECT given.tenant_id, given.transfer_id, currency.issue_account_id, locked.account_id, locked.account_id, given.amount,
-       given.currency_id, %(kind)s, %(cause_type)s, given.cause_id, given.note, %(now)s
-FROM given JOIN locked USING (tenant_id, user_id, currency_id) JOIN currency USING (tenant_id, currency_id)
+SELECT count(*) AS transfers FROM made
 """
 
 
@@ -266,8 +269,9 @@ async def _post_credits(connection: Connection, credited: Sequence[Credit], now:
             "now": now,
         },
     )
-    if cursor.rowcount != len(credited):
-        raise RuntimeError(f"{len(credited)} credits made {cursor.rowcount} transfers")
+    made = await cursor.fetchone()
+    if made is None or made["transfers"] != len(credited):
+        raise RuntimeError(f"{len(credited)} credits made {made and made['transfers']} transfers")
 
 
 async def make_account(connection: Connection, tenant_id: UUID, user_id: UUID, currency_id: str, now: datetime) -> None:

@@ -9,7 +9,6 @@ from psycopg.types.json import Jsonb
 
 from domain.error import InvalidState, NotFound
 from domain.payout import OVER, NewRun, PayoutRunInput, Prizes, Progress, Run, RunStatus, payout_workflow_id
-from domain.wire import amount_number
 from runtime.ids import new_id
 from runtime.postgres import Connection
 from storage import outbox
@@ -95,11 +94,6 @@ def progress_of(run: Run) -> Progress:
     return Progress(status=run.status, recipients=run.recipients, paid=run.paid, skipped=run.skipped, reason=run.reason)
 
 
-def total_wire(prizes: Prizes, total: dict[str, int]) -> dict[str, Any]:
-    """A total as JSON values: amounts in the units of their currencies, counts by item id."""
-    return {key: amount_number(amount, prizes.places.get(key, 0)) for key, amount in total.items()}
-
-
 async def end_run(connection: Connection, run: Run, status: RunStatus, now: datetime, *, reason: str | None = None) -> Progress:
     """Write the run's last state (lock it before)."""
     await connection.execute(
@@ -151,6 +145,21 @@ async def retry_run(connection: Connection, tenant_id: UUID, run_id: UUID, now: 
     retried = msgspec.convert(await cursor.fetchone(), Run)
     await outbox.enqueue(connection, tenant_id, start_entry(tenant_id, run_id, run.source_type, retried.attempt))
     return retried
+
+
+async def start_again(connection: Connection, run: Run, now: datetime, *, is_new_attempt: bool) -> None:
+    """Start a workflow for a run that has none any more; a new attempt when the old one's id is used up. Nothing for one that is over."""
+    cursor = await connection.execute(
+        """
+        UPDATE payout_run SET attempt = attempt + %s, updated_at = %s
+        WHERE tenant_id = %s AND payout_run_id = %s AND attempt = %s AND status IN ('planning', 'paying') RETURNING attempt
+        """,
+        (int(is_new_attempt), now, run.tenant_id, run.payout_run_id, run.attempt),
+    )
+    row = await cursor.fetchone()
+    if row is not None:
+        entry = start_entry(run.tenant_id, run.payout_run_id, run.source_type, row["attempt"])
+        await outbox.enqueue_again(connection, run.tenant_id, entry)
 
 
 async def unfinished_runs(connection: Connection, idle_before: datetime, limit: int) -> list[Run]:

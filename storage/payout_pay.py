@@ -12,11 +12,12 @@ import msgspec
 from psycopg.types.json import Jsonb
 
 from domain.payout import Progress, Run, RunStatus, add_to, total_cost
+from domain.payout_wire import total_wire
 from domain.webhook_body import event_body
 from runtime.postgres import Connection
 from storage.due_delivery import Notice, publish
 from storage.grant import Cause, Gift, give
-from storage.payout import end_run, find_run, progress_of, total_wire
+from storage.payout import end_run, find_run, progress_of
 
 BY_RUN = "payout run"
 EVENT = "payout.completed"

@@ -11,8 +11,10 @@ from domain.leaderboard import Method
 from domain.scoring import min_score_units
 from runtime.postgres import Connection
 from storage.rescore import is_being_rescored
+from storage.payout import run_of_source
 from storage.standing import Entry, direction, ranked_total
 from storage.window import WINDOW_COLUMNS, BoardWindow, WindowBoard, config_at
+from storage.window_payout import create_window_run, prizes_of_window
 
 FREEZING = 7204
 
@@ -30,11 +32,13 @@ async def freeze_window(connection: Connection, tenant_id: UUID, found: WindowBo
     """
     window = found.window
     if window.status in FROZEN:
+        run = await run_of_source(connection, tenant_id, "leaderboard", str(window.window_id))
         return FrozenWindow(
             status=WindowStatus(window.status),
             total=window.total or 0,
             snapshot_size=window.snapshot_size or 0,
             late_events=window.late_events,
+            payout_run_id=None if run is None else run.payout_run_id,
         )
     if window.status != WindowStatus.CLOSING or window.closes_at is None:
         raise RuntimeError(f"window {window.window_key} is {window.status}: it cannot be frozen")
@@ -44,7 +48,9 @@ async def freeze_window(connection: Connection, tenant_id: UUID, found: WindowBo
     method, bound = config.ranking.method, min_score_units(config)
     total = await ranked_total(connection, tenant_id, window.standings, bound)
     kept = await _write_entries(connection, tenant_id, window, method=method, min_score=bound, size=config.ranking.size)
-    status = WindowStatus.CLOSED if found.has_prizes else WindowStatus.PAID
+    prizes = await prizes_of_window(connection, tenant_id, window) if kept else None
+    run_id = None if prizes is None else await create_window_run(connection, tenant_id, window, prizes)
+    status = WindowStatus.PAID if run_id is None else WindowStatus.CLOSED
     cursor = await connection.execute(
         """
         UPDATE leaderboard_window SET status = %s, closed_at = clock_timestamp(), total = %s, snapshot_size = %s, ranking_method = %s,
@@ -54,7 +60,7 @@ async def freeze_window(connection: Connection, tenant_id: UUID, found: WindowBo
         (status.value, total, kept, method.value, bound, tenant_id, window.window_id),
     )
     row = await cursor.fetchone()
-    return FrozenWindow(status=status, total=total, snapshot_size=kept, late_events=row["late_events"] if row else 0)
+    return FrozenWindow(status=status, total=total, snapshot_size=kept, late_events=row["late_events"] if row else 0, payout_run_id=run_id)
 
 
 async def _write_entries(

@@ -1,5 +1,6 @@
 """The users of a tenant: made by Identify, or by the first event that names them."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -23,6 +24,14 @@ async def find_user(connection: Connection, tenant_id: UUID, external_id: str) -
     cursor = await connection.execute(f"SELECT {COLUMNS} FROM app_user WHERE tenant_id = %s AND external_id = %s", (tenant_id, external_id))
     row = await cursor.fetchone()
     return None if row is None else msgspec.convert(row, User)
+
+
+async def users_named(connection: Connection, tenant_id: UUID, external_ids: Collection[str]) -> dict[str, UUID]:
+    """The ids of those of these users that there are, by their external ids."""
+    cursor = await connection.execute(
+        "SELECT external_id, user_id FROM app_user WHERE tenant_id = %s AND external_id = ANY(%s)", (tenant_id, list(external_ids))
+    )
+    return {row["external_id"]: row["user_id"] for row in await cursor.fetchall()}
 
 
 IDENTIFY = f"""

@@ -58,7 +58,6 @@ class WindowBoard(msgspec.Struct, frozen=True, kw_only=True):
     leaderboard_id: str
     board_status: str
     config: LeaderboardConfig
-    has_prizes: bool
 
 
 class OpenWindow(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +105,7 @@ async def window_with_board(connection: Connection, tenant_id: UUID, window_id: 
     """The window and its board, or None."""
     cursor = await connection.execute(
         f"SELECT {', '.join('w.' + name.strip() for name in WINDOW_COLUMNS.split(','))}, b.leaderboard_id, b.status AS board_status, "
-        "b.config, b.reward_config_id IS NOT NULL AND b.status <> 'archived' AS has_prizes FROM leaderboard_window AS w "
+        "b.config FROM leaderboard_window AS w "
         "JOIN leaderboard AS b USING (tenant_id, board_id) WHERE w.tenant_id = %s AND w.window_id = %s",
         (tenant_id, window_id),
     )
@@ -118,7 +117,6 @@ async def window_with_board(connection: Connection, tenant_id: UUID, window_id: 
         leaderboard_id=row["leaderboard_id"],
         board_status=row["board_status"],
         config=load_config(row["config"]),
-        has_prizes=row["has_prizes"],
     )
 
 

@@ -6,14 +6,20 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy, SearchAttributeKey
+from temporalio.common import RetryPolicy, SearchAttributeKey, SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
+from temporalio.exceptions import ChildWorkflowError, WorkflowAlreadyStartedError
+from temporalio.workflow import ParentClosePolicy
 
 with workflow.unsafe.imports_passed_through():
     from activities.window import WindowActivities
     from domain.closing import FROZEN, CloseNow, FrozenWindow, Gate, WindowInput, WindowPlan, WindowStatus
+    from domain.payout import PayoutRunInput, Progress, RunStatus, payout_workflow_id
 
 Answer = TypeVar("Answer")
 STATUS = SearchAttributeKey.for_keyword("WindowStatus")
+TENANT = SearchAttributeKey.for_keyword("TenantId")
+PAYOUT_STATUS = SearchAttributeKey.for_keyword("PayoutStatus")
+PAYOUT_WORKFLOW = "PayoutRunWorkflow"
 OWN_FAULTS = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30))
 DATABASE_TIMEOUT = timedelta(seconds=60)
 BARRIER_TIMEOUT = timedelta(hours=24)
@@ -46,7 +52,7 @@ class LeaderboardWindowWorkflow:
         self._adopt(await self._plan())
         self._planned = True
         succession = asyncio.create_task(self._open_next())
-        frozen = await self._close()
+        frozen = await self._pay(await self._close())
         if not succession.done() and (await self._plan()).successor_at is None:
             succession.cancel()  # the board was archived
         else:
@@ -97,6 +103,40 @@ class LeaderboardWindowWorkflow:
         self._move(frozen.status)
         self._note(f"**{frozen.total}** ranked, {frozen.snapshot_size} kept, {frozen.late_events} late events")
         return frozen
+
+    async def _pay(self, frozen: FrozenWindow) -> FrozenWindow:
+        """Have the prizes paid by a workflow of their own, which lives on should this one be stopped."""
+        if frozen.payout_run_id is None or frozen.status is not WindowStatus.CLOSED:
+            return frozen
+        tenant_id, run_id = self._window.tenant_id, frozen.payout_run_id
+        attributes = [SearchAttributePair(TENANT, str(tenant_id)), SearchAttributePair(PAYOUT_STATUS, RunStatus.PLANNING.value)]
+        self._note("the prizes are being paid")
+        try:
+            paid = await workflow.execute_child_workflow(
+                PAYOUT_WORKFLOW,
+                PayoutRunInput(tenant_id=tenant_id, run_id=run_id),
+                id=payout_workflow_id(tenant_id, run_id),
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                parent_close_policy=ParentClosePolicy.ABANDON,
+                search_attributes=TypedSearchAttributes(attributes),
+                static_summary="Payout of a leaderboard's window",
+                result_type=Progress,
+            )
+        except (WorkflowAlreadyStartedError, ChildWorkflowError) as fault:
+            self._note(f"the payout goes on, or was stopped, outside this workflow: {fault}")
+            return frozen
+        counts = f"{paid.paid} paid, {paid.skipped} skipped, of {paid.recipients} recipients"
+        self._note(f"payout **{paid.status.value}**: {paid.reason or counts}")
+        if paid.status is not RunStatus.COMPLETED:
+            return frozen
+        self._move(WindowStatus.PAID)
+        return FrozenWindow(
+            status=WindowStatus.PAID,
+            total=frozen.total,
+            snapshot_size=frozen.snapshot_size,
+            late_events=frozen.late_events,
+            payout_run_id=run_id,
+        )
 
     async def _until_closing(self, gate: Gate | None) -> None:
         """The one timer; an early close moves it. After a gate that was not passed, PostgreSQL's clock says how long it is."""

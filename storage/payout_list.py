@@ -1,0 +1,69 @@
+"""Payout runs and their recipients as people look through them."""
+
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from domain.payout import Run
+from runtime.postgres import Connection
+from storage.payout import COLUMNS
+
+
+class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which runs a list shows; None lets everything through. `before` is the cursor: the last id of the page before."""
+
+    source_type: str | None = None
+    source_id: str | None = None
+    schedule_id: UUID | None = None
+    status: str | None = None
+    before: UUID | None = None
+    limit: int = 50
+
+
+async def list_runs(connection: Connection, tenant_id: UUID, wanted: RunFilter) -> list[Run]:
+    """A page of runs, the newest first."""
+    names = ("source_type", "source_id", "schedule_id", "status")
+    tests = ["tenant_id = %(tenant_id)s", *(f"{name} = %({name})s" for name in names if getattr(wanted, name) is not None)]
+    if wanted.before is not None:
+        tests.append("payout_run_id < %(before)s")
+    cursor = await connection.execute(
+        f"SELECT {COLUMNS} FROM payout_run WHERE {' AND '.join(tests)} ORDER BY payout_run_id DESC LIMIT %(limit)s",
+        {"tenant_id": tenant_id, **msgspec.structs.asdict(wanted)},
+    )
+    return [msgspec.convert(row, Run) for row in await cursor.fetchall()]
+
+
+async def runs_of_sources(connection: Connection, tenant_id: UUID, source_type: str, source_ids: list[str]) -> dict[str, Run]:
+    """The runs of these causes."""
+    cursor = await connection.execute(
+        f"SELECT {COLUMNS} FROM payout_run WHERE tenant_id = %s AND source_type = %s AND source_id = ANY(%s)",
+        (tenant_id, source_type, source_ids),
+    )
+    return {row["source_id"]: msgspec.convert(row, Run) for row in await cursor.fetchall()}
+
+
+async def skipped_reasons(connection: Connection, tenant_id: UUID, run_id: UUID) -> dict[str, int]:
+    """How many recipients got nothing, by the reason."""
+    cursor = await connection.execute(
+        """
+        SELECT reason, count(*) AS n FROM payout_recipient
+        WHERE tenant_id = %s AND payout_run_id = %s AND state = 'skipped' GROUP BY reason ORDER BY reason
+        """,
+        (tenant_id, run_id),
+    )
+    return {row["reason"]: row["n"] for row in await cursor.fetchall()}
+
+
+async def recipients_of(
+    connection: Connection, tenant_id: UUID, run_id: UUID, *, state: str | None, after: int, limit: int
+) -> list[dict[str, Any]]:
+    """A page of the frozen audience in the order in which it is paid, from behind the ordinal `after`."""
+    cursor = await connection.execute(
+        """
+        SELECT ordinal, user_id, external_user_id, rank, score, tier_number, tier_name, state, reason, missing FROM payout_recipient
+        WHERE tenant_id = %s AND payout_run_id = %s AND ordinal > %s AND (%s::text IS NULL OR state = %s) ORDER BY ordinal LIMIT %s
+        """,
+        (tenant_id, run_id, after, state, state, limit),
+    )
+    return await cursor.fetchall()
