@@ -67,7 +67,14 @@ RETURNING grant_id
 
 
 async def give(
-    connection: Connection, tenant_id: UUID, cause: Cause, gifts: Sequence[Gift], *, items: Mapping[UUID, PrizeItem], now: datetime, all_or_none: bool = False
+    connection: Connection,
+    tenant_id: UUID,
+    cause: Cause,
+    gifts: Sequence[Gift],
+    *,
+    items: Mapping[UUID, PrizeItem],
+    now: datetime,
+    all_or_none: bool = False,
 ) -> Given:
     """Give each gift once: what its user had for the same cause before is left out.
 

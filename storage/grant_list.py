@@ -33,10 +33,9 @@ class GrantFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 async def list_grants(connection: Connection, tenant_id: UUID, wanted: GrantFilter) -> list[Grant]:
     """A page of grants, the newest first."""
+    names = ("user_id", "source_type", "source_id", "item_id", "grant_id")
     tests = ["reward_grant.tenant_id = %(tenant_id)s"]
-    for name in ("user_id", "source_type", "source_id", "item_id", "grant_id"):
-        if getattr(wanted, name) is not None:
-            tests.append(f"reward_grant.{name} = %({name})s")
+    tests += [f"reward_grant.{name} = %({name})s" for name in names if getattr(wanted, name) is not None]
     more = {
         "created_from": "reward_grant.created_at >= %(created_from)s",
         "created_to": "reward_grant.created_at < %(created_to)s",

@@ -1,14 +1,13 @@
 """Payout runs: made once for each cause, found, cancelled, retried (contract 4). `payout_plan` and `payout_pay` do the work."""
 
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import msgspec
 from psycopg.types.json import Jsonb
 
 from domain.error import InvalidState, NotFound
-from domain.payout import OVER, NewRun, PayoutRunInput, Prizes, Progress, Run, RunStatus, payout_workflow_id
+from domain.payout import OVER, NewRun, PayoutRunInput, Progress, Run, RunStatus, payout_workflow_id
 from runtime.ids import new_id
 from runtime.postgres import Connection
 from storage import outbox
