@@ -10,8 +10,8 @@ from domain.closing import FROZEN, FrozenWindow, WindowStatus
 from domain.leaderboard import Method
 from domain.scoring import min_score_units
 from runtime.postgres import Connection
-from storage.rescore import is_being_rescored
 from storage.payout import run_of_source
+from storage.rescore import is_being_rescored
 from storage.standing import Entry, direction, ranked_total
 from storage.window import WINDOW_COLUMNS, BoardWindow, WindowBoard, config_at
 from storage.window_payout import create_window_run, prizes_of_window
