@@ -34,6 +34,11 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER_OPTIONS = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--record-histories`: tests/recording.py."""
+    parser.addoption("--record-histories", action="store_true", help="write the histories that the replay tests follow anew")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
     """With LAUREL_TEST_REQUIRE_ALL a skipped test is a failed one: the machine promised to have everything."""

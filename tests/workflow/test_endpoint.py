@@ -11,16 +11,17 @@ from activities.endpoint import EndpointActivities, Pump
 from activities.redemption import RedemptionActivities
 from domain.fulfilment import RedemptionInput
 from domain.redemption import Move, State
-from domain.webhook import EndpointInput
+from domain.webhook import EndpointInput, endpoint_workflow_id
 from domain.webhook_body import event_body
 from runtime.http import Sender
 from runtime.ids import utc_now
 from runtime.postgres import transaction
 from storage.delivery import forget_deliveries, release_held
-from storage.due_delivery import Notice, claim_due, publish
+from storage.due_delivery import Notice, claim_due, publish, wake_pump
 from storage.redemption import move_redemption
-from storage.webhook import disable_endpoint, find_endpoint, update_endpoint
+from storage.webhook import archive_endpoint, disable_endpoint, find_endpoint, update_endpoint
 from tests.partner import a_partner
+from tests.recording import keep_history
 from tests.store_world import make_world
 from tests.workflow.redemption_stage import VAULT, Stage, a_stage, new_queues
 
@@ -228,6 +229,21 @@ async def pump_worker(stage, database_url):
     queue = f"{stage.queues.core}-endpoints"
     async with Worker(stage.client, task_queue=queue, activities=[endpoint.pump]):
         yield
+
+
+async def test_an_endpoints_workflow_sends_and_ends_when_it_is_archived(pool, postgres_url, temporal_client, request):
+    async with a_partner(200) as partner, a_stage(pool, temporal_client) as stage, pump_worker(stage, postgres_url):
+        endpoint = await stage.endpoint(partner.url, events=["tier_change"])
+        await tell(stage, 3)
+        await stage.relay.deliver_batch()
+        await until(delivery_settled(stage, "delivered", 3))
+        async with transaction(pool) as connection:
+            await archive_endpoint(connection, stage.world.tenant_id, endpoint, utc_now())
+            await wake_pump(connection, stage.world.tenant_id, endpoint)
+        handle = temporal_client.get_workflow_handle(endpoint_workflow_id(stage.world.tenant_id, endpoint))
+        await asyncio.wait_for(handle.result(), 20)
+        await keep_history(request, "endpoint_archived", handle)
+    assert len(partner.received) == 3
 
 
 async def test_a_hanging_endpoint_with_500_deliveries_delays_nobody_else(pool, postgres_url, temporal_client):

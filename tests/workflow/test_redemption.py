@@ -20,6 +20,7 @@ from storage.redemption import move_redemption
 from storage.unsent import lock_endpoints, resume_unsent
 from storage.webhook import SECRET_PURPOSE, NewEndpoint, archive_endpoint, create_endpoint, find_endpoint, update_endpoint
 from tests.partner import Answer, Received, a_partner
+from tests.recording import keep_history
 from tests.workflow.redemption_stage import SECRET, VAULT, Stage, a_stage, workers
 
 
@@ -48,7 +49,7 @@ async def until(condition: Any, seconds: float = 10.0) -> Any:
             await asyncio.sleep(0.05)
 
 
-async def test_an_accepted_webhook_and_a_callback_spend_the_points(stage):
+async def test_an_accepted_webhook_and_a_callback_spend_the_points(stage, request):
     async with a_partner(200) as partner:
         await stage.endpoint(partner.url)
         redemption = await stage.redeem()
@@ -61,6 +62,7 @@ async def test_an_accepted_webhook_and_a_callback_spend_the_points(stage):
         await call_back(stage, redemption, {"status": "fulfilled", "fulfillment_data": {"code": "A1"}})
         assert await stage.relay.deliver_batch() == 1, "the workflow is told by an update"
         assert await stage.outcome(handle) == "fulfilled"
+        await keep_history(request, "redemption_fulfilled_by_callback", handle)
     (webhook,) = partner.received
     assert standardwebhooks.Webhook(SECRET).verify(webhook.body, webhook.headers)["event"] == "reward_redeemed"
     assert webhook.headers["x-gamifyengine-attempt"] == "1"
@@ -76,12 +78,13 @@ async def test_an_accepted_webhook_and_a_callback_spend_the_points(stage):
     assert await stage.world.findings() == []
 
 
-async def test_four_attempts_are_sent_and_never_a_fifth_then_the_deadline_refunds(stage):
+async def test_four_attempts_are_sent_and_never_a_fifth_then_the_deadline_refunds(stage, request):
     async with a_partner(500) as partner:
         await stage.endpoint(partner.url)
         redemption = await stage.redeem()
         handle = await stage.start(redemption)
         assert await stage.outcome(handle) == "expired"
+        await keep_history(request, "redemption_exhausted_then_expired", handle)
     assert [each.headers["x-gamifyengine-attempt"] for each in partner.received] == ["1", "2", "3", "4"]
     assert len({each.headers["webhook-id"] for each in partner.received}) == 1
     assert len({each.body for each in partner.received}) == 1
@@ -126,10 +129,11 @@ async def test_a_permanent_answer_ends_the_ladder_at_once(stage, status, enabled
     assert (await stage.document(redemption))["deliveries"][0]["state"] == "exhausted"
 
 
-async def test_without_an_endpoint_a_flag_is_raised_and_the_deadline_refunds(stage):
+async def test_without_an_endpoint_a_flag_is_raised_and_the_deadline_refunds(stage, request):
     redemption = await stage.redeem(deadline_seconds=3600)
     handle = await stage.start(redemption)
     assert await stage.outcome(handle) == "expired"
+    await keep_history(request, "redemption_no_endpoint", handle)
     assert (await stage.document(redemption))["flags"] == ["no_endpoint"]
     assert await stage.points() == (100, 0, 5)
 
@@ -144,7 +148,7 @@ async def resumed_by(stage, endpoint_id):
     return told
 
 
-async def test_a_redemption_without_an_endpoint_goes_to_the_one_that_comes(stage):
+async def test_a_redemption_without_an_endpoint_goes_to_the_one_that_comes(stage, request):
     async with a_partner(200) as partner:
         redemption = await stage.redeem(deadline_seconds=3600)
         handle = await stage.start(redemption)
@@ -165,6 +169,7 @@ async def test_a_redemption_without_an_endpoint_goes_to_the_one_that_comes(stage
         await call_back(stage, redemption, {"status": "fulfilled"})
         await stage.relay.deliver_batch()
         assert await stage.outcome(handle) == "fulfilled"
+        await keep_history(request, "redemption_endpoint_came", handle)
     assert [each.headers["x-gamifyengine-attempt"] for each in partner.received] == ["1"]
     assert await stage.points() == (90, 0, 4)
     assert await stage.world.findings() == []
@@ -253,7 +258,7 @@ async def test_a_callback_while_the_second_attempt_is_under_way_ends_the_ladder(
     assert await stage.world.findings() == []
 
 
-async def test_a_callback_between_attempts_ends_the_ladder(stage):
+async def test_a_callback_between_attempts_ends_the_ladder(stage, request):
     async with a_partner(500) as partner:
         await stage.endpoint(partner.url)
         redemption = await stage.redeem()
@@ -267,6 +272,7 @@ async def test_a_callback_between_attempts_ends_the_ladder(stage):
         await call_back(stage, redemption, {"status": "failed", "fulfillment_data": {"reason": "Out of stock"}})
         await stage.relay.deliver_batch()
         assert await stage.outcome(handle) == "failed"
+        await keep_history(request, "redemption_callback_ends_ladder", handle)
     assert len(partner.received) == 1
     document = await stage.document(redemption)
     assert document["deliveries"][0]["state"] == "superseded"

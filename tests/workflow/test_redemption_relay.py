@@ -3,11 +3,6 @@
 import asyncio
 import logging
 from datetime import timedelta
-from pathlib import Path
-
-import pytest
-from temporalio.client import WorkflowHistory
-from temporalio.worker import Replayer
 
 from activities.outbox import Relay, run_relay
 from activities.sweep import expire_overdue, restart_lost
@@ -15,13 +10,10 @@ from domain.redemption import workflow_id
 from runtime.embedded import processes, temporal
 from runtime.ids import utc_now
 from runtime.settings import Settings
-from runtime.temporal import DATA_CONVERTER, SEARCH_ATTRIBUTES, connect
+from runtime.temporal import SEARCH_ATTRIBUTES, connect
 from tests.conftest import settings_for
 from tests.partner import a_partner
 from tests.workflow.redemption_stage import a_stage, workers
-from workflows.redemption import RedemptionWorkflow
-
-HISTORIES = Path(__file__).parent.parent / "histories"
 
 
 async def until(condition, seconds=20.0):
@@ -116,9 +108,3 @@ async def test_the_sweep_expires_what_is_long_past_its_deadline(pool, temporal_c
         assert await expire_overdue(pool) == 1
         assert (await stage.document(redemption))["status"] == "expired"
         assert await stage.points() == (100, 0, 5)
-
-
-@pytest.mark.parametrize("path", sorted(HISTORIES.glob("redemption_*.json")), ids=lambda path: path.stem)
-async def test_a_recorded_history_replays(path):
-    history = WorkflowHistory.from_json(path.stem, path.read_text())
-    await Replayer(workflows=[RedemptionWorkflow], data_converter=DATA_CONVERTER).replay_workflow(history)

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 
+import pytest
 import pytest_asyncio
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
@@ -15,6 +16,7 @@ from runtime.redis import Redis
 from runtime.settings import Settings
 from runtime.temporal import connect
 from storage.live import LiveStore
+from tests.recording import keep_history
 from tests.scoring_world import PARTITIONS, Event, World, definition, reference
 from workflows.scoring import ScoringWorkflow, ensure_scoring_workflows
 
@@ -59,7 +61,7 @@ async def until(question: Callable[[], Awaitable[object]], wanted: object, secon
 
 
 async def test_a_worker_owns_the_pumps_and_the_next_one_takes_over(
-    world: World, pumps: Callable[[], Awaitable[Worker]], temporal_client: Client
+    world: World, pumps: Callable[[], Awaitable[Worker]], temporal_client: Client, request: pytest.FixtureRequest
 ) -> None:
     board = await world.make_board("b", definition())
     async with AsyncExitStack() as first:
@@ -72,6 +74,7 @@ async def test_a_worker_owns_the_pumps_and_the_next_one_takes_over(
     await world.send(EVENTS[20:])
     async with await pumps():
         await until(lambda: world.live_rows(board), reference(definition(), EVENTS))
+        await keep_history(request, "scoring_taken_over", temporal_client.get_workflow_handle("scoring:0"))
     assert await world.stored_rows(board) == reference(definition(), EVENTS)
 
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import msgspec
+import pytest
 import pytest_asyncio
 from temporalio.client import Client, WorkflowHandle
 from temporalio.common import SearchAttributeKey
@@ -27,6 +28,7 @@ from storage.definition import change_instant
 from storage.leaderboard import Leaderboard, archive_board
 from storage.live import LiveStore
 from storage.webhook import NewEndpoint, create_endpoint
+from tests.recording import keep_history
 from tests.scoring_world import Event, World, definition, reference
 from tests.window_world import KEY, close_now, ending, page, scoring, the_window
 from tests.workflow.redemption_stage import new_queues
@@ -78,7 +80,7 @@ async def until(condition: Any, seconds: float = 15.0) -> Any:
     return found
 
 
-async def test_a_window_closes_at_its_time_and_its_result_is_the_reference(stage: Stage) -> None:
+async def test_a_window_closes_at_its_time_and_its_result_is_the_reference(stage: Stage, request: pytest.FixtureRequest) -> None:
     what = ending(ends_at=utc_now() + timedelta(seconds=2), grace_seconds=1)
     board = await stage.world.make_board("b", what)
     await stage.world.send(EVENTS)
@@ -89,6 +91,7 @@ async def test_a_window_closes_at_its_time_and_its_result_is_the_reference(stage
     async with stage.worker(), scoring(stage.world):
         assert await stage.relay.deliver_batch() == 1
         outcome = await stage.outcome(stage.handle(board))
+        await keep_history(request, "window_closed_at_its_time", stage.handle(board))
     assert (outcome["status"], outcome["total"]) == ("paid", 7)
     (delivery,) = await rows_of(stage, "SELECT event, body FROM webhook_delivery")
     told = msgspec.json.decode(delivery["body"])
@@ -100,7 +103,7 @@ async def test_a_window_closes_at_its_time_and_its_result_is_the_reference(stage
     assert (await page(stage.world, board))[1] == reference(what, EVENTS)
 
 
-async def test_an_early_close_ends_the_wait(stage: Stage) -> None:
+async def test_an_early_close_ends_the_wait(stage: Stage, request: pytest.FixtureRequest) -> None:
     board = await stage.world.make_board("b", ending(ends_at=utc_now() + timedelta(days=300)))
     await stage.world.send(EVENTS)
     await stage.world.pump()
@@ -111,6 +114,7 @@ async def test_an_early_close_ends_the_wait(stage: Stage) -> None:
             pass
         outcome = await stage.outcome(stage.handle(board))
     assert (outcome["status"], outcome["total"]) == ("paid", 7)
+    await keep_history(request, "window_closed_early", stage.handle(board))
     history = await stage.handle(board).fetch_history()
     await Replayer(workflows=[LeaderboardWindowWorkflow], data_converter=DATA_CONVERTER).replay_workflow(history)
 
