@@ -5,6 +5,7 @@ followed any more; otherwise put the changed step behind `workflow.patched`.
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from temporalio.client import WorkflowHandle
 
 HISTORIES = Path(__file__).parent / "histories"
+PROCESS = re.compile(r"[0-9]+@[A-Za-z0-9.-]+")
 
 
 async def keep_history(request: pytest.FixtureRequest, name: str, handle: WorkflowHandle[Any, Any]) -> None:
@@ -24,5 +26,7 @@ async def keep_history(request: pytest.FixtureRequest, name: str, handle: Workfl
 def _nameless(part: Any) -> Any:
     """The history without the name of the machine that it was recorded on."""
     if isinstance(part, dict):
-        return {key: "worker" if key == "identity" else _nameless(value) for key, value in part.items()}
+        return {key: _nameless(value) for key, value in part.items()}
+    if isinstance(part, str):
+        return PROCESS.sub("worker", part)
     return [_nameless(each) for each in part] if isinstance(part, list) else part
