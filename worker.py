@@ -21,6 +21,7 @@ from activities.redemption import RedemptionActivities
 from activities.rescore import RescoreActivities
 from activities.scoring import ScoringActivities
 from activities.sweep import run_sweep
+from activities.tally import run_tally
 from activities.upkeep import run_upkeep
 from activities.webhook import WebhookActivities
 from activities.window import WindowActivities
@@ -88,10 +89,11 @@ async def run(settings: Settings, ready: Callable[[], None]) -> None:
 
 
 async def keep_books(resources: Resources, stop: asyncio.Event) -> None:
-    """Run relay, sweep and upkeep until `stop`. Should one of them fail, the process ends with its error, to be started afresh."""
+    """Run relay, sweep, tally and upkeep until `stop`. Should one of them fail, the process ends with its error, to be started afresh."""
     async with asyncio.TaskGroup() as group:
         group.create_task(run_relay(resources.pool, resources.client, resources.queues, stop), name="relay")
         group.create_task(run_sweep(resources.pool, resources.client, stop), name="sweep")
+        group.create_task(run_tally(resources.pool, resources.settings.scoring_partitions, stop), name="tally")
         group.create_task(run_upkeep(resources.pool, lambda: ensure_scoring(resources.settings, resources.client), stop), name="upkeep")
 
 

@@ -50,6 +50,8 @@ from api.hot_page import HotPages
 from api.middleware import MAXIMUM_BODY_BYTES, Front
 from api.pagination import read_page
 from api.token import GamerTokens
+from console.app import Console
+from console.visit import Parts
 from domain.error import ValidationFault
 from domain.wire import convert_value, decode_json
 from runtime.crypto import Vault
@@ -144,7 +146,7 @@ def create_app(settings: Settings) -> Front:
     writer = GroupCommitWriter(settings)
     ingest = event.Ingest(authenticator, writer, event_type.TypeMemory(pool))
     sockets = socket.Sockets(settings, reader, redis, authenticator)
-    resources = {
+    resources: dict[str, Any] = {
         "ingest": ingest,
         "settings": settings,
         "pool": pool,
@@ -198,4 +200,7 @@ def create_app(settings: Settings) -> Front:
         # The names by which handlers ask for what is injected are those of Litestar 2, to which the project is pinned.
         warnings.simplefilter("ignore", LitestarDeprecationWarning)
         app = Litestar.from_config(config)
-    return Front(app, ingest, HotPages(authenticator, reader), sockets, authenticator=authenticator, gateways=settings.gateways)
+    secret = resources["vault"].derive("console")
+    console = Console(Parts(settings=settings, pool=pool, app=app, admit=authenticator.admit_console, secret=secret))
+    pages = HotPages(authenticator, reader)
+    return Front(app, ingest, pages, sockets, authenticator=authenticator, console=console, gateways=settings.gateways)

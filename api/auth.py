@@ -18,6 +18,12 @@ from storage.rate_limit import Meter
 Role = Literal["admin", "server", "fulfilment", "read", "gamer", "member"]
 Guard = Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None]]
 
+PRESET = "laurel.console"
+"""Key of the ASGI scope under which the console says who asks. It calls inside the process; no request from outside has this key."""
+
+READING_PATHS = ("/explain", "/preview")
+"""Ends of routes that are asked by POST and write nothing."""
+
 AUDITED_PATHS = ("/v1/admin/", "/v1/operator/", "/v1/users")
 CALLBACKS = ("/v1/admin/rewards/redemptions/", "/v1/users")
 """What partners and servers do all day, and the timeline keeps: only an admin's is in the audit log."""
@@ -30,7 +36,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """Who is asking. `member` is a plain token of a trusted issuer; `actor` is what `by` columns hold."""
 
     tenant_id: UUID
-    kind: Literal["api_key", "jwt", "gamer"]
+    kind: Literal["api_key", "jwt", "gamer", "console"]
     role: Role
     external_user_id: str | None = None
     actor: str
@@ -65,6 +71,18 @@ PUBLIC = Rule(roles=frozenset({"public"}))
 OPERATOR = Rule(roles=frozenset({"operator"}))
 RULES: dict[Guard, Rule] = {}
 """What each guard asks for."""
+
+
+class ConsoleAdmission(msgspec.Struct, frozen=True, kw_only=True):
+    """A person of the console, whom the console has signed in. `read_only`: role `viewer`, who reads everything and changes nothing."""
+
+    admission: Admission
+    read_only: bool
+
+    def check(self, method: str, path: str) -> None:
+        """Raise `Forbidden` for a viewer's change."""
+        if self.read_only and method != "GET" and not path.endswith(READING_PATHS):
+            raise Forbidden("Viewers may look, but change nothing")
 
 
 class RequestFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,14 +164,17 @@ def allow(*roles: Role, even_suspended: bool = False, with_admin: bool = True) -
     allowed = frozenset(roles) | ({"admin"} if with_admin else frozenset())
 
     async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        scope = connection.scope
+        scope: Any = connection.scope
         facts = facts_of(scope["path"], scope["headers"], scope.get("query_string", b""))
-        admission = await cast(Admit, connection.app.state.admit)(facts)
+        person: ConsoleAdmission | None = scope.get(PRESET)
+        admission = person.admission if person else await cast(Admit, connection.app.state.admit)(facts)
         await admission.charge()
         if facts.origin is not None and origin_allowed(admission.tenant, facts.origin.decode("latin-1")):
             scope["state"]["cors_origin"] = facts.origin
         check_tenant(facts, admission.tenant, even_suspended=even_suspended)
-        if admission.principal.role not in allowed:
+        if person is not None:
+            person.check(scope["method"], scope["path"])
+        if ("admin" if person else admission.principal.role) not in allowed:
             raise Forbidden("The credential's role may not do this")
         scope["state"]["admission"] = admission
         if admission.principal.role == "admin" or not scope["path"].startswith(CALLBACKS):

@@ -16,10 +16,10 @@ import msgspec
 import psycopg
 from psycopg_pool import PoolTimeout
 
-from api.auth import Admission, Principal, RequestFacts, Role, bearer_of, in_token_family, origin_allowed
+from api.auth import Admission, ConsoleAdmission, Principal, RequestFacts, Role, bearer_of, in_token_family, origin_allowed
 from api.token import Identity, TokenVerifier
 from domain.credential import KeyText, parse_key, same_secret
-from domain.error import InvalidKey, Unauthorized
+from domain.error import InvalidKey, NotFound, Unauthorized
 from domain.tenant import TenantAccess
 from runtime.ids import utc_now
 from runtime.postgres import Pool
@@ -188,6 +188,16 @@ class Authenticator:
             return Principal(tenant_id=tenant.tenant_id, kind="gamer", role="gamer", external_user_id=subject, actor=f"gamer:{subject}")
         role: Role = "server" if self._settings.jwt_server_role in identity.roles else "member"
         return Principal(tenant_id=tenant.tenant_id, kind="jwt", role=role, external_user_id=subject, actor=f"jwt:{subject}")
+
+    async def admit_console(self, tenant_id: UUID, email: str, role: str) -> ConsoleAdmission:
+        """A person whom the console has signed in, as its calls inside this process carry it; `role` is `admin` or `viewer`."""
+        async with self._pool.connection() as connection:
+            tenant = await credential.find_tenant_access(connection, tenant_id)
+        if tenant is None:
+            raise NotFound("There is no such tenant")
+        own: Role = "admin" if role == "admin" else "read"
+        principal = Principal(tenant_id=tenant_id, kind="console", role=own, actor=f"console:{email}")
+        return ConsoleAdmission(admission=self._admission(principal, tenant), read_only=own != "admin")
 
     async def preflight_allowed(self, origin: str, tenant_id: str | None) -> bool:
         """Whether a browser of that origin may go on: judged by the tenant when one is named, else by all active ones."""

@@ -27,6 +27,7 @@ ALLOWED_HEADERS = b"Authorization, Content-Type, Idempotency-Key, If-Match, X-AP
 EXPOSED_HEADERS = b"X-Request-Id, Idempotency-Replayed, Retry-After, ETag"
 PREFLIGHT_SECONDS = b"600"
 NOT_SERVED = "This process does not serve this part of the API"
+CONSOLE = "/console"
 PAGE_ROUTE = "/v1/leaderboards/{leaderboard_id}"
 
 # A request id only has to be unique: drawing a UUID for each request would cost a tenth of accepting an event.
@@ -113,10 +114,22 @@ class Front:
     """Takes every request first. `ingest` answers the ingest paths, `pages` hot pages of boards, `sockets` WebSockets, `app` the rest."""
 
     def __init__(
-        self, app: Litestar, ingest: Any, pages: Any, sockets: Any, *, authenticator: Any, gateways: tuple[str, ...] = ("all",)
+        self,
+        app: Litestar,
+        ingest: Any,
+        pages: Any,
+        sockets: Any,
+        *,
+        authenticator: Any,
+        console: Any,
+        gateways: tuple[str, ...] = ("all",),
     ) -> None:
-        """`ingest` has `paths` and `answer(scope, receive)`, `pages` `prefix` and `answer(scope)`; `authenticator` judges preflights."""
+        """`ingest` has `paths` and `answer(scope, receive)`, `pages` `prefix` and `answer(scope)`; `authenticator` judges preflights.
+
+        `console` is the application under `/console`.
+        """
         self._app = app
+        self._console = console
         self._gateways = gateways
         self._is_partial = "all" not in gateways
         self._ingest = ingest
@@ -146,6 +159,8 @@ class Front:
             await self._take_events(scope, receive, send, request_id)
         elif scope["method"] == "GET" and scope["path"].startswith(self._pages.prefix):
             await self._show_page(scope, receive, send, request_id)
+        elif scope["path"] == CONSOLE or scope["path"].startswith(CONSOLE + "/"):
+            await self._hand_over(scope, receive, send, request_id, self._console)
         elif scope["method"] == "OPTIONS" and (origin := header_of(headers, b"origin")) is not None:
             await send_reply(send, await self._preflight(scope, origin, request_id), request_id)
         else:
@@ -192,7 +207,7 @@ class Front:
         )
         return Reply(status=204, body=b"", headers=headers + cors_headers(origin))
 
-    async def _hand_over(self, scope: Any, receive: Receive, send: Send, request_id: bytes) -> None:
+    async def _hand_over(self, scope: Any, receive: Receive, send: Send, request_id: bytes, app: Any = None) -> None:
         state = scope.setdefault("state", {})
         state["request_id"] = request_id.decode()
         started = time.perf_counter()
@@ -208,7 +223,7 @@ class Front:
                 message["headers"] = [*message["headers"], *own]
             await send(message)
 
-        await self._app(scope, receive, send_with_id)
+        await (app or self._app)(scope, receive, send_with_id)
         handler = scope.get("route_handler")
         REQUEST_SECONDS.observe(_route_of(scope, handler), status, time.perf_counter() - started)
 

@@ -5,11 +5,27 @@ log and the platform's own bookkeeping (docs/decisions/0003), and every foreign 
 never refer to another tenant's row.
 """
 
-from storage.tables import audit, event, leaderboard, ledger, payout, platform, redemption, rescore, reward, snapshot, tenant, tier, webhook
+from storage.tables import (
+    audit,
+    console,
+    event,
+    leaderboard,
+    ledger,
+    payout,
+    platform,
+    redemption,
+    rescore,
+    reward,
+    snapshot,
+    tenant,
+    tier,
+    webhook,
+)
 from storage.tables.metadata import metadata
 
 __all__ = [
     "audit",
+    "console",
     "event",
     "leaderboard",
     "ledger",

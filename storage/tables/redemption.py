@@ -49,6 +49,8 @@ redemption = Table(
     instant_column("deadline_at", nullable=True),
     ForeignKeyConstraint(["tenant_id", "user_id"], ["app_user.tenant_id", "app_user.user_id"]),
     Index("ix_redemption_tenant_id_user_id_redemption_id", "tenant_id", "user_id", "redemption_id"),
+    # Lists and counts of one state, newest first.
+    Index("ix_redemption_tenant_id_status_redemption_id", "tenant_id", "status", "redemption_id"),
     Index(
         "ix_redemption_open",
         "deadline_at",

@@ -11,13 +11,20 @@ import pytest
 from storage.tables import metadata
 
 REPOSITORY = Path(__file__).parents[2]
-PLATFORM_TABLES = {"platform": "what is fixed once for all tenants", "scoring_cursor": "a partition scores users of every tenant"}
+PLATFORM_TABLES = {
+    "platform": "what is fixed once for all tenants",
+    "scoring_cursor": "a partition scores users of every tenant",
+    "activity_cursor": "the tally counts for every tenant",
+    "sign_in_attempt": "counted before anyone knows whose address it is",
+}
 OWN_ORDER = {
     "event_log": "read by partition and position, by pumps that work for every tenant (decision 0003)",
     "outbox": "delivered in the order of writing, by a relay that works for every tenant",
 }
 """Tables of tenants whose primary key does not lead with the tenant."""
 FOR_EVERY_TENANT = {
+    "storage/activity.py": {"count_rows": "when the first tenant began: where the tally begins"},
+    "storage/console_session.py": {"open_session": "sessions that ended, by age"},
     "storage/credential.py": {"origin_is_allowed_somewhere": "a preflight names no tenant; yes or no is all that is answered"},
     "storage/event_search.py": {"_top_position": "where to look next; the rows themselves are read by tenant"},
     "storage/outbox.py": {

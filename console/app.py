@@ -1,0 +1,123 @@
+"""The console as an ASGI application under `/console`: its routes, its error pages and the headers of every answer."""
+
+import logging
+import warnings
+from typing import Any
+from urllib.parse import quote
+
+import psycopg
+from litestar import Litestar, Request, Response, Router, get
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+from litestar.exceptions.base_exceptions import LitestarDeprecationWarning
+from litestar.response import Redirect
+from litestar.types import ControllerRouterHandler, Receive, Scope, Send
+from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
+
+from console import account, coming, dashboard, preferences, sign_in, static_files
+from console.client import ApiRefused
+from console.fault import PageFault, SignInNeeded
+from console.nav import ENTRIES
+from console.session import LANGUAGE_COOKIE, PATH
+from console.text import choose_language, language
+from console.visit import Parts, Visitor, provide_visit, provide_visitor
+
+log = logging.getLogger("laurel.console")
+
+FEATURES = (static_files, sign_in, account, preferences, dashboard)
+"""One line for each page module; each exports `routes`."""
+
+MAXIMUM_BODY_BYTES = 1_048_576
+
+SECURITY_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; font-src 'none'; "
+        "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    ),
+    "x-frame-options": "DENY",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=()",
+}
+HEADER_BYTES = [(name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
+HSTS = (b"strict-transport-security", b"max-age=31536000")
+NO_STORE = (b"cache-control", b"no-store")
+
+
+@get("/")
+async def begin() -> Redirect:
+    """The console begins at its dashboard."""
+    return Redirect(f"{PATH}/dashboard", status_code=302)
+
+
+def error_page(request: Request[Any, Any, State], status: int, message: str = "") -> Response[bytes]:
+    """A page that says what is wrong, and what to do."""
+    visitor = request.scope["state"].get("visitor") or Visitor(request, request.app.state.parts, None)
+    return visitor.page("error.html", status=status, code=status, message=message, request_id=request.scope["state"].get("request_id", ""))
+
+
+def answer_fault(request: Request[Any, Any, State], fault: Exception) -> Response[Any]:
+    """The page for whatever kept a page from being shown."""
+    if isinstance(fault, SignInNeeded):
+        wanted = f"?next={quote(fault.path, safe='/')}" if fault.path and fault.path != f"{PATH}/dashboard" else ""
+        return Redirect(f"{PATH}/sign-in{wanted}", status_code=303)
+    if isinstance(fault, PageFault):
+        return error_page(request, fault.status, fault.message)
+    if isinstance(fault, ApiRefused):
+        # A malformed id in the address of a page is a page that does not exist.
+        status = 404 if fault.refusal.status == 400 else fault.refusal.status
+        return error_page(request, status, fault.refusal.message)
+    if isinstance(fault, psycopg.OperationalError | PoolTimeout | TooManyRequests | PoolClosed):
+        return error_page(request, 503)
+    if isinstance(fault, HTTPException) and fault.status_code < 500:
+        return error_page(request, fault.status_code)
+    log.error("page %s failed", request.scope["path"], exc_info=fault)
+    return error_page(request, 500)
+
+
+def page_routes() -> list[ControllerRouterHandler]:
+    """The handlers of every page, and a page for each link of the navigation that no module has yet."""
+    routes = [begin, *(route for feature in FEATURES for route in feature.routes)]
+    present = {path for route in routes for path in route.paths}
+    return [*routes, *(coming.page_of(entry) for entry in ENTRIES if entry.path not in present)]
+
+
+class Console:
+    """The ASGI application: chooses the language, and puts its headers on every answer."""
+
+    def __init__(self, parts: Parts) -> None:
+        """`parts.pool` is opened and closed by the process."""
+        self.parts = parts
+        with warnings.catch_warnings():
+            # As in the API: handlers ask for what is injected by the names of Litestar 2.
+            warnings.simplefilter("ignore", LitestarDeprecationWarning)
+            self.application = Litestar(
+                route_handlers=[Router(path=PATH, route_handlers=page_routes())],
+                state=State({"parts": parts}),
+                dependencies={"visit": Provide(provide_visit), "visitor": Provide(provide_visitor)},
+                exception_handlers={Exception: answer_fault, HTTPException: answer_fault},
+                request_max_body_size=MAXIMUM_BODY_BYTES,
+                openapi_config=None,
+                logging_config=None,
+            )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One HTTP request."""
+        request: Request[Any, Any, Any] = Request(scope)
+        language.set(choose_language(request.cookies.get(LANGUAGE_COOKIE), request.headers.get("accept-language", "")))
+        secure = scope["scheme"] == "https" or self.parts.settings.public_url.startswith("https://")
+
+        async def send_guarded(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                kept = [*message["headers"]]
+                names = {bytes(name).lower() for name, _ in kept}
+                kept += HEADER_BYTES
+                kept += [] if b"cache-control" in names else [NO_STORE]
+                kept += [HSTS] if secure else []
+                message["headers"] = kept
+            await send(message)
+
+        await self.application(scope, receive, send_guarded)

@@ -1,0 +1,168 @@
+"""The console as a client of the REST API in the same process (docs/decisions/0009).
+
+Every page reads and changes things by the API's own routes, so validation, idempotency, the audit log and the texts of refusals
+are the API's. No socket is opened; who asks stands in the ASGI scope under a key that no request from outside can set.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, cast
+from urllib.parse import quote, urlencode
+from uuid import UUID
+
+import msgspec
+
+PRESET = "laurel.console"
+AsgiApp = Callable[[Any, Any, Any], Awaitable[None]]
+Admit = Callable[[UUID, str, str], Awaitable[Any]]
+"""Turns (tenant, email, role) into what the API's guards take for an admission."""
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """The API's error body."""
+
+    code: str
+    message: str
+    status: int
+    details: list[dict[str, Any]] = []
+    request_id: str = ""
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """What is wrong with each field, by the field's name in the API (`config.scoring.rules[0].points_expression`)."""
+        return {str(each.get("field", "")): str(each.get("message", "")) for each in self.details}
+
+
+class ApiRefused(Exception):
+    """A read that a page cannot do without was refused; shown as an error page of that status."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What the API answered: `body` is the decoded JSON of a success, `error` that of a refusal."""
+
+    status: int
+    body: Any = None
+    error: Refusal | None = None
+    headers: dict[str, str] = {}
+
+    @property
+    def ok(self) -> bool:
+        """Whether it was done."""
+        return self.error is None
+
+    def must(self) -> Any:
+        """The body; raises `ApiRefused`, which becomes an error page."""
+        if self.error is not None:
+            raise ApiRefused(self.error)
+        return self.body
+
+
+class Api:
+    """The API for one signed-in person."""
+
+    def __init__(self, app: AsgiApp, admission: Any, request_id: str) -> None:
+        """`admission` is what `Admit` gave."""
+        self._app, self._admission, self._request_id = app, admission, request_id
+
+    async def get(self, path: str, params: Mapping[str, Any] | None = None) -> Answer:
+        """Read; parameters that are None or empty are left out."""
+        return await self._call("GET", path, params=params)
+
+    async def read(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
+        """Read what the page is about: the body, or an error page of the refusal's status."""
+        return (await self.get(path, params)).must()
+
+    async def post(self, path: str, json: Any = None, *, reason: str = "", idempotency_key: str = "") -> Answer:
+        """Create or do something. `reason` goes into the audit log, `idempotency_key` makes a form that was sent twice count once."""
+        return await self._call("POST", path, json=json, reason=reason, idempotency_key=idempotency_key)
+
+    async def put(self, path: str, json: Any, *, reason: str = "", version: int | None = None) -> Answer:
+        """Replace; with `version` only if nobody else did so since (If-Match)."""
+        return await self._call("PUT", path, json=json, reason=reason, version=version)
+
+    async def patch(self, path: str, json: Any, *, reason: str = "", version: int | None = None) -> Answer:
+        """Change the given fields."""
+        return await self._call("PATCH", path, json=json, reason=reason, version=version)
+
+    async def delete(self, path: str, *, reason: str = "", version: int | None = None) -> Answer:
+        """Remove or archive."""
+        return await self._call("DELETE", path, reason=reason, version=version)
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        json: Any = None,
+        reason: str = "",
+        idempotency_key: str = "",
+        version: int | None = None,
+    ) -> Answer:
+        headers = [(b"accept", b"application/json"), (b"content-type", b"application/json")]
+        if reason:
+            headers.append((b"x-audit-reason", reason.encode()))
+        if idempotency_key:
+            headers.append((b"idempotency-key", idempotency_key.encode()))
+        if version is not None:
+            headers.append((b"if-match", f'"{version}"'.encode()))
+        body = b"" if json is None else msgspec.json.encode(json)
+        headers.append((b"content-length", str(len(body)).encode()))
+        given = {name: value for name, value in (params or {}).items() if value not in (None, "")}
+        scope = self._scope(method, path, urlencode(given, doseq=True).encode(), headers)
+        # A task of its own has a context of its own: who acts is noted there, and nowhere else.
+        return await asyncio.create_task(_exchange(self._app, scope, body))
+
+    def _scope(self, method: str, path: str, query: bytes, headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+            "path": path,
+            "raw_path": quote(path, safe="/").encode(),
+            "root_path": "",
+            "query_string": query,
+            "headers": headers,
+            "client": None,
+            "server": None,
+            "extensions": {},
+            "state": {"request_id": self._request_id},
+            PRESET: self._admission,
+        }
+
+
+async def _exchange(app: AsgiApp, scope: dict[str, Any], body: bytes) -> Answer:
+    """One request through the application, and its whole answer."""
+    waiting = [{"type": "http.request", "body": body, "more_body": False}]
+    started: dict[str, Any] = {}
+    parts: list[bytes] = []
+
+    async def receive() -> dict[str, Any]:
+        return waiting.pop() if waiting else {"type": "http.disconnect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            started.update(message)
+        elif message["type"] == "http.response.body":
+            parts.append(bytes(message.get("body", b"")))
+
+    await app(scope, receive, send)
+    return _answer_of(started, b"".join(parts))
+
+
+def _answer_of(started: dict[str, Any], content: bytes) -> Answer:
+    status = int(started["status"])
+    headers = {bytes(name).decode("latin-1").lower(): bytes(value).decode("latin-1") for name, value in started["headers"]}
+    is_json = headers.get("content-type", "").startswith("application/json")
+    body = msgspec.json.decode(content) if content and is_json else content.decode("utf-8", "replace") or None
+    if status < 400:
+        return Answer(status=status, body=body, headers=headers)
+    told = cast(dict[str, Any], body).get("error", {}) if isinstance(body, dict) else {}
+    refusal = msgspec.convert({"code": "INTERNAL_ERROR", "message": "", **told, "status": status}, Refusal, strict=False)
+    return Answer(status=status, error=refusal, headers=headers)

@@ -1,0 +1,102 @@
+"""The dashboard: what happens in the tenant now and what happened in the last 30 days; for a new tenant the first steps."""
+
+import asyncio
+from datetime import date, datetime, time, timedelta
+from typing import Any
+
+import msgspec
+from litestar import Response, get
+
+from console.show import day_name, number, short_number
+from console.text import _
+from console.visit import Visit
+from domain.wire import amount_number
+from storage.dashboard import FINAL_STATES, MOST, OPEN_STATES, Day, Totals, days_since, first_steps, redemptions_by_state, totals
+
+DAYS = 30
+BOARDS = 10
+BEST = 5
+
+
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
+    """The numbers at the top, with their courses over 30 days."""
+
+    users: int
+    new_users: int
+    events_today: int
+    events: int
+    issued: float
+    spent: float
+    open: int
+    days: list[Day]
+
+
+def every_day(known: list[Day], first: date) -> list[Day]:
+    """Thirty days from `first`; those of which nothing is known are empty."""
+    by_day = {each.day: each for each in known}
+    nothing = {"events": 0, "users": 0, "issued": 0, "spent": 0, "redemptions": 0}
+    days = [first + timedelta(days=number) for number in range(DAYS)]
+    return [by_day.get(day) or Day(day=day, **nothing) for day in days]
+
+
+def _figures(days: list[Day], now: Totals, open_now: int) -> Figures:
+    today = msgspec.structs.replace(
+        days[-1],
+        users=days[-1].users + now.new_users,
+        issued=days[-1].issued + now.issued,
+        spent=days[-1].spent + now.spent,
+        redemptions=days[-1].redemptions + now.redemptions,
+    )
+    days = [*days[:-1], today]
+    return Figures(
+        users=now.users + now.new_users,
+        new_users=sum(day.users for day in days),
+        events_today=today.events,
+        events=sum(day.events for day in days),
+        issued=amount_number(sum(day.issued for day in days), now.places),
+        spent=amount_number(sum(day.spent for day in days), now.places),
+        open=open_now,
+        days=days,
+    )
+
+
+async def _standings(visit: Visit) -> list[dict[str, Any]]:
+    """The first boards with their best; one that the API cannot show now is left out."""
+    listed = await visit.api.get("/v1/leaderboards", {"limit": BOARDS})
+    boards = (listed.body or {}).get("leaderboards", []) if listed.ok else []
+    pages = await asyncio.gather(*(visit.api.get(f"/v1/leaderboards/{board['leaderboard_id']}", {"limit": BEST}) for board in boards))
+    shown = [{"board": board, "page": page.body} for board, page in zip(boards, pages, strict=True) if page.ok]
+    shown.sort(key=lambda each: not each["page"].get("entries"))
+    return shown[:3]
+
+
+@get("/dashboard")
+async def show_dashboard(visit: Visit) -> Response[bytes]:
+    """The figures, charts and lists."""
+    today = visit.now.astimezone(visit.zone).date()
+    first = today - timedelta(days=DAYS - 1)
+    since = datetime.combine(first, time(), visit.zone)
+    async with visit.pool.connection() as connection:
+        known = await days_since(connection, visit.tenant_id, since, visit.user.timezone)
+        now = await totals(connection, visit.tenant_id)
+        states = await redemptions_by_state(connection, visit.tenant_id, since)
+        steps = await first_steps(connection, visit.tenant_id)
+    open_now = sum(states[name] for name in OPEN_STATES)
+    figures = _figures(every_day(known, first), now, open_now)
+    places = now.places
+    chart = [(day_name(day.day), (amount_number(day.issued, places), amount_number(day.spent, places))) for day in figures.days]
+    return visit.page(
+        "dashboard/show.html",
+        figures=figures,
+        chart=chart,
+        events_chart=[(day_name(day.day), (day.events,)) for day in figures.days],
+        states=[(name, f"{number(MOST)}+" if states[name] > MOST else number(states[name])) for name in (*OPEN_STATES, *FINAL_STATES)],
+        needs_person=states["pending_approval"],
+        steps=steps,
+        boards=await _standings(visit),
+        spent_share=_("{n} % of issued", n=round(100 * figures.spent / figures.issued)) if figures.issued else _("in 30 days"),
+        short=short_number,
+    )
+
+
+routes = [show_dashboard]

@@ -1,0 +1,18 @@
+"""What keeps a page from being shown."""
+
+
+class PageFault(Exception):
+    """An error page of this status; `message` is already in the person's language, or empty for the usual words."""
+
+    def __init__(self, status: int, message: str = "") -> None:
+        super().__init__(message or str(status))
+        self.status = status
+        self.message = message
+
+
+class SignInNeeded(Exception):
+    """Nobody is signed in: the sign-in page comes first, and then `path`."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path

@@ -1,0 +1,54 @@
+"""The pages of the console, as the navigation shows them (contract 6)."""
+
+import msgspec
+
+from console.text import mark
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A link of the navigation; `path` comes behind `/console`, `label` goes through the catalogs."""
+
+    path: str
+    label: str
+
+
+class Group(msgspec.Struct, frozen=True):
+    """Links under a heading; the first group has none."""
+
+    heading: str
+    entries: tuple[Entry, ...]
+
+
+NAV: tuple[Group, ...] = (
+    Group("", (Entry("/dashboard", mark("Dashboard")), Entry("/stuck-work", mark("Stuck work")))),
+    Group(
+        mark("Programme"),
+        (
+            Entry("/leaderboards", mark("Leaderboards")),
+            Entry("/rewards", mark("Rewards")),
+            Entry("/redemptions", mark("Redemptions")),
+            Entry("/schedules", mark("Schedules")),
+            Entry("/users", mark("Users")),
+        ),
+    ),
+    Group(
+        mark("Integration"),
+        (
+            Entry("/event-types", mark("Event types")),
+            Entry("/event-log", mark("Event log")),
+            Entry("/api-keys", mark("API keys")),
+            Entry("/webhooks", mark("Webhooks")),
+            Entry("/third-parties", mark("Information for third parties")),
+        ),
+    ),
+    Group(mark("Tenant"), (Entry("/settings", mark("Settings")), Entry("/audit-log", mark("Audit log")))),
+)
+"""Settings holds the list of CORS origins."""
+
+ENTRIES = tuple(entry for group in NAV for entry in group.entries)
+
+
+def present_path(path: str) -> str:
+    """The navigation's link that a page belongs to: `/console/rewards/x` is under `/rewards`."""
+    own = path.removeprefix("/console")
+    return next((entry.path for entry in ENTRIES if own == entry.path or own.startswith(entry.path + "/")), "")

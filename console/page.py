@@ -1,0 +1,46 @@
+"""Templates: one environment, autoescaped, with the filters of `show.py` and the words of `text.py`."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from console.chart import bars, line
+from console.nav import NAV
+from console.show import FILTERS, pill, short_number
+from console.static_files import static_url
+from console.text import LANGUAGES, _, language
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@lru_cache(maxsize=1)
+def environment() -> Environment:
+    """The templates' environment; an undefined name in a template is a fault, not an empty text."""
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    made.filters.update(FILTERS)
+    made.globals.update(
+        _=_,
+        language=language.get,
+        languages=LANGUAGES,
+        static=static_url,
+        nav=NAV,
+        pill=pill,
+        bars=bars,
+        line=line,
+        short_number=short_number,
+    )
+    return made
+
+
+def render(template: str, **context: Any) -> str:
+    """A template as HTML, in the language and on the clock of the present request."""
+    return environment().get_template(template).render(**context)

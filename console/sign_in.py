@@ -1,0 +1,117 @@
+"""Signing in and out."""
+
+import asyncio
+
+from argon2 import PasswordHasher
+from argon2.exceptions import Argon2Error, InvalidHashError
+from litestar import Response, get, post
+from litestar.response import Redirect
+
+from console.preferences import safe_path
+from console.session import GUEST_COOKIE, SESSION_COOKIE, attempt_keys, new_token, token_hash, too_many
+from console.text import _
+from console.visit import Visit, Visitor
+from runtime.postgres import transaction
+from storage.console_session import (
+    LONGEST,
+    ConsoleUser,
+    Person,
+    close_session,
+    find_console_user,
+    forget_attempts,
+    note_attempt,
+    note_sign_in,
+    open_session,
+    set_password,
+)
+
+HASHER = PasswordHasher()
+NOBODY = HASHER.hash("the password of nobody")
+"""What an unknown address is compared with, so that the answer takes as long as for a known one."""
+
+HASHING_AT_ONCE = asyncio.Semaphore(2)
+"""A hash takes 64 MB for a moment; more at once would be a way to take the process down."""
+
+
+async def password_fits(password_hash: str, password: str) -> bool:
+    """Whether the password is that of the hash (argon2id), off the event loop."""
+
+    def verify() -> bool:
+        try:
+            return HASHER.verify(password_hash, password)
+        except (Argon2Error, InvalidHashError):
+            return False
+
+    async with HASHING_AT_ONCE:
+        return await asyncio.to_thread(verify)
+
+
+async def hash_password(password: str) -> str:
+    """The argon2id hash of a password, off the event loop."""
+    async with HASHING_AT_ONCE:
+        return await asyncio.to_thread(HASHER.hash, password)
+
+
+@get("/sign-in")
+async def show_sign_in(visitor: Visitor) -> Response[bytes] | Redirect:
+    """The sign-in page; those who are signed in go on."""
+    if visitor.session is not None:
+        return visitor.go(safe_path(visitor.query("next")))
+    return visitor.page("sign_in.html", email="", problem="", next=visitor.query("next"))
+
+
+@post("/sign-in")
+async def sign_in(visitor: Visitor) -> Response[bytes] | Redirect:
+    """Sign in, or say that address and password do not fit: never which of them, and at the same speed."""
+    form = visitor.form
+    email, password = form.text("email")[:320], form.values.get("password", "")[:1024]
+    keys = attempt_keys(visitor.parts.secret, email, visitor.address)
+    async with transaction(visitor.pool) as connection:
+        counted = await note_attempt(connection, keys, visitor.now)
+        user = await find_console_user(connection, email.replace("\0", ""))
+    if too_many(counted):
+        problem = _("Too many attempts. Wait 15 minutes, then try again.")
+        return visitor.page("sign_in.html", status=429, email=email, problem=problem, next=form.text("next"))
+    fits = await password_fits(user.password_hash if user else NOBODY, password)
+    if user is None or not fits:
+        if user is not None:
+            await _note(visitor, user, "sign_in_refused")
+        problem = _("Email and password do not fit together.")
+        return visitor.page("sign_in.html", status=403, email=email, problem=problem, next=form.text("next"))
+    await _let_in(visitor, user, password, keys[:1])
+    return visitor.go(safe_path(form.text("next")))
+
+
+async def _let_in(visitor: Visitor, user: ConsoleUser, password: str, keys: list[bytes]) -> None:
+    token = new_token()
+    agent = visitor.request.headers.get("user-agent", "")[:300]
+    better = await hash_password(password) if HASHER.check_needs_rehash(user.password_hash) else None
+    async with transaction(visitor.pool) as connection:
+        await open_session(connection, user, token_hash=token_hash(token), address=visitor.address, user_agent=agent, now=visitor.now)
+        await forget_attempts(connection, keys, visitor.now)
+        if better is not None:
+            await set_password(connection, user.tenant_id, user.console_user_id, better)
+        await note_sign_in(connection, user, "sign_in", now=visitor.now, facts={"address": visitor.address, "browser": agent})
+    visitor.set_cookie(SESSION_COOKIE, token, max_age=int(LONGEST.total_seconds()))
+    visitor.drop_cookie(GUEST_COOKIE)
+
+
+async def _note(visitor: Visitor, user: ConsoleUser, action: str) -> None:
+    async with transaction(visitor.pool) as connection:
+        await note_sign_in(connection, user, action, now=visitor.now, facts={"address": visitor.address})
+
+
+@post("/sign-out")
+async def sign_out(visitor: Visitor) -> Redirect:
+    """Sign out in this place."""
+    if isinstance(visitor, Visit):
+        async with transaction(visitor.pool) as connection:
+            await close_session(connection, visitor.tenant_id, visitor.user.session_id)
+            user = visitor.user
+            person = Person(tenant_id=user.tenant_id, console_user_id=user.console_user_id, email=user.email)
+            await note_sign_in(connection, person, "sign_out", now=visitor.now, facts={"address": visitor.address})
+    visitor.drop_cookie(SESSION_COOKIE)
+    return visitor.go("/sign-in", good=_("You are signed out."))
+
+
+routes = [show_sign_in, sign_in, sign_out]

@@ -1,0 +1,94 @@
+// The console works without this file. With it: parts marked data-live renew themselves, values can be copied, open menus close.
+
+const texts = { vi: { copied: "Đã chép" }, en: { copied: "Copied" } }[document.documentElement.lang] ?? { copied: "Copied" };
+
+// Buttons that copy: hidden without a script.
+function showCopyButtons(root) {
+  for (const button of root.querySelectorAll("button.copy[hidden]")) button.hidden = false;
+}
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest?.("button.copy");
+  if (!button) return;
+  await navigator.clipboard.writeText(button.dataset.copy ?? document.getElementById(button.dataset.copyFrom)?.textContent ?? "");
+  const label = button.textContent;
+  button.textContent = texts.copied;
+  setTimeout(() => { button.textContent = label; }, 1500);
+});
+
+// Live parts: <… id="standings" data-live="3"> is fetched again with the page it is in, every 3 seconds, and replaced when it changed.
+// data-live-url names another page. Nothing is fetched while the tab is hidden, the part has the focus or holds an open menu.
+const busy = (part) => part.contains(document.activeElement) && part.querySelector("input, textarea, select") || part.querySelector("details.confirm[open]");
+async function renew(url, ids) {
+  const answer = await fetch(url, { headers: { "X-Laurel-Live": "1" }, redirect: "manual" });
+  if (answer.type === "opaqueredirect") { location.reload(); return; }
+  if (!answer.ok) throw new Error(String(answer.status));
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  for (const id of ids) {
+    const old = document.getElementById(id), made = fresh.getElementById(id);
+    if (!old || busy(old)) continue;
+    if (!made) { old.removeAttribute("data-live"); continue; }
+    if (old.outerHTML === made.outerHTML) continue;
+    for (const details of old.querySelectorAll("details[open]")) {
+      const same = [...made.querySelectorAll("details")][[...old.querySelectorAll("details")].indexOf(details)];
+      if (same) same.open = true;
+    }
+    old.replaceWith(document.importNode(made, true));
+    showCopyButtons(document.getElementById(id));
+  }
+}
+const due = new Map();
+let failures = 0;
+setInterval(async () => {
+  if (document.hidden) return;
+  const now = Date.now(), wanted = new Map();
+  for (const part of document.querySelectorAll("[data-live][id]")) {
+    const seconds = Number(part.dataset.live) || 5;
+    if (!due.has(part.id)) due.set(part.id, now + seconds * 1000);
+    if (due.get(part.id) > now) continue;
+    due.set(part.id, now + seconds * 1000 * 2 ** Math.min(failures, 4));
+    const url = part.dataset.liveUrl ?? location.href;
+    wanted.set(url, [...(wanted.get(url) ?? []), part.id]);
+  }
+  for (const [url, ids] of wanted) {
+    try { await renew(url, ids); failures = 0; } catch { failures += 1; }
+  }
+}, 500);
+
+// A confirmation closes with Escape, or when another place is clicked; its first field gets the focus.
+document.addEventListener("toggle", (event) => {
+  const details = event.target;
+  if (details.matches?.("details.confirm") && details.open) details.querySelector("textarea, input:not([type=hidden])")?.focus();
+}, true);
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  for (const details of document.querySelectorAll("details.confirm[open]")) { details.open = false; details.querySelector("summary").focus(); }
+});
+document.addEventListener("click", (event) => {
+  for (const details of document.querySelectorAll("details.confirm[open]")) if (!details.contains(event.target)) details.open = false;
+});
+
+// A form is sent once.
+document.addEventListener("submit", (event) => {
+  if (event.target.method !== "post" || event.defaultPrevented) return;
+  const button = event.submitter;
+  setTimeout(() => { if (button) button.disabled = true; });
+});
+addEventListener("pageshow", () => { for (const button of document.querySelectorAll("form button:disabled")) button.disabled = false; });
+
+// A preview renews itself while one types: <form data-preview="/console/…" data-preview-into="id">. Without a script its button does it.
+for (const form of document.querySelectorAll("form[data-preview]")) {
+  let timer, asked = 0;
+  const look = async () => {
+    const number = ++asked;
+    const answer = await fetch(form.dataset.preview, { method: "POST", body: new URLSearchParams(new FormData(form)), headers: { "X-Laurel-Live": "1" }, redirect: "manual" });
+    if (number !== asked || !answer.ok && answer.status !== 400) return;
+    const made = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById(form.dataset.previewInto);
+    const old = document.getElementById(form.dataset.previewInto);
+    if (made && old) old.replaceWith(document.importNode(made, true));
+  };
+  form.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(look, 350); });
+}
+
+// On a phone the menu starts closed.
+for (const details of document.querySelectorAll("details[data-open-wide]")) if (matchMedia("(max-width: 900px)").matches) details.open = false;
+showCopyButtons(document);
