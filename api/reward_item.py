@@ -14,6 +14,7 @@ from domain.error import NotFound, ValidationFault
 from domain.reward_item import credit_of, item_body_wire, item_wire, parse_item
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, Pool, transaction
+from storage.audit import record
 from storage.code import add_codes, pool_sizes
 from storage.ledger import currencies_of
 from storage.reward_item import archive_item, find_item, list_items, write_item
@@ -88,7 +89,11 @@ async def bring_item_codes(item_id: UUID, data: CodesBody, principal: Principal,
         item = await find_item(connection, principal.tenant_id, item_id)
         if item.fulfilment.type != "codes":
             raise ValidationFault.of("fulfilment.type", "of this item is not codes")
+        if data.variant_id is not None:
+            raise ValidationFault.of("variant_id", "is only for rewards of the store")
         added = await add_codes(connection, principal.tenant_id, item_id, data.codes, utc_now())
+        facts = {"added": added, "known": len(data.codes) - added}
+        await record(connection, principal.tenant_id, action="import", subject="reward_code", subject_id=str(item_id), facts=facts)
         sizes = await pool_sizes(connection, principal.tenant_id, item_id)
     return {"item_id": str(item_id), "added": added, "known": len(data.codes) - added, **sizes}
 

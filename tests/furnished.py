@@ -1,5 +1,6 @@
 """A tenant with one of everything, and requests that name these things: whoever adds a route with a new kind of id makes one here."""
 
+import json
 import re
 from datetime import UTC, datetime
 from typing import Any
@@ -11,8 +12,11 @@ from tests.api_world import World, event
 
 POINTS_BOARD = {"timeframe": {"type": "daily"}, "scoring": {"rules": [{"event_type": "goal", "points_expression": "1"}]}}
 HANDMADE = {"name": "Handmade", "fulfilment": {"type": "manual"}, "prices": [{"currency": "points", "amount": 1}]}
+BADGE = {"name": "Badge", "reward_type": "badge"}
+CONFIG = {"name": "Prizes", "tiers": [{"min_rank": 1, "item_ids": ["{item_id}"]}]}
 TIER = {"name": "gold", "level": 1, "threshold": 100}
 REASON = {"reason": "a test"}
+GRANT = {"item_id": "{item_id}", "external_ids": ["ann"], **REASON}
 BODIES: dict[str, Any] = {
     "PUT /v1/admin/earning-rules/{rule_id}": {"name": "x", "event_type": "goal", "points_expression": "1"},
     "PATCH /v1/admin/earning-rules/{rule_id}": {"name": "y"},
@@ -24,6 +28,11 @@ BODIES: dict[str, Any] = {
     "PUT /v1/admin/rewards/{reward_id}": {"slug": "other", **HANDMADE},
     "PATCH /v1/admin/rewards/{reward_id}": {"name": "y"},
     "POST /v1/admin/rewards/{reward_id}/codes": {"codes": ["A"]},
+    "PUT /v1/admin/reward-items/{item_id}": BADGE,
+    "PATCH /v1/admin/reward-items/{item_id}": {"name": "y"},
+    "POST /v1/admin/reward-items/{item_id}/codes": {"codes": ["A"]},
+    "PUT /v1/admin/reward-configs/{reward_config_id}": CONFIG,
+    "PATCH /v1/admin/reward-configs/{reward_config_id}": {"name": "y"},
     "PUT /v1/admin/tiers/{name}": TIER,
     "POST /v1/admin/users/{external_id}/adjustments": {"amount": 5, "currency": "points", "reason": "a test"},
     "PUT /v1/admin/users/{external_id}/tier": {"tier": None, "reason": "a test"},
@@ -33,7 +42,7 @@ BODIES: dict[str, Any] = {
     "POST /v1/admin/redemptions/{redemption_id}/{move}": REASON,
     "POST /v1/orders/{order_id}/claim": {"fields": {}},
 }
-"""A body that the route would take; the others get an empty one."""
+"""A body that the route would take; the others get an empty one. `{item_id}` and the like stand for the things of `furnish`."""
 
 
 def make(client: httpx.Client, path: str, body: Any, *status: int) -> dict[str, Any]:
@@ -58,6 +67,8 @@ def furnish(world: World) -> dict[str, str]:
         endpoint = make(client, "/v1/admin/webhook-endpoints", {"url": "http://127.0.0.1:9/hook", "events": ["webhook.test"]})
         delivery = make(client, f"/v1/admin/webhook-endpoints/{endpoint['endpoint_id']}/test", {}, 202)
         key = make(client, "/v1/admin/api-keys", {"name": "till", "role": "server"})
+        item = make(client, "/v1/admin/reward-items", BADGE)
+        config = make(client, "/v1/admin/reward-configs", filled(CONFIG, item))
         make(client, "/v1/events", event("event-1", "ann"), 202)
     with psycopg.connect(world.database_url, autocommit=True) as connection:
         connection.execute(
@@ -71,8 +82,18 @@ def furnish(world: World) -> dict[str, str]:
             " FROM leaderboard WHERE tenant_id = %s",
             (today, world.tenant_id),
         )
+        connection.execute(
+            "INSERT INTO payout_run (tenant_id, payout_run_id, source_type, source_id, instant, trigger, audience, prizes, status,"
+            " created_at, updated_at, finished_at)"
+            " SELECT tenant_id, uuidv7(), 'leaderboard', window_id::text, now(), 'window',"
+            " jsonb_build_object('type', 'window', 'window_id', window_id), %s, 'failed', now(), now(), now()"
+            " FROM leaderboard_window WHERE tenant_id = %s",
+            ('{"tiers": [], "items": {}}', world.tenant_id),
+        )
+        run = connection.execute("SELECT payout_run_id FROM payout_run WHERE tenant_id = %s", (world.tenant_id,)).fetchone()
         found = connection.execute("SELECT position FROM dead_letter WHERE tenant_id = %s", (world.tenant_id,)).fetchone()
     assert found is not None
+    assert run is not None
     with world.client() as client:
         rescore = make(client, "/v1/admin/leaderboards/best/rescore", {"window_key": today}, 202)
     return {
@@ -84,6 +105,9 @@ def furnish(world: World) -> dict[str, str]:
         "rescore_id": rescore["rescore_id"],
         "rule_id": rule["rule_id"],
         "reward_id": reward["reward_id"],
+        "item_id": item["item_id"],
+        "reward_config_id": config["reward_config_id"],
+        "run_id": str(run[0]),
         "slug": "handmade",
         "redemption_id": redemption["redemption_id"],
         "order_id": redemption["redemption_id"],
@@ -97,11 +121,16 @@ def furnish(world: World) -> dict[str, str]:
     }
 
 
+def filled(body: Any, things: dict[str, Any]) -> Any:
+    """The body with the ids of these things in it."""
+    return json.loads(re.sub(r"\{(\w+)\}", lambda found: str(things.get(found[1], found[0])), json.dumps(body)))
+
+
 def ask(client: httpx.Client, route: str, things: dict[str, str], body: Any = None) -> httpx.Response:
     """The answer to a request that names these things in its path."""
     method, path = route.split(" ")
     named = things | ({"name": "gold"} if "/tiers/" in path else {})
     unknown = set(re.findall(r"\{(\w+)\}", path)) - named.keys()
     assert not unknown, f"make one of {unknown} in furnish()"
-    given = None if method in ("GET", "DELETE") else BODIES.get(route, {}) if body is None else body
+    given = None if method in ("GET", "DELETE") else filled(BODIES.get(route, {}) if body is None else body, named)
     return client.request(method, re.sub(r"\{(\w+)\}", lambda found: named[found[1]], path), json=given)

@@ -13,7 +13,7 @@ from runtime.postgres import Pool
 from runtime.settings import Settings
 from tests.api_world import World, make_world, serving
 from tests.conftest import settings_for
-from tests.furnished import HANDMADE, POINTS_BOARD, ask, furnish
+from tests.furnished import BADGE, CONFIG, GRANT, HANDMADE, POINTS_BOARD, ask, furnish
 
 OPERATOR = {"Authorization": "Bearer operator-key-of-the-tests"}
 WHY = "why it was done"
@@ -35,6 +35,9 @@ CHANGES: dict[str, Any] = {
     "POST /v1/admin/leaderboards": {"leaderboard_id": "another", "name": "Another", "config": POINTS_BOARD},
     "POST /v1/admin/rewards": {"slug": "another", **HANDMADE},
     "POST /v1/admin/rewards/{reward_id}/codes": {"codes": ["A", "B"]},
+    "POST /v1/admin/reward-items": BADGE,
+    "POST /v1/admin/reward-configs": CONFIG,
+    "POST /v1/admin/grants": GRANT,
     "POST /v1/admin/tiers": {"name": "silver", "level": 0, "threshold": 10},
     "POST /v1/admin/webhook-endpoints": {"url": "http://127.0.0.1:9/another", "events": ["tier_change"]},
     "PATCH /v1/admin/settings": {"metadata": {"a": 1}},
@@ -60,13 +63,20 @@ async def world(pool: Pool, settings: Settings, url: str) -> World:
     return await make_world(settings, url)
 
 
-def prepare(world: World, things: dict[str, str]) -> None:
+def prepare(world: World, route: str, things: dict[str, str]) -> None:
     """Bring things into the state in which every route has something to do."""
     with psycopg.connect(world.database_url, autocommit=True) as connection:
         connection.execute("TRUNCATE rescore_partition, rescore")
         connection.execute(
             "UPDATE webhook_delivery SET state = 'exhausted', due_at = NULL, due_trigger = NULL, redemption_id = %s",
             (things["redemption_id"],),
+        )
+        if route.endswith("/payout"):
+            connection.execute("UPDATE leaderboard_window SET status = 'closed'")
+        under_way = route.endswith("/payout-runs/{run_id}/cancel")
+        connection.execute(
+            "UPDATE payout_run SET status = %s, cancel_requested = false, finished_at = CASE WHEN %s THEN NULL ELSE now() END",
+            ("planning" if under_way else "failed", under_way),
         )
         connection.execute(
             "UPDATE redemption SET fulfilment = fulfilment || jsonb_build_object('delivery_id', %s::text)", (things["delivery_id"],)
@@ -78,6 +88,10 @@ def needs(world: World, client: httpx.Client, route: str) -> dict[str, str]:
     if route == "POST /v1/admin/rewards/{reward_id}/codes":
         pool = client.post("/v1/admin/rewards", json={"slug": "codes", **HANDMADE, "fulfilment": {"type": "codes"}})
         return {"reward_id": pool.json()["reward_id"]}
+    if route == "POST /v1/admin/reward-items/{item_id}/codes":
+        return {"item_id": client.post("/v1/admin/reward-items", json={**BADGE, "fulfilment": {"type": "codes"}}).json()["item_id"]}
+    if route == "DELETE /v1/admin/reward-items/{item_id}":
+        return {"item_id": client.post("/v1/admin/reward-items", json=BADGE).json()["item_id"]}
     return {"tenant_id": str(world.tenant_id)}
 
 
@@ -90,7 +104,7 @@ def test_every_change_by_an_admin_or_the_operator_is_written_down(world: World) 
     ):
         for route in CHANGING:
             client = operator if "/v1/operator/" in route else admin
-            prepare(world, things)
+            prepare(world, route, things)
             named = things | needs(world, admin, route)
             (before,) = world.rows("SELECT coalesce(max(audit_id::text), '') FROM audit_log")
             client.headers["X-Audit-Reason"] = WHY

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -12,7 +14,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.conftest import Stack, start_stack, stop_stack_process
+from tests.conftest import REPOSITORY, Stack, start_stack, stop_stack_process
 from tests.journey.programme import (
     add_board,
     add_endpoint,
@@ -177,6 +179,76 @@ def test_killing_the_worker_between_webhook_and_callback_changes_nothing(own_sta
         with own_stack.client("fulfilment_key") as key:
             assert key.patch(f"/v1/admin/rewards/redemptions/{redemption}", json={"status": "fulfilled"}).status_code == 200
         assert points_of(client, user) == {"available": 0, "held": 0, "lifetime_earned": 0, "lifetime_spent": 10}
+
+
+def test_killing_the_worker_while_a_window_closes_under_load_pays_every_winner_once(own_stack: Stack) -> None:
+    kind, stop = fresh("season"), threading.Event()
+    with own_stack.client() as client:
+        gold, silver, bronze = (prize(client, name, points) for name, points in (("gold", 100), ("silver", 50), ("bronze", 10)))
+        tiers = [
+            {"name": "gold", "min_rank": 1, "max_rank": 1, "item_ids": gold},
+            {"name": "silver", "min_rank": 2, "max_rank": 5, "item_ids": silver},
+            {"name": "bronze", "min_rank": 6, "max_rank": 15, "item_ids": bronze},
+        ]
+        config = post(client, "/v1/admin/reward-configs", {"name": "weekly", "tiers": tiers})["reward_config_id"]
+        board = weekly_board(client, kind, config)
+        senders = [Sender(own_stack, kind, stop) for _ in range(SENDERS)]
+        for sender in senders:
+            sender.start()
+        try:
+            eventually(lambda: sum(sum(sender.acknowledged.values()) for sender in senders) >= 20 * BATCH)
+            key = client.get(f"/v1/admin/leaderboards/{board}/windows").json()["windows"][-1]["window_key"]
+            assert client.post(f"/v1/admin/leaderboards/{board}/windows/{key}/close").status_code == 202
+            for pause in (0.0, 0.3, 0.7):  # while it closes, while it is planned, while it is paid: wherever the kill falls
+                time.sleep(pause)
+                victims = pids_of(own_stack, "worker")
+                kill(victims)
+                eventually(lambda victims=victims: fresh_and_alive(own_stack, "worker", victims))  # type: ignore[misc]
+            eventually(lambda: window_of(client, board, key)["status"] == "paid", seconds=120.0)
+        finally:
+            stop.set()
+            for sender in senders:
+                sender.join()
+        window = window_of(client, board, key)
+        final = client.get(f"/v1/leaderboards/{board}", params={"window_key": key, "limit": 100}).json()["entries"]
+        expected = {entry["user_id"]: items_of(tiers, entry["rank"]) for entry in final}
+        given = {user: sorted(each["item_id"] for each in grants_in(client, user, window["window_id"])) for user in expected}
+        assert given == expected
+        assert window["payout"]["paid"] == 15
+        assert window["payout"]["total"]["points"] == 100 + 4 * 50 + 10 * 10
+    environment = {**os.environ, **own_stack.described["env"]}
+    command = [sys.executable, "-m", "cli", "verify-ledger"]
+    verified = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+def prize(client: httpx.Client, name: str, points: int) -> list[str]:
+    """A badge and points; their ids."""
+    badge = post(client, "/v1/admin/reward-items", {"name": name, "reward_type": "badge"})
+    wallet = post(client, "/v1/admin/reward-items", {"name": name, "reward_type": "points", "reward_value": points})
+    return [badge["item_id"], wallet["item_id"]]
+
+
+def weekly_board(client: httpx.Client, kind: str, reward_config_id: str) -> str:
+    rule = {"event_type": kind, "points_expression": "attrs.points"}
+    config = {"timeframe": {"type": "weekly", "grace_seconds": 0}, "scoring": {"rules": [rule]}}
+    board = fresh("board")
+    body = {"leaderboard_id": board, "name": "Weekly", "config": config, "reward_config_id": reward_config_id}
+    post(client, "/v1/admin/leaderboards", body)
+    return board
+
+
+def window_of(client: httpx.Client, board: str, key: str) -> dict[str, Any]:
+    windows = client.get(f"/v1/admin/leaderboards/{board}/windows").json()["windows"]
+    return dict(next(each for each in windows if each["window_key"] == key))
+
+
+def items_of(tiers: list[dict[str, Any]], rank: int) -> list[str]:
+    return sorted(next((tier["item_ids"] for tier in tiers if tier["min_rank"] <= rank <= tier["max_rank"]), []))
+
+
+def grants_in(client: httpx.Client, user: str, source_id: str) -> list[dict[str, Any]]:
+    return list(client.get(f"/v1/users/{user}/grants", params={"source_id": source_id}).json()["grants"])
 
 
 def test_two_stacks_stand_side_by_side(stack: Stack, own_stack: Stack) -> None:
