@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -94,7 +95,8 @@ async def keep_books(resources: Resources, stop: asyncio.Event) -> None:
         group.create_task(run_relay(resources.pool, resources.client, resources.queues, stop), name="relay")
         group.create_task(run_sweep(resources.pool, resources.client, stop), name="sweep")
         group.create_task(run_tally(resources.pool, resources.settings.scoring_partitions, stop), name="tally")
-        group.create_task(run_upkeep(resources.pool, lambda: ensure_scoring(resources.settings, resources.client), stop), name="upkeep")
+        ensure = functools.partial(ensure_scoring, resources.settings, resources.client)
+        group.create_task(run_upkeep(resources.pool, resources.redis, ensure, stop), name="upkeep")
 
 
 async def ensure_scoring(settings: Settings, client: Client) -> None:

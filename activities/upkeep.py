@@ -10,7 +10,9 @@ from psycopg_pool import PoolTimeout
 from temporalio.service import RPCError
 
 from runtime.postgres import Pool, transaction
+from runtime.redis import Redis, RedisError
 from storage.event import ensure_partitions
+from storage.live_expiry import claim_expiry, expire_unread
 
 log = logging.getLogger(__name__)
 
@@ -18,12 +20,17 @@ INTERVAL_SECONDS = 60.0
 
 
 async def run_upkeep(
-    pool: Pool, ensure_workflows: Callable[[], Awaitable[None]], stop: asyncio.Event, *, interval_seconds: float = INTERVAL_SECONDS
+    pool: Pool,
+    redis: Redis,
+    ensure_workflows: Callable[[], Awaitable[None]],
+    stop: asyncio.Event,
+    *,
+    interval_seconds: float = INTERVAL_SECONDS,
 ) -> None:
     """Every minute until `stop` is set: the event log has its partitions of the days to come, and each scoring partition its workflow.
 
-    A Temporal that lost its database thus gets the scoring workflows back while the worker runs. What is away now is left to the next
-    round.
+    A Temporal that lost its database thus gets the scoring workflows back while the worker runs. Once an hour, live keys that nobody
+    reads any more are let go. What is away now is left to the next round.
     """
     while not stop.is_set():
         try:
@@ -32,7 +39,9 @@ async def run_upkeep(
             if made:
                 log.info("made %d partitions of the event log", made)
             await ensure_workflows()
-        except (RPCError, RuntimeError, OSError, psycopg.OperationalError, PoolTimeout) as fault:
+            if await claim_expiry(redis):
+                log.info("let %d live keys go that nobody reads any more", await expire_unread(pool, redis))
+        except (RPCError, RuntimeError, OSError, RedisError, psycopg.OperationalError, PoolTimeout) as fault:
             log.info("the upkeep is put off: %s", fault)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), interval_seconds)
