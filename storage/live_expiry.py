@@ -30,11 +30,11 @@ async def expire_unread(pool: Pool, redis: Redis, *, seconds: int = RETIRED_SECO
 
     Keys are looked through in steps, so nobody waits for it.
     """
-    expired, position = 0, -1
+    expired, position, keys = 0, -1, list[bytes]()
     while position != 0:
-        position, keys = await redis.scan(max(0, position), match="board:{*", count=CHUNK)
-        if keys:
-            expired += await _expire(pool, redis, [key for key in keys if KEY.fullmatch(key)], seconds)
+        answer: Any = await redis.scan(max(0, position), match="board:{*", count=CHUNK)
+        position, keys = answer
+        expired += await _expire(pool, redis, keys, seconds)
     return expired
 
 
