@@ -28,3 +28,9 @@ def test_the_examples_of_a_page_run(stack: Stack, page: Path, tmp_path: Path) ->
         assert "[ '1. racer-1 100', '2. racer-2 60', '3. racer-3 40' ]" in printed
     if page.stem == "realtime-updates":
         assert "[(1, 'ann', 35), (2, 'bob', 30)]" in printed
+    if page.stem == "leaderboard-overview":
+        assert "1. peter 20, 2. heidi 12.5, 3. clara 12.5" in printed
+        assert "paid 3 1" in printed
+    if page.stem == "querying-results":
+        assert "['cem', 'dan', 'eve']\n2 80 6 66.67\n304\n" in printed
+        assert printed.endswith("1\n404\n404\n400\n")
