@@ -22,6 +22,7 @@ from domain.webhook import (
     retry_after_seconds,
     signatures,
 )
+from domain.wire import holds_nul
 from runtime.crypto import Vault
 from runtime.http import Outcome, Sender
 from runtime.ids import utc_now
@@ -109,7 +110,12 @@ async def move_on(connection: Connection, redemption: Redemption, state: Deliver
     callback = _callback_in(outcome.head) if redemption.fulfilment.get("answer_is_callback") else None
     if callback is not None:
         callback = msgspec.structs.replace(callback, from_workflow=from_workflow)
-        moved = await move_redemption(connection, tenant_id, redemption_id, callback, now)
+        try:
+            async with connection.transaction():
+                moved = await move_redemption(connection, tenant_id, redemption_id, callback, now)
+        except DomainError as refusal:
+            log.warning("the answer's status %s was refused: %s", callback.to, refusal)
+            return
         if moved.decision is not Decision.MOVE:
             log.info("the answer's status %s changed nothing: %s", callback.to, moved.status)
 
@@ -118,8 +124,8 @@ def _callback_in(head: bytes) -> Move | None:
     """The callback in a partner's answer, or None when the answer holds none that we understand."""
     try:
         body: Any = msgspec.json.decode(head)
-        if not isinstance(body, dict) or body.get("status") not in (State.FULFILLED, State.FAILED):
+        if not isinstance(body, dict) or body.get("status") not in (State.FULFILLED, State.FAILED) or holds_nul(body):
             return None
         return read_callback(body, BY_ANSWER)
-    except (msgspec.MsgspecError, UnicodeError, DomainError):
+    except (msgspec.MsgspecError, UnicodeError, DomainError, RecursionError):
         return None

@@ -53,7 +53,7 @@ from api.token import GamerTokens
 from console.app import Console
 from console.visit import Parts
 from domain.error import ValidationFault
-from domain.wire import convert_value, decode_json
+from domain.wire import convert_value, decode_json, holds_nul
 from runtime.crypto import Vault
 from runtime.http import Sender
 from runtime.postgres import make_pool
@@ -111,15 +111,6 @@ class StrictRequest(Request[Any, Any, Any]):
             raise ValidationFault("Text may not hold the character U+0000")
         parameter = self.route_handler.parsed_fn_signature.parameters.get("data")
         return value if parameter is None else convert_value(value, parameter.annotation)
-
-
-def holds_nul(value: Any) -> bool:
-    """Whether a decoded JSON value holds U+0000 somewhere, which Postgres cannot keep."""
-    if isinstance(value, dict):
-        return any(holds_nul(name) or holds_nul(item) for name, item in value.items())
-    if isinstance(value, list):
-        return any(holds_nul(item) for item in value)
-    return isinstance(value, str) and "\0" in value
 
 
 def feature_routes() -> list[ControllerRouterHandler]:

@@ -15,6 +15,7 @@ from uuid import UUID
 
 import msgspec
 
+from domain.canonical_json import canonical_json
 from domain.error import InvalidState, RedemptionAlreadyFinal, ValidationFault
 from domain.wire import decimal_number, optional_rfc3339, rfc3339
 
@@ -208,7 +209,7 @@ def read_callback(body: dict[str, Any], by: str) -> Move:
         raise ValidationFault.of("fulfillment_data", "must be an object")
     others = {name: value for name, value in body.items() if name not in ("status", "fulfilled_at", "fulfillment_data")}
     data = {**others, **(given or {})}
-    if len(msgspec.json.encode(data)) > MAXIMUM_DATA_BYTES:
+    if len(canonical_json(data)) > MAXIMUM_DATA_BYTES:
         raise ValidationFault.of("fulfillment_data", f"must be at most {MAXIMUM_DATA_BYTES} bytes")
     reason = data.get("reason")
     return Move(

@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
+from domain.canonical_json import canonical_json
 from domain.error import NotEligible, ValidationFault
 from domain.ledger import Currency, amount_from_wire
 from domain.pattern import fits, pattern_problem
@@ -17,6 +18,8 @@ from domain.wire import amount_number, convert_value, optional_rfc3339, parse_cl
 
 DEFAULT_DEADLINE_SECONDS = 259_200
 MAX_JSON_BYTES = 32_768
+MAX_VALUE_BYTES = 24_576
+"""With the 32 KB that a user may fill in, it fits into a webhook of 64 KB."""
 MAX_FIELD_CHARACTERS = 1000
 
 TEXT_TYPES = ("text", "string", "textarea", "email", "tel", "phone", "url", "date")
@@ -142,6 +145,8 @@ def parse_reward(value: Any) -> RewardBody:
     """A decoded request body as a checked reward; ValidationFault names the faulty field."""
     body = convert_value(value, RewardBody)
     parse_client_id(body.slug, "slug")
+    if len(canonical_json(body.value)) > MAX_VALUE_BYTES:
+        raise ValidationFault.of("value", f"is larger than {MAX_VALUE_BYTES} bytes")
     if len(msgspec.json.encode([body.value, body.config])) > MAX_JSON_BYTES:
         raise ValidationFault.of("config", f"is larger than {MAX_JSON_BYTES} bytes together with value")
     names = [parse_client_id(field.name, f"fields[{place}].name") for place, field in enumerate(body.fields)]
@@ -168,6 +173,9 @@ def _check_variants(body: RewardBody) -> None:
     names = [parse_client_id(variant.id, f"variants[{place}].id") for place, variant in enumerate(body.variants)]
     if len(set(names)) != len(names):
         raise ValidationFault.of("variants", "has two of the same id")
+    for place, variant in enumerate(body.variants):
+        if len(canonical_json(variant.value)) > MAX_VALUE_BYTES:
+            raise ValidationFault.of(f"variants[{place}].value", f"is larger than {MAX_VALUE_BYTES} bytes")
     if len(msgspec.json.encode([variant.value for variant in body.variants])) > MAX_JSON_BYTES:
         raise ValidationFault.of("variants", f"have values of more than {MAX_JSON_BYTES} bytes")
 

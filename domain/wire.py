@@ -154,3 +154,19 @@ def fault_of(error: msgspec.ValidationError, prefix: str = "") -> ValidationFaul
         path = f"{path}.{named.group(1)}" if path else named.group(1)
     field = ".".join(part for part in (prefix, path) if part)
     return ValidationFault.of(field, message) if field else ValidationFault(message)
+
+
+def holds_nul(value: Any) -> bool:
+    """Whether a decoded JSON value, however deep, holds U+0000 somewhere, which Postgres cannot keep."""
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, str):
+            if "\0" in each:
+                return True
+        elif isinstance(each, dict):
+            waiting.extend(each)
+            waiting.extend(each.values())
+        elif isinstance(each, list):
+            waiting.extend(each)
+    return False

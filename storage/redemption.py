@@ -12,6 +12,7 @@ import msgspec
 from msgspec.structs import replace
 from psycopg.types.json import Jsonb
 
+from domain.canonical_json import canonical_json
 from domain.error import InvalidState, RedemptionNotFound, ValidationFault
 from domain.redemption import (
     FINAL,
@@ -33,7 +34,7 @@ from domain.redemption import (
     redemption_document,
     workflow_id,
 )
-from domain.webhook_body import canonical_body, redemption_updated
+from domain.webhook_body import redemption_updated
 from runtime.postgres import Connection
 from storage import due_delivery, ledger, outbox, reward
 from storage.fulfilment import kind_of
@@ -49,7 +50,7 @@ COLUMNS = """tenant_id, redemption_id, user_id, external_user_id, reward_id, rew
 
 def check_size(fields: dict[str, Any]) -> None:
     """ValidationFault when the filled-in fields are too large for a webhook's body."""
-    if len(canonical_body(fields)) > MAXIMUM_DATA_BYTES:
+    if len(canonical_json(fields)) > MAXIMUM_DATA_BYTES:
         raise ValidationFault.of("fields", f"must be at most {MAXIMUM_DATA_BYTES} bytes")
 
 

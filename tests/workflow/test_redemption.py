@@ -301,7 +301,17 @@ async def test_a_callback_before_the_webhooks_own_answer_wins_and_the_answer_mov
 
 
 @pytest.mark.parametrize(
-    ("answer", "status"), [(b'{"status":"fulfilled","fulfillment_data":{"code":"X"}}', "fulfilled"), (b"ok", "expired")]
+    ("answer", "status"),
+    [
+        (b'{"status":"fulfilled","fulfillment_data":{"code":"X"}}', "fulfilled"),
+        (b"ok", "expired"),
+        (b'{"status":"fulfilled","fulfillment_data":{"code":"\\u0000"}}', "expired"),
+        (b'{"status":"fulfilled","x":' + b"[" * 4000 + b"]" * 4000 + b"}", "expired"),
+        (b'{"status":"fulfilled","x":' + b"[" * 400 + b"]" * 400 + b"}", "expired"),
+        (b'{"status":"fulfilled","fulfilled_at":7}', "expired"),
+        (b"\xff\xfe", "expired"),
+        (b"", "expired"),
+    ],
 )
 async def test_an_answer_counts_as_the_callback_when_the_reward_says_so(stage, answer, status):
     async def handler(_: Received) -> Answer:
@@ -312,6 +322,7 @@ async def test_an_answer_counts_as_the_callback_when_the_reward_says_so(stage, a
         redemption = await stage.redeem(deadline_seconds=3600, answer_is_callback=True)
         handle = await stage.start(redemption)
         assert await stage.outcome(handle) == status
+        assert len(partner.received) == 1, "an answer that we cannot keep is not asked for again"
     assert (await stage.document(redemption))["fulfillment_data"] == ({"code": "X"} if status == "fulfilled" else {})
 
 
