@@ -16,6 +16,7 @@ from temporalio.service import RPCError
 from temporalio.worker import Worker
 
 from activities.endpoint import EndpointActivities
+from activities.erasure import ErasureActivities
 from activities.outbox import run_relay
 from activities.payout import PayoutActivities
 from activities.redemption import RedemptionActivities
@@ -35,6 +36,7 @@ from runtime.settings import Settings
 from runtime.temporal import TaskQueues
 from storage.live import LiveStore
 from workflows.endpoint import EndpointWorkflow
+from workflows.erasure import EraseUserWorkflow
 from workflows.payout import PayoutRunWorkflow
 from workflows.redemption import RedemptionWorkflow
 from workflows.rescore import RescoreWorkflow
@@ -138,11 +140,13 @@ async def open_resources(settings: Settings, client: Client) -> AsyncIterator[Re
 def core_worker(resources: Resources) -> Worker:
     """The workflows of redemptions, endpoints, windows and payouts, and the redemptions' transactions."""
     redemption = RedemptionActivities(resources.pool)
+    erasure = ErasureActivities(resources.pool, LiveStore(resources.redis), resources.settings.scoring_partitions)
+    erase = [erasure.settle, erasure.scrub_events, erasure.leave_boards, erasure.scrub_documents, erasure.complete]
     return Worker(
         resources.client,
         task_queue=resources.queues.core,
-        workflows=[RedemptionWorkflow, EndpointWorkflow, LeaderboardWindowWorkflow, PayoutRunWorkflow, RescoreWorkflow],
-        activities=[redemption.begin, redemption.settle],
+        workflows=[EraseUserWorkflow, RedemptionWorkflow, EndpointWorkflow, LeaderboardWindowWorkflow, PayoutRunWorkflow, RescoreWorkflow],
+        activities=[*erase, redemption.begin, redemption.settle],
         max_concurrent_activities=CORE_ACTIVITIES,
         graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
     )

@@ -11,6 +11,7 @@ import msgspec
 
 from activities.earning_limit import settle_wishes
 from domain import ledger
+from domain.erasure import PREFIX
 from domain.event import decode_stored
 from domain.leaderboard import Aggregation
 from domain.rescore import under_present_rules
@@ -121,7 +122,7 @@ class Scorer:
             return Batch(0, horizon, False, [])
         position = events[-1].position if len(events) == limit else horizon
         await self._load_definitions(connection, {event.tenant_id for event in events})
-        healthy = [event for event in events if event.position not in poison]
+        healthy = [event for event in events if event.position not in poison and not event.external_user_id.startswith(PREFIX)]
         for event in events:
             if event.position in poison:
                 await scoring.bury(connection, event, partition=self.partition, reason=poison[event.position])

@@ -88,6 +88,8 @@ def external_id_problem(value: str) -> str | None:
         return "is longer than 255 characters"
     if value in RESERVED_EXTERNAL_IDS:
         return f"cannot be {value!r}"
+    if value.startswith("erased:"):
+        return "cannot begin with 'erased:'"  # that is what is left of users who were erased
     return None if EXTERNAL_ID.fullmatch(value) else "contains '/' or a control character"
 
 

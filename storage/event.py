@@ -43,7 +43,8 @@ TRANSIENT = frozenset({"", "08", "40", "53", "55", "57", "58"})
 
 APPEND = """
 SELECT append_events(%b::uuid[], %b::text[], %b::text[], %b::text[], %b::uuid[], %b::uuid[],
-                     %b::text[], %b::timestamptz[], %b::bytea[], %b::integer) AS fresh
+                     %b::text[], %b::timestamptz[], %b::bytea[], %b::integer, %b::bigint) AS fresh,
+       (SELECT last_value FROM erasure_number) AS erasures
 """
 
 UserKey = tuple[UUID, str]
@@ -96,6 +97,7 @@ class GroupCommitWriter:
         self._idle: list[asyncio.Future[None]] = []
         self._users: dict[UserKey, UUID] = {}
         self._unknown_users: set[UserKey] = set()
+        self._erasures = 0
         self._committed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
@@ -249,10 +251,14 @@ class GroupCommitWriter:
                 [event.occurred_at for event in events],
                 [event.body for event in events],
                 self._settings.scoring_partitions,
+                self._erasures,
             ),
             prepare=True,
         )
         row = await cursor.fetchone()
+        if row is not None and row["erasures"] != self._erasures:
+            self._users.clear()  # somebody was erased: an external id may be another user's now
+            self._erasures = row["erasures"]
         if None in users:
             self._unknown_users.update(
                 (event.tenant_id, event.external_user_id) for event, user in zip(events, users, strict=True) if user is None
@@ -285,7 +291,10 @@ class GroupCommitWriter:
         wanted, self._unknown_users = self._unknown_users, set()
         if not wanted:
             return
+        erasures = self._erasures
         found = await find_user_ids(connection, list(wanted))
+        if erasures != self._erasures:
+            return
         for _ in range(len(self._users) + len(found) - KNOWN_USERS):
             self._users.pop(next(iter(self._users)))
         self._users.update(found)

@@ -38,6 +38,8 @@ RULES = {
     "GET /v1/snapshots/{leaderboard_id}/{snapshot_time}/user/{user_id}": BOARD_READERS,
     "POST /v1/users": "admin server",
     "GET /v1/users/{external_id}": READERS,
+    "DELETE /v1/users/{external_id}": "admin server",
+    "GET /v1/users/{external_id}/export": "admin server",
     "GET /v1/users/{external_id}/grants": READERS,
     "GET /v1/users/{external_id}/points": READERS,
     "GET /v1/users/{external_id}/redemptions": READERS,

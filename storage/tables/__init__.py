@@ -8,6 +8,7 @@ never refer to another tenant's row.
 from storage.tables import (
     audit,
     console,
+    erasure,
     event,
     leaderboard,
     ledger,
@@ -26,6 +27,7 @@ from storage.tables.metadata import metadata
 __all__ = [
     "audit",
     "console",
+    "erasure",
     "event",
     "leaderboard",
     "ledger",

@@ -31,6 +31,7 @@ async def append(connection: AsyncConnection[Any], *event_ids: str, user: str = 
             [AT] * size,
             [b"{}"] * size,
             8,
+            0,
         ),
     )
     row = await cursor.fetchone()

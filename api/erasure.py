@@ -1,0 +1,41 @@
+"""All that is held about a user, and its erasure (contract 4, Users)."""
+
+from typing import Any
+
+from litestar import delete, get
+
+from activities.outbox import Relay
+from api.auth import Principal, allow
+from api.user import user_for
+from domain.erasure import erase_workflow_id
+from runtime.ids import utc_now
+from runtime.postgres import Pool, transaction
+from storage.erasure import begin_erasure, forget_known_users
+from storage.export import everything_about
+
+STAFF = [allow("server")]
+
+
+@get("/v1/users/{external_id:str}/export", guards=STAFF, operation_id="export_user")
+async def export_user(external_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """Everything held about the user: each table's rows about it, under the table's name."""
+    async with transaction(pool) as connection:
+        user = await user_for(connection, principal, external_id)
+        return await everything_about(connection, principal.tenant_id, user)
+
+
+@delete("/v1/users/{external_id:str}", guards=STAFF, operation_id="erase_user", status_code=204)
+async def erase_user(external_id: str, principal: Principal, pool: Pool, relay: Relay) -> None:
+    """Erase the user. Its name and profile are gone with this answer, and the external id is free; a workflow does the rest.
+
+    Open redemptions are cancelled, stored events, deliveries and the audit log are scrubbed, open windows are left; the ledger and
+    frozen results stay, under `erased:<uuid>`.
+    """
+    async with transaction(pool) as connection:
+        erasure = await begin_erasure(connection, principal.tenant_id, external_id, utc_now())
+    async with transaction(pool) as connection:
+        await forget_known_users(connection)
+    relay.try_start(erase_workflow_id(erasure.tenant_id, erasure.user_id))
+
+
+routes: list[Any] = [export_user, erase_user]
