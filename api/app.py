@@ -15,6 +15,7 @@ from litestar.types import ControllerRouterHandler
 
 from activities.outbox import Relay
 from api import (
+    adjustment,
     audit,
     code,
     delivery,
@@ -80,6 +81,7 @@ FEATURES = (
     earning,
     erasure,
     ledger,
+    adjustment,
     reward,
     reward_item,
     reward_config,

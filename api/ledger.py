@@ -1,31 +1,17 @@
-"""Currencies, and corrections of balances by an admin (contract 4, Points ledger)."""
+"""Currencies (contract 4, Points ledger)."""
 
-from typing import Annotated, Any
+from typing import Any
 
-import msgspec
-from litestar import Request, Response, get, post
-from msgspec import Meta
+from litestar import get, patch, post
 
 from api.auth import Principal, allow
-from api.idempotency import once, write_of
-from api.user import user_for
-from domain.error import ValidationFault
-from domain.ledger import POINTS, Adjustment, CurrencyDefinition, amount_from_wire, balance_wire, currency_wire, transfer_wire
+from domain.ledger import CurrencyChange, CurrencyDefinition, currency_wire
 from domain.wire import parse_client_id
-from runtime.ids import new_id, utc_now
-from runtime.postgres import Connection, Pool, transaction
-from storage.ledger import adjust, create_currency, currencies_of, find_currency
+from runtime.ids import utc_now
+from runtime.postgres import Pool, transaction
+from storage.currency import change_currency, create_currency, currencies_of
 
 ADMIN = [allow("admin")]
-
-
-class AdjustmentBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A correction: `amount` is signed and not 0."""
-
-    amount: int | float
-    reason: Annotated[str, Meta(min_length=1, max_length=1000)]
-    currency: str = POINTS
-    idempotency_key: str | None = None
 
 
 @get("/v1/admin/currencies", guards=ADMIN)
@@ -38,42 +24,18 @@ async def list_currencies(principal: Principal, pool: Pool) -> dict[str, Any]:
 
 @post("/v1/admin/currencies", guards=ADMIN, status_code=201)
 async def add_currency(data: CurrencyDefinition, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """Make a currency. Points that wait or expire are not built yet, so they are refused rather than ignored."""
+    """Make a currency. Its `decimal_places` stay as they are made."""
     parse_client_id(data.currency_id, "id")
-    if data.expires_after_days is not None:
-        raise ValidationFault.of("expires_after_days", "expiry is not available yet")
-    if data.pending_seconds != 0:
-        raise ValidationFault.of("pending_seconds", "pending points are not available yet")
     async with transaction(pool) as connection:
         return currency_wire(await create_currency(connection, principal.tenant_id, data, utc_now()))
 
 
-@post("/v1/admin/users/{external_id:str}/adjustments", guards=ADMIN, status_code=201)
-async def adjust_balance(
-    external_id: str, data: AdjustmentBody, request: Request[Any, Any, Any], principal: Principal, pool: Pool
-) -> Response[bytes]:
-    """Correct a user's balance; answers the transfer and the balance after it. The points do not count as earned."""
-    write = write_of(request, principal, data, data.idempotency_key)
-
-    async def effect(connection: Connection) -> dict[str, Any]:
-        user = await user_for(connection, principal, external_id)
-        currency = await find_currency(connection, principal.tenant_id, data.currency)
-        if currency is None:
-            raise ValidationFault.of("currency", "is not a currency of this tenant")
-        amount = amount_from_wire(data.amount, currency.decimal_places, "amount")
-        if amount == 0:
-            raise ValidationFault.of("amount", "cannot be 0")
-        adjustment = Adjustment(user_id=user.user_id, currency_id=data.currency, amount=amount, reason=data.reason, cause_id=str(new_id()))
-        transfer, account = await adjust(connection, principal.tenant_id, adjustment, utc_now())
-        return {
-            **transfer_wire(transfer, currency.decimal_places),
-            "user_id": str(user.user_id),
-            "external_user_id": user.external_id,
-            "reason": data.reason,
-            "balance": balance_wire(currency, account),
-        }
-
-    return await once(pool, write, effect)
+@patch("/v1/admin/currencies/{currency_id:str}", guards=ADMIN)
+async def edit_currency(currency_id: str, data: CurrencyChange, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """Change a currency. When points wait or expire holds for what is credited from now on; points without a date count from now."""
+    async with transaction(pool) as connection:
+        changed = await change_currency(connection, principal.tenant_id, currency_id, change=data, now=utc_now())
+    return currency_wire(changed)
 
 
-routes: list[Any] = [list_currencies, add_currency, adjust_balance]
+routes: list[Any] = [list_currencies, add_currency, edit_currency]

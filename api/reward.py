@@ -22,7 +22,9 @@ from domain.reward import Reward, RewardBody, body_wire, parse_reward, reward_wi
 from domain.wire import decode_body, parse_external_id
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, Pool, transaction
-from storage.ledger import accounts_of, currencies_of
+from storage.currency import currencies_of
+from storage.ledger import accounts_of
+from storage.ledger_due import balances_of
 from storage.reward import archive_reward, find_reward, list_rewards, out_of_stock, rewards_on_sale, write_reward
 from storage.store import Order, redeem
 from storage.user import find_user
@@ -150,7 +152,10 @@ async def _balances(
     user = await find_user(connection, principal.tenant_id, principal.external_user_id)
     if user is None:
         return {}
-    return {account.currency_id: account.available for account in await accounts_of(connection, principal.tenant_id, user.user_id)}
+    accounts = await accounts_of(connection, principal.tenant_id, user.user_id)
+    currencies = await currencies_of(connection, principal.tenant_id)
+    shown = await balances_of(connection, principal.tenant_id, accounts, currencies=currencies, now=utc_now())
+    return {identity: account.available for identity, account in shown.items()}
 
 
 @get("/v1/rewards/catalog", guards=CATALOG_READERS)

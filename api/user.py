@@ -7,12 +7,14 @@ from litestar import Response, get, post
 from api.auth import Principal, allow
 from api.pagination import Page, encode_cursor
 from domain.error import UserNotFound
-from domain.ledger import POINTS, Account, Currency, balance_wire, transfer_wire
+from domain.ledger import POINTS, balance_wire, transfer_wire
 from domain.tier import present_wire
 from domain.user import Identify, User, identified_as, user_wire
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
-from storage.ledger import accounts_of, currencies_of, transactions_of
+from storage.currency import currencies_of
+from storage.ledger import accounts_of, transactions_of
+from storage.ledger_due import balances_of
 from storage.redemption_list import Filter, list_redemptions
 from storage.tier import members_of, tier_set_of
 from storage.user import find_user, identify
@@ -33,9 +35,10 @@ async def user_for(connection: Connection, principal: Principal, named: str) -> 
 
 
 async def _balances(connection: Connection, principal: Principal, user: User) -> list[dict[str, Any]]:
-    currencies: dict[str, Currency] = await currencies_of(connection, principal.tenant_id)
-    accounts: dict[str, Account] = {a.currency_id: a for a in await accounts_of(connection, principal.tenant_id, user.user_id)}
-    return [balance_wire(currency, accounts.get(identity)) for identity, currency in currencies.items()]
+    currencies = await currencies_of(connection, principal.tenant_id)
+    accounts = await accounts_of(connection, principal.tenant_id, user.user_id)
+    shown = await balances_of(connection, principal.tenant_id, accounts, currencies=currencies, now=utc_now())
+    return [balance_wire(currency, shown.get(identity)) for identity, currency in currencies.items()]
 
 
 @post("/v1/users", guards=[allow("server")], status_code=201)

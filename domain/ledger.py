@@ -7,10 +7,10 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from domain.error import InsufficientPoints, ValidationFault
-from domain.wire import amount_number, rfc3339
+from domain.wire import amount_number, optional_rfc3339, rfc3339
 
 POINTS = "points"
 """The currency that every tenant has."""
@@ -47,8 +47,8 @@ class CurrencyDefinition(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     symbol: Annotated[str, Meta(max_length=16)] | None = None
     decimal_places: Annotated[int, Meta(ge=0, le=4)] = 0
     is_spendable: bool = True
-    expires_after_days: int | None = None
-    pending_seconds: int = 0
+    expires_after_days: Annotated[int, Meta(ge=1, le=36_500)] | None = None
+    pending_seconds: Annotated[int, Meta(ge=0, le=31_536_000)] = 0
 
 
 POINTS_CURRENCY = CurrencyDefinition(currency_id=POINTS, name="Points")
@@ -67,10 +67,29 @@ class Currency(msgspec.Struct, frozen=True, kw_only=True):
     issue_account_id: UUID
     redemption_account_id: UUID
     created_at: datetime
+    expiry_from: datetime | None = None
+    undated_expires_at: datetime | None = None
+
+
+class CurrencyChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What an admin changes of a currency; what is not given stays. It holds for what is credited from then on."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=255)] | UnsetType = UNSET
+    symbol: Annotated[str, Meta(max_length=16)] | UnsetType | None = UNSET
+    is_spendable: bool | UnsetType = UNSET
+    expires_after_days: Annotated[int, Meta(ge=1, le=36_500)] | UnsetType | None = UNSET
+    pending_seconds: Annotated[int, Meta(ge=0, le=31_536_000)] | UnsetType = UNSET
+
+
+class NextExpiry(msgspec.Struct, frozen=True, kw_only=True):
+    """When points of an account expire next, and how many, if nothing is spent until then."""
+
+    at: datetime
+    amount: int
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """A user's account in one currency, with its balances."""
+    """A user's account in one currency, with its balances. `next_expiry` is filled in where balances are shown."""
 
     account_id: UUID
     user_id: UUID
@@ -79,11 +98,18 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     held: int
     lifetime_earned: int
     lifetime_spent: int
+    pending: int = 0
+    next_expiry: NextExpiry | None = None
 
     @property
     def available(self) -> int:
-        """What can be spent now: posted − held, never below 0."""
+        """What can be spent now: posted − held, never below 0. What is pending is not posted yet."""
         return self.posted - self.held
+
+    @property
+    def liquid(self) -> int:
+        """What may expire one day: all but what is held."""
+        return self.posted - self.held + self.pending
 
 
 class Hold(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +134,8 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
     note: str | None
     reverses_transfer_id: UUID | None
     created_at: datetime
+    available_at: datetime | None = None
+    expires_at: datetime | None = None
 
 
 class Earning(msgspec.Struct, frozen=True, kw_only=True):
@@ -184,16 +212,17 @@ def currency_wire(currency: Currency) -> dict[str, Any]:
 
 
 def balance_wire(currency: Currency, account: Account | None) -> dict[str, Any]:
-    """A user's balance in one currency; all zero where the user never had any. Nothing is pending or expires yet."""
+    """A user's balance in one currency; all zero where the user never had any."""
     places = currency.decimal_places
+    expiry = account.next_expiry if account else None
     return {
         "currency": currency.currency_id,
         "available": amount_number(account.available, places) if account else 0,
         "held": amount_number(account.held, places) if account else 0,
-        "pending": 0,
+        "pending": amount_number(account.pending, places) if account else 0,
         "lifetime_earned": amount_number(account.lifetime_earned, places) if account else 0,
         "lifetime_spent": amount_number(account.lifetime_spent, places) if account else 0,
-        "next_expiry": None,
+        "next_expiry": expiry and {"at": rfc3339(expiry.at), "amount": amount_number(expiry.amount, places)},
     }
 
 
@@ -208,4 +237,6 @@ def transfer_wire(transfer: Transfer, decimal_places: int) -> dict[str, Any]:
         "note": transfer.note,
         "reverses_transfer_id": None if transfer.reverses_transfer_id is None else str(transfer.reverses_transfer_id),
         "created_at": rfc3339(transfer.created_at),
+        "available_at": optional_rfc3339(transfer.available_at),
+        "expires_at": optional_rfc3339(transfer.expires_at),
     }

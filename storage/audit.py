@@ -43,6 +43,27 @@ async def record(connection: Connection, tenant_id: UUID, *, action: str, subjec
     )
 
 
+async def record_figures(
+    connection: Connection,
+    tenant_id: UUID,
+    *,
+    action: str,
+    subject: tuple[str, str],
+    before: dict[str, Any],
+    after: dict[str, Any],
+    reason: str | None,
+) -> None:
+    """Write what a deed made of the subject (name, id), with its figures before and after. Nothing without an actor who is audited."""
+    await connection.execute(
+        """
+        INSERT INTO audit_log (tenant_id, audit_id, actor, action, subject, subject_id, before, after, reason, created_at)
+        SELECT %s, uuidv7(), current_setting('laurel.actor'), %s, %s, %s, %s, %s, %s, clock_timestamp()
+        WHERE coalesce(current_setting('laurel.actor', true), '') <> ''
+        """,
+        (tenant_id, action, *subject, Jsonb(before), Jsonb(after), reason),
+    )
+
+
 async def list_entries(
     connection: Connection, tenant_id: UUID, *, subject: str | None, subject_id: str | None, after: UUID | None, limit: int
 ) -> list[AuditEntry]:

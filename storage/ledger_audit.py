@@ -35,17 +35,90 @@ BALANCES = """
 WITH summed AS (
     SELECT tenant_id, user_account_id AS account_id,
            sum(CASE WHEN credit_account_id = user_account_id THEN amount ELSE -amount END) AS posted,
-           sum(amount) FILTER (WHERE kind IN ('earn', 'grant')) AS earned,
+           coalesce(sum(amount) FILTER (WHERE kind IN ('earn', 'grant')), 0)
+               - coalesce(sum(amount) FILTER (WHERE kind = 'reverse' AND EXISTS (
+                     SELECT FROM transfer AS first WHERE first.tenant_id = transfer.tenant_id
+                     AND first.transfer_id = transfer.reverses_transfer_id AND first.kind IN ('earn', 'grant'))), 0) AS earned,
            coalesce(sum(amount) FILTER (WHERE kind = 'redeem'), 0) - coalesce(sum(amount) FILTER (WHERE kind = 'refund'), 0) AS spent
     FROM transfer GROUP BY tenant_id, user_account_id
 )
 SELECT tenant_id, account_id::text AS id,
-       format('posted %s, transfers say %s; earned %s, transfers say %s; spent %s, transfers say %s',
-              coalesce(account.posted::text, 'no account'), coalesce(summed.posted, 0), account.lifetime_earned,
+       format('posted and pending %s, transfers say %s; earned %s, transfers say %s; spent %s, transfers say %s',
+              coalesce((account.posted + account.pending)::text, 'no account'), coalesce(summed.posted, 0), account.lifetime_earned,
               coalesce(summed.earned, 0), account.lifetime_spent, coalesce(summed.spent, 0)) AS detail
 FROM account FULL JOIN summed USING (tenant_id, account_id)
-WHERE (account.posted, account.lifetime_earned, account.lifetime_spent)
+WHERE (account.posted + account.pending, account.lifetime_earned, account.lifetime_spent)
       IS DISTINCT FROM (coalesce(summed.posted, 0), coalesce(summed.earned, 0), coalesce(summed.spent, 0))
+"""
+
+PENDING = """
+WITH summed AS (
+    SELECT tenant_id, account_id, sum(amount) AS pending FROM pending_credit WHERE state = 'pending' GROUP BY tenant_id, account_id
+)
+SELECT tenant_id, account_id::text AS id,
+       format('pending %s, credits that wait say %s', coalesce(account.pending::text, 'no account'), coalesce(summed.pending, 0)) AS detail
+FROM account FULL JOIN summed USING (tenant_id, account_id)
+WHERE account.pending IS DISTINCT FROM coalesce(summed.pending, 0)
+"""
+
+# A credit that waits stands in both tables; it is cancelled by the reversal of its transfer, and only before it was available.
+WAITING = """
+SELECT tenant_id, transfer_id::text AS id,
+       format('%s of %s waits %s, until %s; reversed: %s', coalesce(kind, 'no transfer'), credit.amount, coalesce(state, 'nowhere'),
+              credit.available_at, later_id) AS detail
+FROM (SELECT * FROM transfer WHERE available_at IS NOT NULL) AS credit
+FULL JOIN pending_credit AS waiting USING (tenant_id, transfer_id)
+LEFT JOIN (
+    SELECT tenant_id, reverses_transfer_id AS transfer_id, transfer_id AS later_id, created_at AS reversed_at
+    FROM transfer WHERE reverses_transfer_id IS NOT NULL
+) AS later USING (tenant_id, transfer_id)
+WHERE (credit.amount = waiting.amount AND credit.user_account_id = waiting.account_id AND credit.available_at = waiting.available_at
+       AND CASE state WHEN 'cancelled' THEN reversed_at = settled_at
+                      WHEN 'active' THEN settled_at >= waiting.available_at
+                          -- a minute, because instants are read before the account is locked
+                          AND (later_id IS NULL OR reversed_at > settled_at - interval '1 minute')
+                      ELSE later_id IS NULL END) IS NOT TRUE
+"""
+
+# Undated points may have had another date then, so they count as past theirs.
+EXPIRED = """
+SELECT expired.tenant_id, expired.transfer_id::text AS id,
+       format('%s had expired, but credits of %s were past their date', gone.amount, coalesce(past.amount, 0)) AS detail
+FROM transfer AS expired
+CROSS JOIN LATERAL (
+    SELECT sum(amount) AS amount FROM transfer AS t
+    WHERE t.tenant_id = expired.tenant_id AND t.user_account_id = expired.user_account_id AND t.kind = 'expire'
+      AND t.created_at <= expired.created_at
+) AS gone
+CROSS JOIN LATERAL (
+    SELECT sum(amount) AS amount FROM transfer AS t
+    WHERE t.tenant_id = expired.tenant_id AND t.credit_account_id = expired.user_account_id
+      AND coalesce(t.expires_at, t.created_at) <= expired.created_at
+) AS past
+WHERE expired.kind = 'expire' AND gone.amount > coalesce(past.amount, 0)
+"""
+
+DATES = """
+WITH dated AS (
+    SELECT tenant_id, credit_account_id AS account_id, max(expires_at) AS last, count(*) FILTER (WHERE kind IN ('redeem', 'expire')) AS odd
+    FROM transfer WHERE expires_at IS NOT NULL GROUP BY tenant_id, credit_account_id
+)
+SELECT tenant_id, account_id::text AS id,
+       format('the last credit expires %s, the account says %s', coalesce(dated.last::text, 'never'), last_expires_at) AS detail
+FROM account FULL JOIN dated USING (tenant_id, account_id)
+WHERE last_expires_at IS DISTINCT FROM dated.last OR odd > 0
+UNION ALL
+SELECT tenant_id, account_id::text, format('points expire at %s, but the account is not looked at before %s', due.at, next_expiry_at)
+FROM account JOIN currency USING (tenant_id, currency_id) CROSS JOIN LATERAL (
+    SELECT min(at) AS at FROM (
+        SELECT expires_at AS at, amount,
+               sum(amount) OVER (ORDER BY expires_at DESC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS later
+        FROM transfer AS t WHERE t.tenant_id = account.tenant_id AND t.credit_account_id = account.account_id AND expires_at IS NOT NULL
+          AND NOT EXISTS (SELECT FROM transfer AS undone
+                          WHERE undone.tenant_id = t.tenant_id AND undone.reverses_transfer_id = t.transfer_id)
+    ) AS lot WHERE later - amount < posted + pending
+) AS due
+WHERE expires_after_days IS NOT NULL AND due.at IS NOT NULL AND next_expiry_at > greatest(due.at, now())
 """
 
 HELD = """
@@ -60,9 +133,10 @@ WHERE account.held IS DISTINCT FROM coalesce(summed.held, 0)
 
 NOT_NEGATIVE = """
 SELECT tenant_id, account_id::text AS id, format('posted %s, held %s', posted, held) AS detail
-FROM account WHERE posted < 0 OR held < 0 OR held > posted OR lifetime_earned < 0 OR lifetime_spent < 0
+FROM account WHERE pending < 0 OR posted < 0 OR held < 0 OR held > posted OR lifetime_earned < 0 OR lifetime_spent < 0
 UNION ALL SELECT tenant_id, transfer_id::text, format('amount %s', amount) FROM transfer WHERE amount <= 0
 UNION ALL SELECT tenant_id, hold_id::text, format('amount %s', amount) FROM hold WHERE amount <= 0
+UNION ALL SELECT tenant_id, transfer_id::text, format('amount %s', amount) FROM pending_credit WHERE amount <= 0
 """
 
 SIDES = """
@@ -91,7 +165,7 @@ WITH entry AS (
     JOIN entry ON entry.tenant_id = currency.tenant_id AND entry.account_id IN (issue_account_id, redemption_account_id)
     GROUP BY currency.tenant_id, currency_id
 ), owned AS (
-    SELECT tenant_id, currency_id, sum(posted) AS total FROM account GROUP BY tenant_id, currency_id
+    SELECT tenant_id, currency_id, sum(posted + pending) AS total FROM account GROUP BY tenant_id, currency_id
 )
 SELECT tenant_id, currency_id AS id, format('the accounts sum to %s', coalesce(system.total, 0) + coalesce(owned.total, 0)) AS detail
 FROM system FULL JOIN owned USING (tenant_id, currency_id)
@@ -180,6 +254,10 @@ WHERE points_spent > 0 AND currency.decimal_places IS DISTINCT FROM redemption.d
 CHECKS = (
     Check("every balance equals its transfers", BALANCES),
     Check("what is held equals the holds", HELD),
+    Check("what is pending equals the credits that wait", PENDING),
+    Check("a credit that waits is a transfer", WAITING),
+    Check("no more has expired than was past its date", EXPIRED),
+    Check("credits and accounts agree on when points expire", DATES),
     Check("nothing is negative", NOT_NEGATIVE),
     Check("every transfer runs between the right accounts", SIDES),
     Check("everything sums to zero", ZERO),

@@ -155,7 +155,7 @@ async def _check_limit(connection: Connection, tenant_id: UUID, new: NewRedempti
 
 
 async def _hold_points(connection: Connection, tenant_id: UUID, new: NewRedemption, now: datetime) -> None:
-    account = await ledger.lock_account(connection, tenant_id, new.user_id, str(new.currency))
+    account = await ledger.lock_account(connection, tenant_id, new.user_id, str(new.currency), now=now)
     hold = place_hold(
         account, new.points_spent, hold_id=new_id(), redemption_id=new.redemption_id, decimal_places=new.decimal_places, now=now
     )

@@ -104,6 +104,8 @@ async def members_of(connection: Connection, tenant_id: UUID, tiers: TierSet, us
                    SELECT sum(amount)::bigint FROM transfer AS t
                    WHERE t.tenant_id = a.tenant_id AND t.user_account_id = a.account_id AND t.transfer_id >= %(first_id)s
                      AND t.kind IN ('earn', 'grant') AND t.created_at >= %(start)s
+                     AND NOT EXISTS (SELECT FROM transfer AS later
+                                     WHERE later.tenant_id = t.tenant_id AND later.reverses_transfer_id = t.transfer_id)
                ) END, 0) AS points
         FROM app_user AS u
         LEFT JOIN user_tier AS m ON m.tenant_id = u.tenant_id AND m.user_id = u.user_id

@@ -188,7 +188,7 @@ def test_a_currency_with_decimal_places_shows_no_needless_fraction(world: World)
         assert field(fine) == "amount"
         more = admin.post("/v1/admin/users/ann/adjustments", json={"amount": 0.5, "currency": "coins", "reason": "r"})
         assert more.text.count('"available":3,') == 1
-        assert field(admin.post("/v1/admin/currencies", json={"id": "gems", "name": "Gems", "pending_seconds": 5})) == "pending_seconds"
+        assert field(admin.post("/v1/admin/currencies", json={"id": "gems", "name": "Gems", "pending_seconds": -5})) == "pending_seconds"
         assert error(admin.post("/v1/admin/currencies", json={"id": "coins", "name": "Coins"})) == (409, "ALREADY_EXISTS")
 
 

@@ -18,7 +18,8 @@ from domain.reward import parse_reward
 from domain.user import Identify, User
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, connect
-from storage.ledger import accounts_of, adjust, currencies_of, post_earnings, transactions_of
+from storage.ledger import accounts_of, currencies_of, post_earnings, transactions_of
+from storage.ledger_adjustment import adjust
 from storage.ledger_audit import verify_ledger
 from storage.redemption import move_redemption
 from storage.reward import write_reward

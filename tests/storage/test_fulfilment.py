@@ -16,7 +16,7 @@ from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from storage.code import add_codes, copy_codes, pool_sizes
 from storage.fulfilment import KINDS
-from storage.ledger import adjust
+from storage.ledger_adjustment import adjust
 from storage.redemption import document_of, move_redemption
 from tests.store_world import World, make_world
 

@@ -11,7 +11,8 @@ from domain.ledger import POINTS, POINTS_CURRENCY, Adjustment
 from domain.redemption import Move, State
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
-from storage.ledger import adjust, create_currency, post_earnings, settle_hold, transactions_of
+from storage.ledger import create_currency, post_earnings, settle_hold, transactions_of
+from storage.ledger_adjustment import adjust
 from storage.ledger_audit import CHECKS
 from storage.redemption import move_redemption
 from tests.store_world import World, make_world
@@ -90,7 +91,7 @@ async def test_a_correction_takes_no_more_than_is_available(world: World):
             await adjust(connection, world.tenant_id, correction(ann.user_id, -41), utc_now())
     assert refused.value.facts == {"available": 40, "required": 41}
     async with transaction(world.pool) as connection:
-        _, account = await adjust(connection, world.tenant_id, correction(ann.user_id, -40), utc_now())
+        account = (await adjust(connection, world.tenant_id, correction(ann.user_id, -40), utc_now())).after
     assert (account.posted, account.lifetime_earned) == (60, 100)
     assert await world.account(ann) == account
     assert await world.findings() == []

@@ -14,7 +14,7 @@ from domain.tier import parse_tier_set
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
 from runtime.redis import Redis
-from storage.ledger import adjust
+from storage.ledger_adjustment import adjust
 from storage.live import LiveStore
 from storage.tenant import lock_tenant, update_tenant
 from storage.tier import lock_tier_set, write_tier_set
