@@ -273,5 +273,5 @@ class Expiry(RuleBasedStateMachine):
 def test_what_waits_and_what_expires_agrees_with_the_contract(postgres_url: str):
     empty(postgres_url)
     machine = type("ExpiryHere", (Expiry,), {"database_url": postgres_url})
-    limits = settings(max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck))
+    limits = settings(max_examples=12, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
     run_state_machine_as_test(machine, settings=limits)
