@@ -105,6 +105,7 @@ class Expiry(RuleBasedStateMachine):
         self.model = Model()
         self.days: int | None = None
         self.position = 0
+        self.undone: set[UUID | None] = set()
 
     def run(self, coroutine: Any) -> Any:
         return self.loop.run_until_complete(coroutine)
@@ -230,7 +231,10 @@ class Expiry(RuleBasedStateMachine):
         self.tick()
         first = self.model.credits[number % len(self.model.credits)]
         listed = self.run(transactions_of(self.connection, self.tenant_id, self.user.user_id, after=None, limit=1000))
-        if next(each.kind for each in listed if each.transfer_id == first.transfer_id) not in ("earn", "adjust"):
+        if (
+            next(each.kind for each in listed if each.transfer_id == first.transfer_id) not in ("earn", "adjust")
+            or first.transfer_id in self.undone
+        ):
             return
         work = self._attempt(reverse_transfer(self.connection, self.tenant_id, first.transfer_id, reason="x", now=self.now))
         waits = first.available_at is not None and first.available_at > self.now
@@ -241,6 +245,7 @@ class Expiry(RuleBasedStateMachine):
         self.run(work)
         if (first.at or self.model.undated_at or self.now + WAIT) <= self.now and self.days is not None:
             self.model.gone += first.amount  # it is past its date: the points that go are others
+            self.undone.add(first.transfer_id)
         else:
             self.model.credits.remove(first)
 
