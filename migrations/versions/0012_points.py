@@ -1,13 +1,13 @@
 """Points that wait and points that expire: what accounts and transfers need for it, and the credits that wait.
 
-Revision: 0011
+Revision: 0012
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0011"
-down_revision = "0010"
+revision = "0012"
+down_revision = "0011"
 branch_labels = None
 depends_on = None
 
