@@ -24,6 +24,7 @@ COMMANDS = {
     "demo": Entry("cli.demo", "demo", "Tell the whole story against a running stack, and verify each step."),
     "test": Entry("cli.test", "test", "Run the test suite on its own embedded parts."),
     "bench": Entry("cli.bench", "bench", "Run the benchmarks, each beside its floor."),
+    "screenshots": Entry("cli.screenshots", "screenshots", "Take a picture of every page of the console."),
     "doctor": Entry("cli.doctor", "doctor", "Check everything that a running platform needs, and say what to do."),
     "api": Entry("cli.processes", "api", "Run one API process against external services."),
     "worker": Entry("cli.processes", "worker", "Run one worker process against external services."),

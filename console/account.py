@@ -15,6 +15,7 @@ from storage.console_session import (
     close_session,
     close_sessions,
     find_password_hash,
+    forget_attempts,
     list_sessions,
     note_attempt,
     note_sign_in,
@@ -41,8 +42,9 @@ async def change_password(visit: Visit) -> Response[bytes] | Redirect:
     """Change the password, which ends all other sessions."""
     present, new = visit.form.values.get("present", ""), visit.form.values.get("new", "")
     user = visit.user
+    keys = attempt_keys(visit.parts.secret, user.email, visit.address)
     async with transaction(visit.pool) as connection:
-        counted = await note_attempt(connection, attempt_keys(visit.parts.secret, user.email, visit.address), visit.now)
+        counted = await note_attempt(connection, keys, visit.now)
         known = await find_password_hash(connection, user.tenant_id, user.console_user_id)
     if too_many(counted):
         return await _page(visit, {"present": _("Too many attempts. Wait 15 minutes, then try again.")}, 429)
@@ -56,6 +58,7 @@ async def change_password(visit: Visit) -> Response[bytes] | Redirect:
     async with transaction(visit.pool) as connection:
         await set_password(connection, user.tenant_id, user.console_user_id, password_hash)
         await close_sessions(connection, user.tenant_id, user.console_user_id, but=user.session_id)
+        await forget_attempts(connection, keys, visit.now)
         await _note(connection, visit, "password_changed")
     return visit.go("/account", good=_("Your password is changed. Other places were signed out."))
 

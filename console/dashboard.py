@@ -16,6 +16,9 @@ from storage.dashboard import FINAL_STATES, MOST, OPEN_STATES, Day, Totals, days
 DAYS = 30
 BOARDS = 10
 BEST = 5
+SAMPLE = """curl {url}/v1/events \\
+  -H "Authorization: Bearer lk_…" -H "Content-Type: application/json" \\
+  -d '{{"event_id":"first-1","type":"level_completed","actor":{{"user_id":"u-1"}},"occurred_at":"{now}","attrs":{{"points":10}}}}'"""
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +96,7 @@ async def show_dashboard(visit: Visit) -> Response[bytes]:
         states=[(name, f"{number(MOST)}+" if states[name] > MOST else number(states[name])) for name in (*OPEN_STATES, *FINAL_STATES)],
         needs_person=states["pending_approval"],
         steps=steps,
+        sample=SAMPLE.format(url=visit.settings.public_url, now=visit.now.strftime("%Y-%m-%dT%H:%M:%SZ")),
         boards=await _standings(visit),
         spent_share=_("{n} % of issued", n=round(100 * figures.spent / figures.issued)) if figures.issued else _("in 30 days"),
         short=short_number,

@@ -78,7 +78,7 @@ async def sign_in(visitor: Visitor) -> Response[bytes] | Redirect:
             await _note(visitor, user, "sign_in_refused")
         problem = _("Email and password do not fit together.")
         return visitor.page("sign_in.html", status=403, email=email, problem=problem, next=form.text("next"))
-    await _let_in(visitor, user, password, keys[:1])
+    await _let_in(visitor, user, password, keys)
     return visitor.go(safe_path(form.text("next")))
 
 

@@ -167,8 +167,9 @@ async def note_attempt(connection: Connection, keys: Sequence[bytes], now: datet
 
 
 async def forget_attempts(connection: Connection, keys: Sequence[bytes], now: datetime) -> None:
-    """Start counting anew under these keys after a good sign-in; periods long over go with it."""
-    await connection.execute("DELETE FROM sign_in_attempt WHERE key = ANY (%s) OR began_at < %s", (list(keys), now - 4 * ATTEMPT_PERIOD))
+    """After a good sign-in: the first key counts anew, and under the others this attempt did not happen. Periods long over go with it."""
+    await connection.execute("DELETE FROM sign_in_attempt WHERE key = %s OR began_at < %s", (keys[0], now - 4 * ATTEMPT_PERIOD))
+    await connection.execute("UPDATE sign_in_attempt SET attempts = greatest(attempts - 1, 0) WHERE key = ANY (%s)", (list(keys[1:]),))
 
 
 async def note_sign_in(connection: Connection, user: Person, action: str, *, now: datetime, facts: dict[str, str]) -> None:

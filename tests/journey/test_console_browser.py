@@ -1,0 +1,78 @@
+"""The console in a real browser: the main path, both languages, live parts, and nothing that keeps anyone out."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from console.nav import ENTRIES
+from tests.conftest import Stack
+from tests.console_browser import complaints, enter
+from tests.journey.programme import add_board, event, fresh, post
+
+
+@pytest.fixture(scope="module", params=["light", "dark"])
+def person(browser: Browser, stack: Stack, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A tab in which the demo's person is signed in, in light and in dark colours."""
+    with browser.new_context(locale="en-GB", color_scheme=request.param, viewport={"width": 1280, "height": 900}) as context:
+        context.set_default_timeout(10_000)
+        page = context.new_page()
+        enter(page, stack.described)
+        yield page
+
+
+@pytest.mark.parametrize("path", [entry.path for entry in ENTRIES] + ["/account"])
+def test_a_page_keeps_nobody_out_and_breaks_no_rule_of_its_policy(person: Page, stack: Stack, path: str) -> None:
+    said: list[str] = []
+    person.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
+    person.goto(stack.described["console_url"] + path)
+    expect(person.locator("h1")).to_have_count(1)
+    assert complaints(person) == []
+    assert said == []
+    assert not person.evaluate("document.documentElement.scrollWidth > innerWidth"), "wider than the screen"
+
+
+def test_the_sign_in_page_keeps_nobody_out_either(page: Page, stack: Stack) -> None:
+    page.goto(stack.described["console_url"] + "/sign-in")
+    assert complaints(page) == []
+
+
+def test_pages_fit_on_a_phone_and_the_menu_opens(browser: Browser, stack: Stack) -> None:
+    with browser.new_context(locale="vi-VN", viewport={"width": 360, "height": 740}) as context:
+        page = context.new_page()
+        enter(page, stack.described)
+        expect(page.locator("h1")).to_have_text("Tổng quan")
+        for entry in ENTRIES:
+            page.goto(stack.described["console_url"] + entry.path)
+            assert not page.evaluate("document.documentElement.scrollWidth > innerWidth"), entry.path
+        page.get_by_text("Trình đơn").click()
+        page.get_by_role("link", name="Phần thưởng", exact=True).click()
+        expect(page.locator("h1")).to_have_text("Phần thưởng")
+
+
+def test_the_console_works_without_a_script(browser: Browser, stack: Stack) -> None:
+    with browser.new_context(locale="en-GB", java_script_enabled=False) as context:
+        page = context.new_page()
+        enter(page, stack.described)
+        page.get_by_role("button", name="Tiếng Việt").click()
+        expect(page.locator("h1")).to_have_text("Tổng quan")
+        page.get_by_role("button", name="Tối").click()
+        expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+        page.get_by_role("button", name="Đăng xuất").click()
+        expect(page.locator("h1")).to_have_text("Đăng nhập")
+
+
+def test_the_dashboard_sees_an_event_arrive(page: Page, stack: Stack) -> None:
+    kind = fresh("arrival")
+    enter(page, stack.described)
+    today = page.locator(".figure", has_text="Events today").locator(".value")
+    before = int(today.inner_text().replace("\u202f", ""))
+    with stack.client() as client:
+        add_board(client, kind)
+        post(client, "/v1/events", event(kind, fresh("player"), points=1), 202)
+    page.wait_for_function(
+        "before => Number([...document.querySelectorAll('.figure')].find(each => each.innerText.includes('Events today'))"
+        ".querySelector('.value').innerText.replace(/\\D/g, '')) > before",
+        arg=before,
+        timeout=30_000,
+    )
