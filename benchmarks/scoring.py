@@ -19,6 +19,7 @@ from runtime.ids import new_id
 BATCH = 5000
 USERS = 12_800
 FILL = 2000
+OTHERS = 495
 SCORED_TABLES = "standing, live_position, leaderboard_window"
 BOARDS: tuple[dict[str, Any], ...] = (
     {"timeframe": {"type": "all_time"}, "aggregation": "sum", "rule": {"points_expression": "attrs.score * 0.1"}},
@@ -35,15 +36,8 @@ BOARDS: tuple[dict[str, Any], ...] = (
 
 @contextmanager
 def scoring(bench: Bench) -> Iterator[list[Comparison]]:
-    """Five boards that every event concerns, batches of 5 000."""
-    with bench.stack.server("api") as server, bench.admin(server) as client:
-        for number, board in enumerate(BOARDS):
-            rule = {"event_type": event.TYPE, **board["rule"]}
-            config = {"timeframe": board["timeframe"], "scoring": {"rules": [rule], "aggregation": board["aggregation"]}}
-            body = {"leaderboard_id": f"bench-{number}", "name": f"Bench {number}", "config": config}
-            answer = client.post("/v1/admin/leaderboards", json=body)
-            if answer.status_code != 201:
-                raise BenchError(f"a board was not made: {answer.status_code} {answer.text[:400]}")
+    """Five boards that every event concerns, batches of 5 000; and the same among 495 boards that none concerns."""
+    make_boards(bench)
     bench.empty_log()
     batches = max(2, round(bench.seconds))
     fill_log(bench, batches * BATCH * bench.stack.settings.scoring_partitions)
@@ -67,7 +61,63 @@ def scoring(bench: Bench) -> Iterator[list[Comparison]]:
         value=lambda pair: pair.path.per_second,
         floor=lambda pair: pair.floor.per_second,
     )
-    yield [Comparison(path=whole, floor=upsert, rows=[row])]
+    among = Row(
+        path=f"scoring whole, {len(BOARDS)} boards among {len(BOARDS) + OTHERS}",
+        beside=f"{len(BOARDS)} boards alone",
+        unit="standings/s",
+        goal=0.9,
+        bound="at least",
+        value=lambda pair: pair.path.per_second,
+        floor=lambda pair: pair.floor.per_second,
+    )
+
+    def among_others() -> Sample:
+        with other_boards(bench):
+            return whole()
+
+    yield [
+        Comparison(path=whole, floor=upsert, rows=[row]),
+        Comparison(path=among_others, floor=whole, rows=[among]),
+    ]
+
+
+def make_boards(bench: Bench) -> None:
+    """The boards of `BOARDS` over the public API, unless they are there."""
+    with bench.stack.server("api") as server, bench.admin(server) as client:
+        for number, board in enumerate(BOARDS):
+            rule = {"event_type": event.TYPE, **board["rule"]}
+            config = {"timeframe": board["timeframe"], "scoring": {"rules": [rule], "aggregation": board["aggregation"]}}
+            body = {"leaderboard_id": f"bench-{number}", "name": f"Bench {number}", "config": config}
+            answer = client.post("/v1/admin/leaderboards", json=body)
+            if answer.status_code not in (201, 409):
+                raise BenchError(f"a board was not made: {answer.status_code} {answer.text[:400]}")
+
+
+@contextmanager
+def other_boards(bench: Bench) -> Iterator[None]:
+    """Many boards more of the same tenant, each with a rule for an event type of its own; gone at the end of the block."""
+    with psycopg.connect(bench.stack.settings.database_url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO leaderboard (tenant_id, board_id, leaderboard_id, name, status, version, config, created_at, updated_at)"
+            " SELECT tenant_id, gen_random_uuid(), 'bench-other-' || n, 'Other', 'active', 1,"
+            " jsonb_set(config, '{scoring,rules,0,event_type}', to_jsonb('other.' || n)), created_at, updated_at"
+            " FROM leaderboard, generate_series(1, %s) AS n WHERE tenant_id = %s AND leaderboard_id = 'bench-0'",
+            (OTHERS, bench.tenant_id),
+        )
+        connection.execute(
+            "INSERT INTO leaderboard_version (tenant_id, board_id, version, status, config, valid_from)"
+            " SELECT tenant_id, board_id, version, status, config, created_at FROM leaderboard"
+            " WHERE tenant_id = %s AND leaderboard_id LIKE 'bench-other-%%'",
+            (bench.tenant_id,),
+        )
+        try:
+            yield
+        finally:
+            others = "SELECT board_id FROM leaderboard WHERE tenant_id = %(t)s AND leaderboard_id LIKE 'bench-other-%%'"
+            for table in ("leaderboard_version", "leaderboard"):
+                connection.execute(
+                    f"DELETE FROM {table} WHERE tenant_id = %(t)s AND board_id IN ({others})".encode(), {"t": bench.tenant_id}
+                )
 
 
 def fill_log(bench: Bench, events: int) -> None:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
-from benchmarks import closing, fan_out, ingestion, page, redeem, scoring
+from benchmarks import closing, fan_out, ingestion, page, rank, redeem, scoring, visible
 from benchmarks.bench import Bench, prepare
 from benchmarks.measure import Comparison, Result, Row, compare
 from benchmarks.stack import start_stack
@@ -17,7 +17,9 @@ PARTS: Mapping[str, Part] = {
     "ack": ingestion.ack,
     "bulk": ingestion.bulk,
     "scoring": scoring.scoring,
+    "visible": visible.visible,
     "page": page.page,
+    "rank": rank.rank,
     "closing": closing.closing,
     "fan-out": fan_out.fan_out,
     "redeem": redeem.redeem,

@@ -15,7 +15,8 @@ import rich_click as click
 def bench(parts: tuple[str, ...], quick: bool, json_file: Path | None, pairs: int) -> None:
     """Measure each path beside its floor, on a stack of its own.
 
-    PART is one or more of: accept, single, ack, bulk, scoring, page, closing, redeem. Without any, all are measured.
+    PART is one or more of: accept, single, ack, bulk, scoring, visible, page, rank, closing, fan-out, redeem.
+    Without any, all are measured.
     """
     from benchmarks.measure import BenchError
     from benchmarks.report import show, write_json

@@ -1,0 +1,100 @@
+"""Reading one user's rank on a large board, beside the same on a board of ten thousand."""
+
+import asyncio
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from benchmarks import event
+from benchmarks.bench import Bench
+from benchmarks.measure import BenchError, Comparison, Row, Sample
+from benchmarks.stack import Server
+from domain.leaderboard import Method
+from domain.standing import order_key
+from runtime.ids import new_id, utc_now
+from runtime.redis import make_redis
+from storage.live import LiveBoard, LiveStore
+
+SMALL, LARGE, LARGEST = 10_000, 1_000_000, 5_000_000
+ASKED = 10_000
+CHUNK = 20_000
+
+
+@contextmanager
+def rank(bench: Bench) -> Iterator[list[Comparison]]:
+    """`GET …/rank/{user_id}` at c=1, users anywhere on the board; 5 million members in the full run only."""
+    quick = bench.members < LARGE
+    with bench.stack.server("api") as api:
+        small = make_board(bench, api, SMALL)
+        yield [compare_with(bench, api, members, small) for members in ((LARGE,) if quick else (LARGE, LARGEST))]
+
+
+def compare_with(bench: Bench, api: Server, members: int, small: list[list[str]]) -> Comparison:
+    """The line of a board with so many members."""
+    large = make_board(bench, api, members)
+    row = Row(
+        path=f"rank of one of {spoken(members)}, c=1, p50",
+        beside=f"one of {spoken(SMALL)}",
+        unit="ms",
+        goal=1.5,
+        bound="at most",
+        value=lambda pair: pair.path.p50_ms or 0.0,
+        floor=lambda pair: pair.floor.p50_ms or 0.0,
+    )
+
+    def ask(requests: list[list[str]]) -> Sample:
+        return bench.drive(api, requests, status=200, connections=1)
+
+    return Comparison(path=lambda: ask(large), floor=lambda: ask(small), rows=[row])
+
+
+def spoken(number: int) -> str:
+    """The number, thousands apart."""
+    return f"{number:,}".replace(",", " ")
+
+
+def make_board(bench: Bench, api: Server, members: int) -> list[list[str]]:
+    """A board over the public API with its window's row; its entries straight into the live store. Answers the questions about it."""
+    board_name = f"bench-rank-{members}"
+    rules = [{"event_type": "bench.rank", "points_expression": "attrs.score"}]
+    config = {"timeframe": {"type": "all_time"}, "scoring": {"rules": rules}}
+    with bench.admin(api) as client:
+        answer = client.post("/v1/admin/leaderboards", json={"leaderboard_id": board_name, "name": board_name, "config": config})
+        if answer.status_code != 201:
+            raise BenchError(f"the board was not made: {answer.status_code} {answer.text[:400]}")
+        window_id = new_id()
+        with psycopg.connect(bench.stack.settings.database_url, autocommit=True) as connection:
+            found = connection.execute(
+                "INSERT INTO leaderboard_window (tenant_id, window_id, board_id, window_key, status, created_at)"
+                " SELECT tenant_id, %s, board_id, 'all', 'open', now() FROM leaderboard WHERE tenant_id = %s AND leaderboard_id = %s"
+                " RETURNING board_id",
+                (window_id, bench.tenant_id, board_name),
+            ).fetchone()
+        assert found is not None
+        asyncio.run(fill(bench, LiveBoard(bench.tenant_id, found[0], window_id, Method.SCORE_DESC, None), members))
+        told = client.get(f"/v1/leaderboards/{board_name}/rank/{name(0)}").json()
+        if (told.get("rank"), told.get("total")) != (members, members):
+            raise BenchError(f"the rank is not as it should be: {told}")
+    picks = random.Random(5).sample(range(members), ASKED)
+    return [event.get(f"/v1/leaderboards/{board_name}/rank/{name(pick)}", bench.api_key) for pick in picks]
+
+
+def name(number: int) -> str:
+    """The external id of a member; a higher number has a higher score."""
+    return f"ranked-{number * 2_654_435_761 % 2**32:010d}"
+
+
+async def fill(bench: Bench, board: LiveBoard, members: int) -> None:
+    """So many members into the live store, and no trace of them elsewhere: a rank is read from there alone."""
+    redis = make_redis(bench.stack.settings)
+    live, now = LiveStore(redis), utc_now()
+    filling = live.begin_fill(board)
+    for first in range(0, members, CHUNK):
+        numbers = range(first, min(first + CHUNK, members))
+        await filling.add([(name(number).encode(), order_key(board.method, number, now)) for number in numbers])
+    outcome = await filling.swap([])
+    await redis.aclose()
+    if outcome != "done":
+        raise BenchError(f"the live store was not filled: {outcome}")

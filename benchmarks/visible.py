@@ -1,0 +1,75 @@
+"""From the acknowledgement of an event to its score, on GET and on the WebSocket, while 2 000 events a second are taken and scored."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from benchmarks.bench import Bench
+from benchmarks.ingestion import rate
+from benchmarks.measure import REPOSITORY, Comparison, Meter, Row, Sample, in_process
+from benchmarks.probe import Probe, Seen
+from benchmarks.scoring import make_boards, rewind
+from benchmarks.stack import Server
+from runtime.embedded import processes
+
+GOAL_MS = 250.0
+EVENTS_PER_SECOND = 2000
+BOARD = "bench-0"
+SHORTEST_SECONDS = 3.0
+Where = Literal["GET", "WebSocket"]
+
+
+@contextmanager
+def visible(bench: Bench) -> Iterator[list[Comparison]]:
+    """The API, and the pumps of all partitions in a process beside it; five boards that every event concerns."""
+    make_boards(bench)
+    bench.empty_log()
+    rewind(bench)
+    stack = bench.stack
+    argv = (sys.executable, "-m", "benchmarks.pumps")
+    log = stack.directory / "pumps.log"
+    command = processes.Command(name="pumps", argv=argv, log=log, environment=stack.environ, directory=REPOSITORY)
+    pumps = processes.start(command)
+    try:
+        with stack.server("api") as server:
+            api = Server(port=server.port, meter=Meter({**server.meter.pids, "pumps": pumps.pid}))
+            sent = rate(f"{EVENTS_PER_SECOND} events/s meanwhile", "as planned", 0.95)
+            yield [comparison(bench, api, "GET", sent), comparison(bench, api, "WebSocket")]
+    finally:
+        processes.stop(pumps, command)
+
+
+def comparison(bench: Bench, api: Server, where: Where, *more: Row) -> Comparison:
+    """The line of one way to look; its floor is the goal itself."""
+    row = Row(
+        path=f"acknowledged → visible on {where}, p99",
+        beside=f"{GOAL_MS:.0f} ms, at {EVENTS_PER_SECOND} events/s",
+        unit="ms",
+        goal=1.0,
+        bound="at most",
+        value=lambda pair: pair.path.p99_ms or 0.0,
+        floor=lambda pair: pair.floor.p99_ms or 0.0,
+    )
+
+    def goal() -> Sample:
+        return Sample(per_second=EVENTS_PER_SECOND, p99_ms=GOAL_MS)
+
+    return Comparison(path=lambda: probe(bench, api, where), floor=goal, rows=[row, *more])
+
+
+def probe(bench: Bench, api: Server, where: Where) -> Sample:
+    """One run, of which one way to look is told."""
+    plan = Probe(
+        settings=bench.stack.settings,
+        port=api.port,
+        key=bench.api_key,
+        leaderboard_id=BOARD,
+        prefix=bench.token_prefix(),
+        events_per_second=EVENTS_PER_SECOND,
+        seconds=max(SHORTEST_SECONDS, bench.seconds),
+    )
+    seen, cpu = in_process("benchmarks.probe", plan, Seen, api.meter)
+    p50, p99 = (seen.get_p50_ms, seen.get_p99_ms) if where == "GET" else (seen.socket_p50_ms, seen.socket_p99_ms)
+    cores = {name: seconds / plan.seconds for name, seconds in cpu.items()}
+    return Sample(per_second=seen.events_per_second, p50_ms=p50, p99_ms=p99, cores=cores)

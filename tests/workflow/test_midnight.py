@@ -1,0 +1,114 @@
+"""A thousand windows that end at the same instant, on the real Temporal server: one timer each, one look for all, no polls."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+import activities.barrier
+from activities.barrier import LOOK_SECONDS
+from activities.outbox import run_relay
+from activities.window import WindowActivities
+from domain.closing import window_workflow_id
+from runtime.ids import new_id, utc_now
+from runtime.postgres import Pool, transaction
+from runtime.redis import Redis
+from storage import leaderboard
+from storage.definition import change_instant
+from storage.leaderboard import Leaderboard
+from storage.live import LiveStore
+from storage.window import Sight, look_at_barrier
+from tests.scoring_world import Event, World, reference
+from tests.window_world import KEY, ending, page, scoring
+from tests.workflow.redemption_stage import new_queues
+from workflows.window import LeaderboardWindowWorkflow
+
+EVENTS = [Event(f"u{n % 3}", n % 5, n % 3, f"e{n}") for n in range(9)]
+PATIENCE_SECONDS = 400
+"""Two thousand workflow tasks and three thousand activities: half a minute on two cores that have nothing else to do."""
+
+
+@pytest_asyncio.fixture
+async def world(pool: Pool, redis_client: Redis, postgres_url: str) -> World:
+    return await World(pool, LiveStore(redis_client), postgres_url).open()
+
+
+@contextlib.asynccontextmanager
+async def worker(world: World, client: Client) -> AsyncIterator[None]:
+    """What a worker process runs for windows: workflows, activities, relay."""
+    queues, stop, window = new_queues(), asyncio.Event(), WindowActivities(world.pool, world.live)
+    steps = [window.plan, window.open_next, window.close_early, window.pass_barrier, window.freeze]
+    core = Worker(client, task_queue=queues.core, workflows=[LeaderboardWindowWorkflow])
+    async with core, Worker(client, task_queue=queues.windows, activities=steps, max_concurrent_activities=1000):
+        relay = asyncio.create_task(run_relay(world.pool, client, queues, stop))
+        try:
+            yield
+        finally:
+            stop.set()
+            await relay
+
+
+async def make_boards(world: World, count: int, ends_at: datetime) -> list[Leaderboard]:
+    what = ending(ends_at=ends_at)
+    async with transaction(world.pool) as connection:
+        instant = await change_instant(connection, world.tenant_id)
+        return [
+            await leaderboard.insert_board(connection, world.tenant_id, new_id(), f"b{number}", definition=what, instant=instant)
+            for number in range(count)
+        ]
+
+
+async def wait_for_closed(world: World, count: int) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            (found,) = await world.rows("SELECT count(*) AS closed FROM leaderboard_window WHERE status = 'paid' AND total = 3")
+            if found["closed"] == count:
+                return
+            await asyncio.sleep(0.2)
+
+
+@pytest.mark.parametrize(("count", "away"), [(1000, False), (100, True)], ids=["a thousand together", "while the worker was away"])
+async def test_windows_that_end_together(
+    world: World, temporal_client: Client, monkeypatch: pytest.MonkeyPatch, count: int, away: bool
+) -> None:
+    looks: list[float] = []
+
+    async def counted(connection: Any) -> Sight:
+        looks.append(time.monotonic())
+        return await look_at_barrier(connection)
+
+    monkeypatch.setattr(activities.barrier, "look_at_barrier", counted)
+    ends_at = utc_now() + timedelta(seconds=3 if away else 12)
+    boards = await make_boards(world, count, ends_at)
+    await world.send(EVENTS)
+    async with scoring(world):
+        if away:
+            await asyncio.sleep(max(0.0, (ends_at - utc_now()).total_seconds()) + 0.1)
+            await world.send([Event("u1", 1000, 1, "too late")])
+        async with worker(world, temporal_client):
+            await wait_for_closed(world, count)
+            ended = time.monotonic()
+            for board in boards[:: count // 10]:
+                timers, steps = await history_of(world, temporal_client, board)
+                assert timers <= (0 if away else 1), "one timer, unless the window had ended before its workflow began"
+                assert steps == 3, "plan, barrier, freeze: nothing is asked again"
+    assert looks, "all of them went through the barrier"
+    assert len(looks) <= (ended - looks[0]) / LOOK_SECONDS + 2, "as many looks as one window would cost"
+    expected = reference(ending(), EVENTS)
+    for board in boards[:: count // 10]:
+        assert (await page(world, board))[1] == expected
+
+
+async def history_of(world: World, client: Client, board: Leaderboard) -> tuple[int, int]:
+    """How many timers and activities the window's workflow took."""
+    handle = client.get_workflow_handle(window_workflow_id(world.tenant_id, board.board_id, KEY))
+    kinds = [event.event_type for event in (await handle.fetch_history()).events]
+    return kinds.count(EventType.EVENT_TYPE_TIMER_STARTED), kinds.count(EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED)
