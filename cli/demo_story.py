@@ -14,6 +14,7 @@ import msgspec
 from cli.demo_boards import BOARDS, POINTS_PER_LEAGUE_POINT, Board, Row, definition, earned, reckon
 from cli.demo_client import Api, Partner, until
 from cli.demo_play import Result, events_of
+from cli.demo_prizes import Cup
 from cli.demo_stage import Progress, Stage, StoryFault
 
 BATCH = 100
@@ -45,6 +46,7 @@ class Story:
         self.run = f"demo-{secrets.token_hex(4)}"
         self.api = Api(place.api_url, place.api_key, CONNECTIONS + 2)
         self.earned = earned(self.results)
+        self.cup = Cup(self.stage, self.api, self.run)
         self.hero, self.price = self.choose_hero()
         self.endpoint_id = self.rule_id = ""
 
@@ -60,6 +62,7 @@ class Story:
             await self.play()
             await self.watch_boards()
             await self.watch_points()
+            await self.cup.award(reckon(BOARDS[0], self.results))
             before = await self.api.balance(self.hero)
             redemption = await self.redeem()
             await self.watch_partner(partner, redemption["redemption_id"])
@@ -73,6 +76,8 @@ class Story:
         for board in BOARDS:
             await self.api.call("POST", "/v1/admin/leaderboards", definition(board, self.run), expect=(201,))
         self.stage.say(f"{len(BOARDS)} leaderboards: {', '.join(board.name for board in BOARDS)}")
+        await self.cup.prepare(self.run, self.results)
+        self.stage.say("a cup with prizes for its first ten")
         rule = await self.api.call("POST", "/v1/admin/earning-rules", self.earning_rule(), expect=(201,))
         self.rule_id = rule["rule_id"]
         self.stage.say(f"an earning rule: {POINTS_PER_LEAGUE_POINT} points for each league point")
@@ -274,6 +279,8 @@ class Story:
         self.stage.check(held, "its whole life stands in Temporal, completed", status)
         self.stage.chapter("Look for yourself")
         self.stage.link("The redemption's workflow", f"{base}/{quote(workflow_id, safe='')}")
+        if self.cup.payout:
+            self.stage.link("The payout of the cup", f"{base}/{quote(self.cup.payout['workflow_id'], safe='')}")
         self.stage.link("The scoring of events", f"{base}/{quote('scoring:0', safe='')}")
         self.stage.link("A board (with the API key)", f"{self.place.api_url}/v1/leaderboards/{self.run}-{BOARDS[0].key}")
 

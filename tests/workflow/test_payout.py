@@ -1,0 +1,113 @@
+"""The payout's workflow, with real PostgreSQL and Temporal: paid to the end, cancelled, lost, stopped by hand; and histories."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from temporalio.client import Client, WorkflowHistory
+from temporalio.worker import Replayer, Worker
+
+from activities.outbox import Relay
+from activities.payout import PayoutActivities
+from activities.sweep import restart_lost_payouts
+from domain.payout import Progress, RunStatus, payout_workflow_id
+from runtime.ids import utc_now
+from runtime.postgres import Pool, transaction
+from runtime.temporal import DATA_CONVERTER, TaskQueues
+from storage.payout import request_cancel, retry_run
+from tests.payout_world import closed_window, grants, item, make_run, prizes, the_run, tier
+from tests.store_world import World, make_world
+from tests.workflow.redemption_stage import new_queues
+from workflows.payout import PayoutRunWorkflow
+
+HISTORIES = Path(__file__).parent.parent / "histories"
+RECORDED = sorted(HISTORIES.glob("payout_*.json"))
+AT_ONCE = timedelta(seconds=-5)
+
+
+@pytest_asyncio.fixture
+async def world(pool: Pool) -> World:
+    return await make_world(pool)
+
+
+@pytest.fixture
+def queues() -> TaskQueues:
+    return new_queues()
+
+
+@contextlib.asynccontextmanager
+async def worker(world: World, client: Client, queues: TaskQueues) -> AsyncIterator[None]:
+    payout = PayoutActivities(world.pool, page=2)
+    steps = [payout.plan, payout.pay, payout.finish, payout.fail]
+    core = Worker(client, task_queue=queues.core, workflows=[PayoutRunWorkflow])
+    async with core, Worker(client, task_queue=f"{queues.core}-payouts", activities=steps):
+        yield
+
+
+async def begin(world: World, count: int = 5) -> Any:
+    users = [await world.user(f"u{number}") for number in range(count)]
+    window = await closed_window(world, users)
+    return await make_run(world, window, prizes((tier(max_rank=2), [item(), item(amount=10)]), (tier(), [item(amount=1)])))
+
+
+async def deliver(world: World, client: Client, queues: TaskQueues) -> None:
+    while await Relay(world.pool, client, queues).deliver_batch():
+        pass
+
+
+async def outcome(world: World, client: Client, run_id: Any, attempt: int = 1) -> Progress:
+    handle = client.get_workflow_handle(payout_workflow_id(world.tenant_id, run_id, attempt), result_type=Progress)
+    return await asyncio.wait_for(handle.result(), 30)
+
+
+async def test_a_run_is_paid_to_its_end_and_its_history_names_nobody(world: World, temporal_client: Client, queues: TaskQueues) -> None:
+    run_id = await begin(world)
+    await deliver(world, temporal_client, queues)
+    async with worker(world, temporal_client, queues):
+        done = await outcome(world, temporal_client, run_id)
+    assert (done.status, done.recipients, done.paid) == ("completed", 5, 5)
+    assert len(await grants(world)) == 7
+    history = await temporal_client.get_workflow_handle(payout_workflow_id(world.tenant_id, run_id)).fetch_history()
+    assert '"u1"' not in history.to_json()
+    await Replayer(workflows=[PayoutRunWorkflow], data_converter=DATA_CONVERTER).replay_workflow(history)
+
+
+async def test_a_cancelled_run_ends_and_a_retry_pays_the_rest(world: World, temporal_client: Client, queues: TaskQueues) -> None:
+    run_id = await begin(world)
+    async with transaction(world.pool) as connection:
+        await request_cancel(connection, world.tenant_id, run_id, utc_now())
+    await deliver(world, temporal_client, queues)
+    async with worker(world, temporal_client, queues):
+        assert (await outcome(world, temporal_client, run_id)).status is RunStatus.CANCELLED
+        assert await grants(world) == []
+        async with transaction(world.pool) as connection:
+            await retry_run(connection, world.tenant_id, run_id, utc_now())
+        await deliver(world, temporal_client, queues)
+        assert (await outcome(world, temporal_client, run_id, 2)).status is RunStatus.COMPLETED
+    assert len(await grants(world)) == 7
+
+
+async def test_the_sweep_starts_what_temporal_lost_and_what_was_stopped_there(
+    world: World, temporal_client: Client, queues: TaskQueues
+) -> None:
+    run_id = await begin(world)
+    assert await restart_lost_payouts(world.pool, temporal_client, idle=AT_ONCE) == 1
+    await deliver(world, temporal_client, queues)
+    assert await restart_lost_payouts(world.pool, temporal_client, idle=AT_ONCE) == 0
+    await temporal_client.get_workflow_handle(payout_workflow_id(world.tenant_id, run_id)).terminate()
+    assert await restart_lost_payouts(world.pool, temporal_client, idle=AT_ONCE) == 1
+    await deliver(world, temporal_client, queues)
+    async with worker(world, temporal_client, queues):
+        assert (await outcome(world, temporal_client, run_id, 2)).status is RunStatus.COMPLETED
+    assert (await the_run(world, run_id)).attempt == 2
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
+async def test_recorded_histories_replay(path: Path) -> None:
+    history = WorkflowHistory.from_json("payout-run:recorded", path.read_text())
+    await Replayer(workflows=[PayoutRunWorkflow], data_converter=DATA_CONVERTER).replay_workflow(history)
