@@ -15,23 +15,29 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, Worker
 
 from activities.outbox import Relay
+from activities.payout import PayoutActivities
 from activities.sweep import restart_lost_windows
 from activities.window import WindowActivities
 from domain.closing import window_workflow_id
-from domain.leaderboard import BoardStatus
+from domain.leaderboard import BoardStatus, LeaderboardDefinition
+from domain.payout import PrizeTier
+from domain.reward_item import parse_item
 from domain.window import next_window, window_at
-from runtime.ids import utc_now
+from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
 from runtime.redis import Redis
 from runtime.temporal import DATA_CONVERTER, TaskQueues
 from storage.definition import change_instant
 from storage.leaderboard import Leaderboard, archive_board
 from storage.live import LiveStore
+from storage.reward_config import Written, write_config
+from storage.reward_item import write_item
 from storage.webhook import NewEndpoint, create_endpoint
 from tests.recording import keep_history
 from tests.scoring_world import Event, World, definition, reference
 from tests.window_world import KEY, close_now, ending, page, scoring, the_window
 from tests.workflow.redemption_stage import new_queues
+from workflows.payout import PayoutRunWorkflow
 from workflows.window import LeaderboardWindowWorkflow
 
 EVENTS = [Event(f"u{n % 7}", n * 7 % 5 - 1.5, n * 13 % 9, f"e{n:03}") for n in range(40)]
@@ -57,8 +63,11 @@ class Stage(msgspec.Struct, frozen=True):
         window = WindowActivities(self.world.pool, self.world.live)
         steps = [window.plan, window.open_next, window.close_early, window.pass_barrier, window.freeze]
         client = self.environment.client
-        core = Worker(client, task_queue=self.queues.core, workflows=[LeaderboardWindowWorkflow])
-        async with core, Worker(client, task_queue=self.queues.windows, activities=steps):
+        payout = PayoutActivities(self.world.pool, page=3)
+        pages = [payout.plan, payout.pay, payout.finish, payout.fail]
+        core = Worker(client, task_queue=self.queues.core, workflows=[LeaderboardWindowWorkflow, PayoutRunWorkflow])
+        payouts = Worker(client, task_queue=f"{self.queues.core}-payouts", activities=pages)
+        async with core, payouts, Worker(client, task_queue=self.queues.windows, activities=steps):
             yield
 
 
@@ -101,6 +110,36 @@ async def test_a_window_closes_at_its_time_and_its_result_is_the_reference(stage
     window = await the_window(stage.world, board)
     assert window.closed_at >= window.closes_at == window.ends_at + timedelta(seconds=1)
     assert (await page(stage.world, board))[1] == reference(what, EVENTS)
+
+
+async def with_prizes(stage: Stage, what: LeaderboardDefinition) -> LeaderboardDefinition:
+    """The same board with a badge for its first three."""
+    now = utc_now()
+    async with transaction(stage.world.pool) as connection:
+        badge = parse_item({"name": "Badge", "reward_type": "badge"})
+        item = await write_item(connection, stage.world.tenant_id, new_id(), badge, credit=(None, None), now=now)
+        written = Written(name="prizes", tiers=[PrizeTier(max_rank=3, item_ids=[item.item_id])], budget={})
+        config = await write_config(connection, stage.world.tenant_id, new_id(), written, now)
+    return msgspec.structs.replace(what, reward_config_id=config.reward_config_id)
+
+
+async def test_a_window_pays_the_prizes_of_the_config_that_was_in_force_when_it_closed(stage: Stage) -> None:
+    what = await with_prizes(stage, ending(ends_at=utc_now() + timedelta(days=300)))
+    board = await stage.world.make_board("b", what)
+    await stage.world.send(EVENTS)
+    await stage.world.pump()
+    async with scoring(stage.world):
+        await close_now(stage.world, board)
+        await stage.world.change_board(board, msgspec.structs.replace(what, reward_config_id=None))
+        async with stage.worker():
+            while await stage.relay.deliver_batch():
+                pass
+            outcome = await stage.outcome(stage.handle(board))
+    assert (outcome["status"], await status(stage, board)) == ("paid", "paid")
+    rows = await rows_of(stage, "SELECT external_id FROM reward_grant JOIN app_user USING (tenant_id, user_id)")
+    assert {row["external_id"] for row in rows} == {user for user, _ in reference(what, EVENTS)[:3]}
+    history = await stage.handle(board).fetch_history()
+    await Replayer(workflows=[LeaderboardWindowWorkflow], data_converter=DATA_CONVERTER).replay_workflow(history)
 
 
 async def test_an_early_close_ends_the_wait(stage: Stage, request: pytest.FixtureRequest) -> None:
