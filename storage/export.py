@@ -22,6 +22,7 @@ SECTIONS: dict[str, tuple[str, str]] = {
     "tier": ("user_tier", MINE),
     "tier_history": ("tier_change", MINE),
     "prizes": ("payout_recipient", MINE),
+    "grants": ("reward_grant", MINE),
     "earning_limits": ("earning_usage", MINE),
     "audit": ("audit_log", "(t.subject_id IN (%(user)s::text, %(external)s) OR t.subject_id = ANY(%(redemptions)s::text[]))"),
 }
@@ -47,7 +48,6 @@ async def everything_about(connection: Connection, tenant_id: UUID, user: User) 
     for section, (table, about) in SECTIONS.items():
         query = f"SELECT to_jsonb(t) - 'tenant_id' AS row FROM {table} AS t WHERE t.tenant_id = %(tenant)s AND {about}"
         found[section] = [row["row"] for row in await (await connection.execute(query, known)).fetchall()]
-    found["grants"] = [each for each in found["redemptions"] if each.get("source_type") != "purchase"]
     for section, query in (("events", EVENTS), ("deliveries", DELIVERIES)):
         rows = await (await connection.execute(query, known)).fetchall()
         found[section] = [{**row, "body": msgspec.json.decode(row["body"])} for row in rows]

@@ -1,15 +1,14 @@
-"""The payout's workflow, with real PostgreSQL and Temporal: paid to the end, cancelled, lost, stopped by hand; and histories."""
+"""The payout's workflow, with real PostgreSQL and Temporal: paid to the end, cancelled, lost, stopped by hand."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from temporalio.client import Client, WorkflowHistory
+from temporalio.client import Client
 from temporalio.worker import Replayer, Worker
 
 from activities.outbox import Relay
@@ -21,12 +20,11 @@ from runtime.postgres import Pool, transaction
 from runtime.temporal import DATA_CONVERTER, TaskQueues
 from storage.payout import request_cancel, retry_run
 from tests.payout_world import closed_window, grants, item, make_run, prizes, the_run, tier
+from tests.recording import keep_history
 from tests.store_world import World, make_world
 from tests.workflow.redemption_stage import new_queues
 from workflows.payout import PayoutRunWorkflow
 
-HISTORIES = Path(__file__).parent.parent / "histories"
-RECORDED = sorted(HISTORIES.glob("payout_*.json"))
 AT_ONCE = timedelta(seconds=-5)
 
 
@@ -65,19 +63,25 @@ async def outcome(world: World, client: Client, run_id: Any, attempt: int = 1) -
     return await asyncio.wait_for(handle.result(), 30)
 
 
-async def test_a_run_is_paid_to_its_end_and_its_history_names_nobody(world: World, temporal_client: Client, queues: TaskQueues) -> None:
+async def test_a_run_is_paid_to_its_end_and_its_history_names_nobody(
+    world: World, temporal_client: Client, queues: TaskQueues, request: pytest.FixtureRequest
+) -> None:
     run_id = await begin(world)
     await deliver(world, temporal_client, queues)
     async with worker(world, temporal_client, queues):
         done = await outcome(world, temporal_client, run_id)
     assert (done.status, done.recipients, done.paid) == ("completed", 5, 5)
     assert len(await grants(world)) == 7
-    history = await temporal_client.get_workflow_handle(payout_workflow_id(world.tenant_id, run_id)).fetch_history()
+    handle = temporal_client.get_workflow_handle(payout_workflow_id(world.tenant_id, run_id))
+    await keep_history(request, "payout_completed", handle)
+    history = await handle.fetch_history()
     assert '"u1"' not in history.to_json()
     await Replayer(workflows=[PayoutRunWorkflow], data_converter=DATA_CONVERTER).replay_workflow(history)
 
 
-async def test_a_cancelled_run_ends_and_a_retry_pays_the_rest(world: World, temporal_client: Client, queues: TaskQueues) -> None:
+async def test_a_cancelled_run_ends_and_a_retry_pays_the_rest(
+    world: World, temporal_client: Client, queues: TaskQueues, request: pytest.FixtureRequest
+) -> None:
     run_id = await begin(world)
     async with transaction(world.pool) as connection:
         await request_cancel(connection, world.tenant_id, run_id, utc_now())
@@ -85,6 +89,7 @@ async def test_a_cancelled_run_ends_and_a_retry_pays_the_rest(world: World, temp
     async with worker(world, temporal_client, queues):
         assert (await outcome(world, temporal_client, run_id)).status is RunStatus.CANCELLED
         assert await grants(world) == []
+        await keep_history(request, "payout_cancelled", temporal_client.get_workflow_handle(payout_workflow_id(world.tenant_id, run_id)))
         async with transaction(world.pool) as connection:
             await retry_run(connection, world.tenant_id, run_id, utc_now())
         await deliver(world, temporal_client, queues)
@@ -105,9 +110,3 @@ async def test_the_sweep_starts_what_temporal_lost_and_what_was_stopped_there(
     async with worker(world, temporal_client, queues):
         assert (await outcome(world, temporal_client, run_id, 2)).status is RunStatus.COMPLETED
     assert (await the_run(world, run_id)).attempt == 2
-
-
-@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
-async def test_recorded_histories_replay(path: Path) -> None:
-    history = WorkflowHistory.from_json("payout-run:recorded", path.read_text())
-    await Replayer(workflows=[PayoutRunWorkflow], data_converter=DATA_CONVERTER).replay_workflow(history)

@@ -10,11 +10,14 @@ from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 from runtime.temporal import DATA_CONVERTER
 from tests.recording import HISTORIES
 from workflows.endpoint import EndpointWorkflow
+from workflows.payout import PayoutRunWorkflow
 from workflows.redemption import RedemptionWorkflow
 from workflows.scoring import ScoringWorkflow
 from workflows.window import LeaderboardWindowWorkflow
 
-WORKFLOWS = {each.__name__: each for each in (EndpointWorkflow, LeaderboardWindowWorkflow, RedemptionWorkflow, ScoringWorkflow)}
+WORKFLOWS = {
+    each.__name__: each for each in (EndpointWorkflow, LeaderboardWindowWorkflow, PayoutRunWorkflow, RedemptionWorkflow, ScoringWorkflow)
+}
 
 
 def type_of(path: Path) -> str:

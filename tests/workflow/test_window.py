@@ -123,7 +123,9 @@ async def with_prizes(stage: Stage, what: LeaderboardDefinition) -> LeaderboardD
     return msgspec.structs.replace(what, reward_config_id=config.reward_config_id)
 
 
-async def test_a_window_pays_the_prizes_of_the_config_that_was_in_force_when_it_closed(stage: Stage) -> None:
+async def test_a_window_pays_the_prizes_of_the_config_that_was_in_force_when_it_closed(
+    stage: Stage, request: pytest.FixtureRequest
+) -> None:
     what = await with_prizes(stage, ending(ends_at=utc_now() + timedelta(days=300)))
     board = await stage.world.make_board("b", what)
     await stage.world.send(EVENTS)
@@ -138,6 +140,7 @@ async def test_a_window_pays_the_prizes_of_the_config_that_was_in_force_when_it_
     assert (outcome["status"], await status(stage, board)) == ("paid", "paid")
     rows = await rows_of(stage, "SELECT external_id FROM reward_grant JOIN app_user USING (tenant_id, user_id)")
     assert {row["external_id"] for row in rows} == {user for user, _ in reference(what, EVENTS)[:3]}
+    await keep_history(request, "window_paid", stage.handle(board))
     history = await stage.handle(board).fetch_history()
     await Replayer(workflows=[LeaderboardWindowWorkflow], data_converter=DATA_CONVERTER).replay_workflow(history)
 
