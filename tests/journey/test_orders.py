@@ -128,3 +128,24 @@ def test_another_tenants_pool_and_orders_look_like_none(world: World, settings: 
         assert admin.post(path, json={"codes": ["A"]}).status_code == 201
         order = admin.post("/v1/redemptions", json={"external_user_id": "ann", "slug": "mug"}).json()
         assert error(stranger.post(f"/v1/orders/{order['redemption_id']}/cancel")) == (404, "REDEMPTION_NOT_FOUND")
+
+
+def test_each_variant_of_a_voucher_has_its_own_pool_over_http(world: World):
+    with world.client() as admin:
+        variants = [{"id": "ten", "name": "10 K"}, {"id": "fifty", "name": "50 K"}]
+        stocked = {"variants": [{**variants[0], "stock": 3}], "stock": None, "fulfilment": {"type": "codes"}}
+        body = {"slug": "bad", "name": "Bad", **stocked}
+        assert field(admin.post("/v1/admin/rewards", json=body)) == "variants[0].stock"
+        store(admin, stock=None, variants=variants, fulfilment={"type": "codes"})
+        path = "/v1/admin/rewards/mug/codes"
+        assert field(admin.post(path, json={"codes": ["A"]})) == "variant_id"
+        assert field(admin.post(path, json={"codes": ["A"], "variant_id": "x"})) == "variant_id"
+        brought = admin.post(path, json={"codes": ["A", "B"], "variant_id": "ten"}).json()
+        assert (brought["added"], brought["variants"]) == (2, [{"variant_id": "ten", "total": 2, "left": 2}])
+        assert admin.patch("/v1/admin/rewards/mug", json={"name": "Voucher"}).status_code == 200
+        shown = admin.get("/v1/rewards/catalog/mug").json()
+        assert [(each["id"], each["stock"]) for each in shown["variants"]] == [("ten", 2), ("fifty", 0)]
+        order = {"external_user_id": "ann", "slug": "mug"}
+        assert error(admin.post("/v1/redemptions", json={**order, "variant_id": "fifty"})) == (409, "OUT_OF_STOCK")
+        assert admin.post("/v1/redemptions", json={**order, "variant_id": "ten"}).status_code == 201
+        assert admin.get(path).json()["left"] == 1
