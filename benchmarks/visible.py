@@ -1,9 +1,9 @@
 """From the acknowledgement of an event to its score, on GET and on the WebSocket, while 2 000 events a second are taken and scored."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from benchmarks.bench import Bench
 from benchmarks.ingestion import rate
@@ -18,6 +18,13 @@ EVENTS_PER_SECOND = 2000
 BOARD = "bench-0"
 SHORTEST_SECONDS = 3.0
 Where = Literal["GET", "WebSocket"]
+
+
+class Run(NamedTuple):
+    """What was seen, and the cores that each party used."""
+
+    seen: Seen
+    cores: dict[str, float]
 
 
 @contextmanager
@@ -35,12 +42,16 @@ def visible(bench: Bench) -> Iterator[list[Comparison]]:
         with stack.server("api") as server:
             api = Server(port=server.port, meter=Meter({**server.meter.pids, "pumps": pumps.pid}))
             sent = rate(f"{EVENTS_PER_SECOND} events/s meanwhile", "as planned", 0.95)
-            yield [comparison(bench, api, "GET", sent), comparison(bench, api, "WebSocket")]
+            runs: list[Run] = []  # each run tells both: what the first comparison has measured is the second one's, too
+            yield [
+                comparison("GET", lambda: sample(look(bench, api, runs), "GET"), sent),
+                comparison("WebSocket", lambda: sample(runs.pop(0), "WebSocket")),
+            ]
     finally:
         processes.stop(pumps, command)
 
 
-def comparison(bench: Bench, api: Server, where: Where, *more: Row) -> Comparison:
+def comparison(where: Where, path: Callable[[], Sample], *more: Row) -> Comparison:
     """The line of one way to look; its floor is the goal itself."""
     row = Row(
         path=f"acknowledged → visible on {where}, p99",
@@ -55,11 +66,11 @@ def comparison(bench: Bench, api: Server, where: Where, *more: Row) -> Compariso
     def goal() -> Sample:
         return Sample(per_second=EVENTS_PER_SECOND, p99_ms=GOAL_MS)
 
-    return Comparison(path=lambda: probe(bench, api, where), floor=goal, rows=[row, *more])
+    return Comparison(path=path, floor=goal, rows=[row, *more])
 
 
-def probe(bench: Bench, api: Server, where: Where) -> Sample:
-    """One run, of which one way to look is told."""
+def look(bench: Bench, api: Server, runs: list[Run]) -> Run:
+    """One run, noted in `runs`."""
     plan = Probe(
         settings=bench.stack.settings,
         port=api.port,
@@ -70,6 +81,12 @@ def probe(bench: Bench, api: Server, where: Where) -> Sample:
         seconds=max(SHORTEST_SECONDS, bench.seconds),
     )
     seen, cpu = in_process("benchmarks.probe", plan, Seen, api.meter)
+    runs.append(Run(seen, {name: seconds / plan.seconds for name, seconds in cpu.items()}))
+    return runs[-1]
+
+
+def sample(run: Run, where: Where) -> Sample:
+    """What a run says of one way to look."""
+    seen = run.seen
     p50, p99 = (seen.get_p50_ms, seen.get_p99_ms) if where == "GET" else (seen.socket_p50_ms, seen.socket_p99_ms)
-    cores = {name: seconds / plan.seconds for name, seconds in cpu.items()}
-    return Sample(per_second=seen.events_per_second, p50_ms=p50, p99_ms=p99, cores=cores)
+    return Sample(per_second=seen.events_per_second, p50_ms=p50, p99_ms=p99, cores=run.cores)

@@ -78,3 +78,32 @@ async def test_each_change_gives_word_to_who_watches_the_board(redis_client: Red
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)
         await feed.close()
+
+
+async def test_a_fill_from_before_a_publication_that_met_a_gap_has_that_gap_too(redis_client: Redis) -> None:
+    live = LiveStore(redis_client)
+    board = LiveBoard(new_id(), new_id(), new_id(), Method.SCORE_DESC, None)
+    ann = (b"ann", order_key(Method.SCORE_DESC, 5, utc_now()))
+    assert await live.begin_fill(board).swap([Mark(2, 1, 5)]) == "done"
+    older = live.begin_fill(board)
+    await older.add([ann])
+    late = Publication(board, 2, 1, 9, 12, [b"bob", order_key(Method.SCORE_DESC, 12, utc_now())])
+    assert await live.publish([late]) == ["gap"]  # 5 to 9 is missing, and a reader has gone to PostgreSQL, where 12 is
+    assert await older.swap([Mark(2, 1, 9)]) == "done"
+    assert await live.page(board, 0, 10) is None, "nobody who has seen 12 reads 9 afterwards"
+    assert await live.publish([late]) == ["done"]
+    page = await live.page(board, 0, 10)
+    assert page is not None
+    assert page.total == 2
+
+
+async def test_a_fill_of_a_board_that_lost_its_keys_does_not_go_back_behind_what_it_held(redis_client: Redis) -> None:
+    live = LiveStore(redis_client)
+    board = LiveBoard(new_id(), new_id(), new_id(), Method.SCORE_DESC, None)
+    older = live.begin_fill(board)
+    await older.add([(b"ann", order_key(Method.SCORE_DESC, 5, utc_now()))])
+    assert await live.begin_fill(board).swap([Mark(2, 1, 5)]) == "done"
+    assert await live.publish([Publication(board, 2, 1, 5, 8, [b"bob", order_key(Method.SCORE_DESC, 8, utc_now())])]) == ["done"]
+    await redis_client.delete(board.keys[0])
+    assert await older.swap([Mark(2, 1, 5)]) == "done"
+    assert await live.page(board, 0, 10) is None
