@@ -6,9 +6,9 @@ import pytest
 
 from runtime.embedded.processes import free_port
 from tests.conftest import REPOSITORY, Stack
-from tests.journey.documents import missing_programs, run_examples
+from tests.journey.documents import BLOCK, missing_programs, run_examples
 
-PAGES = sorted((REPOSITORY / "docs/guide").glob("*.md"))
+PAGES = [page for page in sorted((REPOSITORY / "docs/guide").glob("*.md")) if BLOCK.search(page.read_text())]
 pytestmark = pytest.mark.xdist_group("stack")
 
 
