@@ -21,6 +21,8 @@ from activities.outbox import run_relay
 from activities.payout import PayoutActivities
 from activities.redemption import RedemptionActivities
 from activities.rescore import RescoreActivities
+from activities.schedule import ScheduleActivities
+from activities.schedule_sync import run_schedule_keeper
 from activities.scoring import ScoringActivities
 from activities.sweep import run_sweep
 from activities.tally import run_tally
@@ -40,6 +42,7 @@ from workflows.erasure import EraseUserWorkflow
 from workflows.payout import PayoutRunWorkflow
 from workflows.redemption import RedemptionWorkflow
 from workflows.rescore import RescoreWorkflow
+from workflows.schedule import PayoutScheduleWorkflow
 from workflows.scoring import ScoringWorkflow, ensure_scoring_workflows
 from workflows.window import LeaderboardWindowWorkflow
 
@@ -58,6 +61,8 @@ ENDPOINT_PUMPS = 1000
 WINDOW_ACTIVITIES = 1000
 # Each of them works PostgreSQL without a pause.
 PAYOUT_ACTIVITIES = 4
+# An instant is a moment's work, and following a run costs a look a second.
+SCHEDULE_ACTIVITIES = 200
 # The scoring workflows notice a dead worker after 8 s without a heartbeat, so heartbeats must not be gathered for long.
 HEARTBEAT_THROTTLE = timedelta(seconds=1)
 
@@ -82,7 +87,7 @@ async def run(settings: Settings, ready: Callable[[], None]) -> None:
         return
     async with open_resources(settings, client) as resources, AsyncExitStack() as running:
         workers = [core_worker(resources), webhook_worker(resources), endpoint_worker(resources)]
-        workers += [window_worker(resources), scoring_worker(resources), payout_worker(resources)]
+        workers += [window_worker(resources), scoring_worker(resources), payout_worker(resources), schedule_worker(resources)]
         for each in workers:
             await running.enter_async_context(each)
         ready()
@@ -99,6 +104,7 @@ async def keep_books(resources: Resources, stop: asyncio.Event) -> None:
         group.create_task(run_tally(resources.pool, resources.settings.scoring_partitions, stop), name="tally")
         ensure = functools.partial(ensure_scoring, resources.settings, resources.client)
         group.create_task(run_upkeep(resources.pool, resources.redis, ensure, stop), name="upkeep")
+        group.create_task(run_schedule_keeper(resources.pool, resources.client, resources.queues, stop), name="schedules")
 
 
 async def ensure_scoring(settings: Settings, client: Client) -> None:
@@ -145,7 +151,15 @@ def core_worker(resources: Resources) -> Worker:
     return Worker(
         resources.client,
         task_queue=resources.queues.core,
-        workflows=[EraseUserWorkflow, RedemptionWorkflow, EndpointWorkflow, LeaderboardWindowWorkflow, PayoutRunWorkflow, RescoreWorkflow],
+        workflows=[
+            EraseUserWorkflow,
+            RedemptionWorkflow,
+            EndpointWorkflow,
+            LeaderboardWindowWorkflow,
+            PayoutRunWorkflow,
+            PayoutScheduleWorkflow,
+            RescoreWorkflow,
+        ],
         activities=[*erase, redemption.begin, redemption.settle],
         max_concurrent_activities=CORE_ACTIVITIES,
         graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
@@ -204,6 +218,18 @@ def payout_worker(resources: Resources) -> Worker:
         task_queue=f"{resources.queues.core}-payouts",
         activities=[payout.plan, payout.pay, payout.finish, payout.fail],
         max_concurrent_activities=PAYOUT_ACTIVITIES,
+        graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
+    )
+
+
+def schedule_worker(resources: Resources) -> Worker:
+    """Instants of schedules, apart from the pages of their runs: one that follows a run must not stand in its way."""
+    schedule = ScheduleActivities(resources.pool)
+    return Worker(
+        resources.client,
+        task_queue=f"{resources.queues.core}-schedules",
+        activities=[schedule.claim, schedule.follow],
+        max_concurrent_activities=SCHEDULE_ACTIVITIES,
         graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
     )
 

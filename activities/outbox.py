@@ -9,6 +9,7 @@ import contextlib
 import logging
 from collections.abc import Sequence
 from datetime import timedelta
+from uuid import UUID
 
 import psycopg
 from psycopg_pool import PoolTimeout
@@ -24,6 +25,7 @@ from temporalio.common import (
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.schedule_sync import bring_in_line
 from runtime import tracing
 from runtime.postgres import Pool, connect, transaction
 from runtime.temporal import TaskQueues
@@ -128,7 +130,7 @@ class Relay:
         try:
             with tracing.continued(row.trace_context):
                 async with asyncio.timeout(2 * RPC_TIMEOUT.total_seconds()):
-                    await (self._start(row) if row.kind == "start" else self._update(row))
+                    await self._deliver(row)
         except WorkflowAlreadyStartedError:
             return None
         except WorkflowUpdateFailedError as fault:
@@ -145,6 +147,14 @@ class Relay:
         except Exception as fault:
             return fault
         return None
+
+    async def _deliver(self, row: Row) -> None:
+        if row.kind == "start":
+            await self._start(row)
+        elif row.kind == "update":
+            await self._update(row)
+        else:
+            await bring_in_line(self._pool, self._temporal, self._queues, row.tenant_id, UUID(row.argument["schedule_id"]))
 
     async def _start(self, row: Row) -> None:
         argument = row.argument

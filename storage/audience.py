@@ -1,10 +1,10 @@
 """Audiences: which users a payout run is for, as one query for each type (contract 4).
 
 A type is a function that answers a query of `user_id, external_user_id, rank, score` (rank and score may be null) or None: not there
-yet, ask again. Planning wraps the query into the one statement that freezes it.
+yet, ask again. Planning wraps the query into the one statement that freezes it. `storage/audience_type.py` lists the types.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
@@ -40,11 +40,3 @@ async def of_window(connection: Connection, tenant_id: UUID, run: Run) -> Audien
         WHERE tenant_id = %(tenant_id)s AND window_id = %(window_id)s
         """
     return Audience(query=query, parameters={"tenant_id": tenant_id, "window_id": window_id}, ranked=row["total"] or 0)
-
-
-SELECTIONS: Mapping[str, Selection] = {"window": of_window}
-
-
-async def audience_of(connection: Connection, tenant_id: UUID, run: Run) -> Audience | None:
-    """The audience of a run, by its type; None when it is not there yet."""
-    return await SELECTIONS[run.audience["type"]](connection, tenant_id, run)

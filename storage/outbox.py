@@ -23,10 +23,12 @@ MAXIMUM_BACKOFF_SECONDS = 60
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One command. `name` is the workflow type of a start and the update's id of an update ("moved:2"), unique in its workflow.
 
+    A `schedule` has the Temporal Schedule brought in line with its row; `workflow_id` is that schedule's id, its argument {"schedule_id"}.
+
     The argument of a start is {"argument", "attributes", "summary"}; that of an update is what its handler takes.
     """
 
-    kind: Literal["start", "update"]
+    kind: Literal["start", "update", "schedule"]
     workflow_id: str
     name: str
     argument: dict[str, Any]
@@ -37,7 +39,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     outbox_id: int
     tenant_id: UUID
-    kind: Literal["start", "update"]
+    kind: Literal["start", "update", "schedule"]
     workflow_id: str
     name: str
     argument: dict[str, Any]

@@ -9,7 +9,8 @@ from psycopg.types.json import Jsonb
 
 from domain.payout import Prizes, Progress, Run, RunStatus, highest_rank, tier_cost, total_cost
 from runtime.postgres import Connection
-from storage.audience import Audience, audience_of
+from storage.audience import Audience
+from storage.audience_type import audience_of
 from storage.payout import end_run, find_run, progress_of
 
 NOT_READY_SECONDS = 5.0

@@ -16,6 +16,7 @@ BADGE = {"name": "Badge", "reward_type": "badge"}
 CONFIG = {"name": "Prizes", "tiers": [{"min_rank": 1, "item_ids": ["{item_id}"]}]}
 TIER = {"name": "gold", "level": 1, "threshold": 100}
 REASON = {"reason": "a test"}
+SCHEDULE = {"name": "Daily", "when": {"cron": "0 9 * * *"}, "audience": {"type": "all_users"}, "reward_config_id": "{reward_config_id}"}
 GRANT = {"item_id": "{item_id}", "external_ids": ["ann"], **REASON}
 BODIES: dict[str, Any] = {
     "PUT /v1/admin/earning-rules/{rule_id}": {"name": "x", "event_type": "goal", "points_expression": "1"},
@@ -40,6 +41,8 @@ BODIES: dict[str, Any] = {
     "POST /v1/admin/webhook-endpoints/{endpoint_id}/recover": {"since": "2026-01-01T00:00:00Z"},
     "POST /v1/admin/redemptions/{redemption_id}/resend": REASON,
     "POST /v1/admin/redemptions/{redemption_id}/{move}": REASON,
+    "PATCH /v1/admin/schedules/{schedule_id}": {"name": "y"},
+    "POST /v1/admin/schedules/{schedule_id}/backfill": {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"},
     "POST /v1/orders/{order_id}/claim": {"fields": {}},
 }
 """A body that the route would take; the others get an empty one. `{item_id}` and the like stand for the things of `furnish`."""
@@ -69,6 +72,7 @@ def furnish(world: World) -> dict[str, str]:
         key = make(client, "/v1/admin/api-keys", {"name": "till", "role": "server"})
         item = make(client, "/v1/admin/reward-items", BADGE)
         config = make(client, "/v1/admin/reward-configs", filled(CONFIG, item))
+        schedule = make(client, "/v1/admin/schedules", filled(SCHEDULE, config))
         make(client, "/v1/events", event("event-1", "ann"), 202)
     with psycopg.connect(world.database_url, autocommit=True) as connection:
         connection.execute(
@@ -108,6 +112,7 @@ def furnish(world: World) -> dict[str, str]:
         "item_id": item["item_id"],
         "reward_config_id": config["reward_config_id"],
         "run_id": str(run[0]),
+        "schedule_id": schedule["schedule_id"],
         "slug": "handmade",
         "redemption_id": redemption["redemption_id"],
         "order_id": redemption["redemption_id"],

@@ -117,7 +117,7 @@ outbox = Table(
     Column("last_error", Text),
     # The W3C traceparent of the request that wrote the command; null when traces are off.
     Column("trace_context", Text),
-    one_of("kind", ("start", "update")),
+    one_of("kind", ("start", "update", "schedule")),
     Index("uq_outbox_workflow_id", "workflow_id", "kind", "name", unique=True),
     Index("ix_outbox_due_at", "due_at", postgresql_where=text("sent_at IS NULL")),
 )

@@ -13,7 +13,7 @@ from runtime.postgres import Pool
 from runtime.settings import Settings
 from tests.api_world import World, make_world, serving
 from tests.conftest import settings_for
-from tests.furnished import BADGE, CONFIG, GRANT, HANDMADE, POINTS_BOARD, ask, furnish
+from tests.furnished import BADGE, CONFIG, GRANT, HANDMADE, POINTS_BOARD, SCHEDULE, ask, furnish
 
 OPERATOR = {"Authorization": "Bearer operator-key-of-the-tests"}
 WHY = "why it was done"
@@ -24,7 +24,7 @@ CHANGING = [
     for path, operations in sorted(api_document()["paths"].items())
     if method in operations and path.startswith(("/v1/admin/", "/v1/operator/"))
 ]
-CHANGES_NOTHING = {"POST /v1/admin/leaderboards/{leaderboard_id}/explain"}
+CHANGES_NOTHING = {"POST /v1/admin/leaderboards/{leaderboard_id}/explain", "POST /v1/admin/schedules/{schedule_id}/preview"}
 NOT_YET = {"POST /v1/admin/users/{external_id}/adjustments": "is written with reversals"}
 """Routes that leave nothing so far, and what has to come. To be empty."""
 CHANGES: dict[str, Any] = {
@@ -38,6 +38,7 @@ CHANGES: dict[str, Any] = {
     "POST /v1/admin/reward-items": BADGE,
     "POST /v1/admin/reward-configs": CONFIG,
     "POST /v1/admin/grants": GRANT,
+    "POST /v1/admin/schedules": SCHEDULE,
     "POST /v1/admin/tiers": {"name": "silver", "level": 0, "threshold": 10},
     "POST /v1/admin/webhook-endpoints": {"url": "http://127.0.0.1:9/another", "events": ["tier_change"]},
     "PATCH /v1/admin/settings": {"metadata": {"a": 1}},
@@ -71,6 +72,8 @@ def prepare(world: World, route: str, things: dict[str, str]) -> None:
             "UPDATE webhook_delivery SET state = 'exhausted', due_at = NULL, due_trigger = NULL, redemption_id = %s",
             (things["redemption_id"],),
         )
+        if route.endswith("/resume"):
+            connection.execute("UPDATE payout_schedule SET paused = true")
         if route.endswith("/payout"):
             connection.execute("UPDATE leaderboard_window SET status = 'closed'")
         under_way = route.endswith("/payout-runs/{run_id}/cancel")
