@@ -5,6 +5,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Sequence
+from uuid import UUID
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
@@ -18,8 +19,8 @@ from domain.scoring import NEVER, RuleBook
 from runtime.postgres import Connection, Pool, transaction
 from storage import rescore as storage
 from storage.definition import change_instant
-from storage.leaderboard import boards_by_id, live_board, load_rule_book
-from storage.live import LiveStore, RedisError
+from storage.leaderboard import boards_by_id, find_window, live_board, load_rule_book
+from storage.live import LiveBoard, LiveStore, RedisError
 from storage.live_repair import rebuild_window
 from storage.rescore import Lane, Rescore
 from storage.scoring import LoggedEvent
@@ -135,11 +136,10 @@ class RescoreActivities:
         async with self._pool.connection() as connection:
             standings_id = await storage.replaced_standings(connection, given.tenant_id, given.rescore_id)
             rescore = await self._find(given)
-            board = (await boards_by_id(connection, given.tenant_id, [rescore.board_id]))[rescore.board_id]
         if standings_id is None:
             return 0
         with contextlib.suppress(RedisError, OSError):
-            await self._live.retire(live_board(board, standings_id))
+            await self._live.retire(await self._live_board(rescore, standings_id))
         cleared, gone = 0, DELETE_LIMIT
         async with heartbeats():
             while gone == DELETE_LIMIT:
@@ -162,10 +162,15 @@ class RescoreActivities:
 
     async def _fill(self, rescore: Rescore) -> None:
         """So that readers need not wait for it after the switch. If Redis is away, they read PostgreSQL, and the pumps repair it."""
+        board = await self._live_board(rescore, rescore.rescore_id)
+        with contextlib.suppress(RedisError, OSError):
+            await rebuild_window(self._pool, self._live, board)
+
+    async def _live_board(self, rescore: Rescore, standings_id: UUID) -> LiveBoard:
         async with self._pool.connection() as connection:
             board = (await boards_by_id(connection, rescore.tenant_id, [rescore.board_id]))[rescore.board_id]
-        with contextlib.suppress(RedisError, OSError):
-            await rebuild_window(self._pool, self._live, live_board(board, rescore.rescore_id))
+            window = await find_window(connection, rescore.tenant_id, rescore.board_id, rescore.window_key)
+        return live_board(board, standings_id, window.starts_at if window else None)
 
     async def _announce(self, rescore: Rescore) -> None:
         with contextlib.suppress(RedisError, OSError):

@@ -234,7 +234,7 @@ class Scorer:
         )
         publications = []
         for each in touched:
-            board = await self._live_board(connection, each.tenant_id, each.board_id, each.standings_id)
+            board = await self._live_board(connection, each)
             entries, since = live_entries(board, merged[each.standings_id]), before[each.standings_id]
             publications.append(Publication(board, self.partition, self.epoch, since, position, entries, each.hidden))
         return publications
@@ -257,11 +257,11 @@ class Scorer:
                     found.append(Touched(tenant_id, rescore.board_id, rescore.rescore_id, scores, hidden=True))
         return found
 
-    async def _live_board(self, connection: Connection, tenant_id: UUID, board_id: UUID, standings_id: UUID) -> LiveBoard:
-        known = self._boards.get(standings_id)
+    async def _live_board(self, connection: Connection, each: Touched) -> LiveBoard:
+        known = self._boards.get(each.standings_id)
         if known is None:
-            board = (await boards_by_id(connection, tenant_id, [board_id]))[board_id]
-            known = self._boards[standings_id] = live_board(board, standings_id)
+            board = (await boards_by_id(connection, each.tenant_id, [each.board_id]))[each.board_id]
+            known = self._boards[each.standings_id] = live_board(board, each.standings_id, each.scores.span.starts_at)
         return known
 
 

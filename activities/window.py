@@ -12,12 +12,13 @@ from activities.barrier import AWAY, Barrier
 from activities.heartbeat import heartbeats
 from domain.closing import FROZEN, FrozenWindow, Gate, WindowInput, WindowPlan, WindowStatus
 from domain.leaderboard import BoardStatus
+from domain.timeline import following_window
 from domain.webhook_body import event_body
-from domain.window import WindowSpan, next_window
+from domain.window import WindowSpan
 from domain.wire import optional_rfc3339, score_number
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
-from storage.definition import change_instant
+from storage.definition import change_instant, lock_definitions_shared
 from storage.due_delivery import Notice, publish
 from storage.leaderboard import live_board_of
 from storage.live import LiveStore, RedisError
@@ -59,6 +60,8 @@ class WindowActivities:
         None when there is no next one, or when the board does not count: an inactive board's next window begins with its first event.
         """
         async with self._turns, transaction(self._pool) as connection:
+            # Either a change of the board sees the row that is made here, or this sees the change.
+            await lock_definitions_shared(connection)
             found = await _find(connection, given)
             span = _successor(found)
             if span is None or found.board_status != BoardStatus.ACTIVE:
@@ -163,4 +166,4 @@ def _successor(found: WindowBoard) -> WindowSpan | None:
     if found.board_status == BoardStatus.ARCHIVED:
         return None
     window = found.window
-    return next_window(found.config.timeframe, WindowSpan(window.window_key, window.starts_at, window.ends_at))
+    return following_window(found.segments, WindowSpan(window.window_key, window.starts_at, window.ends_at))

@@ -193,14 +193,15 @@ async def list_boards(principal: Principal, pool: Pool, page: Page) -> dict[str,
 
 
 def _summary(board: Leaderboard) -> dict[str, Any]:
+    config = board.config_of(utc_now())
     return {
         "leaderboard_id": board.leaderboard_id,
         "tenant_id": str(board.tenant_id),
         "name": board.name,
         "description": board.description,
         "status": board.status,
-        "timeframe": msgspec.to_builtins(board.config.timeframe),
-        "aggregation": board.config.scoring.aggregation,
+        "timeframe": msgspec.to_builtins(config.timeframe),
+        "aggregation": config.scoring.aggregation,
         "ranking": msgspec.to_builtins(board.config.ranking),
         "created_at": rfc3339(board.created_at),
         "updated_at": rfc3339(board.updated_at),

@@ -11,11 +11,13 @@ from api.auth import Principal, allow
 from api.leaderboard import BoardReader, no_such_board
 from api.pagination import Page
 from api.version import check_version
+from domain import timeline
 from domain.error import AlreadyExists, InvalidState, ValidationFault
 from domain.event import decode_stored, validate_event
-from domain.leaderboard import BoardStatus, BoardVersion, LeaderboardDefinition, config_wire, parse_definition
+from domain.leaderboard import BoardStatus, BoardVersion, Segment, config_wire, parse_definition
 from domain.scoring import Explanation, ScorableEvent, explain, min_score_units
 from domain.standing import Contribution, is_ranked, merge, score_of
+from domain.timeline import in_force, may_change, segment_at, segment_of
 from domain.wire import optional_rfc3339, rfc3339, score_number
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, Pool, transaction
@@ -33,7 +35,7 @@ from storage.leaderboard import (
 from storage.reward_config import check_config
 from storage.standing import find_contribution
 from storage.user import find_user
-from storage.window import BoardWindow
+from storage.window import BoardWindow, latest_start
 
 ADMIN = [allow("admin")]
 AnyRequest = Request[Any, Any, Any]
@@ -50,10 +52,26 @@ def board_wire(board: Leaderboard) -> dict[str, Any]:
         "status": board.status,
         "version": board.version,
         "config": config_wire(board.config),
+        **windows_wire(board),
         "reward_config_id": None if board.reward_config_id is None else str(board.reward_config_id),
         "created_at": rfc3339(board.created_at),
         "updated_at": rfc3339(board.updated_at),
     }
+
+
+def windows_wire(board: Leaderboard) -> dict[str, Any]:
+    """What the present window is, and what comes when. `config` is what was asked for; its rules count at once, these with a window."""
+    now = utc_now()
+    coming = [segment for segment in board.segments if segment.starts_at is not None and segment.starts_at > now]
+    return {
+        "in_force": _segment_wire(board, segment_at(board.segments, now)),
+        "coming": [_segment_wire(board, each) | {"takes_effect_at": optional_rfc3339(each.starts_at)} for each in coming],
+    }
+
+
+def _segment_wire(board: Leaderboard, segment: Segment) -> dict[str, Any]:
+    timeframe = msgspec.to_builtins(in_force(board.config, segment).timeframe)
+    return {"timeframe": timeframe, "aggregation": segment.aggregation, "method": segment.method}
 
 
 @post("/v1/admin/leaderboards", guards=ADMIN, status_code=201)
@@ -114,33 +132,28 @@ async def _present(connection: Connection, tenant_id: UUID, leaderboard_id: str)
 async def replace_definition(
     leaderboard_id: str, data: dict[str, Any], request: AnyRequest, principal: Principal, pool: Pool, reader: BoardReader
 ) -> dict[str, Any]:
-    """Replace a definition; events accepted from now on are scored by it."""
+    """Replace a definition; events accepted from now on are scored by it. A change of timeframe, aggregation or method takes effect with
+    the first window that starts more than an hour later."""
     definition = parse_definition(data)
     if definition.leaderboard_id not in (None, leaderboard_id):
         raise ValidationFault.of("leaderboard_id", "differs from the one in the path")
     async with transaction(pool) as connection:
         board = await _present(connection, principal.tenant_id, leaderboard_id)
         check_version(request, board.version)
-        _refuse_new_windows(board, definition)
         await check_config(connection, principal.tenant_id, definition.reward_config_id)
+        wanted = segment_of(definition.config)
+        if not may_change(board.segments, wanted):
+            raise InvalidState("A board of type custom or all_time keeps its timeframe, aggregation and method, and no other becomes one")
         instant = await change_instant(connection, principal.tenant_id)
-        changed = await replace_board(connection, principal.tenant_id, board.board_id, definition=definition, instant=instant)
+        latest = await latest_start(connection, principal.tenant_id, board.board_id)
+        line = timeline.changed(board.segments, wanted, after=max(instant + timeline.NOTICE, latest or instant))
+        # Once there has been a change, also one that was taken back, the versions' configs do not say what the windows were.
+        kept = line if board.timeline or len(line) > 1 else ()
+        changed = await replace_board(
+            connection, principal.tenant_id, board.board_id, definition=definition, instant=instant, timeline=kept
+        )
     reader.forget()
     return board_wire(changed)
-
-
-def _refuse_new_windows(board: Leaderboard, definition: LeaderboardDefinition) -> None:
-    """What windows are and how they add up is fixed for a board as long as a change cannot wait for a later window."""
-    old, new = board.config, definition.config
-    graceless = [msgspec.structs.replace(config.timeframe, grace_seconds=0) for config in (old, new)]
-    changes = {
-        "timeframe": graceless[0] != graceless[1],
-        "aggregation": old.scoring.aggregation != new.scoring.aggregation,
-        "method": old.ranking.method != new.ranking.method,
-    }
-    changed = [name for name, differs in changes.items() if differs]
-    if changed:
-        raise InvalidState(f"{', '.join(changed)} of an existing leaderboard cannot be changed yet: archive it and make it anew")
 
 
 @delete("/v1/admin/leaderboards/{leaderboard_id:str}", guards=ADMIN, status_code=204)
@@ -169,7 +182,12 @@ async def explain_event(leaderboard_id: str, request: AnyRequest, principal: Pri
         if board is None:
             raise no_such_board(leaderboard_id)
         version = BoardVersion(
-            board_id=board.board_id, version=board.version, status=board.status, config=board.config, valid_from=board.updated_at
+            board_id=board.board_id,
+            version=board.version,
+            status=board.status,
+            config=board.config,
+            valid_from=board.updated_at,
+            timeline=board.timeline,
         )
         scorable = ScorableEvent(0, now, event.occurred_at, UUID(int=0), document)
         said = explain(version, event.type, scorable)
@@ -181,13 +199,14 @@ async def explain_event(leaderboard_id: str, request: AnyRequest, principal: Pri
     return {
         "leaderboard_id": leaderboard_id,
         "version": board.version,
+        **windows_wire(board),
         "event_id": event.event_id,
         "matched": said.matched and not late,
         "reason": "the window has closed" if late else said.reason,
         "points": None if said.points is None else score_number(said.points),
         "rules": [_rule_wire(rule) for rule in said.rules],
         "window": _window_wire(said, window, optional_rfc3339(closes_at)),
-        "entry": None if late else _entry_wire(board, user_id, said.entry, present),
+        "entry": None if late else _entry_wire(board, user_id, said, present),
     }
 
 
@@ -213,11 +232,12 @@ def _window_wire(said: Explanation, row: BoardWindow | None, closes_at: str | No
     }
 
 
-def _entry_wire(board: Leaderboard, user_id: str, event: Contribution | None, present: Contribution | None) -> dict[str, Any] | None:
+def _entry_wire(board: Leaderboard, user_id: str, said: Explanation, present: Contribution | None) -> dict[str, Any] | None:
     """The user's entry with the event on top of what counts already."""
+    event = said.entry
     if event is None:
         return None
-    aggregation = board.config.scoring.aggregation
+    aggregation = board.config_of(said.window.starts_at if said.window else None).scoring.aggregation
     score, reached_at = score_of(aggregation, merge(aggregation, present, event) if present else event)
     before = score_number(score_of(aggregation, present)[0]) if present else None
     return {

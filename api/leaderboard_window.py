@@ -15,7 +15,8 @@ from domain.error import InvalidState, NotFound, ValidationFault
 from domain.leaderboard import TimeframeType
 from domain.payout import Run, payout_workflow_id
 from domain.payout_wire import run_wire
-from domain.window import WindowSpan, window_for_key
+from domain.timeline import find_window_by_key
+from domain.window import WindowSpan
 from domain.wire import optional_rfc3339, rfc3339
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
@@ -112,7 +113,7 @@ def _position(cursor: str) -> tuple[datetime | None, UUID]:
 
 def _span(board: Leaderboard, window_key: str) -> WindowSpan:
     """The window of that key, once it takes events."""
-    span = window_for_key(board.config.timeframe, window_key)
+    span = find_window_by_key(board.segments, window_key)
     if span is None or span.starts_at is None:
         raise NotFound(f"Leaderboard '{board.leaderboard_id}' has no window '{window_key}'")
     if utc_now() < span.starts_at - BEFORE_START:

@@ -13,8 +13,9 @@ import msgspec
 from domain.condition import MISSING, Condition, condition_source, parse_conditions, same
 from domain.earning import Earning, EarningVersion, Wish, event_cap, limits_of
 from domain.expression import FUNCTIONS, NAN, Node, emit, numeric, parse_expression, scaled
-from domain.leaderboard import Aggregation, BoardVersion, Timeframe
+from domain.leaderboard import Aggregation, Timeframe
 from domain.standing import Contribution
+from domain.timeline import Part
 from domain.window import WindowIndex
 
 Run = Callable[[Sequence[Any], Any, list[int]], None]
@@ -127,15 +128,16 @@ def _parsed(conditions: dict[str, dict[str, Any]], expression: str) -> _Rule:
 
 
 def generate(
-    boards: Sequence[BoardVersion], earning_rules: Sequence[EarningVersion], event_type: str, index: Callable[[Timeframe], WindowIndex]
+    boards: Sequence[Part], earning_rules: Sequence[EarningVersion], event_type: str, index: Callable[..., WindowIndex]
 ) -> Code | None:
-    """The code for one event type; None when nothing looks at it. `boards` are the active ones."""
+    """The code for one event type; None when nothing looks at it. `boards` are the active ones, in each of their segments."""
     wanted = ("*", event_type)
     concerned = []
-    for board in boards:
-        rules = [_parsed(rule.conditions, rule.points_expression) for rule in board.config.scoring.rules if rule.event_type in wanted]
+    for part in boards:
+        config = part.board.config
+        rules = [_parsed(rule.conditions, rule.points_expression) for rule in config.scoring.rules if rule.event_type in wanted]
         if rules:
-            concerned.append((board, parse_conditions(board.config.scope.filters, "filters"), rules))
+            concerned.append((part, parse_conditions(config.scope.filters, "filters"), rules))
     earning = [
         (version, _parsed(version.rule.conditions, version.rule.points_expression))
         for version in earning_rules
@@ -146,8 +148,8 @@ def generate(
     writer = _Writer()
     head, loop = _Scope(writer, 1), _Scope(writer, 2)
     writer.lines.append("def run(events, outcome, place):")
-    for number, (board, _, _) in enumerate(concerned):
-        head.line(f"b{number} = outcome.board({writer.constant(board.board_id)})")
+    for number, (part, _, _) in enumerate(concerned):
+        head.line(f"b{number} = outcome.board({writer.constant(part.board.board_id)})")
     head.line("for i, e in _enumerate(events):")
     for line in ("place[0] = i", "d = e.document", "o = e.occurred_at", "u = e.user_id"):
         loop.line(line)
@@ -156,12 +158,12 @@ def generate(
         [filters for _, filters, _ in concerned],
         [rule for _, _, rules in concerned for rule in rules] + [rule for _, rule in earning],
     )
-    windows = Counter(writer.constant(index(board.config.timeframe)) for board, _, _ in concerned)
+    windows = Counter(writer.constant(index(part.segment.timeframe, part.segment)) for part, _, _ in concerned if not _bounds(part, writer))
     for name, boards_of_it in windows.items():
         if boards_of_it > 1:
             loop.value(f"{name}.find(o)")
-    for number, (board, filters, rules) in enumerate(concerned):
-        _write_board(loop, number, board, filters, rules, index)
+    for number, (part, filters, rules) in enumerate(concerned):
+        _write_board(loop, number, part, filters, rules, index)
     for version, rule in earning:
         _write_earning(loop, version, rule, index)
     source = "\n".join(writer.lines) + "\n"
@@ -185,15 +187,16 @@ def _share(loop: _Scope, filters: list[tuple[Condition, ...]], rules: list[_Rule
 def _write_board(
     loop: _Scope,
     number: int,
-    board: BoardVersion,
+    part: Part,
     filters: tuple[Condition, ...],
     rules: list[_Rule],
-    index: Callable[[Timeframe], WindowIndex],
+    index: Callable[..., WindowIndex],
 ) -> None:
     """One board: its filters, the points of its rules, its window, and the user's contribution, in place."""
-    scope = loop
-    if filters:
-        loop.line(f"if {loop.test(filters)}:")
+    scope, board = loop, part.board
+    tests = _bounds(part, loop.writer) + ([loop.test(filters)] if filters else [])
+    if tests:
+        loop.line(f"if {' and '.join(tests)}:")
         scope = loop.inner()
     scope.line("p = None")
     for rule in rules:
@@ -206,7 +209,7 @@ def _write_board(
         inside.line(f"    p = {points} if p is None else p + {points}")
     scope.line("if p is not None:")
     counted = scope.inner()
-    window = counted.value(f"{loop.writer.constant(index(board.config.timeframe))}.find(o)")
+    window = counted.value(f"{loop.writer.constant(index(part.segment.timeframe, part.segment))}.find(o)")
     counted.line(f"if {window} is not None:")
     counted.line(f"    s = b{number}.get({window}.key)")
     counted.line("    if s is None:")
@@ -216,6 +219,12 @@ def _write_board(
         counted.line("        " + line)
     counted.line("    else:")
     counted.line("        s.late += 1")
+
+
+def _bounds(part: Part, writer: _Writer) -> list[str]:
+    """The tests that an event occurred in the segment; none for a board that has only one."""
+    tests = [] if part.occurred_from is None else [f"o >= {writer.constant(part.occurred_from)}"]
+    return tests + ([] if part.occurred_until is None else [f"o < {writer.constant(part.occurred_until)}"])
 
 
 def _accumulate(aggregation: Aggregation) -> list[str]:

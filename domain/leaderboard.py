@@ -122,14 +122,29 @@ class LeaderboardDefinition(_Part, frozen=True):
     reward_config_id: UUID | None = None
 
 
+class Segment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a board's windows are, from the one on that begins at `starts_at`; without it, ever since (domain/timeline.py).
+
+    `taken` is the last key of a window of this type before that. The timeframe's grace is not in it: that belongs to the versions.
+    """
+
+    timeframe: Timeframe
+    aggregation: Aggregation
+    method: Method
+    starts_at: datetime | None = None
+    taken: str | None = None
+
+
 class BoardVersion(msgspec.Struct, frozen=True, kw_only=True):
-    """A board as it was in force from `valid_from` on."""
+    """A board as it was in force from `valid_from` on. `timeline` (empty: as in the config) is that of the whole board: which windows
+    there are, and how they add up, follows from when an event occurred."""
 
     board_id: UUID
     version: int
     status: BoardStatus
     config: LeaderboardConfig
     valid_from: datetime
+    timeline: tuple[Segment, ...] = ()
 
 
 def parse_definition(value: Any) -> LeaderboardDefinition:
@@ -150,6 +165,11 @@ def parse_config(value: Any) -> LeaderboardConfig:
 def load_config(value: Any) -> LeaderboardConfig:
     """A stored `config` as it is, without checking its expressions again."""
     return msgspec.convert(value, LeaderboardConfig)
+
+
+def load_timeline(value: Any) -> tuple[Segment, ...]:
+    """A stored `timeline`: the board's segments, empty when it has never changed them."""
+    return msgspec.convert(value, tuple[Segment, ...])
 
 
 def config_wire(config: LeaderboardConfig) -> dict[str, Any]:

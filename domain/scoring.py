@@ -17,9 +17,10 @@ from domain.compilation import Code, generate
 from domain.condition import Document, parse_conditions, why_not
 from domain.earning import Earning, EarningVersion, Wish
 from domain.expression import evaluate, parse_expression
-from domain.leaderboard import BoardStatus, BoardVersion, LeaderboardConfig, Timeframe
+from domain.leaderboard import BoardStatus, BoardVersion, LeaderboardConfig, Segment, Timeframe
 from domain.standing import Contribution, is_ranked, one_event, score_of
-from domain.window import WindowIndex, WindowSpan, window_at
+from domain.timeline import SegmentIndex, find_window, in_force, parts_of, segment_at, segments
+from domain.window import WindowIndex, WindowSpan
 from domain.wire import points_units
 
 NEVER = datetime.max.replace(tzinfo=UTC)
@@ -91,21 +92,24 @@ class RuleSet:
         self.boards = tuple(board for board in boards if board.status is BoardStatus.ACTIVE)
         active = (version for version in earning_rules if version.rule.active)
         self.earning_rules = tuple(sorted(active, key=lambda version: (-version.rule.priority, version.rule_id.bytes)))
+        self._parts = [part for board in self.boards for part in parts_of(board)]
         self._named = {rule.event_type for board in self.boards for rule in board.config.scoring.rules}
         self._named |= {version.rule.event_type for version in self.earning_rules}
         self._compiled: dict[str, Code | None] = {}
-        self._indexes: dict[Timeframe, WindowIndex] = {}
+        self._indexes: dict[Timeframe | Segment, WindowIndex] = {}
 
     def compiled(self, event_type: str) -> Code | None:
         """The function for this type of event; None if no board and no rule looks at it."""
         # Types are the clients' own words, without bound: all that no rule names share the code of the rules for every type.
         wanted = event_type if event_type in self._named else "*"
         if wanted not in self._compiled:
-            self._compiled[wanted] = generate(self.boards, self.earning_rules, wanted, self.window_index)
+            self._compiled[wanted] = generate(self._parts, self.earning_rules, wanted, self.window_index)
         return self._compiled[wanted]
 
-    def window_index(self, timeframe: Timeframe) -> WindowIndex:
-        """One index for all boards whose windows are the same, whatever their grace."""
+    def window_index(self, timeframe: Timeframe, segment: Segment | None = None) -> WindowIndex:
+        """One index for all boards whose windows are the same, whatever their grace. A segment that begins amid a life has its own."""
+        if segment is not None and segment.starts_at is not None:
+            return self._indexes.setdefault(segment, SegmentIndex(segment))
         same_windows = msgspec.structs.replace(timeframe, grace_seconds=0)
         return self._indexes.setdefault(same_windows, WindowIndex(same_windows))
 
@@ -167,11 +171,12 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
 def explain(board: BoardVersion, event_type: str, event: ScorableEvent) -> Explanation:
     """What the board makes of the event, rule by rule, as if it were the user's only one. Writes nothing; the closing is not looked at."""
-    config = board.config
+    segment = segment_at(segments(board.config, board.timeline), event.occurred_at)
+    config = in_force(board.config, segment)
     filtered = why_not(parse_conditions(config.scope.filters, "filters"), event.document)
     rules = tuple(_explain_rule(config, number, event_type, event.document) for number in range(len(config.scoring.rules)))
     given = [rule.points for rule in rules if rule.points is not None]
-    window = window_at(config.timeframe, event.occurred_at)
+    window = find_window(segments(board.config, board.timeline), event.occurred_at)
     reason = f"filters: {filtered}" if filtered else None
     if board.status is not BoardStatus.ACTIVE:
         reason = f"the board is {board.status}"

@@ -11,10 +11,12 @@ import msgspec
 
 from domain.leaderboard import Method, TimeframeType
 from domain.standing import decode_member, is_ranked
-from domain.window import WindowSpan, window_at, window_for_key
+from domain.timeline import find_window, find_window_by_key
+from domain.window import WindowSpan, window_at
 from runtime.postgres import Pool
 from storage import snapshot, standing
-from storage.leaderboard import Leaderboard, find_board, find_window, latest_ended_window, live_board
+from storage.leaderboard import Leaderboard, find_board, latest_ended_window, live_board
+from storage.leaderboard import find_window as find_row
 from storage.live import LiveBoard, LivePage, LiveRank, LiveStore, RedisError
 from storage.standing import Entry
 from storage.window import BoardWindow
@@ -85,13 +87,13 @@ class Boards:
         if timeframe.type is TimeframeType.CUSTOM:
             span = window_at(timeframe, timeframe.starts_at)  # type: ignore[arg-type]
         elif window_key in (None, "current"):
-            span = window_at(timeframe, now)
+            span = find_window(board.segments, now)
         else:
-            span = window_for_key(timeframe, window_key or "")
+            span = find_window_by_key(board.segments, window_key or "")
         if span is None:
             return None
         async with self.pool.connection() as connection:
-            row = await find_window(connection, board.tenant_id, board.board_id, span.key)
+            row = await find_row(connection, board.tenant_id, board.board_id, span.key)
         found = _view(board, span, row, now)
         if window_key is None and timeframe.type not in ENDLESS_OR_ONLY and (await self.page(found, 0, 1)).total == 0:
             async with self.pool.connection() as connection:
@@ -106,7 +108,7 @@ class Boards:
             return Slice(0, first, [])
         if view.frozen is not None:
             return await self._frozen_page(view.frozen, first, limit)
-        board = live_board(view.board, view.standings_id)
+        board = live_board(view.board, view.standings_id, view.starts_at)
         if self._redis_may_answer():
             try:
                 page = await self.live.page(board, first, limit)
@@ -166,7 +168,7 @@ class Boards:
             return None
         if view.frozen is not None:
             return await self._frozen_around(view.frozen, external_id, limit)
-        board = live_board(view.board, view.standings_id)
+        board = live_board(view.board, view.standings_id, view.starts_at)
         if self._redis_may_answer():
             try:
                 answer = await self.live.around(board, external_id, limit)
@@ -197,7 +199,7 @@ class Boards:
         """How many are ranked, and the places of those of these users who are, best first."""
         if view.standings_id is None:
             return 0, []
-        board = live_board(view.board, view.standings_id)
+        board = live_board(view.board, view.standings_id, view.starts_at)
         if view.frozen is None and self._redis_may_answer():
             try:
                 answer = await self.live.ranks(board, external_ids)

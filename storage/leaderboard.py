@@ -10,8 +10,18 @@ from psycopg.rows import tuple_row
 from psycopg.types.json import Jsonb
 
 from domain.earning import EarningRule, EarningVersion
-from domain.leaderboard import BoardStatus, BoardVersion, LeaderboardConfig, LeaderboardDefinition, config_wire, load_config
+from domain.leaderboard import (
+    BoardStatus,
+    BoardVersion,
+    LeaderboardConfig,
+    LeaderboardDefinition,
+    Segment,
+    config_wire,
+    load_config,
+    load_timeline,
+)
 from domain.scoring import RuleBook, min_score_units
+from domain.timeline import Timeline, in_force, segment_at, segments
 from runtime.postgres import Connection
 from storage.live import LiveBoard
 from storage.window import WINDOW_COLUMNS, BoardWindow, close_all_early
@@ -28,26 +38,38 @@ class Leaderboard(msgspec.Struct, frozen=True, kw_only=True):
     status: BoardStatus
     version: int
     config: LeaderboardConfig
+    timeline: tuple[Segment, ...]
     reward_config_id: UUID | None
     created_at: datetime
     updated_at: datetime
 
+    @property
+    def segments(self) -> Timeline:
+        """What its windows were, are and will be; `config` says what they will be in the end."""
+        return segments(self.config, self.timeline)
 
-COLUMNS = "tenant_id, board_id, leaderboard_id, name, description, status, version, config, reward_config_id, created_at, updated_at"
+    def config_of(self, starts_at: datetime | None) -> LeaderboardConfig:
+        """The config in force for the window that starts then."""
+        return in_force(self.config, segment_at(self.timeline, starts_at)) if self.timeline else self.config
 
 
-def live_board(board: Leaderboard, window_id: UUID) -> LiveBoard:
-    """The window as the live store knows it, ranked as the board is now."""
-    return live_board_of(board.tenant_id, board.board_id, window_id, board.config)
+GIVEN = "tenant_id, board_id, leaderboard_id, name, description, status, version, config, reward_config_id, created_at, updated_at"
+COLUMNS = f"{GIVEN}, timeline"
 
 
-def live_board_of(tenant_id: UUID, board_id: UUID, window_id: UUID, config: LeaderboardConfig) -> LiveBoard:
-    """The same, without the rest of the board."""
-    return LiveBoard(tenant_id, board_id, window_id, config.ranking.method, min_score_units(config))
+def live_board(board: Leaderboard, standings_id: UUID, starts_at: datetime | None = None) -> LiveBoard:
+    """The window that starts then as the live store knows it, with the board's present bound."""
+    return live_board_of(board.tenant_id, board.board_id, standings_id, board.config_of(starts_at))
+
+
+def live_board_of(tenant_id: UUID, board_id: UUID, standings_id: UUID, config: LeaderboardConfig) -> LiveBoard:
+    """The same, of the config in force for it."""
+    return LiveBoard(tenant_id, board_id, standings_id, config.ranking.method, min_score_units(config))
 
 
 def _board(row: dict[str, Any]) -> Leaderboard:
-    return Leaderboard(**{**row, "config": load_config(row["config"]), "status": BoardStatus(row["status"])})
+    read = {"config": load_config(row["config"]), "timeline": load_timeline(row["timeline"]), "status": BoardStatus(row["status"])}
+    return Leaderboard(**{**row, **read})
 
 
 async def find_board(connection: Connection, tenant_id: UUID, leaderboard_id: str, *, lock: bool = False) -> Leaderboard | None:
@@ -105,7 +127,7 @@ async def insert_board(
     """Keep a new board with its first version, in force from `instant`; psycopg's UniqueViolation when the id is taken."""
     cursor = await connection.execute(
         f"""
-        INSERT INTO leaderboard ({COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, 1, %s, %s, %s, %s) RETURNING {COLUMNS}
+        INSERT INTO leaderboard ({GIVEN}) VALUES (%s, %s, %s, %s, %s, %s, 1, %s, %s, %s, %s) RETURNING {COLUMNS}
         """,
         (
             tenant_id,
@@ -127,13 +149,19 @@ async def insert_board(
 
 
 async def replace_board(
-    connection: Connection, tenant_id: UUID, board_id: UUID, *, definition: LeaderboardDefinition, instant: datetime
+    connection: Connection,
+    tenant_id: UUID,
+    board_id: UUID,
+    *,
+    definition: LeaderboardDefinition,
+    instant: datetime,
+    timeline: Timeline = (),
 ) -> Leaderboard:
-    """Make the definition the board's next version, in force from `instant`."""
+    """Make the definition the board's next version, in force from `instant`; its windows are as the timeline says."""
     cursor = await connection.execute(
         f"""
-        UPDATE leaderboard SET name = %s, description = %s, status = %s, config = %s, reward_config_id = %s, version = version + 1,
-               updated_at = %s
+        UPDATE leaderboard SET name = %s, description = %s, status = %s, config = %s, timeline = %s, reward_config_id = %s,
+               version = version + 1, updated_at = %s
         WHERE tenant_id = %s AND board_id = %s RETURNING {COLUMNS}
         """,
         (
@@ -141,6 +169,7 @@ async def replace_board(
             definition.description,
             definition.status,
             Jsonb(config_wire(definition.config)),
+            Jsonb(msgspec.to_builtins(tuple(timeline))),
             definition.reward_config_id,
             instant,
             tenant_id,
@@ -180,7 +209,9 @@ async def _insert_version(connection: Connection, tenant_id: UUID, board_id: UUI
 async def load_rule_book(connection: Connection, tenant_id: UUID) -> RuleBook:
     """Every version of the tenant's boards and earning rules."""
     boards = await connection.execute(
-        "SELECT board_id, version, status, config, valid_from FROM leaderboard_version WHERE tenant_id = %s", (tenant_id,)
+        "SELECT v.board_id, v.version, v.status, v.config, v.valid_from, b.timeline FROM leaderboard_version AS v "
+        "JOIN leaderboard AS b USING (tenant_id, board_id) WHERE v.tenant_id = %s",
+        (tenant_id,),
     )
     versions = [
         BoardVersion(
@@ -189,6 +220,7 @@ async def load_rule_book(connection: Connection, tenant_id: UUID) -> RuleBook:
             status=BoardStatus(row["status"]),
             config=load_config(row["config"]),
             valid_from=row["valid_from"],
+            timeline=load_timeline(row["timeline"]),
         )
         for row in await boards.fetchall()
     ]
@@ -240,14 +272,16 @@ async def latest_ended_window(connection: Connection, tenant_id: UUID, board_id:
 
 def _ranked_window(row: dict[str, Any]) -> LiveBoard:
     config = load_config(row["config"])
-    return LiveBoard(row["tenant_id"], row["board_id"], row["window_id"], config.ranking.method, min_score_units(config))
+    config = in_force(config, segment_at(segments(config, load_timeline(row["timeline"])), row["starts_at"]))
+    return live_board_of(row["tenant_id"], row["board_id"], row["window_id"], config)
 
 
 async def every_open_window(connection: Connection, tenant_id: UUID | None) -> list[LiveBoard]:
     """The open windows of boards that are not archived, of one tenant or (None) of all: what the live store should hold."""
     cursor = await connection.execute(
         """
-        SELECT w.tenant_id, w.board_id, coalesce(w.standings_id, w.window_id) AS window_id, b.config FROM leaderboard_window AS w
+        SELECT w.tenant_id, w.board_id, coalesce(w.standings_id, w.window_id) AS window_id, w.starts_at, b.config, b.timeline
+        FROM leaderboard_window AS w
         JOIN leaderboard AS b ON b.tenant_id = w.tenant_id AND b.board_id = w.board_id AND b.status <> 'archived'
         WHERE w.status IN ('open', 'closing') AND w.tenant_id = coalesce(%s, w.tenant_id) ORDER BY w.tenant_id, w.window_id
         """,
@@ -260,7 +294,8 @@ async def windows_of_partition(connection: Connection, partition: int, limit: in
     """The open windows that a partition changed most lately, each with the position up to which it did (to repair the live store)."""
     cursor = await connection.execute(
         """
-        SELECT l.tenant_id, b.board_id, l.window_id, b.config, l.position FROM live_position AS l
+        SELECT l.tenant_id, b.board_id, l.window_id, coalesce(o.starts_at, r.starts_at) AS starts_at, b.config, b.timeline,
+               l.position FROM live_position AS l
         LEFT JOIN leaderboard_window AS o ON o.tenant_id = l.tenant_id AND o.window_id = l.window_id AND o.standings_id IS NULL
         LEFT JOIN leaderboard_window AS r ON r.tenant_id = l.tenant_id AND r.standings_id = l.window_id
         JOIN leaderboard AS b ON b.tenant_id = l.tenant_id AND b.board_id = coalesce(o.board_id, r.board_id) AND b.status <> 'archived'

@@ -31,7 +31,7 @@ async def rebuild_window(pool: Pool, live: LiveStore, board: LiveBoard) -> Outco
         known = (await boards_by_id(connection, board.tenant_id, [board.board_id])).get(board.board_id)
         if known is None:
             return "absent"
-        board = LiveBoard(board.tenant_id, board.board_id, board.window_id, known.config.ranking.method, min_score_units(known.config))
+        board = LiveBoard(board.tenant_id, board.board_id, board.window_id, board.method, min_score_units(known.config))
         fill = live.begin_fill(board)
         marks = await _marks(connection, board)
         async for rows in each_standing(connection, board.tenant_id, board.window_id, chunk=CHUNK):

@@ -5,10 +5,12 @@ from uuid import UUID
 
 from domain.error import InvalidState, LeaderboardNotFound, NotFound
 from domain.leaderboard import BoardStatus
-from domain.window import WindowSpan, window_at, window_for_key
+from domain.timeline import find_window, find_window_by_key
+from domain.window import WindowSpan
 from runtime.postgres import Connection
 from storage.definition import change_instant
-from storage.leaderboard import Leaderboard, find_any_board, find_board, find_window
+from storage.leaderboard import Leaderboard, find_any_board, find_board
+from storage.leaderboard import find_window as find_row
 from storage.rescore import AHEAD, Rescore, start_rescore
 from storage.window import BoardWindow, open_window
 
@@ -37,18 +39,17 @@ async def request_rescore(connection: Connection, tenant_id: UUID, leaderboard_i
 
 def span_of(board: Leaderboard, window_key: str, now: datetime) -> WindowSpan | None:
     """The window of that key or the current one; None if the board has none."""
-    timeframe = board.config.timeframe
-    return window_at(timeframe, now) if window_key == CURRENT else window_for_key(timeframe, window_key)
+    return find_window(board.segments, now) if window_key == CURRENT else find_window_by_key(board.segments, window_key)
 
 
 async def _row(connection: Connection, board: Leaderboard, span: WindowSpan, instant: datetime) -> BoardWindow:
     """The window's row. A window in which nothing has counted yet gets one: under the present rules something may."""
-    found = await find_window(connection, board.tenant_id, board.board_id, span.key)
+    found = await find_row(connection, board.tenant_id, board.board_id, span.key)
     if found is None:
         planned = span.closes_at(board.config.timeframe.grace_seconds)
         if planned is not None and planned <= instant:
             raise InvalidState(f"Window '{span.key}' of leaderboard '{board.leaderboard_id}' is not open any more")
         await open_window(connection, board.tenant_id, board.board_id, span, planned)
-        found = await find_window(connection, board.tenant_id, board.board_id, span.key)
+        found = await find_row(connection, board.tenant_id, board.board_id, span.key)
     assert found is not None
     return found

@@ -45,7 +45,7 @@ async def freeze_window(connection: Connection, tenant_id: UUID, found: WindowBo
     if await is_being_rescored(connection, tenant_id, window.window_id):
         raise RuntimeError(f"window {window.window_key} is being rescored: it cannot be frozen yet")
     config = await config_at(connection, tenant_id, window.board_id, window.closes_at)
-    method, bound = config.ranking.method, min_score_units(config)
+    method, bound = found.config.ranking.method, min_score_units(config)
     total = await ranked_total(connection, tenant_id, window.standings, bound)
     kept = await _write_entries(connection, tenant_id, window, method=method, min_score=bound, size=config.ranking.size)
     prizes = await prizes_of_window(connection, tenant_id, window) if kept else None

@@ -8,7 +8,8 @@ import msgspec
 from psycopg.rows import tuple_row
 
 from domain.closing import CloseNow, WindowStatus, window_workflow_id
-from domain.leaderboard import LeaderboardConfig, Method, load_config
+from domain.leaderboard import LeaderboardConfig, Method, load_config, load_timeline
+from domain.timeline import Timeline, in_force, segment_at, segments
 from domain.window import WindowSpan
 from runtime.ids import new_id
 from runtime.postgres import Connection, notify
@@ -52,12 +53,13 @@ class BoardWindow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WindowBoard(msgspec.Struct, frozen=True, kw_only=True):
-    """A window with what its board is now."""
+    """A window with what its board is now; `config` is the one in force for this window."""
 
     window: BoardWindow
     leaderboard_id: str
     board_status: str
     config: LeaderboardConfig
+    segments: Timeline
 
 
 class OpenWindow(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,18 +107,21 @@ async def window_with_board(connection: Connection, tenant_id: UUID, window_id: 
     """The window and its board, or None."""
     cursor = await connection.execute(
         f"SELECT {', '.join('w.' + name.strip() for name in WINDOW_COLUMNS.split(','))}, b.leaderboard_id, b.status AS board_status, "
-        "b.config FROM leaderboard_window AS w "
+        "b.config, b.timeline FROM leaderboard_window AS w "
         "JOIN leaderboard AS b USING (tenant_id, board_id) WHERE w.tenant_id = %s AND w.window_id = %s",
         (tenant_id, window_id),
     )
     row = await cursor.fetchone()
     if row is None:
         return None
+    config = load_config(row["config"])
+    line = segments(config, load_timeline(row["timeline"]))
     return WindowBoard(
         window=msgspec.convert(row, BoardWindow),
         leaderboard_id=row["leaderboard_id"],
         board_status=row["board_status"],
-        config=load_config(row["config"]),
+        config=in_force(config, segment_at(line, row["starts_at"])),
+        segments=line,
     )
 
 
@@ -251,6 +256,15 @@ async def windows_before(
         },
     )
     return [msgspec.convert(row, BoardWindow) for row in await cursor.fetchall()]
+
+
+async def latest_start(connection: Connection, tenant_id: UUID, board_id: UUID) -> datetime | None:
+    """When the latest of the board's windows that are there starts."""
+    cursor = await connection.execute(
+        "SELECT max(starts_at) AS latest FROM leaderboard_window WHERE tenant_id = %s AND board_id = %s", (tenant_id, board_id)
+    )
+    row = await cursor.fetchone()
+    return row["latest"] if row else None
 
 
 async def config_at(connection: Connection, tenant_id: UUID, board_id: UUID, instant: datetime) -> LeaderboardConfig:

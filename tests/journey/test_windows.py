@@ -107,3 +107,33 @@ def test_archiving_closes_and_what_was_frozen_stays_readable(client: httpx.Clien
     assert client.get("/v1/leaderboards/jw5").status_code == 404
     (snapshot,) = client.get("/v1/snapshots/jw5").json()["snapshots"]
     assert client.get(f"/v1/snapshots/jw5/{snapshot['snapshot_time']}").json()["entries"][0]["user_id"] == "wanda"
+
+
+def test_a_change_of_the_windows_is_announced_and_waits_for_one(client: httpx.Client) -> None:
+    path, scored = "/v1/admin/leaderboards/jw20", {"aggregation": "max", "rules": config()["scoring"]["rules"]}
+    make(client, "jw20", {"type": "daily"})
+    before = client.get(path).json()
+    assert (before["coming"], before["in_force"]["aggregation"], before["in_force"]["method"]) == ([], "sum", "score_desc")
+    body = {"name": "jw20", "config": config(timeframe={"type": "weekly", "reset_day": "friday"}, scoring=scored)}
+    changed = client.put(path, json=body)
+    assert changed.status_code == 200, changed.text
+    (coming,) = changed.json()["coming"]
+    assert changed.json()["config"]["timeframe"]["type"] == "weekly", "the definition is what was asked for"
+    assert (changed.json()["in_force"]["timeframe"]["type"], coming["timeframe"]["type"], coming["aggregation"]) == (
+        "daily",
+        "weekly",
+        "max",
+    )
+    takes_effect = datetime.fromisoformat(coming["takes_effect_at"])
+    assert timedelta(hours=1) < takes_effect - datetime.now(UTC) + timedelta(minutes=1) <= timedelta(hours=25, minutes=1)
+    assert takes_effect.time().isoformat() == "00:00:00", "it begins where a day ended"
+    page = client.get("/v1/leaderboards/jw20").json()
+    assert page["window_key"].count("-") == 2
+    event = {"event_id": "x", "type": "lb.match", "actor": {"user_id": "wanda"}, "attrs": {"score": 1}}
+    said = client.post(f"{path}/explain", json=event).json()
+    assert (said["coming"], said["window"]["window_key"]) == (changed.json()["coming"], page["window_key"])
+    back = client.put(path, json={"name": "jw20", "config": config(timeframe={"type": "daily"})}).json()
+    assert (back["coming"], back["in_force"]["timeframe"]["type"], back["version"]) == ([], "daily", 3)
+    for kind in ({"type": "all_time"}, {"type": "custom", "starts_at": instant(), "ends_at": instant(timedelta(days=1))}):
+        refused = client.put(path, json={"name": "jw20", "config": config(timeframe=kind)})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (409, "INVALID_STATE")

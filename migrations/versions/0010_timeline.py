@@ -1,0 +1,21 @@
+"""What a board's windows are in each segment of its life.
+
+Revision: 0010
+"""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
+revision = "0010"
+down_revision = "0009"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("leaderboard", sa.Column("timeline", postgresql.JSONB(), server_default="[]", nullable=False))
+
+
+def downgrade() -> None:
+    op.drop_column("leaderboard", "timeline")
