@@ -129,7 +129,7 @@ def test_a_change_of_the_windows_is_announced_and_waits_for_one(client: httpx.Cl
     assert takes_effect.time().isoformat() == "00:00:00", "it begins where a day ended"
     page = client.get("/v1/leaderboards/jw20").json()
     assert page["window_key"].count("-") == 2
-    event = {"event_id": "x", "type": "lb.match", "actor": {"user_id": "wanda"}, "attrs": {"score": 1}}
+    event = {"event_id": "x", "type": "lb.match", "actor": {"user_id": "wanda"}, "occurred_at": instant(), "attrs": {"score": 1}}
     said = client.post(f"{path}/explain", json=event).json()
     assert (said["coming"], said["window"]["window_key"]) == (changed.json()["coming"], page["window_key"])
     back = client.put(path, json={"name": "jw20", "config": config(timeframe={"type": "daily"})}).json()

@@ -1,6 +1,7 @@
 """A board changes timeframe, aggregation and method while events come: each window counts and ranks by what it is."""
 
 import asyncio
+import itertools
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -102,7 +103,7 @@ async def test_the_next_window_is_the_one_that_the_change_announced(world: World
         assert key == span.key
     assert (span.starts_at, "-W" in key) == (switch, True)
     rows = await world.rows("SELECT starts_at, ends_at FROM leaderboard_window ORDER BY starts_at")
-    assert all(before["ends_at"] == after["starts_at"] for before, after in zip(rows, rows[1:], strict=False))
+    assert all(before["ends_at"] == after["starts_at"] for before, after in itertools.pairwise(rows))
 
 
 async def test_changes_and_the_making_of_windows_at_once_leave_no_overlap(world: World) -> None:
@@ -124,7 +125,7 @@ async def test_changes_and_the_making_of_windows_at_once_leave_no_overlap(world:
 
     await asyncio.gather(make_windows(), make_changes())
     rows = await world.rows("SELECT window_key, starts_at, ends_at FROM leaderboard_window ORDER BY starts_at")
-    assert all(before["ends_at"] == after["starts_at"] for before, after in zip(rows, rows[1:], strict=False)), rows
+    assert all(before["ends_at"] == after["starts_at"] for before, after in itertools.pairwise(rows)), rows
     async with world.pool.connection() as connection:
         board = (await boards_by_id(connection, world.tenant_id, [board.board_id]))[board.board_id]
     for row in rows:
