@@ -159,7 +159,7 @@ async def leave_boards(connection: Connection, of: Erasure) -> list[LiveBoard]:
     await change_instant(connection, of.tenant_id)
     cursor = await connection.execute(
         """
-        SELECT board_id, coalesce(standings_id, window_id) AS standings_id FROM leaderboard_window
+        SELECT board_id, starts_at, coalesce(standings_id, window_id) AS standings_id FROM leaderboard_window
         WHERE tenant_id = %s AND status IN ('open', 'closing') AND total IS NULL
         """,
         (of.tenant_id,),
@@ -173,7 +173,7 @@ async def leave_boards(connection: Connection, of: Erasure) -> list[LiveBoard]:
         (of.tenant_id, of.user_id, [window["standings_id"] for window in windows], of.tenant_id),
     )
     boards = await boards_by_id(connection, of.tenant_id, [window["board_id"] for window in windows])
-    return [live_board(boards[window["board_id"]], window["standings_id"]) for window in windows]
+    return [live_board(boards[window["board_id"]], window["standings_id"], window["starts_at"]) for window in windows]
 
 
 RENAMED = ("redemption", "standing", "snapshot_entry", "payout_recipient")

@@ -271,9 +271,13 @@ async def latest_ended_window(connection: Connection, tenant_id: UUID, board_id:
 
 
 def _ranked_window(row: dict[str, Any]) -> LiveBoard:
+    return live_board_of(row["tenant_id"], row["board_id"], row["window_id"], window_config(row))
+
+
+def window_config(row: dict[str, Any]) -> LeaderboardConfig:
+    """The config in force for a window, of a row with `config` and `timeline` of its board and `starts_at`."""
     config = load_config(row["config"])
-    config = in_force(config, segment_at(segments(config, load_timeline(row["timeline"])), row["starts_at"]))
-    return live_board_of(row["tenant_id"], row["board_id"], row["window_id"], config)
+    return in_force(config, segment_at(segments(config, load_timeline(row["timeline"])), row["starts_at"]))
 
 
 async def every_open_window(connection: Connection, tenant_id: UUID | None) -> list[LiveBoard]:

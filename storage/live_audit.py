@@ -15,10 +15,9 @@ from uuid import UUID
 import msgspec
 from psycopg.rows import tuple_row
 
-from domain.leaderboard import load_config
 from domain.standing import KEY_LENGTH, decode_member, is_ranked, order_key
 from runtime.postgres import Connection, Pool
-from storage.leaderboard import live_board_of
+from storage.leaderboard import live_board_of, window_config
 from storage.live import Held, LiveBoard, LiveStore
 from storage.standing import each_standing
 
@@ -77,7 +76,8 @@ async def live_windows(connection: Connection, tenant_id: UUID | None, leaderboa
     """The windows that the live store should hold: of one tenant or all (None), of one board or all."""
     cursor = await connection.execute(
         """
-        SELECT w.tenant_id, w.board_id, coalesce(w.standings_id, w.window_id) AS standings_id, w.window_key, b.leaderboard_id, b.config
+        SELECT w.tenant_id, w.board_id, coalesce(w.standings_id, w.window_id) AS standings_id, w.window_key, b.leaderboard_id, b.config,
+               b.timeline, w.starts_at
         FROM leaderboard_window AS w
         JOIN leaderboard AS b ON b.tenant_id = w.tenant_id AND b.board_id = w.board_id AND b.status <> 'archived'
         WHERE w.status IN ('open', 'closing') AND w.tenant_id = coalesce(%s, w.tenant_id)
@@ -90,7 +90,7 @@ async def live_windows(connection: Connection, tenant_id: UUID | None, leaderboa
         NamedWindow(
             leaderboard_id=row["leaderboard_id"],
             window_key=row["window_key"],
-            board=live_board_of(row["tenant_id"], row["board_id"], row["standings_id"], load_config(row["config"])),
+            board=live_board_of(row["tenant_id"], row["board_id"], row["standings_id"], window_config(row)),
         )
         for row in await cursor.fetchall()
     ]

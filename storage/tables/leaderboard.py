@@ -37,8 +37,6 @@ leaderboard_version = Table(
     Column("version", Integer, primary_key=True, autoincrement=False),
     Column("status", Text, nullable=False),
     Column("config", JSONB, nullable=False),
-    # Timeframe, aggregation and method in each segment of the board's life; empty when they have always been as in the config.
-    Column("timeline", JSONB, nullable=False, server_default="[]"),
     uuid_column("reward_config_id", nullable=True),
     instant_column("valid_from"),
     ForeignKeyConstraint(["tenant_id", "board_id"], ["leaderboard.tenant_id", "leaderboard.board_id"]),

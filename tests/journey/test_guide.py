@@ -1,5 +1,6 @@
 """The examples of the integration guide run as they stand in it."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,10 @@ def test_the_examples_of_a_page_run(stack: Stack, page: Path, tmp_path: Path) ->
     if page.stem == "querying-results":
         assert "['cem', 'dan', 'eve']\n2 80 6 66.67\n304\n" in printed
         assert printed.endswith("1\n404\n404\n400\n")
+    if page.stem == "creating-leaderboards":
+        text = page.read_text()
+        promised = text.split("prints\n\n```\n")[1].split("\n```")[0].splitlines()
+        for line in re.findall(r"^prints (`.*)$", text, re.MULTILINE):
+            promised += re.findall(r"`([^`]+)`", line.split("`: ")[0] + "`")
+        assert len(promised) == 13
+        assert [line for line in promised if line not in printed.splitlines()] == []

@@ -1,14 +1,14 @@
 """What a board's windows are in each segment of its life.
 
-Revision: 0010
+Revision: 0013
 """
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0010"
-down_revision = "0009"
+revision = "0013"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 
