@@ -17,6 +17,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from domain.closing import window_workflow_id
+from domain.erasure import erase_workflow_id
 from domain.error import DomainError
 from domain.payout import payout_workflow_id
 from domain.redemption import Move, Redemption, State, workflow_id
@@ -28,6 +29,8 @@ from storage import outbox
 from storage.definition import change_instant
 from storage.delivery import forget_deliveries
 from storage.due_delivery import overdue_endpoints, pump_entry
+from storage.erasure import start_entry as erasure_start_entry
+from storage.erasure import unfinished_erasures
 from storage.idempotency import forget_answers
 from storage.low_stock import forget_low_stock, tell_low_stock
 from storage.payout import start_again, unfinished_runs
@@ -60,7 +63,7 @@ async def run_sweep(pool: Pool, temporal: Client, stop: asyncio.Event, *, interv
             expired = await expire_overdue(pool)
             await restart_pumps(pool, temporal)
             windows = await restart_lost_windows(pool, temporal) + await restart_lost_rescores(pool, temporal)
-            windows += await restart_lost_payouts(pool, temporal)
+            windows += await restart_lost_payouts(pool, temporal) + await restart_lost_erasures(pool, temporal)
             await review_due_tiers(pool)
             await watch_stock(pool)
             async with transaction(pool) as connection:
@@ -142,6 +145,20 @@ async def restart_lost_rescores(pool: Pool, temporal: Client, *, idle: timedelta
                 await fail_rescore(connection, rescore, "its workflow was ended by hand")
             touched += 1
     return touched
+
+
+async def restart_lost_erasures(pool: Pool, temporal: Client, *, idle: timedelta = IDLE) -> int:
+    """Start workflows for erasures that nobody carries on: Temporal does not know theirs; answers how many."""
+    async with transaction(pool) as connection:
+        unfinished = await unfinished_erasures(connection, utc_now() - idle, PAGE)
+    restarted = 0
+    for given in unfinished:
+        status = await _status_of(temporal, erase_workflow_id(given.tenant_id, given.user_id))
+        if status is None:
+            async with transaction(pool) as connection:
+                await outbox.enqueue_again(connection, given.tenant_id, erasure_start_entry(given))
+            restarted += 1
+    return restarted
 
 
 async def restart_lost_payouts(pool: Pool, temporal: Client, *, idle: timedelta = IDLE) -> int:

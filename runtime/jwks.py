@@ -11,6 +11,8 @@ ALGORITHMS = frozenset({"RS256", "ES256", "EdDSA"})
 REFRESH_SECONDS = 60.0
 """An unknown key id makes a fetch at most this often (contract 1)."""
 MAXIMUM_AGE_SECONDS = 3600.0
+AWAY_SECONDS = 2.0
+"""An issuer that has never answered is asked again after so long, not by every request that waits for it."""
 FETCH_TIMEOUT_SECONDS = 5.0
 
 
@@ -35,12 +37,14 @@ class JwksCache:
         if found is not None and time.monotonic() - self._fetched_at < MAXIMUM_AGE_SECONDS:
             return found
         async with self._lock:
-            if time.monotonic() - self._tried_at >= REFRESH_SECONDS:
+            pause = REFRESH_SECONDS if self._keys else AWAY_SECONDS
+            if time.monotonic() - self._tried_at >= pause:
                 await self._fetch()
+            elif not self._keys:
+                raise JwksUnavailable(self._url)
         return self._keys.get(key_id)
 
     async def _fetch(self) -> None:
-        self._tried_at = time.monotonic()
         try:
             async with httpx.AsyncClient(timeout=FETCH_TIMEOUT_SECONDS, follow_redirects=False) as client:
                 answer = await client.get(self._url)
@@ -49,8 +53,9 @@ class JwksCache:
         except (httpx.HTTPError, ValueError) as fault:
             if self._keys:
                 return  # the keys that were good a while ago are better than none
-            self._tried_at = float("-inf")
             raise JwksUnavailable(self._url) from fault
+        finally:
+            self._tried_at = time.monotonic()
         self._keys = _usable_keys(document)
         self._fetched_at = time.monotonic()
 

@@ -102,6 +102,15 @@ async def open_erasure(connection: Connection, given: ErasureInput) -> Erasure |
     return None if row is None else msgspec.convert(row, Erasure)
 
 
+async def unfinished_erasures(connection: Connection, before: datetime, limit: int) -> list[ErasureInput]:
+    """Erasures of any tenant that were asked for before this instant and are not complete, the oldest first."""
+    cursor = await connection.execute(
+        "SELECT tenant_id, user_id FROM erasure WHERE completed_at IS NULL AND requested_at < %s ORDER BY requested_at LIMIT %s",
+        (before, limit),
+    )
+    return [ErasureInput(**row) for row in await cursor.fetchall()]
+
+
 async def open_redemptions(connection: Connection, of: Erasure) -> list[UUID]:
     """The user's redemptions that are not final."""
     cursor = await connection.execute(
