@@ -1,4 +1,4 @@
-"""A thousand windows that end at the same instant, on the real Temporal server: one timer each, one look for all, no polls."""
+"""Hundreds of windows that end at the same instant, on the real Temporal server: one timer each, one look for all, no polls."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ from workflows.window import LeaderboardWindowWorkflow
 
 EVENTS = [Event(f"u{n % 3}", n % 5, n % 3, f"e{n}") for n in range(9)]
 PATIENCE_SECONDS = 400
-"""Two thousand workflow tasks and three thousand activities: half a minute on two cores that have nothing else to do."""
+"""Each window costs a workflow in a sandbox and three activities: a thousand took 97 s on two busy cores, as many looks as five hundred."""
 
 
 @pytest_asyncio.fixture
@@ -75,7 +75,7 @@ async def wait_for_closed(world: World, count: int) -> None:
             await asyncio.sleep(0.2)
 
 
-@pytest.mark.parametrize(("count", "away"), [(1000, False), (100, True)], ids=["a thousand together", "while the worker was away"])
+@pytest.mark.parametrize(("count", "away"), [(500, False), (60, True)], ids=["hundreds together", "while the worker was away"])
 async def test_windows_that_end_together(
     world: World, temporal_client: Client, monkeypatch: pytest.MonkeyPatch, count: int, away: bool
 ) -> None:
