@@ -33,7 +33,7 @@ from workflows.window import LeaderboardWindowWorkflow
 
 EVENTS = [Event(f"u{n % 3}", n % 5, n % 3, f"e{n}") for n in range(9)]
 PATIENCE_SECONDS = 400
-"""Each window costs a workflow in a sandbox and three activities: a thousand took 97 s on two busy cores, as many looks as five hundred."""
+"""Each window costs a workflow in a sandbox and three activities; a thousand took 97 s on two busy cores."""
 
 
 @pytest_asyncio.fixture
