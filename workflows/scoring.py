@@ -22,6 +22,20 @@ class ScoringWorkflow:
     `HEARTBEAT_TIMEOUT`; should it come back to life, the epoch in PostgreSQL refuses it.
     """
 
+    @workflow.init
+    def __init__(self, partition: int, scored_before: int = 0) -> None:
+        """Ready for reports that arrive before `run` begins."""
+        self._scored = scored_before
+
+    @workflow.signal
+    def report(self, progress: Progress) -> None:
+        """How far the pump is, told by itself about once a minute while it moves."""
+        workflow.set_current_details(
+            f"Scoring partition **{progress.partition}**: {self._scored + progress.events} events\n\n"
+            f"cursor **{progress.cursor}**, lag **{max(0, progress.head - progress.cursor)}** positions, owner epoch {progress.epoch}, "
+            f"{progress.dead_letters} dead letters in this shift; as of {workflow.now():%Y-%m-%d %H:%M:%S} UTC"
+        )
+
     @workflow.run
     async def run(self, partition: int, scored_before: int = 0) -> None:
         """Keep the partition owned; never ends but as a new run of itself."""
@@ -37,6 +51,7 @@ class ScoringWorkflow:
                 summary=f"Pump of partition {partition}",
             )
             scored += progress.events
+            self._scored = scored
             workflow.set_current_details(
                 f"Scoring partition **{partition}**: {scored} events; cursor {progress.cursor}, "
                 f"lag {max(0, progress.head - progress.cursor)}, owner epoch {progress.epoch}. The last shift ended: {progress.ended}"

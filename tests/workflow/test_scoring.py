@@ -85,3 +85,21 @@ async def test_two_workers_share_the_partitions_and_count_nothing_twice(world: W
             await world.send(EVENTS[start : start + 8])
         await until(lambda: world.live_rows(board), reference(definition(), EVENTS))
     assert await world.stored_rows(board) == reference(definition(), EVENTS)
+
+
+async def test_the_ui_shows_cursor_and_lag(
+    world: World, pumps: Callable[[], Awaitable[Worker]], temporal_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("activities.scoring.REPORT_SECONDS", 0.2)
+    await world.make_board("b", definition())
+
+    async def shown() -> bool:
+        told = []
+        for partition in range(PARTITIONS):
+            metadata = await temporal_client.get_workflow_handle(f"scoring:{partition}").query("__temporal_workflow_metadata")
+            told.append(str(metadata))
+        return all("lag **0** positions" in each and "cursor **" in each for each in told) and any(": 40 events" in each for each in told)
+
+    async with await pumps():
+        await world.send([Event("u1", 1, n % 60, f"x{n:03}") for n in range(40)])
+        await until(shown, True)
