@@ -15,7 +15,7 @@ from litestar.response import Redirect
 from litestar.types import ControllerRouterHandler, Receive, Scope, Send
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
-from console import account, coming, dashboard, preferences, sign_in, static_files
+from console import account, coming, dashboard, leaderboard, leaderboard_form, preferences, sign_in, static_files
 from console.client import ApiRefused
 from console.fault import PageFault, SignInNeeded
 from console.nav import ENTRIES
@@ -25,7 +25,7 @@ from console.visit import Parts, Visitor, provide_visit, provide_visitor
 
 log = logging.getLogger("laurel.console")
 
-FEATURES = (static_files, sign_in, account, preferences, dashboard)
+FEATURES = (static_files, sign_in, account, preferences, dashboard, leaderboard, leaderboard_form)
 """One line for each page module; each exports `routes`."""
 
 MAXIMUM_BODY_BYTES = 1_048_576

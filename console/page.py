@@ -8,7 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from console.chart import bars, line
 from console.nav import NAV
-from console.show import FILTERS, pill, short_number
+from console.show import FILTERS, pill, short_number, word
 from console.static_files import static_url
 from console.text import LANGUAGES, _, language
 
@@ -37,6 +37,8 @@ def environment() -> Environment:
         bars=bars,
         line=line,
         short_number=short_number,
+        words_of=lambda values: {value: word(value) for value in values},
+        dict_of=lambda values, names: {value: _(names[value]) for value in values},
     )
     return made
 

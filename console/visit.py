@@ -204,6 +204,11 @@ class Visit(Visitor):
         """Whether the person's role lets it change things."""
         return self.user.role == "admin"
 
+    def must_change(self) -> None:
+        """Raise `PageFault` 403 for viewers: for pages that are only a form."""
+        if not self.can_change:
+            raise PageFault(403, _("Viewers may look, but change nothing."))
+
     @property
     def zone(self) -> ZoneInfo:
         """The tenant's time zone."""

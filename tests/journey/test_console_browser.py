@@ -32,6 +32,52 @@ def test_a_page_keeps_nobody_out_and_breaks_no_rule_of_its_policy(person: Page, 
     assert not person.evaluate("document.documentElement.scrollWidth > innerWidth"), "wider than the screen"
 
 
+def test_a_boards_pages_keep_nobody_out(person: Page, stack: Stack) -> None:
+    with stack.client() as client:
+        board = add_board(client, fresh("kind"))
+    for path in (f"/leaderboards/{board}", f"/leaderboards/{board}/edit", "/leaderboards/new"):
+        person.goto(stack.described["console_url"] + path)
+        expect(person.locator("h1")).to_have_count(1)
+        assert complaints(person) == [], path
+
+
+def test_the_editor_shows_what_comes_of_the_sample_while_one_types(person: Page, stack: Stack) -> None:
+    person.goto(stack.described["console_url"] + "/leaderboards/new")
+    expect(person.locator("#preview .points")).to_have_text("120")
+    points = person.get_by_label("Points").first
+    points.fill("attrs.score * 2 +")
+    expect(person.locator("#preview .pointer")).to_contain_text("▲")
+    points.fill("attrs.score * 2")
+    expect(person.locator("#preview .points")).to_have_text("240")
+    expect(person.locator("#preview tbody tr")).to_have_count(5)
+
+
+def test_a_board_moves_while_one_looks_at_it(page: Page, stack: Stack) -> None:
+    kind, player = fresh("move"), fresh("player")
+    enter(page, stack.described)
+    with stack.client() as client:
+        board = add_board(client, kind)
+        page.goto(f"{stack.described['console_url']}/leaderboards/{board}")
+        expect(page.locator("#standings")).to_contain_text("Nobody stands here yet.")
+        post(client, "/v1/events", event(kind, player, points=7), 202)
+    expect(page.locator("#standings tbody tr")).to_contain_text(player, timeout=20_000)
+
+
+def test_archiving_a_board_asks_for_a_reason(page: Page, stack: Stack) -> None:
+    enter(page, stack.described)
+    with stack.client() as client:
+        board = add_board(client, fresh("kind"))
+        page.goto(f"{stack.described['console_url']}/leaderboards/{board}")
+        page.locator("summary", has_text="Archive…").click()
+        page.get_by_role("button", name="Archive the board").click()
+        expect(page.get_by_label("Reason")).to_be_focused()
+        page.get_by_label("Reason").fill("a test is over")
+        page.get_by_role("button", name="Archive the board").click()
+        expect(page.get_by_role("status")).to_have_text("The board is archived.")
+        (entry, *_) = client.get("/v1/admin/audit-log", params={"subject": "leaderboard"}).json()["entries"]
+        assert entry["reason"] == "a test is over"
+
+
 def test_the_sign_in_page_keeps_nobody_out_either(page: Page, stack: Stack) -> None:
     page.goto(stack.described["console_url"] + "/sign-in")
     assert complaints(page) == []

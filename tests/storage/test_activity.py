@@ -1,0 +1,96 @@
+"""The tally counts everything once, whatever it is asked twice for, and the dashboard adds what is younger."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from activities.tally import count
+from runtime.ids import new_id, utc_now
+from runtime.postgres import Pool, transaction
+from storage import platform
+from storage.activity import first_id
+from storage.dashboard import days_since, first_steps, redemptions_by_state, totals
+from tests.api_world import add_tenant
+
+PARTITIONS = 2
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+async def log_events(pool: Pool, tenant_id: UUID, accepted_at: datetime, positions: list[int], *, scored: int) -> None:
+    """Events of both partitions at these positions, all of them scored up to `scored`."""
+    async with transaction(pool) as connection:
+        for position in positions:
+            await connection.execute(
+                """
+                INSERT INTO event_log (scoring_partition, position, accepted_at, occurred_at, tenant_id, user_id, external_user_id, sender,
+                    event_id, type, body) VALUES (%s, %s, %s, %s, %s, %s, 'u', 's', %s, 't', '')
+                """,
+                (position % PARTITIONS, position, accepted_at, accepted_at, tenant_id, new_id(), str(position)),
+            )
+        await connection.execute("UPDATE scoring_cursor SET position = %s", (scored,))
+
+
+async def set_up(pool: Pool) -> UUID:
+    async with transaction(pool) as connection:
+        await platform.set_up(connection, PARTITIONS, utc_now())
+        return (await add_tenant(connection)).tenant_id
+
+
+async def tally(pool: Pool) -> None:
+    while await count(pool, PARTITIONS):
+        pass
+
+
+async def test_events_are_counted_once_and_only_when_they_are_scored(pool: Pool) -> None:
+    tenant_id, now = await set_up(pool), utc_now()
+    await log_events(pool, tenant_id, now, [1, 2, 3, 4, 5], scored=3)
+    for _ in range(2):
+        await tally(pool)
+        async with pool.connection() as connection:
+            (day,) = await days_since(connection, tenant_id, now - timedelta(days=1), "UTC")
+        assert day.events == 3
+    await log_events(pool, tenant_id, now, [6, 7], scored=7)
+    await tally(pool)
+    async with pool.connection() as connection:
+        (day,) = await days_since(connection, tenant_id, now - timedelta(days=1), "UTC")
+        assert day.events == 7
+        assert (await first_steps(connection, tenant_id)).event
+
+
+async def test_days_are_those_of_the_tenants_calendar(pool: Pool) -> None:
+    tenant_id, now = await set_up(pool), utc_now()
+    midnight = datetime(now.year, now.month, now.day, tzinfo=UTC)
+    await log_events(pool, tenant_id, midnight - timedelta(minutes=20), [1], scored=1)
+    await log_events(pool, tenant_id, midnight + timedelta(seconds=1), [2, 3], scored=3)
+    await tally(pool)
+    async with pool.connection() as connection:
+        days = await days_since(connection, tenant_id, now - timedelta(days=3), "UTC")
+        assert [day.events for day in days] == [1, 2]
+        days = await days_since(connection, tenant_id, now - timedelta(days=3), "Asia/Kathmandu")
+        assert [day.events for day in days] == [3], "all of it lies in the same day of Nepal, 5:45 ahead"
+
+
+async def test_users_are_counted_whether_the_tally_has_seen_them_or_not(pool: Pool) -> None:
+    tenant_id, now = await set_up(pool), utc_now()
+    async with transaction(pool) as connection:
+        await connection.execute("UPDATE tenant SET created_at = %s", (now - timedelta(days=3),))
+        for age in (timedelta(days=2), timedelta(days=1), timedelta(0)):
+            made = now - age
+            user_id = UUID(int=first_id(made).int | 0x7 << 76 | 0b10 << 62 | new_id().int & (1 << 60) - 1)
+            await connection.execute(
+                "INSERT INTO app_user (tenant_id, user_id, external_id, created_at, updated_at) VALUES (%s, %s, %s, %s, %s)",
+                (tenant_id, user_id, str(age), made, made),
+            )
+    await tally(pool)
+    async with pool.connection() as connection:
+        known = await totals(connection, tenant_id)
+        other = await totals(connection, new_id())
+    assert (known.users, known.new_users) == (2, 1)
+    assert (other.users, other.new_users) == (0, 0)
+
+
+async def test_nothing_yet_is_nothing(pool: Pool) -> None:
+    tenant_id = await set_up(pool)
+    async with pool.connection() as connection:
+        assert set((await redemptions_by_state(connection, tenant_id, LONG_AGO)).values()) == {0}
+        assert (await first_steps(connection, tenant_id)).done == 0
+        assert (await totals(connection, tenant_id)).users == 0

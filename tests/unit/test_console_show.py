@@ -1,0 +1,86 @@
+"""How the console writes numbers, instants and charts."""
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from console.chart import bars, ceiling, line
+from console.leaderboard_form import pointer
+from console.preferences import safe_path
+from console.show import Clock, ago, clock, copyable, number, short_number, span, when
+from console.text import choose_language, language
+
+NOW = datetime(2026, 3, 1, 4, 11, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def present() -> None:
+    clock.set(Clock(NOW, ZoneInfo("Asia/Ho_Chi_Minh")))
+    language.set("en")
+
+
+def test_numbers_stand_in_groups_of_three() -> None:
+    assert [number(each) for each in (0, 1234567, -1234.5, 0.25, None)] == ["0", "1\u202f234\u202f567", "−1\u202f234.5", "0.25", "–"]
+    assert [short_number(each) for each in (999, 2_412_345, 8.7e9)] == ["999", "2.41\u202fM", "8.7\u202fG"]
+    language.set("vi")
+    assert number(48210.5) == "48.210,5"
+
+
+def test_instants_are_in_the_tenants_time_with_the_exact_one_in_the_title() -> None:
+    said = when(NOW)
+    assert "1 Mar 2026, 11:11<" in said
+    assert "11:11:00 Asia/Ho_Chi_Minh" in said
+    assert ">5 min ago<" in ago(NOW - timedelta(minutes=5))
+    assert ">in 2 d 4 h<" in ago((NOW + timedelta(days=2, hours=4)).isoformat())
+    assert ">now<" in ago(NOW)
+    assert when(None) == ago(None) == "–"
+    assert [span(each) for each in (45, 725, 7500, 273600, 10**7)] == ["45 s", "12 min", "2 h 5 min", "3 d 4 h", "115 d"]
+    language.set("vi")
+    assert ">5 phút trước<" in ago(NOW - timedelta(minutes=5))
+
+
+def test_what_is_copied_is_escaped() -> None:
+    assert "<b>" not in copyable('"><b>')
+
+
+@given(st.lists(st.tuples(st.text(max_size=5), st.tuples(st.floats(0, 1e15), st.floats(0, 1e15))), max_size=40))
+def test_bars_stay_inside_their_chart(rows: list[tuple[str, tuple[float, float]]]) -> None:
+    for bar in bars(rows).bars:
+        assert 0 <= bar.y <= 170
+        assert 0 <= bar.height <= 170
+        assert 0 <= bar.x <= 716
+
+
+@given(st.floats(0, 1e18))
+def test_the_top_of_a_scale_is_not_below_its_values(value: float) -> None:
+    assert ceiling(value) >= value
+
+
+def test_a_course_needs_two_values() -> None:
+    assert line([3]) == ""
+    assert line([0, 4]).split() == ["0.0,32.0", "100.0,4.0"]
+
+
+def test_the_pointer_stands_below_the_fault() -> None:
+    assert pointer("a + b", "unexpected '+' at position 3") == "a + b\n  ▲"
+    assert pointer("a", "is wrong") == ""
+
+
+@pytest.mark.parametrize(
+    "elsewhere", ["", "https://evil.example", "//evil", "/console//evil", "/console/\\evil", "/consolex", "/console/\r\nX: y"]
+)
+def test_only_pages_of_the_console_are_gone_on_to(elsewhere: str) -> None:
+    assert safe_path(elsewhere) == "/dashboard"
+
+
+def test_a_page_of_the_console_keeps_its_query() -> None:
+    assert safe_path("/console/users?q=a//b") == "/users?q=a//b"
+
+
+def test_the_choice_of_a_language_wins_over_the_browser() -> None:
+    assert choose_language("vi", "en") == "vi"
+    assert choose_language("xx", "fr, vi;q=0.2") == "vi"
+    assert choose_language(None, "") == "en"
