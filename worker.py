@@ -19,6 +19,7 @@ from activities.endpoint import EndpointActivities
 from activities.erasure import ErasureActivities
 from activities.outbox import run_relay
 from activities.payout import PayoutActivities
+from activities.platform import PlatformActivities
 from activities.redemption import RedemptionActivities
 from activities.rescore import RescoreActivities
 from activities.schedule import ScheduleActivities
@@ -34,12 +35,14 @@ from runtime.crypto import Vault
 from runtime.http import Sender
 from runtime.postgres import Pool, make_pool
 from runtime.redis import Redis, make_redis
+from runtime.schedules import ensure_schedule, put_schedule
 from runtime.settings import Settings
 from runtime.temporal import TaskQueues
 from storage.live import LiveStore
 from workflows.endpoint import EndpointWorkflow
 from workflows.erasure import EraseUserWorkflow
 from workflows.payout import PayoutRunWorkflow
+from workflows.platform import PlatformTaskWorkflow, platform_schedules
 from workflows.redemption import RedemptionWorkflow
 from workflows.rescore import RescoreWorkflow
 from workflows.schedule import PayoutScheduleWorkflow
@@ -65,6 +68,17 @@ PAYOUT_ACTIVITIES = 4
 SCHEDULE_ACTIVITIES = 200
 # The scoring workflows notice a dead worker after 8 s without a heartbeat, so heartbeats must not be gathered for long.
 HEARTBEAT_THROTTLE = timedelta(seconds=1)
+
+
+WORKFLOWS = (
+    EraseUserWorkflow,
+    RedemptionWorkflow,
+    EndpointWorkflow,
+    LeaderboardWindowWorkflow,
+    PayoutRunWorkflow,
+    RescoreWorkflow,
+    PlatformTaskWorkflow,
+)
 
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +116,7 @@ async def keep_books(resources: Resources, stop: asyncio.Event) -> None:
         group.create_task(run_relay(resources.pool, resources.client, resources.queues, stop), name="relay")
         group.create_task(run_sweep(resources.pool, resources.client, stop), name="sweep")
         group.create_task(run_tally(resources.pool, resources.settings.scoring_partitions, stop), name="tally")
-        ensure = functools.partial(ensure_scoring, resources.settings, resources.client)
+        ensure = functools.partial(ensure_started, resources.settings, resources.client)
         group.create_task(run_upkeep(resources.pool, resources.redis, ensure, stop), name="upkeep")
         group.create_task(run_schedule_keeper(resources.pool, resources.client, resources.queues, stop), name="schedules")
 
@@ -111,6 +125,13 @@ async def ensure_scoring(settings: Settings, client: Client) -> None:
     """Start the scoring workflows that are missing."""
     scoring = temporal.task_queues(settings).scoring
     await ensure_scoring_workflows(client, task_queue=scoring, partitions=settings.scoring_partitions)
+
+
+async def ensure_started(settings: Settings, client: Client) -> None:
+    """Start what is missing in Temporal: scoring workflows, and the platform's schedules that somebody deleted."""
+    await ensure_scoring(settings, client)
+    for identity, schedule in platform_schedules(temporal.task_queues(settings).core).items():
+        await ensure_schedule(client, identity, schedule)
 
 
 async def connect(settings: Settings, stop: asyncio.Event) -> Client | None:
@@ -122,6 +143,8 @@ async def connect(settings: Settings, stop: asyncio.Event) -> Client | None:
             await temporal.ensure_search_attributes(client)
             await temporal.ensure_retention(client, settings.temporal_retention_days)
             await ensure_scoring(settings, client)
+            for identity, schedule in platform_schedules(temporal.task_queues(settings).core).items():
+                await put_schedule(client, identity, schedule, keep_state=True)
         except (RuntimeError, RPCError) as fault:
             log.warning("Temporal at %s is not there yet: %s", settings.temporal_address, fault)
             with contextlib.suppress(TimeoutError):
@@ -146,6 +169,7 @@ async def open_resources(settings: Settings, client: Client) -> AsyncIterator[Re
 def core_worker(resources: Resources) -> Worker:
     """The workflows of redemptions, endpoints, windows and payouts, and the redemptions' transactions."""
     redemption = RedemptionActivities(resources.pool)
+    platform = PlatformActivities(resources.pool, resources.settings.event_retention_days)
     erasure = ErasureActivities(resources.pool, LiveStore(resources.redis), resources.settings.scoring_partitions)
     erase = [erasure.settle, erasure.scrub_events, erasure.leave_boards, erasure.scrub_documents, erasure.complete]
     return Worker(
@@ -159,8 +183,9 @@ def core_worker(resources: Resources) -> Worker:
             PayoutRunWorkflow,
             PayoutScheduleWorkflow,
             RescoreWorkflow,
+            PlatformTaskWorkflow,
         ],
-        activities=[*erase, redemption.begin, redemption.settle],
+        activities=[*erase, redemption.begin, redemption.settle, platform.run],
         max_concurrent_activities=CORE_ACTIVITIES,
         graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
     )

@@ -27,18 +27,15 @@ from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from storage import outbox
 from storage.definition import change_instant
-from storage.delivery import forget_deliveries
 from storage.due_delivery import overdue_endpoints, pump_entry
 from storage.erasure import start_entry as erasure_start_entry
 from storage.erasure import unfinished_erasures
-from storage.idempotency import forget_answers
 from storage.low_stock import forget_low_stock, tell_low_stock
 from storage.payout import start_again, unfinished_runs
 from storage.redemption import lock_redemption, move_redemption, start_entry
 from storage.redemption_list import open_redemptions, overdue_redemptions
 from storage.rescore import fail_rescore, unfinished_rescores
 from storage.rescore import start_entry as start_rescore_entry
-from storage.tier import end_periods
 from storage.window import enqueue_starts, unclosed_windows
 
 log = logging.getLogger(__name__)
@@ -48,10 +45,6 @@ IDLE = timedelta(seconds=60)
 OVERDUE = timedelta(minutes=5)
 PAGE = 100
 RPC_TIMEOUT = timedelta(seconds=5)
-KEEP_SENT = timedelta(days=7)
-KEEP_ANSWERS = timedelta(hours=48)
-"""Contract 1 promises answers under idempotency keys for at least 24 h."""
-KEEP_DELIVERIES = timedelta(days=30)
 BY_SWEEP = "sweep"
 
 
@@ -64,12 +57,7 @@ async def run_sweep(pool: Pool, temporal: Client, stop: asyncio.Event, *, interv
             await restart_pumps(pool, temporal)
             windows = await restart_lost_windows(pool, temporal) + await restart_lost_rescores(pool, temporal)
             windows += await restart_lost_payouts(pool, temporal) + await restart_lost_erasures(pool, temporal)
-            await review_due_tiers(pool)
             await watch_stock(pool)
-            async with transaction(pool) as connection:
-                await outbox.forget_sent(connection, utc_now() - KEEP_SENT, 5000)
-                await forget_answers(connection, utc_now() - KEEP_ANSWERS, 5000)
-                await forget_deliveries(connection, utc_now() - KEEP_DELIVERIES, 5000)
             if restarted or expired or windows:
                 log.warning("the sweep restarted %d workflows and expired %d redemptions", restarted + windows, expired)
         except (RPCError, RuntimeError, OSError, psycopg.OperationalError, PoolTimeout) as fault:
@@ -216,17 +204,6 @@ async def expire_overdue(pool: Pool) -> int:
                     continue  # claimed or approved since: another deadline counts
                 await move_redemption(connection, tenant_id, redemption_id, move, utc_now())
     return len(overdue)
-
-
-async def review_due_tiers(pool: Pool) -> int:
-    """End the periods of tiers that are over, a page in each transaction; answers how many users were looked at."""
-    reviewed = 0
-    while True:
-        async with transaction(pool) as connection:
-            page = await end_periods(connection, utc_now(), PAGE)
-        if page == 0:
-            return reviewed
-        reviewed += page
 
 
 async def watch_stock(pool: Pool) -> int:

@@ -53,11 +53,15 @@ async def record_figures(
     after: dict[str, Any],
     reason: str | None,
 ) -> None:
-    """Write what a deed made of the subject (name, id), with its figures before and after. Nothing without an actor who is audited."""
+    """Write what a deed made of the subject (name, id), with its figures before and after. Nothing without an actor who is audited.
+
+    A reason that the request's header gives stands before `reason`.
+    """
     await connection.execute(
         """
         INSERT INTO audit_log (tenant_id, audit_id, actor, action, subject, subject_id, before, after, reason, created_at)
-        SELECT %s, uuidv7(), current_setting('laurel.actor'), %s, %s, %s, %s, %s, %s, clock_timestamp()
+        SELECT %s, uuidv7(), current_setting('laurel.actor'), %s, %s, %s, %s, %s,
+               coalesce(nullif(current_setting('laurel.reason', true), ''), %s), clock_timestamp()
         WHERE coalesce(current_setting('laurel.actor', true), '') <> ''
         """,
         (tenant_id, action, *subject, Jsonb(before), Jsonb(after), reason),

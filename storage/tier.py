@@ -19,6 +19,9 @@ from runtime.postgres import Connection
 from storage.definition import change_instant
 from storage.due_delivery import Notice, publish
 
+NOBODY = UUID(int=0)
+"""In front of every user."""
+
 
 class TieredTenant(msgspec.Struct, frozen=True):
     """A tenant with tiers, and the decimal places of its `points`."""
@@ -191,6 +194,43 @@ async def end_periods(connection: Connection, now: datetime, limit: int) -> int:
         (now, tenant_id, users, tenant.tiers.period_start(now)),
     )
     return len(users)
+
+
+async def review_changed_sets(
+    connection: Connection, after: tuple[UUID, UUID], now: datetime, limit: int
+) -> tuple[int, tuple[UUID, UUID] | None]:
+    """Apply sets that were changed to the next `limit` users of one tenant, also to those whose points stand still.
+
+    Answers how many users were looked at, and where the walk goes on: (tenant, user), None when every set has reached its users.
+    """
+    tenant_id, last = after
+    if last == NOBODY:
+        cursor = await connection.execute(
+            """
+            UPDATE tier_set SET reviewing_version = version WHERE tenant_id = (
+                SELECT tenant_id FROM tier_set WHERE version <> reviewed_version AND tenant_id > %s ORDER BY tenant_id LIMIT 1)
+            RETURNING tenant_id
+            """,
+            (tenant_id,),
+        )
+        changed = await cursor.fetchone()
+        if changed is None:
+            return 0, None
+        tenant_id = changed["tenant_id"]
+    cursor = await connection.execute(
+        "SELECT user_id FROM app_user WHERE tenant_id = %s AND user_id > %s ORDER BY user_id LIMIT %s", (tenant_id, last, limit)
+    )
+    users = [row["user_id"] for row in await cursor.fetchall()]
+    await connection.execute(
+        "SELECT FROM account WHERE tenant_id = %s AND user_id = ANY(%s) AND currency_id = 'points' ORDER BY account_id FOR UPDATE",
+        (tenant_id, users),
+    )
+    await review_tiers(connection, tenant_id, users, now)
+    if len(users) == limit:
+        return len(users), (tenant_id, users[-1])
+    # A set that was changed during the walk has a later version than the walk began with, so the next run takes it up again.
+    await connection.execute("UPDATE tier_set SET reviewed_version = reviewing_version WHERE tenant_id = %s", (tenant_id,))
+    return len(users), (tenant_id, NOBODY)
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):

@@ -35,6 +35,9 @@ BODIES: dict[str, Any] = {
     "PUT /v1/admin/reward-configs/{reward_config_id}": CONFIG,
     "PATCH /v1/admin/reward-configs/{reward_config_id}": {"name": "y"},
     "PUT /v1/admin/tiers/{name}": TIER,
+    "PATCH /v1/admin/currencies/{currency_id}": {"symbol": "P"},
+    "POST /v1/admin/adjustments": {"adjustments": [{"external_id": "ann", "amount": 5}], "reason": "a test"},
+    "POST /v1/admin/transfers/{transfer_id}/reverse": {"reason": "a test"},
     "POST /v1/admin/users/{external_id}/adjustments": {"amount": 5, "currency": "points", "reason": "a test"},
     "PUT /v1/admin/users/{external_id}/tier": {"tier": None, "reason": "a test"},
     "PATCH /v1/admin/webhook-endpoints/{endpoint_id}": {"description": "y"},
@@ -61,6 +64,7 @@ def furnish(world: World) -> dict[str, str]:
     with world.client() as client:
         make(client, "/v1/users", {"external_id": "ann"})
         make(client, "/v1/admin/users/ann/adjustments", {"amount": 100, "currency": "points", "reason": "a test"})
+        given = make(client, "/v1/admin/users/ann/adjustments", {"amount": 1, "currency": "points", "reason": "a test"})
         make(client, "/v1/admin/event-types", {"name": "goal"})
         make(client, "/v1/admin/tiers", TIER)
         make(client, "/v1/admin/leaderboards", {"leaderboard_id": "best", "name": "Best", "config": POINTS_BOARD})
@@ -103,6 +107,9 @@ def furnish(world: World) -> dict[str, str]:
     return {
         "external_id": "ann",
         "user_id": "ann",
+        "currency_id": "points",
+        "transfer_id": given["transfer_id"],
+        "schedule_name": "clean-up",
         "name": "goal",
         "leaderboard_id": "best",
         "window_key": today,

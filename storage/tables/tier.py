@@ -16,6 +16,8 @@ tier_set = Table(
     instant_column("updated_at"),
     # The version that every user was last reviewed by: the tier review goes through all users of a set that has changed since.
     Column("reviewed_version", Integer, nullable=False, server_default="0"),
+    # The version that the review under way began with: a change meanwhile is left to the next one.
+    Column("reviewing_version", Integer, nullable=False, server_default="0"),
     ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"]),
     one_of("basis", ("lifetime_earned", "earned_in_period", "balance")),
     one_of("downgrade", ("never", "at_period_end")),

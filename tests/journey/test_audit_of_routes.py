@@ -18,15 +18,15 @@ from tests.furnished import BADGE, CONFIG, GRANT, HANDMADE, POINTS_BOARD, SCHEDU
 OPERATOR = {"Authorization": "Bearer operator-key-of-the-tests"}
 WHY = "why it was done"
 ORDER = ("patch", "post", "put", "delete")
+NEEDS_TEMPORAL = "/platform-schedules/"
+"""Schedules live in Temporal, which this world has not: tests/journey/test_platform_schedules.py looks at what is written there."""
 CHANGING = [
     f"{method.upper()} {path}"
     for method in ORDER
     for path, operations in sorted(api_document()["paths"].items())
-    if method in operations and path.startswith(("/v1/admin/", "/v1/operator/"))
+    if method in operations and path.startswith(("/v1/admin/", "/v1/operator/")) and NEEDS_TEMPORAL not in path
 ]
 CHANGES_NOTHING = {"POST /v1/admin/leaderboards/{leaderboard_id}/explain", "POST /v1/admin/schedules/{schedule_id}/preview"}
-NOT_YET = {"POST /v1/admin/users/{external_id}/adjustments": "is written with reversals"}
-"""Routes that leave nothing so far, and what has to come. To be empty."""
 CHANGES: dict[str, Any] = {
     "POST /v1/admin/api-keys": {"name": "another", "role": "read"},
     "POST /v1/admin/currencies": {"id": "gems", "name": "Gems"},
@@ -124,4 +124,4 @@ def test_every_change_by_an_admin_or_the_operator_is_written_down(world: World) 
                 who = "operator" if client is operator else "api_key:" + world.keys["admin"][3:11]
                 if actor != who or not subject or not subject_id or (was is None and becomes is None) or reason != WHY:
                     wrong[route] = actor, subject, subject_id, was, becomes, reason
-    assert wrong.keys() <= NOT_YET.keys(), wrong
+    assert not wrong, wrong

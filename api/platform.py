@@ -1,0 +1,126 @@
+"""The platform's own schedules, for the operator: what runs for all tenants, when, and whether it is paused."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from litestar import get, post
+from msgspec import Meta
+from temporalio.client import Client, ScheduleDescription
+from temporalio.service import RPCError
+
+from api.auth import operator
+from domain.error import NotFound, Unavailable
+from domain.platform_task import TIMETABLES, PlatformTask, platform_schedule_id
+from domain.wire import optional_rfc3339
+from runtime.postgres import Pool, transaction
+from runtime.schedules import find_schedule
+from runtime.temporal import RPC_TIMEOUT
+from storage.audit import record
+
+OPERATOR = [operator]
+NO_TENANT = UUID(int=0)
+"""Under which the audit log keeps what concerns the platform itself."""
+
+DEFAULT_NOTE = "by the operator"
+
+
+class PlatformNote(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Why a schedule is paused or resumed; it is shown in Temporal's UI."""
+
+    note: Annotated[str, Meta(min_length=1, max_length=500)] = DEFAULT_NOTE
+
+
+@get("/v1/operator/platform-schedules", guards=OPERATOR)
+async def list_platform_schedules(temporal: Client) -> dict[str, Any]:
+    """Every chore with its state, last and next run."""
+    return {"schedules": [await _shown(temporal, task) for task in PlatformTask], "next_cursor": None}
+
+
+@post("/v1/operator/platform-schedules/{schedule_name:str}/pause", guards=OPERATOR, status_code=200)
+async def pause_platform_schedule(schedule_name: str, data: PlatformNote, temporal: Client, pool: Pool) -> dict[str, Any]:
+    """Pause it until it is resumed, also over restarts."""
+    task = _task(schedule_name)
+    try:
+        await temporal.get_schedule_handle(platform_schedule_id(task)).pause(note=data.note, rpc_timeout=RPC_TIMEOUT)
+    except (RPCError, RuntimeError) as fault:
+        raise _away() from fault
+    await _write_down(pool, "pause", task, {"note": data.note})
+    return await _shown(temporal, task)
+
+
+@post("/v1/operator/platform-schedules/{schedule_name:str}/resume", guards=OPERATOR, status_code=200)
+async def resume_platform_schedule(schedule_name: str, data: PlatformNote, temporal: Client, pool: Pool) -> dict[str, Any]:
+    """Let it run again, from its next time on."""
+    task = _task(schedule_name)
+    try:
+        await temporal.get_schedule_handle(platform_schedule_id(task)).unpause(note=data.note, rpc_timeout=RPC_TIMEOUT)
+    except (RPCError, RuntimeError) as fault:
+        raise _away() from fault
+    await _write_down(pool, "resume", task, {"note": data.note})
+    return await _shown(temporal, task)
+
+
+@post("/v1/operator/platform-schedules/{schedule_name:str}/trigger", guards=OPERATOR, status_code=202)
+async def trigger_platform_schedule(schedule_name: str, temporal: Client, pool: Pool) -> dict[str, Any]:
+    """Run it now, also while it is paused; nothing happens while a run is under way."""
+    task = _task(schedule_name)
+    try:
+        await temporal.get_schedule_handle(platform_schedule_id(task)).trigger(rpc_timeout=RPC_TIMEOUT)
+    except (RPCError, RuntimeError) as fault:
+        raise _away() from fault
+    await _write_down(pool, "trigger", task, {})
+    return await _shown(temporal, task)
+
+
+async def _write_down(pool: Pool, action: str, task: PlatformTask, facts: dict[str, Any]) -> None:
+    async with transaction(pool) as connection:
+        await record(connection, NO_TENANT, action=action, subject="platform_schedule", subject_id=platform_schedule_id(task), facts=facts)
+
+
+def _task(name: str) -> PlatformTask:
+    try:
+        return PlatformTask(name)
+    except ValueError:
+        raise NotFound(f"There is no platform schedule '{name}'") from None
+
+
+def _away() -> Unavailable:
+    return Unavailable("Temporal cannot be reached now, or no worker has made this schedule yet; try again")
+
+
+async def _shown(temporal: Client, task: PlatformTask) -> dict[str, Any]:
+    try:
+        found = await find_schedule(temporal, platform_schedule_id(task))
+    except (RPCError, RuntimeError) as fault:
+        raise _away() from fault
+    wire: dict[str, Any] = {
+        "name": task.value,
+        "schedule_id": platform_schedule_id(task),
+        "summary": TIMETABLES[task].summary,
+        "every_seconds": int(TIMETABLES[task].every.total_seconds()),
+        "state": "missing",
+        "note": None,
+        "last_run_at": None,
+        "last_workflow_id": None,
+        "running": [],
+        "next_run_at": None,
+    }
+    return wire if found is None else wire | _facts(found)
+
+
+def _facts(found: ScheduleDescription) -> dict[str, Any]:
+    state, info = found.schedule.state, found.info
+    last = info.recent_actions[-1] if info.recent_actions else None
+    upcoming = None if state.paused or not info.next_action_times else info.next_action_times[0]
+    return {
+        "state": "paused" if state.paused else "active",
+        "note": state.note or None,
+        "last_run_at": optional_rfc3339(None if last is None else last.started_at),
+        "last_workflow_id": getattr(getattr(last, "action", None), "workflow_id", None),
+        "running": [each.workflow_id for each in info.running_actions if hasattr(each, "workflow_id")],
+        "next_run_at": optional_rfc3339(upcoming),
+    }
+
+
+routes: list[Any] = [list_platform_schedules, pause_platform_schedule, resume_platform_schedule, trigger_platform_schedule]
