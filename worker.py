@@ -70,17 +70,6 @@ SCHEDULE_ACTIVITIES = 200
 HEARTBEAT_THROTTLE = timedelta(seconds=1)
 
 
-WORKFLOWS = (
-    EraseUserWorkflow,
-    RedemptionWorkflow,
-    EndpointWorkflow,
-    LeaderboardWindowWorkflow,
-    PayoutRunWorkflow,
-    RescoreWorkflow,
-    PlatformTaskWorkflow,
-)
-
-
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
     """What the activities work with."""
 

@@ -10,8 +10,7 @@ NAMES = ["pending-activation", "points-expiry", "tier-review", "clean-up"]
 
 
 def test_the_operator_lists_pauses_resumes_and_triggers_them(stack: Stack) -> None:
-    facts = stack.facts if hasattr(stack, "facts") else stack
-    with httpx.Client(base_url=facts["api_url"], headers={"Authorization": f"Bearer {facts['operator_key']}"}, timeout=20) as operator:
+    with stack.client("operator_key") as operator:
         shown = operator.get("/v1/operator/platform-schedules").json()["schedules"]
         assert [one["name"] for one in shown] == NAMES
         assert all(one["state"] == "active" and one["next_run_at"] for one in shown)
@@ -27,4 +26,4 @@ def test_the_operator_lists_pauses_resumes_and_triggers_them(stack: Stack) -> No
         assert found["last_workflow_id"].startswith("platform:clean-up")
         assert operator.post(f"{path}/resume", json={}).json()["state"] == "active"
         assert operator.post("/v1/operator/platform-schedules/nothing/trigger", json={}).status_code == 404
-    assert httpx.get(f"{facts['api_url']}/v1/operator/platform-schedules").status_code == 401
+    assert httpx.get(f"{stack.described['api_url']}/v1/operator/platform-schedules").status_code == 401
