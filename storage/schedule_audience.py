@@ -53,7 +53,8 @@ async def _current(connection: Connection, tenant_id: UUID, wanted: LeaderboardT
     """The window that counts now: the latest that has begun and not ended; an all-time board's only one."""
     cursor = await connection.execute(
         """
-        SELECT w.window_id, b.config FROM leaderboard_window AS w JOIN leaderboard AS b USING (tenant_id, board_id)
+        SELECT coalesce(w.standings_id, w.window_id) AS standings_id, b.config
+        FROM leaderboard_window AS w JOIN leaderboard AS b USING (tenant_id, board_id)
         WHERE b.tenant_id = %s AND b.leaderboard_id = %s AND b.status <> 'archived'
           AND coalesce(w.starts_at <= clock_timestamp(), true) AND coalesce(w.ends_at > clock_timestamp(), true)
         ORDER BY w.starts_at DESC NULLS LAST LIMIT 1
@@ -72,8 +73,8 @@ async def _current(connection: Connection, tenant_id: UUID, wanted: LeaderboardT
         FROM standing WHERE tenant_id = %(tenant_id)s AND window_id = %(window_id)s AND score >= coalesce(%(least)s::bigint, score)
         ORDER BY score {order}, reached_at, external_user_id LIMIT %(n)s
         """
-    parameters = {"tenant_id": tenant_id, "window_id": row["window_id"], "least": least, "n": wanted.n}
-    return Audience(query=query, parameters=parameters, ranked=await ranked_total(connection, tenant_id, row["window_id"], least))
+    parameters = {"tenant_id": tenant_id, "window_id": row["standings_id"], "least": least, "n": wanted.n}
+    return Audience(query=query, parameters=parameters, ranked=await ranked_total(connection, tenant_id, row["standings_id"], least))
 
 
 async def tier_members(connection: Connection, tenant_id: UUID, run: Run) -> Audience:
