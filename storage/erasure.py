@@ -187,6 +187,8 @@ async def leave_boards(connection: Connection, of: Erasure) -> list[LiveBoard]:
 
 RENAMED = ("redemption", "standing", "snapshot_entry", "payout_recipient")
 """Tables that hold a user's external id beside its uuid. The event log is scrubbed apart."""
+LISTING = ("payout_schedule", "payout_run")
+"""Tables whose audience may list users by their external ids."""
 
 
 async def rename(connection: Connection, of: Erasure) -> None:
@@ -197,6 +199,16 @@ async def rename(connection: Connection, of: Erasure) -> None:
             f"UPDATE {table} SET external_user_id = %(erased)s WHERE tenant_id = %(tenant)s AND user_id = %(user)s"
             f" AND external_user_id <> %(erased)s {within}",
             {"tenant": of.tenant_id, "user": of.user_id, "erased": of.erased},
+        )
+    for table in LISTING:
+        await connection.execute(
+            f"""
+            UPDATE {table} SET audience = jsonb_set(audience, '{{external_ids}}', (
+                SELECT jsonb_agg(CASE WHEN listed = to_jsonb(%(external)s::text) THEN to_jsonb(%(erased)s::text) ELSE listed END)
+                FROM jsonb_array_elements(audience -> 'external_ids') AS listed
+            )) WHERE tenant_id = %(tenant)s AND audience -> 'external_ids' @> to_jsonb(%(external)s::text)
+            """,
+            {"tenant": of.tenant_id, "external": of.external_id, "erased": of.erased},
         )
     await connection.execute(
         """
@@ -261,7 +273,7 @@ async def scrub_documents(connection: Connection, of: Erasure) -> None:
         "uuid": str(of.user_id),
         "subjects": subjects,
         "attributes": Jsonb({"attributes": {"ExternalUserId": of.external_id}}),
-        "named": [Jsonb({name: of.external_id}) for name in names],
+        "named": [*(Jsonb({name: of.external_id}) for name in names), Jsonb({"audience": {"external_ids": [of.external_id]}})],
     }
     for table, key, read, write, about in DOCUMENTS:
         columns = ", ".join(key)

@@ -89,7 +89,7 @@ async def write_config(connection: Connection, tenant_id: UUID, reward_config_id
 
 
 async def archive_config(connection: Connection, tenant_id: UUID, reward_config_id: UUID, now: datetime) -> None:
-    """Put a config away; NotFound, or InvalidState while a board pays by it."""
+    """Put a config away; NotFound, or InvalidState while a board or a schedule pays by it."""
     await find_config(connection, tenant_id, reward_config_id, lock=True)
     cursor = await connection.execute(
         "SELECT leaderboard_id FROM leaderboard WHERE tenant_id = %s AND reward_config_id = %s AND status <> 'archived' LIMIT 1",
@@ -98,6 +98,13 @@ async def archive_config(connection: Connection, tenant_id: UUID, reward_config_
     row = await cursor.fetchone()
     if row is not None:
         raise InvalidState(f"The leaderboard '{row['leaderboard_id']}' pays by this reward config")
+    cursor = await connection.execute(
+        "SELECT name FROM payout_schedule WHERE tenant_id = %s AND reward_config_id = %s AND archived_at IS NULL LIMIT 1",
+        (tenant_id, reward_config_id),
+    )
+    row = await cursor.fetchone()
+    if row is not None:
+        raise InvalidState(f"The schedule '{row['name']}' pays by this reward config")
     await connection.execute(
         "UPDATE reward_config SET archived_at = %s, updated_at = %s WHERE tenant_id = %s AND reward_config_id = %s",
         (now, now, tenant_id, reward_config_id),

@@ -12,6 +12,7 @@ from domain.payout import RunStatus
 from domain.segment import includes, parse_segment
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
+from storage.erasure import Erasure, rename
 from storage.payout import find_run
 from storage.payout_plan import plan
 from storage.schedule_preview import Preview, preview
@@ -144,6 +145,18 @@ async def test_a_preview_of_many_shows_the_first_and_counts_all(world: World) ->
     found = await previewed(world, schedule, limit=2)
     assert ([row["external_user_id"] for row in found.shown], found.recipients, found.not_covered) == (["u0", "u1"], 5, 2)
     assert found.total["points"] == 25
+
+
+async def test_an_erased_user_is_erased_from_the_lists_of_schedules_and_runs(world: World) -> None:
+    user = await world.user("users")  # an id that is also the type's name
+    schedule = await add_schedule(world, audience={"type": "users", "external_ids": ["dan", "users"]})
+    async with transaction(world.pool) as connection:
+        await trigger_run(connection, schedule, utc_now())
+        erasure = Erasure(tenant_id=world.tenant_id, user_id=user.user_id, external_id="users", created_at=user.created_at)
+        await rename(connection, erasure)
+    for table in ("payout_schedule", "payout_run"):
+        (row,) = await world.rows(f"SELECT audience FROM {table} WHERE tenant_id = %s", (world.tenant_id,))
+        assert row["audience"] == {"type": "users", "external_ids": ["dan", erasure.erased]}
 
 
 SCALARS = st.none() | st.booleans() | st.sampled_from([0, 1, 2, 1.0, 1.5, -1, 10]) | st.sampled_from(["", "a", "ab", "b", "VN", "é", "Z"])
