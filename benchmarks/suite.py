@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
-from benchmarks import closing, fan_out, ingestion, page, rank, redeem, scoring, visible
+from benchmarks import closing, fan_out, ingestion, page, payout, rank, redeem, scoring, visible
 from benchmarks.bench import Bench, prepare
 from benchmarks.measure import Comparison, Result, Row, compare
 from benchmarks.stack import start_stack
@@ -21,6 +21,7 @@ PARTS: Mapping[str, Part] = {
     "page": page.page,
     "rank": rank.rank,
     "closing": closing.closing,
+    "payout": payout.payout,
     "fan-out": fan_out.fan_out,
     "redeem": redeem.redeem,
 }

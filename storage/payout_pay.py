@@ -166,8 +166,11 @@ async def _given(connection: Connection, run: Run) -> dict[str, int]:
         )
         SELECT item_id::text AS key, count(*)::bigint AS amount FROM made GROUP BY item_id
         UNION ALL
-        SELECT currency_id, sum(amount)::bigint FROM made JOIN transfer ON transfer.tenant_id = %(tenant_id)s AND cause_type = 'grant'
-               AND cause_id = grant_id::text AND kind = 'grant' GROUP BY currency_id
+        SELECT currency_id, sum(amount)::bigint FROM made CROSS JOIN LATERAL (
+            -- For each grant by itself: a planner that does not know yet how large these tables have become would compare all with all.
+            SELECT currency_id, amount FROM transfer
+            WHERE tenant_id = %(tenant_id)s AND cause_type = 'grant' AND cause_id = made.grant_id::text AND kind = 'grant' OFFSET 0
+        ) AS moved GROUP BY currency_id
         """,
         {"tenant_id": run.tenant_id, "type": run.source_type, "source": run.source_id, "run_id": run.payout_run_id},
     )
