@@ -14,7 +14,8 @@ from domain.wire import amount_number
 from storage.dashboard import FINAL_STATES, MOST, OPEN_STATES, Day, Totals, days_since, first_steps, redemptions_by_state, totals
 
 DAYS = 30
-BOARDS = 10
+BOARDS = 6
+PAYOUTS = 4
 BEST = 5
 SAMPLE = """curl {url}/v1/events \\
   -H "Authorization: Bearer lk_…" -H "Content-Type: application/json" \\
@@ -73,6 +74,25 @@ async def _standings(visit: Visit) -> list[dict[str, Any]]:
     return shown[:3]
 
 
+async def _payouts(visit: Visit) -> dict[str, Any]:
+    """The schedules that pay next, and the payouts under way."""
+    listed, paying = await asyncio.gather(
+        visit.api.get("/v1/admin/schedules", {"limit": 50}), visit.api.get("/v1/admin/payout-runs", {"status": "paying", "limit": 3})
+    )
+    schedules = (listed.body or {}).get("schedules", []) if listed.ok else []
+    names = {each["schedule_id"]: each["name"] for each in schedules}
+    coming = sorted((each for each in schedules if each["next_instants"] and not each["paused"]), key=lambda each: each["next_instants"][0])
+    runs = (paying.body or {}).get("runs", []) if paying.ok else []
+    return {"coming": coming[:PAYOUTS], "runs": [{**run, "name": names.get(run["schedule_id"], "")} for run in runs]}
+
+
+async def _failing(visit: Visit) -> list[dict[str, Any]]:
+    """Webhook endpoints that were switched off because they failed."""
+    listed = await visit.api.get("/v1/admin/webhook-endpoints", {"limit": 100})
+    endpoints = (listed.body or {}).get("webhook_endpoints", []) if listed.ok else []
+    return [each for each in endpoints if not each["enabled"] and each["disabled_reason"]]
+
+
 @get("/dashboard")
 async def show_dashboard(visit: Visit) -> Response[bytes]:
     """The figures, charts and lists."""
@@ -84,6 +104,7 @@ async def show_dashboard(visit: Visit) -> Response[bytes]:
         now = await totals(connection, visit.tenant_id)
         states = await redemptions_by_state(connection, visit.tenant_id, since)
         steps = await first_steps(connection, visit.tenant_id)
+    boards, payouts, failing = await asyncio.gather(_standings(visit), _payouts(visit), _failing(visit))
     open_now = sum(states[name] for name in OPEN_STATES)
     figures = _figures(every_day(known, first), now, open_now)
     places = now.places
@@ -97,7 +118,9 @@ async def show_dashboard(visit: Visit) -> Response[bytes]:
         needs_person=states["pending_approval"],
         steps=steps,
         sample=SAMPLE.format(url=visit.settings.public_url, now=visit.now.strftime("%Y-%m-%dT%H:%M:%SZ")),
-        boards=await _standings(visit),
+        boards=boards,
+        payouts=payouts,
+        failing=failing,
         spent_share=_("{n} % of issued", n=round(100 * figures.spent / figures.issued)) if figures.issued else _("in 30 days"),
         short=short_number,
     )

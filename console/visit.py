@@ -2,11 +2,9 @@
 
 import base64
 import secrets
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
-from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -38,7 +36,6 @@ from storage.console_session import Session, find_session
 
 AnyRequest = Request[Any, Any, State]
 THEMES = ("light", "dark")
-Count = Callable[[Pool, UUID], Any]
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
