@@ -65,6 +65,7 @@ def furnish(world: World) -> dict[str, str]:
         make(client, "/v1/users", {"external_id": "ann"})
         make(client, "/v1/admin/users/ann/adjustments", {"amount": 100, "currency": "points", "reason": "a test"})
         given = make(client, "/v1/admin/users/ann/adjustments", {"amount": 1, "currency": "points", "reason": "a test"})
+        make(client, "/v1/admin/currencies", {"id": "gems", "name": "Gems"})
         make(client, "/v1/admin/event-types", {"name": "goal"})
         make(client, "/v1/admin/tiers", TIER)
         make(client, "/v1/admin/leaderboards", {"leaderboard_id": "best", "name": "Best", "config": POINTS_BOARD})
@@ -107,7 +108,7 @@ def furnish(world: World) -> dict[str, str]:
     return {
         "external_id": "ann",
         "user_id": "ann",
-        "currency_id": "points",
+        "currency_id": "gems",
         "transfer_id": given["transfer_id"],
         "schedule_name": "clean-up",
         "name": "goal",

@@ -13,7 +13,7 @@ from runtime.postgres import Pool
 from runtime.settings import Settings
 from tests.api_world import World, make_world, serving
 from tests.conftest import settings_for
-from tests.furnished import BADGE, CONFIG, GRANT, HANDMADE, POINTS_BOARD, SCHEDULE, ask, furnish
+from tests.furnished import BADGE, CONFIG, GRANT, HANDMADE, POINTS_BOARD, SCHEDULE, ask, filled, furnish
 
 OPERATOR = {"Authorization": "Bearer operator-key-of-the-tests"}
 WHY = "why it was done"
@@ -29,7 +29,7 @@ CHANGING = [
 CHANGES_NOTHING = {"POST /v1/admin/leaderboards/{leaderboard_id}/explain", "POST /v1/admin/schedules/{schedule_id}/preview"}
 CHANGES: dict[str, Any] = {
     "POST /v1/admin/api-keys": {"name": "another", "role": "read"},
-    "POST /v1/admin/currencies": {"id": "gems", "name": "Gems"},
+    "POST /v1/admin/currencies": {"id": "stars", "name": "Stars"},
     "POST /v1/admin/earning-rules": {"name": "another", "event_type": "goal", "points_expression": "2"},
     "POST /v1/admin/event-types": {"name": "another"},
     "POST /v1/admin/leaderboards": {"leaderboard_id": "another", "name": "Another", "config": POINTS_BOARD},
@@ -95,6 +95,9 @@ def needs(world: World, client: httpx.Client, route: str) -> dict[str, str]:
         return {"item_id": client.post("/v1/admin/reward-items", json={**BADGE, "fulfilment": {"type": "codes"}}).json()["item_id"]}
     if route == "DELETE /v1/admin/reward-items/{item_id}":
         return {"item_id": client.post("/v1/admin/reward-items", json=BADGE).json()["item_id"]}
+    if route == "DELETE /v1/admin/reward-configs/{reward_config_id}":
+        unused = filled(CONFIG, client.post("/v1/admin/reward-items", json=BADGE).json())
+        return {"reward_config_id": client.post("/v1/admin/reward-configs", json=unused).json()["reward_config_id"]}
     return {"tenant_id": str(world.tenant_id)}
 
 
