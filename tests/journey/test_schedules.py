@@ -1,10 +1,13 @@
 """Payout schedules over HTTP: made, looked at, changed, previewed, triggered, backfilled; every fault names its field."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
+from temporalio.client import Client
+from temporalio.service import RPCError
 
 from tests.conftest import Stack
 from tests.journey.programme import eventually, fresh, points_of, post
@@ -173,3 +176,34 @@ def test_every_fault_names_its_field(client: httpx.Client) -> None:
         assert (answer.status_code, answer.json()["error"]["details"][0]["field"]) == (400, field)
     assert client.post(f"/v1/admin/schedules/{MISSING}/trigger").status_code == 404
     assert client.get(path).json()["version"] == 1
+
+
+async def test_it_pays_by_itself_and_comes_back_when_somebody_deletes_it_in_temporal(stack: Stack, client: httpx.Client) -> None:
+    (user,) = add_users(client, 1)
+    made = post(client, "/v1/admin/schedules", body(client, [user], when={"every_seconds": 5}))
+    path = f"/v1/admin/schedules/{made['schedule_id']}"
+
+    def by_itself() -> bool:
+        return any(run["trigger"] == "schedule" and run["paid"] == 1 for run in client.get(f"{path}/runs").json()["runs"])
+
+    eventually(by_itself)
+    temporal = await Client.connect(stack.described["temporal_address"], namespace=stack.described["temporal_namespace"])
+    handle = temporal.get_schedule_handle(made["temporal_schedule_id"])
+    await handle.delete()
+
+    async def is_back() -> bool:
+        try:
+            await handle.describe()
+        except RPCError:
+            return False
+        return True
+
+    async with asyncio.timeout(60):
+        while not await is_back():
+            await asyncio.sleep(0.2)
+    post(client, f"{path}/pause", {"note": "enough"}, 200)
+    eventually(lambda: all(run["status"] == "completed" for run in client.get(f"{path}/runs").json()["runs"]))
+    runs = client.get(f"{path}/runs", params={"limit": 500}).json()["runs"]
+    assert points_of(client, user)["available"] == 5 * len(runs)
+    assert len({run["instant"] for run in runs}) == len(runs)
+    assert client.delete(path).status_code == 204
