@@ -8,12 +8,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import psutil
 import pytest
 
+from domain.wire import rfc3339
 from tests.conftest import REPOSITORY, Stack, start_stack, stop_stack_process
 from tests.journey.programme import (
     add_board,
@@ -220,6 +222,40 @@ def test_killing_the_worker_while_a_window_closes_under_load_pays_every_winner_o
     command = [sys.executable, "-m", "cli", "verify-ledger"]
     verified = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False, timeout=60)
     assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+def test_killing_the_worker_while_schedules_pay_pays_each_instant_once(own_stack: Stack) -> None:
+    users, worth = [fresh("user") for _ in range(40)], 5
+    with own_stack.client() as client:
+        for user in users:
+            post(client, "/v1/users", {"external_id": user})
+        item = post(client, "/v1/admin/reward-items", {"name": "points", "reward_type": "points", "reward_value": worth})["item_id"]
+        audience = {"type": "users", "external_ids": users}
+        body = {"name": "Often", "when": {"every_seconds": 5}, "audience": audience, "item_ids": [item]}
+        path = f"/v1/admin/schedules/{post(client, '/v1/admin/schedules', body)['schedule_id']}"
+        end = time.time()
+        span = {"from": rfc3339(datetime.fromtimestamp(end - 300, UTC)), "to": rfc3339(datetime.fromtimestamp(end - 60, UTC))}
+        key = {"Idempotency_Key": fresh("key")}
+        instants = set()
+        for pause in (0.0, 0.4, 1.5):
+            time.sleep(pause)
+            triggered = post(client, f"{path}/trigger", {}, 202, **key)["run_id"]
+            instants |= set(post(client, f"{path}/backfill", span, 202)["instants"])
+            victims = pids_of(own_stack, "worker")
+            kill(victims)
+            eventually(lambda victims=victims: fresh_and_alive(own_stack, "worker", victims))  # type: ignore[misc]
+        post(client, f"{path}/pause", {}, 200)
+        assert len(instants) == 48
+
+        def all_over() -> list[dict[str, Any]] | None:
+            runs: list[dict[str, Any]] = client.get(f"{path}/runs", params={"limit": 500}).json()["runs"]
+            return runs if all(run["status"] == "completed" for run in runs) else None
+
+        runs = eventually(all_over, seconds=90.0)
+        assert runs is not None
+        assert [run["run_id"] for run in runs if run["trigger"] == "manual"] == [triggered]
+        assert {run["instant"] for run in runs if run["trigger"] == "backfill"} == instants
+        assert {points_of(client, user)["available"] for user in users} == {worth * len(runs)}
 
 
 def prize(client: httpx.Client, name: str, points: int) -> list[str]:
