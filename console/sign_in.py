@@ -1,6 +1,7 @@
 """Signing in and out."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
@@ -29,8 +30,8 @@ HASHER = PasswordHasher()
 NOBODY = HASHER.hash("the password of nobody")
 """What an unknown address is compared with, so that the answer takes as long as for a known one."""
 
-HASHING_AT_ONCE = asyncio.Semaphore(2)
-"""A hash takes 64 MB for a moment; more at once would be a way to take the process down."""
+HASHERS = ThreadPoolExecutor(max_workers=2, thread_name_prefix="hasher")
+"""A hash takes 64 MB for a moment; more than two at once would be a way to take the process down."""
 
 
 async def password_fits(password_hash: str, password: str) -> bool:
@@ -42,14 +43,12 @@ async def password_fits(password_hash: str, password: str) -> bool:
         except (Argon2Error, InvalidHashError):
             return False
 
-    async with HASHING_AT_ONCE:
-        return await asyncio.to_thread(verify)
+    return await asyncio.get_running_loop().run_in_executor(HASHERS, verify)
 
 
 async def hash_password(password: str) -> str:
     """The argon2id hash of a password, off the event loop."""
-    async with HASHING_AT_ONCE:
-        return await asyncio.to_thread(HASHER.hash, password)
+    return await asyncio.get_running_loop().run_in_executor(HASHERS, HASHER.hash, password)
 
 
 @get("/sign-in")
