@@ -40,7 +40,7 @@ async def list_audit_log(request: Request[Any, Any, Any], principal: Principal, 
         entries = await list_entries(
             connection, principal.tenant_id, subject=subject, subject_id=subject_id, after=page.after_id(), limit=page.limit
         )
-    return {"entries": [entry_wire(entry) for entry in entries], "next_cursor": page.cursor_of(entries, "audit_id")}
+    return {"audit_log": [entry_wire(entry) for entry in entries], "next_cursor": page.cursor_of(entries, "audit_id")}
 
 
 routes = [list_audit_log]

@@ -77,6 +77,23 @@ class SettingsChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, o
     metadata: dict[str, Any] | UnsetType = UNSET
 
 
+class AdminSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant's settings as its admin sees them."""
+
+    event_types: Literal["open", "declared"]
+    users: Literal["auto", "identified"]
+    metadata: dict[str, Any]
+    timezone: str
+    cors_origins: tuple[str, ...]
+
+
+class AdminSettingsChange(SettingsChange, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a tenant's admin changes; what is not given stays."""
+
+    timezone: str | UnsetType = UNSET
+    cors_origins: list[Origin] | UnsetType = UNSET
+
+
 class NewKey(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What is said of a new API key."""
 
@@ -119,6 +136,18 @@ def tenant_body(tenant: Tenant) -> TenantBody:
         rate_limit_per_second=tenant.rate_limit_per_second,
         created_at=rfc3339(tenant.created_at),
         updated_at=rfc3339(tenant.updated_at),
+    )
+
+
+def admin_settings(tenant: Tenant) -> AdminSettings:
+    """The settings as the tenant's admin sees them."""
+    settings = tenant.settings
+    return AdminSettings(
+        event_types=settings.event_types,
+        users=settings.users,
+        metadata=settings.metadata,
+        timezone=tenant.timezone,
+        cors_origins=tenant.cors_origins,
     )
 
 
@@ -200,16 +229,23 @@ async def _change(pool: Pool, tenant_id: UUID, changes: dict[str, Any]) -> Tenan
 
 
 @get("/v1/admin/settings", guards=[allow("admin")], operation_id="get_settings")
-async def get_settings(admission: Admission) -> TenantSettings:
+async def get_settings(principal: Principal, pool: Pool) -> AdminSettings:
     """The tenant's settings."""
-    return admission.tenant.settings
+    async with pool.connection() as connection:
+        tenant = await storage.find_tenant(connection, principal.tenant_id)
+    if tenant is None:
+        raise NotFound("There is no such tenant")
+    return admin_settings(tenant)
 
 
 @patch("/v1/admin/settings", guards=[allow("admin")], operation_id="update_settings")
-async def update_settings(principal: Principal, data: SettingsChange, pool: Pool) -> TenantSettings:
-    """Change the given settings."""
-    tenant = await _change(pool, principal.tenant_id, {"settings": msgspec.to_builtins(data)})
-    return tenant.settings
+async def update_settings(principal: Principal, data: AdminSettingsChange, pool: Pool) -> AdminSettings:
+    """Change the given settings. A new time zone counts from now on: windows that are open keep the one of their board."""
+    given: dict[str, Any] = msgspec.to_builtins(data)
+    changes = {name: given.pop(name) for name in ("timezone", "cors_origins") if name in given}
+    if "timezone" in changes:
+        check_timezone(changes["timezone"])
+    return admin_settings(await _change(pool, principal.tenant_id, {**changes, "settings": given}))
 
 
 @post("/v1/admin/api-keys", guards=[allow("admin")], operation_id="create_api_key")

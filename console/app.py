@@ -15,7 +15,20 @@ from litestar.response import Redirect
 from litestar.types import ControllerRouterHandler, Receive, Scope, Send
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
-from console import account, coming, dashboard, leaderboard, leaderboard_form, preferences, sign_in, static_files
+from console import (
+    account,
+    api_key,
+    audit_log,
+    coming,
+    dashboard,
+    leaderboard,
+    leaderboard_form,
+    preferences,
+    settings,
+    sign_in,
+    static_files,
+    third_parties,
+)
 from console.client import ApiRefused
 from console.fault import PageFault, SignInNeeded
 from console.nav import ENTRIES
@@ -25,7 +38,19 @@ from console.visit import Parts, Visitor, provide_visit, provide_visitor
 
 log = logging.getLogger("laurel.console")
 
-FEATURES = (static_files, sign_in, account, preferences, dashboard, leaderboard, leaderboard_form)
+FEATURES = (
+    static_files,
+    sign_in,
+    account,
+    preferences,
+    dashboard,
+    leaderboard,
+    leaderboard_form,
+    api_key,
+    settings,
+    audit_log,
+    third_parties,
+)
 """One line for each page module; each exports `routes`."""
 
 MAXIMUM_BODY_BYTES = 1_048_576

@@ -30,7 +30,7 @@ async def world(pool: Pool, settings: Settings, url: str) -> World:
 def entries(client: httpx.Client, **wanted: Any) -> list[dict[str, Any]]:
     answer = client.get(LOG, params=wanted)
     assert answer.status_code == 200, answer.text
-    return list(answer.json()["entries"])
+    return list(answer.json()["audit_log"])
 
 
 async def test_changes_are_written_down_with_their_author(world: World, settings: Settings) -> None:

@@ -49,7 +49,7 @@ def test_a_transfer_is_reversed_once_and_the_audit_log_says_who_and_why(world: W
         assert refused.json()["error"]["required"] == 100
         gone = admin.post("/v1/admin/transfers/0198c0de-0000-7000-8000-000000000000/reverse", json={"reason": "undo"})
         assert error(gone) == (404, "NOT_FOUND")
-        entries = admin.get("/v1/admin/audit-log", params={"subject": "account"}).json()["entries"]
+        entries = admin.get("/v1/admin/audit-log", params={"subject": "account"}).json()["audit_log"]
         shown = [(entry["action"], entry["before"]["available"], entry["after"]["available"], entry["reason"]) for entry in entries]
         assert shown[:2] == [("reverse", 130, 100, "undo"), ("adjust", 100, 130, "the wrong user")]
         assert entries[0]["actor"].startswith("api_key:")

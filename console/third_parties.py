@@ -1,0 +1,88 @@
+"""Information for third parties: a page to hand to a fulfilment partner, filled in with this tenant's addresses."""
+
+import json
+from typing import Any
+
+from litestar import Response, get
+
+from console.visit import Visit
+
+EXAMPLE = {
+    "event": "reward_redeemed",
+    "redemption_id": "e6b49abc-c19e-4c39-b27d-19f22fb0bdae",
+    "user_id": "57b96ba1-1eb9-458f-8126-34b6d54292e7",
+    "external_user_id": "usr_abc123",
+    "reward_id": "084d33ab-db85-4210-8293-011fa5c35800",
+    "reward_type": "bonus_credit",
+    "reward_value": 10,
+    "points_spent": 10000,
+    "reward": {"id": "084d33ab-db85-4210-8293-011fa5c35800", "name": "Voucher 10K", "type": "bonus_credit", "fulfillmentData": {}},
+    "timestamp": "2026-03-01T04:11:00.763Z",
+}
+HEADERS = """POST {path}
+Content-Type: application/json
+User-Agent: Laurel-Webhooks/1
+X-GamifyEngine-Timestamp: 1772338260
+X-GamifyEngine-Signature: <hex>
+X-GamifyEngine-Event: reward_redeemed
+X-GamifyEngine-Delivery: 019c8f6e-0000-7000-8000-000000000001
+X-GamifyEngine-Attempt: 1
+webhook-id: 019c8f6e-0000-7000-8000-000000000001
+webhook-timestamp: 1772338260
+webhook-signature: v1,<base64>"""
+NODE = """import { createHmac, timingSafeEqual } from "node:crypto";
+
+// secret: as it was shown, "whsec_…". rawBody: the bytes as they came, before any JSON.parse.
+export function verify(secret, headers, rawBody) {
+  const timestamp = headers["webhook-timestamp"];
+  if (Math.abs(Date.now() / 1000 - Number(timestamp)) > 300) return false;
+  const key = Buffer.from(secret.slice("whsec_".length), "base64");
+  const signed = createHmac("sha256", key).update(`${headers["webhook-id"]}.${timestamp}.`).update(rawBody).digest("base64");
+  const expected = Buffer.from("v1," + signed);
+  return headers["webhook-signature"].split(" ").some((each) => each.length === expected.length && timingSafeEqual(Buffer.from(each), expected));
+}"""
+PYTHON = """import base64, hashlib, hmac, time
+
+def verify(secret: str, headers: dict[str, str], body: bytes) -> bool:
+    \"\"\"secret: as it was shown, "whsec_…"; body: the bytes as they came.\"\"\"
+    timestamp = headers["webhook-timestamp"]
+    if abs(time.time() - int(timestamp)) > 300:
+        return False
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    signed = hmac.new(key, f"{headers['webhook-id']}.{timestamp}.".encode() + body, hashlib.sha256).digest()
+    expected = "v1," + base64.b64encode(signed).decode()
+    return any(hmac.compare_digest(expected, each) for each in headers["webhook-signature"].split(" "))"""
+OPENSSL = """# TIMESTAMP from X-GamifyEngine-Timestamp, BODY as it came; compare with X-GamifyEngine-Signature
+printf '%s.%s' "$TIMESTAMP" "$BODY" | openssl dgst -sha256 -hmac "$SECRET\""""
+CALL_BACK = """curl -X PATCH {url}/v1/admin/rewards/redemptions/$REDEMPTION_ID \\
+  -H "Authorization: Bearer $FULFILMENT_KEY" -H "Content-Type: application/json" \\
+  -d '{body}'"""
+FULFILLED = {"status": "fulfilled", "fulfillment_data": {"code": "ABCD-1234"}}
+FAILED = {"status": "failed", "fulfillment_data": {"reason": "Out of stock"}}
+
+
+async def _some(visit: Visit, path: str, name: str) -> list[dict[str, Any]]:
+    answer = await visit.api.get(path, {"limit": 100})
+    return list(answer.body[name]) if answer.ok else []
+
+
+@get("/third-parties")
+async def show_information(visit: Visit) -> Response[bytes]:
+    """What a partner must know, with this tenant's endpoints and keys of role `fulfilment`."""
+    endpoints = await _some(visit, "/v1/admin/webhook-endpoints", "webhook_endpoints")
+    keys = await _some(visit, "/v1/admin/api-keys", "api_keys")
+    url = visit.settings.public_url.rstrip("/")
+    return visit.page(
+        "third_parties/show.html",
+        endpoints=[each for each in endpoints if {"*", "reward_redeemed"} & set(each["events"])],
+        keys=[key for key in keys if key["role"] == "fulfilment" and not key["revoked_at"]],
+        callback=f"{url}/v1/admin/rewards/redemptions/{{redemption_id}}",
+        headers=HEADERS.format(path="/your/path"),
+        example=json.dumps(EXAMPLE, separators=(",", ":"), ensure_ascii=False),
+        recipes={"Node": NODE, "Python": PYTHON, "openssl": OPENSSL},
+        fulfilled=CALL_BACK.format(url=url, body=json.dumps(FULFILLED)),
+        failed=CALL_BACK.format(url=url, body=json.dumps(FAILED)),
+    )
+
+
+routes = [show_information]
