@@ -242,7 +242,7 @@ async def get_settings(principal: Principal, pool: Pool) -> AdminSettings:
 async def update_settings(principal: Principal, data: AdminSettingsChange, pool: Pool) -> AdminSettings:
     """Change the given settings. A new time zone counts from now on: windows that are open keep the one of their board."""
     given: dict[str, Any] = msgspec.to_builtins(data)
-    changes = {name: given.pop(name) for name in ("timezone", "cors_origins") if name in given}
+    changes: dict[str, Any] = {name: given.pop(name) for name in ("timezone", "cors_origins") if name in given}
     if "timezone" in changes:
         check_timezone(changes["timezone"])
     return admin_settings(await _change(pool, principal.tenant_id, {**changes, "settings": given}))

@@ -2,6 +2,7 @@
 
 from datetime import datetime, time
 from typing import Any
+from uuid import UUID
 
 from litestar import Response, get, post
 from litestar.response import Redirect
@@ -56,7 +57,7 @@ async def make_key(visit: Visit) -> Response[bytes]:
 
 
 @post("/api-keys/{key_id:uuid}/revoke")
-async def revoke_key(visit: Visit, key_id: str) -> Redirect:
+async def revoke_key(visit: Visit, key_id: UUID) -> Redirect:
     """Revoke a key: within a second nobody can use it."""
     answer = await visit.api.delete(f"/v1/admin/api-keys/{key_id}", reason=visit.form.text("reason"))
     return visit.done("/api-keys", answer.error, _("The key is revoked. Within a second no process accepts it any more."))

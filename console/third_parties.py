@@ -39,7 +39,8 @@ export function verify(secret, headers, rawBody) {
   const key = Buffer.from(secret.slice("whsec_".length), "base64");
   const signed = createHmac("sha256", key).update(`${headers["webhook-id"]}.${timestamp}.`).update(rawBody).digest("base64");
   const expected = Buffer.from("v1," + signed);
-  return headers["webhook-signature"].split(" ").some((each) => each.length === expected.length && timingSafeEqual(Buffer.from(each), expected));
+  const same = (each) => each.length === expected.length && timingSafeEqual(Buffer.from(each), expected);
+  return headers["webhook-signature"].split(" ").some(same);
 }"""
 PYTHON = """import base64, hashlib, hmac, time
 

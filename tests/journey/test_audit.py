@@ -95,7 +95,7 @@ def test_what_admins_do_to_redemptions_users_tiers_codes_and_deliveries_is_writt
         admin.post("/v1/admin/rewards/film/codes", json={"codes": ["SECRET-1", "SECRET-2", "SECRET-1"]})
         (imported,) = entries(admin, subject="reward_code")
         assert (imported["action"], imported["subject_id"]) == ("import", reward["reward_id"])
-        assert imported["after"] == {"added": 2, "known": 1}
+        assert imported["after"] == {"added": 2, "known": 1, "variant_id": None}
         hand = {"slug": "hand", "name": "By hand", "prices": prices, "fulfilment": {"type": "manual"}, "fields": [{"name": "street"}]}
         admin.post("/v1/admin/rewards", json=hand)
         order = {"external_user_id": "bea", "slug": "hand", "fields": {"street": "SECRET street"}}
