@@ -74,7 +74,7 @@ def test_archiving_a_board_asks_for_a_reason(page: Page, stack: Stack) -> None:
         page.get_by_label("Reason").fill("a test is over")
         page.get_by_role("button", name="Archive the board").click()
         expect(page.get_by_role("status")).to_have_text("The board is archived.")
-        (entry, *_) = client.get("/v1/admin/audit-log", params={"subject": "leaderboard"}).json()["entries"]
+        (entry, *_) = client.get("/v1/admin/audit-log", params={"subject": "leaderboard"}).json()["audit_log"]
         assert entry["reason"] == "a test is over"
 
 

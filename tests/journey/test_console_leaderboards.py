@@ -60,7 +60,7 @@ def test_a_board_is_made_changed_and_archived_and_the_audit_log_says_by_whom_and
     page = tab.send("/leaderboards/scorers/archive", reason="the season is over")
     assert page.url.path == "/console/leaderboards"
     with world.client() as admin:
-        entries = admin.get("/v1/admin/audit-log", params={"subject": "leaderboard"}).json()["entries"]
+        entries = admin.get("/v1/admin/audit-log", params={"subject": "leaderboard"}).json()["audit_log"]
     assert [each["reason"] for each in entries] == ["the season is over", "a better name", None]
     assert all(each["actor"].startswith("console:admin-") for each in entries)
 
