@@ -5,6 +5,7 @@ from typing import Any
 from litestar import get, patch, post
 
 from api.auth import Principal, allow
+from api.pagination import Page, part_of
 from domain.ledger import CurrencyChange, CurrencyDefinition, currency_wire
 from domain.wire import parse_client_id
 from runtime.ids import utc_now
@@ -15,11 +16,12 @@ ADMIN = [allow("admin")]
 
 
 @get("/v1/admin/currencies", guards=ADMIN)
-async def list_currencies(principal: Principal, pool: Pool) -> dict[str, Any]:
-    """The tenant's currencies: few, so always one page."""
+async def list_currencies(principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+    """The tenant's currencies."""
     async with transaction(pool) as connection:
         currencies = await currencies_of(connection, principal.tenant_id)
-    return {"currencies": [currency_wire(currency) for currency in currencies.values()], "next_cursor": None}
+    shown, cursor = part_of(list(currencies.values()), page, lambda currency: currency.currency_id)
+    return {"currencies": [currency_wire(currency) for currency in shown], "next_cursor": cursor}
 
 
 @post("/v1/admin/currencies", guards=ADMIN, status_code=201)

@@ -2,13 +2,16 @@
 
 import base64
 import binascii
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
 from litestar import Request
 
 from domain.error import ValidationFault
+
+Item = TypeVar("Item")
 
 DEFAULT_LIMIT = 50
 MAXIMUM_LIMIT = 500
@@ -35,6 +38,18 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
         if len(rows) < self.limit:
             return None
         return encode_cursor(str(getattr(rows[-1], attribute)))
+
+
+def part_of(items: Sequence[Item], page: Page, key: Callable[[Item], str]) -> tuple[list[Item], str | None]:
+    """The page of a short list that is in memory as a whole, and its cursor; `key` tells its items apart."""
+    start = 0
+    if page.cursor is not None:
+        (last,) = decode_cursor(page.cursor, 1)
+        start = next((place for place, item in enumerate(items, 1) if key(item) == last), -1)
+        if start < 0:
+            raise ValidationFault.of("cursor", "is not a cursor of this list")
+    part = list(items[start : start + page.limit])
+    return part, encode_cursor(key(part[-1])) if start + len(part) < len(items) else None
 
 
 def encode_cursor(*values: str | int | float | None) -> str:

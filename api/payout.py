@@ -43,7 +43,7 @@ async def show_runs(request: AnyRequest, principal: Principal, pool: Pool, page:
     )
     async with transaction(pool) as connection:
         runs = await list_runs(connection, principal.tenant_id, wanted)
-    return {"runs": [run_wire(run) for run in runs], "next_cursor": page.cursor_of(runs, "payout_run_id")}
+    return {"payout_runs": [run_wire(run) for run in runs], "next_cursor": page.cursor_of(runs, "payout_run_id")}
 
 
 @get("/v1/admin/payout-runs/{run_id:uuid}", guards=ADMIN)

@@ -10,6 +10,7 @@ from temporalio.client import Client, ScheduleDescription
 from temporalio.service import RPCError
 
 from api.auth import operator
+from api.pagination import Page, part_of
 from domain.error import NotFound, Unavailable
 from domain.platform_task import TIMETABLES, PlatformTask, platform_schedule_id
 from domain.wire import optional_rfc3339
@@ -32,9 +33,10 @@ class PlatformNote(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 @get("/v1/operator/platform-schedules", guards=OPERATOR)
-async def list_platform_schedules(temporal: Client) -> dict[str, Any]:
+async def list_platform_schedules(temporal: Client, page: Page) -> dict[str, Any]:
     """Every chore with its state, last and next run."""
-    return {"schedules": [await _shown(temporal, task) for task in PlatformTask], "next_cursor": None}
+    tasks, cursor = part_of(list(PlatformTask), page, lambda task: task.value)
+    return {"platform_schedules": [await _shown(temporal, task) for task in tasks], "next_cursor": cursor}
 
 
 @post("/v1/operator/platform-schedules/{schedule_name:str}/pause", guards=OPERATOR, status_code=200)

@@ -7,7 +7,7 @@ from litestar import Request, delete, get, post, put
 from msgspec import Meta
 
 from api.auth import Principal, allow
-from api.pagination import Page
+from api.pagination import Page, part_of
 from api.user import READERS, user_for
 from api.version import check_version
 from domain.error import AlreadyExists, NotFound, ValidationFault
@@ -43,11 +43,13 @@ async def _rewrite(connection: Connection, principal: Principal, present: TierSe
 
 
 @get("/v1/admin/tiers", guards=[allow("admin", "read")])
-async def show_tiers(principal: Principal, pool: Pool) -> dict[str, Any]:
-    """The set: its tiers, the lowest level first, and what counts towards them. Always one page."""
+async def show_tiers(principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+    """The set: its tiers, the lowest level first, and what counts towards them."""
     async with transaction(pool) as connection:
         tiers = await tier_set_of(connection, principal.tenant_id)
-        return {**set_wire(tiers, await _places(connection, principal)), "next_cursor": None}
+        wire = set_wire(tiers, await _places(connection, principal))
+    shown, cursor = part_of(wire["tiers"], page, lambda tier: str(tier["name"]))
+    return {**wire, "tiers": shown, "next_cursor": cursor}
 
 
 @put("/v1/admin/tiers", guards=ADMIN)

@@ -82,7 +82,7 @@ async def _payouts(visit: Visit) -> dict[str, Any]:
     schedules = (listed.body or {}).get("schedules", []) if listed.ok else []
     names = {each["schedule_id"]: each["name"] for each in schedules}
     coming = sorted((each for each in schedules if each["next_instants"] and not each["paused"]), key=lambda each: each["next_instants"][0])
-    runs = (paying.body or {}).get("runs", []) if paying.ok else []
+    runs = (paying.body or {}).get("payout_runs", []) if paying.ok else []
     return {"coming": coming[:PAYOUTS], "runs": [{**run, "name": names.get(run["schedule_id"], "")} for run in runs]}
 
 

@@ -11,7 +11,7 @@ NAMES = ["pending-activation", "points-expiry", "tier-review", "clean-up"]
 
 def test_the_operator_lists_pauses_resumes_and_triggers_them(stack: Stack) -> None:
     with stack.client("operator_key") as operator:
-        shown = operator.get("/v1/operator/platform-schedules").json()["schedules"]
+        shown = operator.get("/v1/operator/platform-schedules").json()["platform_schedules"]
         assert [one["name"] for one in shown] == NAMES
         assert all(one["state"] == "active" and one["next_run_at"] for one in shown)
         path = "/v1/operator/platform-schedules/clean-up"
@@ -19,7 +19,7 @@ def test_the_operator_lists_pauses_resumes_and_triggers_them(stack: Stack) -> No
         assert (paused["state"], paused["note"], paused["next_run_at"]) == ("paused", "not now", None)
         assert operator.post(f"{path}/trigger", json={}).status_code == 202
         until = time.monotonic() + 30
-        while (found := operator.get("/v1/operator/platform-schedules").json()["schedules"][3])["last_run_at"] is None:
+        while (found := operator.get("/v1/operator/platform-schedules").json()["platform_schedules"][3])["last_run_at"] is None:
             assert time.monotonic() < until, found
             time.sleep(0.2)
         assert found["state"] == "paused"

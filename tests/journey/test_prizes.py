@@ -93,7 +93,7 @@ def test_a_window_pays_its_ranks_once(client: httpx.Client) -> None:
     assert (again.status_code, again.json()["error"]["code"]) == (409, "INVALID_STATE")
     assert client.post(f"/v1/admin/payout-runs/{run['run_id']}/cancel").status_code == 409
     listed = client.get("/v1/admin/payout-runs", params={"source_type": "leaderboard", "source_id": window["window_id"]}).json()
-    assert [each["run_id"] for each in listed["runs"]] == [run["run_id"]]
+    assert [each["run_id"] for each in listed["payout_runs"]] == [run["run_id"]]
 
 
 def test_a_board_that_is_archived_pays_nothing(client: httpx.Client) -> None:
