@@ -1,6 +1,5 @@
 """Every list answers as contract 1 says: its noun, `next_cursor`, and pages of 1 to 500."""
 
-import re
 from collections.abc import Iterator
 
 import httpx
@@ -19,6 +18,7 @@ READS = [f"GET {path}" for path, operations in api_document()["paths"].items() i
 NOUNS = {
     "GET /v1/orders/user/{user_id}": "orders",
     "GET /v1/snapshots/{leaderboard_id}": "snapshots",
+    "GET /v1/rewards/catalog": "rewards",
     "GET /v1/users/{external_id}/tier": "history",
 }
 """Where the last fixed segment is not the noun, by contracts 1, 3 and 4."""
