@@ -24,6 +24,7 @@ from console import (
     leaderboard,
     leaderboard_form,
     preferences,
+    redemption,
     settings,
     sign_in,
     static_files,
@@ -50,6 +51,7 @@ FEATURES = (
     settings,
     audit_log,
     third_parties,
+    redemption,
 )
 """One line for each page module; each exports `routes`."""
 

@@ -5,7 +5,8 @@ are the API's. No socket is opened; who asks stands in the ASGI scope under a ke
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, cast
 from urllib.parse import quote, urlencode
 from uuid import UUID
@@ -13,6 +14,8 @@ from uuid import UUID
 import msgspec
 
 PRESET = "laurel.console"
+CHUNKS_AHEAD = 4
+"""How much of a stream the API may make before the browser has taken it."""
 AsgiApp = Callable[[Any, Any, Any], Awaitable[None]]
 Admit = Callable[[UUID, str, str], Awaitable[Any]]
 """Turns (tenant, email, role) into what the API's guards take for an admission."""
@@ -39,6 +42,9 @@ class ApiRefused(Exception):
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.message)
         self.refusal = refusal
+
+
+JSON_HEADERS = ((b"accept", b"application/json"), (b"content-type", b"application/json"))
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +98,19 @@ class Api:
         """Remove or archive."""
         return await self._call("DELETE", path, reason=reason, version=version)
 
+    async def stream(self, path: str, params: Mapping[str, Any] | None = None) -> AsyncIterator[bytes]:
+        """A read whose answer is long (CSV), piece by piece as it is made; raises `ApiRefused` before the first piece."""
+        given = {name: value for name, value in (params or {}).items() if value not in (None, "")}
+        scope = self._scope("GET", path, urlencode(given, doseq=True).encode(), list(JSON_HEADERS))
+        messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue(CHUNKS_AHEAD)
+        gone = asyncio.Event()
+        task = asyncio.create_task(_run(self._app, scope, messages, gone))
+        started = await messages.get()
+        pieces = _pieces(messages, gone, task)
+        if started.get("status") != 200:
+            _answer_of(started, b"".join([piece async for piece in pieces])).must()
+        return pieces
+
     async def _call(
         self,
         method: str,
@@ -103,7 +122,7 @@ class Api:
         idempotency_key: str = "",
         version: int | None = None,
     ) -> Answer:
-        headers = [(b"accept", b"application/json"), (b"content-type", b"application/json")]
+        headers = list(JSON_HEADERS)
         if reason:
             headers.append((b"x-audit-reason", reason.encode()))
         if idempotency_key:
@@ -135,6 +154,39 @@ class Api:
             "state": {"request_id": self._request_id},
             PRESET: self._admission,
         }
+
+
+async def _run(app: AsgiApp, scope: dict[str, Any], messages: asyncio.Queue[dict[str, Any]], gone: asyncio.Event) -> None:
+    """One request whose answer goes into a queue, an empty message behind it."""
+    asked = iter([{"type": "http.request", "body": b"", "more_body": False}])
+
+    async def receive() -> dict[str, Any]:
+        if (message := next(asked, None)) is not None:
+            return message
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    try:
+        await app(scope, receive, messages.put)
+    finally:
+        await messages.put({})
+
+
+async def _pieces(messages: asyncio.Queue[dict[str, Any]], gone: asyncio.Event, task: asyncio.Task[None]) -> AsyncIterator[bytes]:
+    try:
+        while message := await messages.get():
+            if piece := bytes(message.get("body", b"")):
+                yield piece
+            if not message.get("more_body", False):
+                break
+        gone.set()  # a server says so, too, once the answer is complete
+        await task  # a fault of the API breaks the download off, so that nobody takes a part for the whole
+    finally:
+        # The browser has all of it, or has gone away: nothing goes on being read for nobody.
+        gone.set()
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 async def _exchange(app: AsgiApp, scope: dict[str, Any], body: bytes) -> Answer:

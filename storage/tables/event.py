@@ -58,6 +58,7 @@ dead_letter = Table(
     Column("reason", Text, nullable=False),
     instant_column("created_at"),
     instant_column("replayed_at", nullable=True),
+    Index("ix_dead_letter_open", "tenant_id", "position", postgresql_where=text("replayed_at IS NULL")),
 )
 
 definition_change = Table(

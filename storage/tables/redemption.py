@@ -56,6 +56,15 @@ redemption = Table(
         "deadline_at",
         postgresql_where=text("status IN ('pending_claim', 'pending_approval', 'pending', 'processing')"),
     ),
+    # Lists of one reward, newest first.
+    Index("ix_redemption_tenant_id_reward_id_redemption_id", "tenant_id", "reward_id", "redemption_id"),
+    # What a person should look at: a flag stays on a redemption that has ended, where nobody needs to look any more.
+    Index(
+        "ix_redemption_flagged_open",
+        "tenant_id",
+        "redemption_id",
+        postgresql_where=text("flags <> '{}' AND status IN ('pending_claim', 'pending_approval', 'pending', 'processing')"),
+    ),
     Index("ix_redemption_flagged", "tenant_id", "redemption_id", postgresql_where=text("flags <> '{}'")),
     CheckConstraint("points_spent >= 0", name="points_not_negative"),
     one_of("status", REDEMPTION_STATES),

@@ -63,6 +63,14 @@ webhook_delivery = Table(
     ForeignKeyConstraint(["tenant_id", "endpoint_id"], ["webhook_endpoint.tenant_id", "webhook_endpoint.endpoint_id"]),
     Index("ix_webhook_delivery_due", "tenant_id", "endpoint_id", "due_at", postgresql_where=text("due_at IS NOT NULL")),
     Index("ix_webhook_delivery_created_at", "created_at"),
+    # What a person should look at: a few rows beside the many that were delivered.
+    Index(
+        "ix_webhook_delivery_stuck",
+        "tenant_id",
+        "state",
+        "delivery_id",
+        postgresql_where=text("state IN ('exhausted', 'held')"),
+    ),
     CheckConstraint("(due_at IS NULL) = (due_trigger IS NULL)", name="due_has_a_trigger"),
     Index("ix_webhook_delivery_tenant_id_redemption_id", "tenant_id", "redemption_id"),
     Index("ix_webhook_delivery_tenant_id_endpoint_id", "tenant_id", "endpoint_id", "delivery_id"),

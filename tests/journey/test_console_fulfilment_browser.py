@@ -1,0 +1,83 @@
+"""Redemptions, webhooks and stuck work in a real browser: the main path in both languages, live, and nothing that keeps anyone out."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.conftest import Stack
+from tests.console_browser import complaints, enter
+from tests.journey.programme import add_endpoint, add_reward, fresh, give_points, post, receiver, redemption_in
+
+WORDS = {
+    "en": {"processing": "processing", "fulfil": "Mark fulfilled", "reason": "Reason", "fulfilled": "fulfilled"},
+    "vi": {"processing": "đang xử lý", "fulfil": "Đánh dấu hoàn tất", "reason": "Lý do", "fulfilled": "hoàn tất"},
+}
+LOCALES = {"en": "en-GB", "vi": "vi-VN"}
+
+
+@pytest.fixture(scope="module", params=["light", "dark"])
+def person(browser: Browser, stack: Stack, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A tab in which the demo's person is signed in, in light and in dark colours."""
+    with browser.new_context(locale="en-GB", color_scheme=request.param, viewport={"width": 1280, "height": 900}) as context:
+        context.set_default_timeout(10_000)
+        page = context.new_page()
+        enter(page, stack.described)
+        yield page
+
+
+def fits(page: Page) -> bool:
+    return not page.evaluate("document.documentElement.scrollWidth > innerWidth")
+
+
+@pytest.mark.parametrize("language", ["en", "vi"])
+def test_a_redemption_moves_while_one_looks_at_it_and_is_fulfilled_by_hand(browser: Browser, stack: Stack, language: str) -> None:
+    said, user = WORDS[language], fresh("player")
+    with receiver(503) as partner, stack.client() as client, browser.new_context(locale=LOCALES[language]) as context:
+        endpoint_id, _ = add_endpoint(client, partner.url)
+        client.patch(f"/v1/admin/webhook-endpoints/{endpoint_id}", json={"events": ["webhook.test"], "retry_delays_seconds": [3, 3, 3]})
+        give_points(client, user, 100)
+        slug = add_reward(client, price=100, endpoint_id=endpoint_id)
+        redemption = post(client, "/v1/redemptions", {"external_user_id": user, "slug": slug})["redemption_id"]
+        page = context.new_page()
+        enter(page, stack.described)
+        page.goto(f"{stack.described['console_url']}/redemptions/{redemption}")
+        expect(page.locator("h1")).to_contain_text(user)
+        expect(page.locator(".states .now")).to_have_text(said["processing"], timeout=30_000)
+        expect(page.locator("#deliveries")).to_contain_text("503")
+        page.locator("details.confirm summary", has_text=said["fulfil"]).click()
+        page.get_by_role("textbox", name=said["reason"]).fill("the partner said so by phone")
+        page.get_by_role("button", name=said["fulfil"]).click()
+        expect(page.locator(".states .now")).to_have_text(said["fulfilled"])
+        expect(page.locator("#story")).to_contain_text("the partner said so by phone")
+        assert redemption_in(client, redemption, "fulfilled")["points_spent"] == 100
+        (entry, *_) = client.get("/v1/admin/audit-log", params={"subject": "redemption", "subject_id": redemption}).json()["entries"]
+        assert (entry["actor"], entry["reason"]) == (f"console:{stack.described['console_email']}", "the partner said so by phone")
+
+
+def test_a_redemptions_page_keeps_nobody_out(person: Page, stack: Stack) -> None:
+    user = fresh("player")
+    with stack.client() as client:
+        give_points(client, user, 100)
+        slug = add_reward(client, price=100, fulfilment={"type": "manual"})
+        redemption = post(client, "/v1/redemptions", {"external_user_id": user, "slug": slug})["redemption_id"]
+    person.goto(f"{stack.described['console_url']}/redemptions/{redemption}")
+    expect(person.locator("h1")).to_have_count(1)
+    assert complaints(person) == []
+    assert fits(person)
+    person.locator("details.confirm summary", has_text="Mark fulfilled").click()
+    assert complaints(person) == []
+    link = person.get_by_role("link", name=re.compile("Open in Temporal"))
+    assert link.get_attribute("href", timeout=5_000).endswith(f"%3A{redemption}")  # type: ignore[union-attr]
+
+
+def test_a_new_redemption_appears_in_the_list_by_itself(page: Page, stack: Stack) -> None:
+    user = fresh("player")
+    enter(page, stack.described)
+    page.goto(f"{stack.described['console_url']}/redemptions")
+    with stack.client() as client:
+        give_points(client, user, 100)
+        slug = add_reward(client, price=100, fulfilment={"type": "manual"})
+        post(client, "/v1/redemptions", {"external_user_id": user, "slug": slug})
+    expect(page.locator("#rows")).to_contain_text(user, timeout=20_000)
