@@ -16,6 +16,8 @@ Trigger = Literal["scheduled", "manual", "test"]
 
 NETWORK_ERRORS = frozenset({"dns", "refused", "reset", "timeout", "tls", "blocked_address", "bad_url"})
 
+STUCK = (DeliveryState.EXHAUSTED.value, DeliveryState.HELD.value)
+
 COLUMNS = """delivery_id, endpoint_id, event, redemption_id, body, state, attempts, last_status, last_error, next_attempt_at,
     created_at, updated_at"""
 
@@ -288,6 +290,8 @@ async def list_deliveries(connection: Connection, tenant_id: UUID, wanted: Filte
         "created_to": "created_at < %(created_to)s",
         "before": "delivery_id < %(before)s",
     }
+    if wanted.state in STUCK:
+        tests["state"] += " AND state IN ('exhausted', 'held')"  # said twice, so that the index of these few can be used
     condition = " AND ".join(["tenant_id = %(tenant_id)s", *(test for name, test in tests.items() if getattr(wanted, name) is not None)])
     values: dict[str, Any] = {"tenant_id": tenant_id, **msgspec.structs.asdict(wanted)}
     cursor = await connection.execute(

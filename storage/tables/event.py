@@ -1,6 +1,6 @@
 """The event log, the keys that make an event unique, and the scoring partitions' cursors."""
 
-from sqlalchemy import BigInteger, Column, Index, LargeBinary, PrimaryKeyConstraint, SmallInteger, Table, Text
+from sqlalchemy import BigInteger, Column, Index, LargeBinary, PrimaryKeyConstraint, SmallInteger, Table, Text, text
 
 from storage.tables.metadata import instant_column, key_column, metadata, uuid_column
 

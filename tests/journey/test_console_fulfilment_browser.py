@@ -52,7 +52,7 @@ def test_a_redemption_moves_while_one_looks_at_it_and_is_fulfilled_by_hand(brows
         expect(page.locator(".states .now")).to_have_text(said["fulfilled"])
         expect(page.locator("#story")).to_contain_text("the partner said so by phone")
         assert redemption_in(client, redemption, "fulfilled")["points_spent"] == 100
-        (entry, *_) = client.get("/v1/admin/audit-log", params={"subject": "redemption", "subject_id": redemption}).json()["entries"]
+        (entry, *_) = client.get("/v1/admin/audit-log", params={"subject": "redemption", "subject_id": redemption}).json()["audit_log"]
         assert (entry["actor"], entry["reason"]) == (f"console:{stack.described['console_email']}", "the partner said so by phone")
 
 
