@@ -23,8 +23,11 @@ from console import (
     dashboard,
     leaderboard,
     leaderboard_form,
+    payout_run,
     preferences,
     redemption,
+    schedule,
+    schedule_form,
     settings,
     sign_in,
     static_files,
@@ -52,6 +55,9 @@ FEATURES = (
     audit_log,
     third_parties,
     redemption,
+    schedule,
+    schedule_form,
+    payout_run,
 )
 """One line for each page module; each exports `routes`."""
 

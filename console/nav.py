@@ -6,10 +6,14 @@ from console.text import mark
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A link of the navigation; `path` comes behind `/console`, `label` goes through the catalogs."""
+    """A link of the navigation; `path` comes behind `/console`, `label` goes through the catalogs.
+
+    `more` are paths that belong to it too.
+    """
 
     path: str
     label: str
+    more: tuple[str, ...] = ()
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -25,10 +29,10 @@ NAV: tuple[Group, ...] = (
         mark("Programme"),
         (
             Entry("/leaderboards", mark("Leaderboards")),
-            Entry("/rewards", mark("Rewards")),
+            Entry("/rewards", mark("Rewards"), ("/prizes", "/prize-items")),
             Entry("/redemptions", mark("Redemptions")),
-            Entry("/schedules", mark("Schedules")),
-            Entry("/users", mark("Users")),
+            Entry("/schedules", mark("Schedules"), ("/payout-runs",)),
+            Entry("/users", mark("Users"), ("/tiers", "/earning-rules")),
         ),
     ),
     Group(
@@ -51,4 +55,6 @@ ENTRIES = tuple(entry for group in NAV for entry in group.entries)
 def present_path(path: str) -> str:
     """The navigation's link that a page belongs to: `/console/rewards/x` is under `/rewards`."""
     own = path.removeprefix("/console")
-    return next((entry.path for entry in ENTRIES if own == entry.path or own.startswith(entry.path + "/")), "")
+    return next(
+        (entry.path for entry in ENTRIES if any(own == root or own.startswith(root + "/") for root in (entry.path, *entry.more))), ""
+    )

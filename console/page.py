@@ -26,7 +26,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    made.filters.update(FILTERS)
+    made.filters.update(FILTERS, items_too=lambda values, more: {**values, **more})
     made.globals.update(
         _=_,
         language=language.get,

@@ -1,0 +1,81 @@
+"""Values of forms that are JSON, numbers or instants, as the API wants them."""
+
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from console.client import Refusal
+from console.text import _
+
+
+def refusal_of(errors: dict[str, str]) -> Refusal | None:
+    """What could not be read of a form, as a refusal of the API would say it; None when nothing is wrong."""
+    if not errors:
+        return None
+    details = [{"field": field, "message": message} for field, message in errors.items()]
+    return Refusal(code="VALIDATION_ERROR", message="", status=400, details=details)
+
+
+def decoded(text: str, field: str, errors: dict[str, str], *, empty: Any = None) -> Any:
+    """The JSON value in a field, `empty` for nothing; what is no JSON is noted under the field's name."""
+    if not text:
+        return empty
+    try:
+        return msgspec.json.decode(text.encode())
+    except msgspec.DecodeError as fault:
+        errors[field] = _("This is no JSON: {fault}", fault=str(fault))
+        return empty
+
+
+def value_of(text: str) -> Any:
+    """What a person typed as a value: a number, true, JSON, or else the text itself; None for nothing."""
+    if not text:
+        return None
+    try:
+        return msgspec.json.decode(text.encode())
+    except msgspec.DecodeError:
+        return text
+
+
+def json_text(value: Any) -> str:
+    """A JSON value on one line; nothing for what is empty."""
+    return msgspec.json.encode(value).decode() if value not in (None, {}, []) else ""
+
+
+def pretty_text(value: Any) -> str:
+    """A JSON value on several lines; nothing for what is empty."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode() if value not in (None, {}, []) else ""
+
+
+def whole(text: str) -> Any:
+    """A whole number; what is none goes on as it is, for the API to refuse."""
+    return int(text) if text.lstrip("-").isdigit() else text
+
+
+def amount(text: str) -> Any:
+    """A number, whole or not; what is none goes on as it is."""
+    plain = text.replace("\u202f", "").replace(" ", "")
+    try:
+        return int(plain) if plain.lstrip("-").isdigit() else float(plain)
+    except ValueError:
+        return text
+
+
+def local_text(instant: str | datetime | None, zone: ZoneInfo) -> str:
+    """An instant as an input of type `datetime-local` wants it."""
+    if not instant:
+        return ""
+    moment = datetime.fromisoformat(instant) if isinstance(instant, str) else instant
+    return moment.astimezone(zone).strftime("%Y-%m-%dT%H:%M")
+
+
+def instant_text(local: str, zone: ZoneInfo) -> str | None:
+    """What stands in an input of type `datetime-local` as the API wants it; None for nothing; what is no time goes on as it is."""
+    if not local:
+        return None
+    try:
+        return datetime.fromisoformat(local).replace(tzinfo=zone).isoformat()
+    except ValueError:
+        return local

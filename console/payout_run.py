@@ -1,0 +1,89 @@
+"""Payout runs, of schedules and of windows: how far they are, whom they pay, stopping one and taking it up again."""
+
+import asyncio
+from typing import Any
+
+from litestar import Response, get, post
+from litestar.response import Redirect
+
+from console.temporal_link import workflow_link
+from console.text import _, mark
+from console.visit import Visit
+
+ROOT = "/v1/admin/payout-runs"
+RECIPIENTS = 50
+STATES = ("planning", "paying", "completed", "cancelled", "failed")
+SOURCES = {"leaderboard": mark("closed window"), "schedule": mark("schedule")}
+TRIGGERS = {
+    "schedule": mark("by its schedule"),
+    "manual": mark("by hand"),
+    "backfill": mark("backfill"),
+    "window": mark("the window closed"),
+}
+
+
+async def item_names(visit: Visit) -> dict[str, str]:
+    """The names of the first 200 items, and of all currencies, by id."""
+    items, currencies = await asyncio.gather(
+        visit.api.read("/v1/admin/reward-items", {"limit": 200}), visit.api.read("/v1/admin/currencies", {"limit": 200})
+    )
+    names = {each["item_id"]: each["name"] for each in items["reward_items"]}
+    return names | {each["id"]: each["name"] for each in currencies["currencies"]}
+
+
+@get("/payout-runs")
+async def list_runs(visit: Visit) -> Response[bytes]:
+    """The runs, newest first."""
+    wanted = {name: visit.query(name) for name in ("status", "source_type", "cursor")}
+    found, names = await asyncio.gather(visit.api.read(ROOT, {**wanted, "limit": 50}), item_names(visit))
+    return visit.page(
+        "payout_runs/list.html",
+        runs=found["payout_runs"],
+        next_cursor=found["next_cursor"],
+        names=names,
+        states=STATES,
+        sources=SOURCES,
+        triggers=TRIGGERS,
+    )
+
+
+@get("/payout-runs/{run_id:str}")
+async def show_run(visit: Visit, run_id: str) -> Response[bytes]:
+    """A run with its progress and its recipients."""
+    wanted = {"state": visit.query("state"), "cursor": visit.query("cursor"), "limit": RECIPIENTS}
+    run, recipients, names = await asyncio.gather(
+        visit.api.read(f"{ROOT}/{run_id}"), visit.api.read(f"{ROOT}/{run_id}/recipients", wanted), item_names(visit)
+    )
+    schedule: dict[str, Any] | None = None
+    if run["schedule_id"]:
+        answer = await visit.api.get(f"/v1/admin/schedules/{run['schedule_id']}")
+        schedule = answer.body if answer.ok else None
+    return visit.page(
+        "payout_runs/show.html",
+        run=run,
+        recipients=recipients["recipients"],
+        next_cursor=recipients["next_cursor"],
+        schedule=schedule,
+        names=names,
+        sources=SOURCES,
+        triggers=TRIGGERS,
+        under_way=run["status"] in ("planning", "paying"),
+        temporal=workflow_link(visit.settings, run["workflow_id"]),
+    )
+
+
+@post("/payout-runs/{run_id:str}/cancel")
+async def cancel(visit: Visit, run_id: str) -> Redirect:
+    """Stop before the next page."""
+    answer = await visit.api.post(f"{ROOT}/{run_id}/cancel", reason=visit.form.text("reason"))
+    return visit.done(f"/payout-runs/{run_id}", answer.error, _("It stops before its next page. What was paid stays paid."))
+
+
+@post("/payout-runs/{run_id:str}/retry")
+async def retry(visit: Visit, run_id: str) -> Redirect:
+    """Take up a run that stopped."""
+    answer = await visit.api.post(f"{ROOT}/{run_id}/retry", reason=visit.form.text("reason"))
+    return visit.done(f"/payout-runs/{run_id}", answer.error, _("The payout goes on where it stopped. Nobody is paid twice."))
+
+
+routes = [list_runs, show_run, cancel, retry]
