@@ -72,7 +72,7 @@ def test_a_schedule_is_made_paused_resumed_changed_and_deleted_and_the_audit_log
     assert tab.send(f"{path}/delete", reason="over").url.path == "/console/schedules"
     assert tab.get(path).status_code == 404
     with world.client() as admin:
-        entries = admin.get("/v1/admin/audit-log", params={"limit": 200}).json()["entries"]
+        entries = admin.get("/v1/admin/audit-log", params={"limit": 200}).json()["audit_log"]
     reasons = [each["reason"] for each in entries if each["actor"].startswith("console:")]
     assert {"over", "a better day", "back", "holidays"} <= set(reasons)
 
