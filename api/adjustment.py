@@ -35,19 +35,25 @@ class AdjustmentBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class AdjustmentItem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One correction among many; `reason` where it differs from that of all."""
+    """One correction among many; `reason` where it differs from that of all. `external_id` says the same as `external_user_id`."""
 
-    external_id: str
     amount: int | float
+    external_user_id: str | None = None
+    external_id: str | None = None
     currency: str = POINTS
     reason: Reason | None = None
 
+    @property
+    def user(self) -> str:
+        """Whose balance."""
+        return self.external_user_id or self.external_id or ""
+
 
 class AdjustmentsBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Up to 1000 corrections. With `atomic`, either all of them are made or none."""
+    """Up to 1000 corrections, each with a reason, its own or that of all. With `atomic`, either all of them are made or none."""
 
     adjustments: Annotated[list[AdjustmentItem], Meta(min_length=1, max_length=1000)]
-    reason: Reason
+    reason: Reason | None = None
     atomic: bool = False
     idempotency_key: str | None = None
 
@@ -79,6 +85,7 @@ async def adjust_balance(
 @post("/v1/admin/adjustments", guards=ADMIN, status_code=200)
 async def adjust_balances(data: AdjustmentsBody, request: Request[Any, Any, Any], principal: Principal, pool: Pool) -> Response[bytes]:
     """Correct many balances in one transaction: what happened to each, in the order given. A refused one stops no other."""
+    _check_items(data)
     write = write_of(request, principal, data, data.idempotency_key, status=200)
 
     async def effect(connection: Connection) -> dict[str, Any]:
@@ -89,9 +96,9 @@ async def adjust_balances(data: AdjustmentsBody, request: Request[Any, Any, Any]
         for item, outcome in zip(data.adjustments, outcomes, strict=True):
             if isinstance(outcome, DomainError):
                 error = {"code": outcome.code, "message": outcome.message, **outcome.facts}
-                results.append({"external_id": item.external_id, "status": "refused", "error": error})
+                results.append({"external_id": item.user, "external_user_id": item.user, "status": "refused", "error": error})
             else:
-                results.append({"external_id": item.external_id, "status": "adjusted", **outcome})
+                results.append({"external_id": item.user, "status": "adjusted", **outcome})
         adjusted = sum(result["status"] == "adjusted" for result in results)
         return {"adjusted": adjusted, "refused": len(results) - adjusted, "results": results}
 
@@ -113,6 +120,15 @@ async def reverse(
     return await once(pool, write, effect)
 
 
+def _check_items(data: AdjustmentsBody) -> None:
+    """ValidationFault for a correction that does not say whose it is, or why."""
+    for number, item in enumerate(data.adjustments):
+        if (item.external_user_id is None) == (item.external_id is None):
+            raise ValidationFault.of(f"adjustments[{number}].external_user_id", "is required, or external_id, and not both")
+        if item.reason is None and data.reason is None:
+            raise ValidationFault.of("reason", "is required, for all or in each")
+
+
 def _adjustment(
     user_id: UUID, body: AdjustmentBody | AdjustmentItem, reason: str, *, currencies: dict[str, Currency], place: str
 ) -> Adjustment:
@@ -128,15 +144,15 @@ def _adjustment(
 
 async def _adjust_all(connection: Connection, principal: Principal, data: AdjustmentsBody) -> list[dict[str, Any] | DomainError]:
     currencies = await currencies_of(connection, principal.tenant_id)
-    users = await users_named(connection, principal.tenant_id, [item.external_id for item in data.adjustments])
+    users = await users_named(connection, principal.tenant_id, [item.user for item in data.adjustments])
     outcomes: list[dict[str, Any] | DomainError] = []
     wanted: dict[int, Adjustment] = {}
     for number, item in enumerate(data.adjustments):
-        outcomes.append(UserNotFound(f"User '{item.external_id}' not found"))
-        if item.external_id in users:
-            reason, place = item.reason or data.reason, f"adjustments[{number}]."
+        outcomes.append(UserNotFound(f"User '{item.user}' not found"))
+        if item.user in users:
+            reason, place = item.reason or data.reason or "", f"adjustments[{number}]."
             try:
-                wanted[number] = _adjustment(users[item.external_id], item, reason, currencies=currencies, place=place)
+                wanted[number] = _adjustment(users[item.user], item, reason, currencies=currencies, place=place)
             except ValidationFault as fault:
                 outcomes[number] = fault
     made = await adjust_many(connection, principal.tenant_id, list(wanted.values()), utc_now())
@@ -145,7 +161,7 @@ async def _adjust_all(connection: Connection, principal: Principal, data: Adjust
         if isinstance(outcome, DomainError):
             outcomes[number] = outcome
         else:
-            outcomes[number] = await _adjusted_wire(connection, principal, outcome, item.external_id, currency=currencies[item.currency])
+            outcomes[number] = await _adjusted_wire(connection, principal, outcome, item.user, currency=currencies[item.currency])
     return outcomes
 
 

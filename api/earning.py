@@ -10,7 +10,7 @@ from api.pagination import Page
 from api.version import check_version
 from domain.earning import EarningRule, parse_earning_rule
 from domain.error import NotFound, ValidationFault
-from domain.wire import rfc3339
+from domain.wire import rfc3339, score_number
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, Pool, transaction
 from storage.earning import KeptRule, archive_rule, find_rule, list_rules, write_rule
@@ -24,6 +24,7 @@ def kept_wire(kept: KeptRule) -> dict[str, Any]:
     return {
         "rule_id": str(kept.rule_id),
         **kept.definition,
+        "budget_spent": score_number(kept.budget_spent) if kept.definition.get("budget") is not None else None,
         "active": kept.active,
         "version": kept.version,
         "created_at": rfc3339(kept.created_at),

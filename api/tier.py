@@ -1,9 +1,10 @@
 """Tiers: the admin's set, where a user stands, and the tier that a person gives (contract 4, Tiers)."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Request, delete, get, post, put
+from litestar import Request, delete, get, patch, post, put
 from msgspec import Meta
 
 from api.auth import Principal, allow
@@ -12,7 +13,7 @@ from api.user import READERS, user_for
 from api.version import check_version
 from domain.error import AlreadyExists, NotFound, ValidationFault
 from domain.ledger import POINTS
-from domain.tier import TierBody, TierSet, change_wire, held_at, parse_tier_set, set_wire, standing_wire, tier_wire
+from domain.tier import TierBody, TierSet, change_wire, held_at, needs_period, parse_tier_set, set_wire, standing_wire, tier_wire
 from domain.user import User
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
@@ -54,12 +55,31 @@ async def show_tiers(principal: Principal, pool: Pool, page: Page) -> dict[str, 
 
 @put("/v1/admin/tiers", guards=ADMIN)
 async def replace_tiers(data: dict[str, Any], request: Request[Any, Any, Any], principal: Principal, pool: Pool) -> dict[str, Any]:
-    """Replace the whole set; users are looked at again when their points move next."""
+    """Replace the set; users are looked at again when their points move next. Without `tiers` those that there are stay:
+    who sets the basis does not mean to take everybody's tier away."""
     async with transaction(pool) as connection:
-        places = await _places(connection, principal)
-        tiers = parse_tier_set(data, places)
-        check_version(request, (await lock_tier_set(connection, principal.tenant_id, utc_now())).version)
-        return set_wire(await write_tier_set(connection, principal.tenant_id, tiers, utc_now()), places)
+        return await _write_set(connection, principal, request, ("tiers",), data)
+
+
+@patch("/v1/admin/tiers", guards=ADMIN)
+async def change_tiers(data: dict[str, Any], request: Request[Any, Any, Any], principal: Principal, pool: Pool) -> dict[str, Any]:
+    """Change the given fields of the set; `period_days` goes when nothing needs it any more."""
+    async with transaction(pool) as connection:
+        return await _write_set(connection, principal, request, ("basis", "downgrade", "period_days", "tiers"), data)
+
+
+async def _write_set(
+    connection: Connection, principal: Principal, request: Request[Any, Any, Any], kept: Sequence[str], data: dict[str, Any]
+) -> dict[str, Any]:
+    """Write the set with this data; what it does not name of `kept` stays."""
+    present = await lock_tier_set(connection, principal.tenant_id, utc_now())
+    check_version(request, present.version)
+    places = await _places(connection, principal)
+    before = set_wire(present, places)
+    wanted = {name: before[name] for name in kept} | data
+    if "period_days" not in data and not needs_period(wanted):
+        wanted.pop("period_days", None)
+    return set_wire(await write_tier_set(connection, principal.tenant_id, parse_tier_set(wanted, places), utc_now()), places)
 
 
 @post("/v1/admin/tiers", guards=ADMIN, status_code=201)
@@ -144,4 +164,4 @@ async def _standing(connection: Connection, principal: Principal, user: User, pa
     }
 
 
-routes: list[Any] = [show_tiers, replace_tiers, add_tier, replace_tier, end_tier, read_tier, give_tier]
+routes: list[Any] = [show_tiers, replace_tiers, change_tiers, add_tier, replace_tier, end_tier, read_tier, give_tier]

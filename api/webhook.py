@@ -266,17 +266,23 @@ async def resume_deliveries(connection: Connection, tenant_id: UUID, endpoint_id
 async def set_webhook(
     data: ShortForm, principal: Principal, pool: Pool, settings: Settings, sender: Sender, vault: Vault
 ) -> dict[str, Any]:
-    """The one-endpoint short form: makes the tenant's endpoint for all events (and shows its secret), or changes the oldest one."""
+    """The one-endpoint short form: makes the tenant's endpoint for all events (and shows its secret), or changes the oldest one
+    and enables it."""
     await check_address(data.url, settings, sender)
     async with transaction(pool) as connection:
         await lock_endpoints(connection, principal.tenant_id)
         present = await list_endpoints(connection, principal.tenant_id, after=None, limit=1)
         if present:
             identity, now = present[0].endpoint_id, utc_now()
+            # Who sets the address of a webhook that was switched off (410 Gone, say) wants to be called there. Deliveries first, as above.
+            await resume_deliveries(connection, principal.tenant_id, identity)
             if data.secret is not None:
                 sealed = vault.seal(choose_secret(data.secret), SECRET_PURPOSE)
                 await rotate_secret(connection, principal.tenant_id, identity, sealed, overlap=timedelta(0), now=now)
-            return endpoint_wire(await update_endpoint(connection, principal.tenant_id, identity, {"url": data.url}, now))
+            changes = {"url": data.url, "enabled": True, "disabled_reason": None}
+            changed = await update_endpoint(connection, principal.tenant_id, identity, changes, now)
+            await resume_unsent(connection, principal.tenant_id, changed)
+            return endpoint_wire(changed)
         secret = choose_secret(data.secret)
         sealed = vault.seal(secret, SECRET_PURPOSE)
         made = await create_endpoint(connection, principal.tenant_id, NewEndpoint(url=data.url), sealed, utc_now())

@@ -4,7 +4,7 @@ Between two ends of a period points lead upwards only, and a person can decide o
 the end of its own period (`period_days` from the last change or end) the tier that its points are worth then.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import pairwise
@@ -116,6 +116,11 @@ class TierChange(msgspec.Struct, frozen=True, kw_only=True):
     changed_by: str | None
     reason: str | None
     created_at: datetime
+
+
+def needs_period(body: Mapping[str, Any]) -> bool:
+    """Whether a set written like this needs `period_days`."""
+    return body.get("basis") == Basis.EARNED_IN_PERIOD or body.get("downgrade") == Downgrade.AT_PERIOD_END
 
 
 def parse_tier_set(value: Any, decimal_places: int) -> TierSet:

@@ -223,12 +223,19 @@ async def make_due(connection: Connection, tenant_id: UUID, endpoint_id: UUID, d
 
 
 async def exhausted_since(connection: Connection, tenant_id: UUID, endpoint_id: UUID, since: datetime) -> list[UUID]:
-    """The endpoint's deliveries made since this instant that have failed and are not being sent again; tests are not among them."""
+    """The endpoint's deliveries made since this instant that have failed and are not being sent again.
+
+    Tests are not among them, nor orders that are over: a partner must not fulfil what was refunded or done meanwhile.
+    """
     cursor = await connection.execute(
         """
-        SELECT delivery_id FROM webhook_delivery
+        SELECT delivery_id FROM webhook_delivery AS delivery
         WHERE tenant_id = %s AND endpoint_id = %s AND state = 'exhausted' AND created_at >= %s AND due_at IS NULL
           AND event <> 'webhook.test'
+          AND NOT (event = 'reward_redeemed' AND EXISTS (
+            SELECT 1 FROM redemption WHERE redemption.tenant_id = delivery.tenant_id AND redemption.redemption_id = delivery.redemption_id
+              AND redemption.status NOT IN ('pending_claim', 'pending_approval', 'pending', 'processing')
+              AND redemption.fulfilment ->> 'delivery_id' = delivery.delivery_id::text))
         ORDER BY delivery_id FOR UPDATE
         """,
         (tenant_id, endpoint_id, since),

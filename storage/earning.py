@@ -14,7 +14,7 @@ from storage.definition import change_instant
 
 
 class KeptRule(msgspec.Struct, frozen=True, kw_only=True):
-    """A rule as it stands now. `definition` is the checked body."""
+    """A rule as it stands now. `definition` is the checked body; `budget_spent` is in 1/10 000 point."""
 
     rule_id: UUID
     version: int
@@ -22,9 +22,11 @@ class KeptRule(msgspec.Struct, frozen=True, kw_only=True):
     active: bool
     created_at: datetime
     updated_at: datetime
+    budget_spent: int = 0
 
 
-COLUMNS = "rule_id, version, definition, active, created_at, updated_at"
+COLUMNS = """rule_id, version, definition, active, created_at, updated_at, coalesce((SELECT spent FROM earning_budget AS used
+    WHERE used.tenant_id = earning_rule.tenant_id AND used.rule_id = earning_rule.rule_id), 0) AS budget_spent"""
 
 
 async def find_rule(connection: Connection, tenant_id: UUID, rule_id: UUID, *, lock: bool = False) -> KeptRule | None:

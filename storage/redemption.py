@@ -134,6 +134,7 @@ async def move_redemption(connection: Connection, tenant_id: UUID, redemption_id
     identity = workflow_id(tenant_id, redemption_id)
     decision = decide_callback(present.status, move.to) if move.is_callback else Decision.MOVE
     if decision is Decision.UNCHANGED:
+        await _keep_news(connection, present, move, now)
         return Moved(decision=decision, status=present.status, workflow_id=identity)
     if decision is Decision.REFUSED:
         await _note_refusal(connection, present, move, now)
@@ -155,6 +156,22 @@ async def move_redemption(connection: Connection, tenant_id: UUID, redemption_id
         entry = outbox.Entry(kind="update", workflow_id=identity, name=f"moved:{number}", argument=told)
         await outbox.enqueue(connection, tenant_id, entry)
     return Moved(decision=decision, status=move.to, number=number, workflow_id=identity)
+
+
+async def _keep_news(connection: Connection, present: Redemption, move: Move, now: datetime) -> None:
+    """Keep what a partner adds while it is still at work: its 2xx has made the redemption `processing` before it called back.
+
+    A final state's first data stay. Raises ValidationFault when all of it is more than fits.
+    """
+    if present.status in FINAL or not move.fulfillment_data:
+        return
+    data = {**present.fulfillment_data, **move.fulfillment_data}
+    if len(canonical_json(data)) > MAXIMUM_DATA_BYTES:
+        raise ValidationFault.of("fulfillment_data", f"must be at most {MAXIMUM_DATA_BYTES} bytes with what was sent before")
+    await connection.execute(
+        "UPDATE redemption SET fulfillment_data = %s, updated_at = %s WHERE tenant_id = %s AND redemption_id = %s",
+        (Jsonb(data), now, present.tenant_id, present.redemption_id),
+    )
 
 
 async def _tell_subscribers(connection: Connection, tenant_id: UUID, redemption_id: UUID, previous: State, now: datetime) -> None:

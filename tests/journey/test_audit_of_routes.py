@@ -43,6 +43,7 @@ CHANGES: dict[str, Any] = {
     "POST /v1/admin/webhook-endpoints": {"url": "http://127.0.0.1:9/another", "events": ["tier_change"]},
     "PATCH /v1/admin/settings": {"metadata": {"a": 1}},
     "PUT /v1/admin/rewards/{reward_id}": {"slug": "handmade", **HANDMADE, "name": "Replaced"},
+    "PATCH /v1/admin/tiers": {"basis": "balance"},
     "PUT /v1/admin/tiers": {"basis": "balance", "tiers": [{"name": "gold", "level": 2, "threshold": 200}]},
     "PUT /v1/admin/tiers/{name}": {"name": "gold", "level": 3, "threshold": 300},
     "PUT /v1/admin/users/{external_id}/tier": {"tier": "gold", "reason": "a test"},

@@ -142,6 +142,18 @@ def test_what_failed_is_recovered_and_its_redemption_goes_on(client, tmp_path):
         assert [line["attempt"] for line in partner.webhooks(4)] == ["1", "1", "2", "2"]
 
 
+def test_an_order_that_is_over_is_not_recovered(client, tmp_path):
+    with a_receiver(tmp_path, *answers("503")) as partner, an_endpoint(client, partner.url) as endpoint:
+        over, open_one = redeem(client, endpoint), redeem(client, endpoint)
+        for each in (over, open_one):
+            eventually(lambda each=each: client.get(f"/v1/redemptions/{each}").json()["flags"] == ["delivery_exhausted"])
+        post(client, f"/v1/admin/redemptions/{over}/cancel", {"reason": "refunded"}, 200)
+        recover = f"{ENDPOINTS}/{endpoint['endpoint_id']}/recover"
+        assert post(client, recover, {"since": "2020-01-01T00:00:00Z"}, 202) == {"recovered": 1}
+        sent = [line["body"] for line in partner.webhooks(3)]
+        assert [open_one in str(body) for body in sent][2], "a refunded order must not be fulfilled"
+
+
 def by_node(directory: Path, secrets: list[str], webhook: dict[str, Any]) -> list[str]:
     """What the Standard Webhooks library for Node says of the webhook with each secret: its event, or the refusal."""
     folder = with_packages("tests/node", directory)

@@ -57,8 +57,8 @@ def test_a_transfer_is_reversed_once_and_the_audit_log_says_who_and_why(world: W
 
 def test_corrections_in_bulk_say_what_happened_to_each(world: World):  # noqa: F811
     items = [
-        {"external_id": "ann", "amount": 5},
-        {"external_id": "nobody", "amount": 5},
+        {"external_user_id": "ann", "amount": 5},
+        {"external_user_id": "nobody", "amount": 5},
         {"external_id": "ann", "amount": -1000, "reason": "too much"},
         {"external_id": "ann", "amount": 0.5},
         {"external_id": "ann", "amount": 1, "currency": "gold"},
@@ -76,6 +76,7 @@ def test_corrections_in_bulk_say_what_happened_to_each(world: World):  # noqa: F
         assert codes == [None, "USER_NOT_FOUND", "INSUFFICIENT_POINTS", "VALIDATION_ERROR", "VALIDATION_ERROR", None]
         assert [one["balance"]["available"] for one in made["results"] if one["status"] == "adjusted"] == [105, 90]
         assert made["results"][2]["error"]["available"] == 105
+        assert {one["external_user_id"] for one in made["results"]} == {"ann", "nobody"}
         lines = admin.get("/v1/users/ann/transactions").json()["transactions"]
         assert [(line["amount"], line["note"]) for line in lines][:2] == [(-15, "less"), (5, "spring clean")]
         atomic = admin.post("/v1/admin/adjustments", json=body | {"atomic": True})
@@ -84,4 +85,9 @@ def test_corrections_in_bulk_say_what_happened_to_each(world: World):  # noqa: F
         (balance,) = admin.get("/v1/users/ann/points").json()["balances"]
         assert balance["available"] == 90
         assert field(admin.post("/v1/admin/adjustments", json=body | {"adjustments": []})) == "adjustments"
+        assert field(admin.post("/v1/admin/adjustments", json={"adjustments": items})) == "reason"
+        nobody = field(admin.post("/v1/admin/adjustments", json=body | {"adjustments": [{"amount": 1}]}))
+        assert nobody == "adjustments[0].external_user_id"
+        each_its_own = {"adjustments": [{"external_user_id": "ann", "amount": 1, "reason": "a gift"}]}
+        assert admin.post("/v1/admin/adjustments", json=each_its_own).json()["adjusted"] == 1
         assert field(admin.post("/v1/admin/adjustments", json=body | {"adjustments": items * 200})) == "adjustments"

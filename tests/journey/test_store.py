@@ -130,6 +130,24 @@ def test_a_callback_that_cannot_be_kept_is_refused_with_a_reason(world: World):
         assert partner.patch(path, json=fits).status_code == 200
 
 
+def test_a_partner_that_is_still_at_work_can_say_more(world: World):
+    with world.client() as admin, world.client("fulfilment") as partner:
+        store(admin)
+        made = admin.post("/v1/redemptions", json={"external_user_id": "ann", "slug": "mug"}).json()["redemption_id"]
+        path = f"/v1/admin/rewards/redemptions/{made}"
+        partner.patch(path, json={"status": "processing", "fulfillment_data": {"step": "packed"}}).raise_for_status()
+        sent = {"status": "processing", "fulfillment_data": {"step": "sent", "parcel": "P1"}, "carrier": "VNPost"}
+        kept = partner.patch(path, json=sent).json()["fulfillment_data"]
+        assert kept == {"step": "sent", "parcel": "P1", "carrier": "VNPost"}
+        assert len(partner.get(f"/v1/redemptions/{made}").json()["timeline"]) == 2
+        large = {"status": "processing", "fulfillment_data": {"note": "x" * 32740}}
+        assert field(partner.patch(path, json=large)) == "fulfillment_data"
+        done = partner.patch(path, json={"status": "fulfilled", "fulfillment_data": {"step": "there"}}).json()
+        assert (done["status"], done["fulfillment_data"]) == ("fulfilled", kept | {"step": "there"})
+        again = partner.patch(path, json={"status": "fulfilled", "fulfillment_data": {"step": "lost"}}).json()
+        assert again["fulfillment_data"]["step"] == "there"
+
+
 def test_concurrent_requests_for_the_last_pieces_get_exactly_those(world: World):
     with world.client() as admin, ThreadPoolExecutor(16) as threads:
         store(admin, points=1000, stock=3)
@@ -204,8 +222,9 @@ def test_every_version_of_an_earning_rule_is_kept(world: World):
         assert field(admin.post("/v1/admin/earning-rules", json=rule | {"currency": "gold"})) == "currency"
         assert field(admin.post("/v1/admin/earning-rules", json=rule | {"budget": 0})) == "budget"
         assert admin.get("/v1/admin/earning-rules").json()["earning_rules"][0]["version"] == 3
+        assert admin.patch(path, json={"budget": 50}).json()["budget_spent"] == 0
         assert admin.delete(path).status_code == 204
         assert error(admin.get(path)) == (404, "NOT_FOUND")
     versions = world.rows("SELECT version, active, valid_from FROM earning_rule_version ORDER BY version")
-    assert [(version, active) for version, active, _ in versions] == [(1, True), (2, True), (3, False), (4, False)]
+    assert [(version, active) for version, active, _ in versions] == [(1, True), (2, True), (3, False), (4, False), (5, False)]
     assert sorted(row[2] for row in versions) == [row[2] for row in versions]

@@ -24,6 +24,13 @@ def test_the_set_is_written_whole_or_tier_by_tier(world: World):  # noqa: F811
         assert admin.put("/v1/admin/tiers", json=yearly).json()["period_days"] == 365
         admin.post("/v1/admin/tiers", json=GOLD).raise_for_status()
         assert admin.get("/v1/admin/tiers").json()["downgrade"] == "at_period_end"
+        names = [tier["name"] for tier in admin.get("/v1/admin/tiers").json()["tiers"]]
+        changed = admin.patch("/v1/admin/tiers", json={"downgrade": "never"}).json()
+        assert (changed["basis"], changed["downgrade"], changed["period_days"]) == (yearly["basis"], "never", 365)
+        assert field(admin.patch("/v1/admin/tiers", json={"basis": "earned_in_period", "period_days": None})) == "period_days"
+        assert admin.patch("/v1/admin/tiers", json={"basis": "balance"}).json()["period_days"] is None
+        assert admin.put("/v1/admin/tiers", json={"basis": "lifetime_earned"}).json()["basis"] == "lifetime_earned"
+        assert [tier["name"] for tier in admin.get("/v1/admin/tiers").json()["tiers"]] == names, "nobody asked for them to go"
         assert admin.delete("/v1/admin/tiers/gold").status_code == 204
         assert error(admin.delete("/v1/admin/tiers/gold")) == (404, "NOT_FOUND")
         assert server.put("/v1/admin/tiers", json=SET).status_code == 403
