@@ -37,10 +37,10 @@ FIND_PAGES = """
 ([above, most]) => {
     const shapes = new Map();
     for (const link of document.querySelectorAll("main a[href^='/console/']")) {
-        const path = new URL(link.href).pathname;
+        const url = new URL(link.href), path = url.pathname;
         if (!path.startsWith(above + "/") || path.split("/").length > above.split("/").length + 2) continue;
         const shape = path.endsWith("/new") ? "new" : path.slice(above.length + 1).split("/").slice(1).join("/");
-        if (!shapes.has(shape)) shapes.set(shape, path);
+        if (!shapes.has(shape)) shapes.set(shape, path + url.search);
     }
     return [...shapes.values()].slice(0, most);
 }
@@ -102,7 +102,7 @@ def take_round(browser: Any, stack: StackFile, look: Look, directory: Path, only
             page.goto(root + path)
             if not only or any(text in path for text in only):
                 yield take(page, directory, look)
-            found = page.evaluate(FIND_PAGES, [path, PAGES_UNDER_A_LINK])
+            found = page.evaluate(FIND_PAGES, [urlsplit(path).path, PAGES_UNDER_A_LINK])
             waiting += [each for each in found if each not in seen]
             seen |= set(found)
     context.close()

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -47,6 +48,15 @@ def compile_schema(schema: dict[str, Any]) -> Callable[[Any], str | None]:
         return None if fault is None else _said(fault)
 
     return check
+
+
+def problems_of(schema: dict[str, Any], value: Any, *, most: int) -> list[tuple[str, str]]:
+    """What is wrong with a value, as (place, message), at most so many: for a person who writes the schema."""
+    try:
+        faults = list(islice(_Validator(schema).iter_errors(value), most))
+    except (ArithmeticError, RecursionError, ValueError, TypeError) as broken:
+        return [("", f"it cannot be checked ({type(broken).__name__})")]
+    return [(".".join(str(part) for part in list(fault.absolute_path)[:16]), fault.message[:MESSAGE_CHARACTERS]) for fault in faults]
 
 
 def _said(fault: Any) -> str:
