@@ -39,7 +39,7 @@ FIND_PAGES = """
     for (const link of document.querySelectorAll("main a[href^='/console/']")) {
         const url = new URL(link.href), path = url.pathname;
         if (!path.startsWith(above + "/") || path.split("/").length > above.split("/").length + 2) continue;
-        const shape = path.endsWith("/new") ? "new" : path.slice(above.length + 1).split("/").slice(1).join("/");
+        const shape = path.endsWith("/new") ? "new" : path.slice(above.length + 1).split("/").slice(url.search ? 0 : 1).join("/");
         if (!shapes.has(shape)) shapes.set(shape, path + url.search);
     }
     return [...shapes.values()].slice(0, most);

@@ -16,7 +16,7 @@ PAGE = 50
 
 
 def _instant(text: str, visit: Visit) -> str:
-    """What stands in an input of type `datetime-local`, in the tenant's time, as the API wants it; what is none is left for it to refuse."""
+    """An input of type `datetime-local`, in the tenant's time, as the API wants it; what is none is left for it to refuse."""
     try:
         return datetime.fromisoformat(text).replace(tzinfo=visit.zone).isoformat() if text else ""
     except ValueError:
@@ -49,6 +49,8 @@ async def show_event(visit: Visit) -> Response[bytes]:
         visit.api.get("/v1/admin/events", {"event_id": event_id, "limit": 20}),
     )
     names = await _rule_names(visit) if event["earnings"] else {}
+    if event["event"]:
+        event["event"].pop("tenant_id", None)  # Laurel's, whatever was sent
     others = [each for each in same.body["events"] if each["position"] != event["position"]] if same.ok else []
     return visit.page("event_log/event.html", event=event, names=names, others=others, delay=_delay(event))
 

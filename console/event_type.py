@@ -1,7 +1,5 @@
 """Event types: what a tenant declares of the events it sends, and how they are taken."""
 
-from typing import Any
-
 from litestar import Response, get, post
 from litestar.response import Redirect
 
@@ -34,12 +32,9 @@ async def list_types(visit: Visit) -> Response[bytes]:
 async def _undeclared(visit: Visit, declared: set[str]) -> list[str]:
     events = await visit.api.get("/v1/admin/events", {"limit": SEEN})
     seen = dict.fromkeys(each["type"] for each in events.body["events"]) if events.ok else {}
-    missing = []
-    for name in [name for name in seen if name not in declared][:12]:
-        # The page shows 50 types; one that is further down the list is declared, too.
-        if (await visit.api.get(f"{ROOT}/{name}")).status == 404:
-            missing.append(name)
-    return missing
+    candidates = [name for name in seen if name not in declared][:12]
+    # The page shows 50 types; one that is further down the list is declared, too.
+    return [name for name in candidates if (await visit.api.get(f"{ROOT}/{name}")).status == 404]
 
 
 @get("/event-types/{name:str}")

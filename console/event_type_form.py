@@ -108,7 +108,11 @@ def _object(text: str) -> tuple[dict[str, Any] | None, str, str]:
     try:
         value = json.loads(text)
     except json.JSONDecodeError as fault:
-        return None, _("Line {line}, column {column}: {fault}", line=fault.lineno, column=fault.colno, fault=fault.msg), pointer_of(text, fault)
+        return (
+            None,
+            _("Line {line}, column {column}: {fault}", line=fault.lineno, column=fault.colno, fault=fault.msg),
+            pointer_of(text, fault),
+        )
     except RecursionError:
         return None, _("This is nested too deeply."), ""
     return (value, "", "") if isinstance(value, dict) else (None, _("This must be an object: { … }"), "")
@@ -154,6 +158,28 @@ def _kind(value: Any, depth: int) -> dict[str, Any]:
         return schema_like(value, depth + 1) if depth < 3 else {"type": "object"}
     names = ((bool, "boolean"), (int, "number"), (float, "number"), (str, "string"), (list, "array"))
     return next(({"type": name} for kind, name in names if isinstance(value, kind)), {})
+
+
+def attrs_like(schema: dict[str, Any], depth: int = 0) -> dict[str, Any]:
+    """Attributes to try a schema with: one plain value for each that it names. A pattern may still refuse its text."""
+    properties = schema.get("properties")
+    if not isinstance(properties, dict) or depth > 4:
+        return {}
+    return {name: _value_like(part if isinstance(part, dict) else {}, depth) for name, part in properties.items()}
+
+
+def _value_like(part: dict[str, Any], depth: int) -> Any:
+    for given in (part.get("enum"), part.get("examples")):
+        if isinstance(given, list) and given:
+            return given[0]
+    if "const" in part or "default" in part:
+        return part.get("const", part.get("default"))
+    kind = part.get("type")
+    kind = kind[0] if isinstance(kind, list) and kind else kind
+    if kind == "object" or "properties" in part:
+        return attrs_like(part, depth + 1)
+    plain = {"boolean": True, "array": [], "null": None, "integer": part.get("minimum", 1), "number": part.get("minimum", 1)}
+    return plain.get(str(kind), "text")
 
 
 def _pretty(value: Any) -> str:
@@ -212,7 +238,10 @@ async def show_edit(visit: Visit, name: str) -> Response[bytes]:
     """The form of a declared type, with its newest event as the sample."""
     visit.must_change()
     declared = await visit.api.read(f"{ROOT}/{name}")
-    event = await _latest(visit, name) or _sample_of(visit, name)
+    event = await _latest(visit, name)
+    if event is None:
+        event = _sample_of(visit, name)
+        event["attrs"] = attrs_like(declared["schema"]) if declared["schema"] else event["attrs"]
     values = Values(
         name=name,
         description=declared["description"] or "",

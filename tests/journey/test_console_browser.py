@@ -63,6 +63,29 @@ def test_a_board_moves_while_one_looks_at_it(page: Page, stack: Stack) -> None:
     expect(page.locator("#standings tbody tr")).to_contain_text(player, timeout=20_000)
 
 
+def test_an_events_pages_keep_nobody_out(person: Page, stack: Stack) -> None:
+    kind = fresh("kind")
+    with stack.client() as client:
+        sent = event(kind, fresh("player"), points=3)
+        post(client, "/v1/events", sent, 202)
+        post(client, "/v1/admin/event-types", {"name": kind, "schema": {"properties": {"points": {"type": "integer"}}}}, 201)
+    paths = ("/event-types/new", f"/event-types/{kind}", f"/event-types/{kind}/edit", "/event-log/dead-letters")
+    for path in (*paths, f"/event-log/event?event_id={sent['event_id']}"):
+        person.goto(stack.described["console_url"] + path)
+        expect(person.locator("h1")).to_have_count(1)
+        assert complaints(person) == [], path
+
+
+def test_the_schema_editor_tries_the_sample_while_one_types(person: Page, stack: Stack) -> None:
+    person.goto(stack.described["console_url"] + "/event-types/new")
+    expect(person.locator("#preview .pill")).to_have_text("fits")
+    person.get_by_label("Schema of the attributes").fill('{"required": ["goals"]}')
+    expect(person.locator("#preview .pill")).to_have_text("does not fit")
+    expect(person.locator("#preview")).to_contain_text("'goals' is a required property")
+    person.get_by_label("Schema of the attributes").fill('{"required" ["goals"]}')
+    expect(person.locator("#preview .pointer")).to_contain_text("▲")
+
+
 def test_archiving_a_board_asks_for_a_reason(page: Page, stack: Stack) -> None:
     enter(page, stack.described)
     with stack.client() as client:
