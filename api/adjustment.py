@@ -105,7 +105,7 @@ async def adjust_balances(data: AdjustmentsBody, request: Request[Any, Any, Any]
     return await once(pool, write, effect)
 
 
-@post("/v1/admin/transfers/{transfer_id:uuid}/reverse", guards=ADMIN, status_code=201)
+@post("/v1/admin/transfers/{transfer_id:uuid}/reverse", guards=ADMIN, status_code=201, operation_id="reverse_transfer")
 async def reverse(
     transfer_id: UUID, data: ReversalBody, request: Request[Any, Any, Any], principal: Principal, pool: Pool
 ) -> Response[bytes]:

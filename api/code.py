@@ -24,7 +24,7 @@ class CodesBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     variant_id: str | None = None
 
 
-@post("/v1/admin/rewards/{reward_id:str}/codes", guards=ADMIN, status_code=201, operation_id="addRewardCodes")
+@post("/v1/admin/rewards/{reward_id:str}/codes", guards=ADMIN, status_code=201, operation_id="add_reward_codes")
 async def bring_codes(reward_id: str, data: CodesBody, principal: Principal, pool: Pool) -> dict[str, Any]:
     """Put codes into the pool of a reward. A code that was ever in it is left out and counted as known, so a repeat is harmless."""
     check_codes(data.codes)
@@ -40,7 +40,7 @@ async def bring_codes(reward_id: str, data: CodesBody, principal: Principal, poo
     return {"reward_id": str(found.reward_id), "added": added, "known": len(data.codes) - added, **sizes}
 
 
-@get("/v1/admin/rewards/{reward_id:str}/codes", guards=ADMIN, operation_id="readRewardCodes")
+@get("/v1/admin/rewards/{reward_id:str}/codes", guards=ADMIN, operation_id="read_reward_codes")
 async def show_codes(reward_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
     """How many codes the pool of a reward holds and how many are left. The codes themselves are shown to nobody but their users."""
     async with transaction(pool) as connection:

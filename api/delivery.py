@@ -71,7 +71,7 @@ def attempt_wire(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-@get("/v1/admin/deliveries", guards=ADMIN, operation_id="listDeliveries")
+@get("/v1/admin/deliveries", guards=ADMIN, operation_id="list_deliveries")
 async def show_deliveries(request: AnyRequest, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
     """The log of deliveries, newest first; filters `endpoint_id` `event` `state` `redemption_id` `from` `to`."""
     state = request.query_params.get("state")
@@ -95,7 +95,7 @@ async def show_deliveries(request: AnyRequest, principal: Principal, pool: Pool,
     return {"deliveries": [delivery_wire(each) for each in found], "next_cursor": page.cursor_of(found, "delivery_id")}
 
 
-@get("/v1/admin/deliveries/{delivery_id:str}", guards=ADMIN, operation_id="readDelivery")
+@get("/v1/admin/deliveries/{delivery_id:str}", guards=ADMIN, operation_id="read_delivery")
 async def read_delivery(delivery_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
     """One delivery with the body it sends and its attempts."""
     async with transaction(pool) as connection:
@@ -106,7 +106,7 @@ async def read_delivery(delivery_id: str, principal: Principal, pool: Pool) -> d
     return {**shown, "attempt_count": delivery.attempts, "attempts": [attempt_wire(each) for each in attempts]}
 
 
-@post("/v1/admin/deliveries/{delivery_id:str}/resend", guards=ADMIN, status_code=202, operation_id="resendDelivery")
+@post("/v1/admin/deliveries/{delivery_id:str}/resend", guards=ADMIN, status_code=202, operation_id="resend_delivery")
 async def resend(delivery_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
     """Make one attempt more, numbered on: the same id and bytes, a new timestamp, no new ladder.
 
@@ -137,7 +137,7 @@ async def _send_at_last(connection: Connection, redemption: Redemption) -> None:
     await record(connection, tenant_id, action="resend", subject="redemption", subject_id=str(redemption.redemption_id), facts={})
 
 
-@post("/v1/admin/redemptions/{redemption_id:str}/resend", guards=ADMIN, status_code=200, operation_id="resendRedemption")
+@post("/v1/admin/redemptions/{redemption_id:str}/resend", guards=ADMIN, status_code=200, operation_id="resend_redemption")
 async def resend_redemption(redemption_id: str, data: Reason, principal: Principal, pool: Pool) -> dict[str, Any]:
     """Ask the partner of an open redemption once more, by its own delivery; answers the redemption, the reason stands in its timeline.
 
@@ -159,7 +159,7 @@ async def resend_redemption(redemption_id: str, data: Reason, principal: Princip
         return await document_of(connection, principal.tenant_id, redemption.redemption_id)
 
 
-@post("/v1/admin/webhook-endpoints/{endpoint_id:str}/recover", guards=ADMIN, status_code=202, operation_id="recoverDeliveries")
+@post("/v1/admin/webhook-endpoints/{endpoint_id:str}/recover", guards=ADMIN, status_code=202, operation_id="recover_deliveries")
 async def recover(endpoint_id: str, data: Recovery, principal: Principal, pool: Pool) -> dict[str, Any]:
     """Resend every delivery of the endpoint that was made since an instant and failed; answers how many. 409 while it is disabled."""
     identity = id_of(endpoint_id, "webhook endpoint")
@@ -173,7 +173,7 @@ async def recover(endpoint_id: str, data: Recovery, principal: Principal, pool: 
     return {"recovered": len(failed)}
 
 
-@post("/v1/admin/webhook-endpoints/{endpoint_id:str}/test", guards=ADMIN, status_code=202, operation_id="testWebhookEndpoint")
+@post("/v1/admin/webhook-endpoints/{endpoint_id:str}/test", guards=ADMIN, status_code=202, operation_id="test_webhook_endpoint")
 async def send_test(endpoint_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
     """Send `webhook.test` through the real path, once. 409 while the endpoint is disabled, 429 above ten in a minute."""
     identity, now = id_of(endpoint_id, "webhook endpoint"), utc_now()

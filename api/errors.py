@@ -17,6 +17,18 @@ log = logging.getLogger("laurel.api")
 CODES_BY_STATUS = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 415: "UNSUPPORTED_MEDIA_TYPE", 426: "UPGRADE_REQUIRED"}
 
 
+def known_codes() -> dict[str, type[DomainError]]:
+    """Every code of `domain/error.py` with the class that explains it."""
+    found: dict[str, type[DomainError]] = {}
+    waiting: list[type[DomainError]] = [DomainError]
+    while waiting:
+        each = waiting.pop(0)
+        if each.code not in found or "code" in vars(each):
+            found[each.code] = each
+        waiting.extend(each.__subclasses__())
+    return found
+
+
 def request_id_of(scope: Any) -> str:
     """The id that the front of the application gave to the request."""
     return cast(str, scope.get("state", {}).get("request_id", ""))

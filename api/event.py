@@ -202,7 +202,7 @@ async def append_event(request: Request[Any, Any, Any]) -> Response[bytes]:
 
 @post(BULK, opt=RULE, operation_id="append_events", status_code=202)
 async def append_events(request: Request[Any, Any, Any]) -> Response[bytes]:
-    """Accept 1 to 100 events, `{"events": [...]}`; each stands alone, and the answers come in the order of the request."""
+    """Accept 1 to 100 events; each stands alone, and the answers come in the order of the request."""
     return await _by_litestar(request)
 
 

@@ -1,15 +1,16 @@
 """The API document and a page to browse it, without any foreign file."""
 
 import html
+import re
 from typing import Any
 
 import msgspec
-from litestar import Litestar, Response, get
+from litestar import Response, get
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
-from api.auth import PUBLIC, rule_of
+from api.document import document_of
 
 VERSION = "1.0.0"
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -38,56 +39,6 @@ CONFIG = OpenAPIConfig(
 )
 
 
-EVENT_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "required": ["event_id", "type", "actor", "occurred_at"],
-    "properties": {
-        "tenant_id": {"type": "string", "description": "Optional; always overwritten with the credential's tenant"},
-        "event_id": {"type": "string", "minLength": 1, "maxLength": 255},
-        "type": {"type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,100}$"},
-        "actor": {
-            "type": "object",
-            "required": ["user_id"],
-            "properties": {"user_id": {"type": "string", "minLength": 1, "maxLength": 255}, "metadata": {"type": "object"}},
-        },
-        "subject": {"type": "object", "properties": {"type": {"type": "string"}, "id": {"type": "string"}}},
-        "occurred_at": {"type": "string", "format": "date-time", "description": "At most 1 h ahead of the server's clock"},
-        "attrs": {"type": "object", "description": "Nested up to 8 levels"},
-    },
-}
-"""Events are decoded from their bytes, in front of the routes, so their shape is described by hand."""
-
-
-def mark_roles(document: dict[str, Any], app: Litestar) -> None:
-    """Write into each operation who may call it: `x-roles`, and the `security` that follows from it."""
-    for route in app.routes:
-        operations = document["paths"].get(getattr(route, "path_format", ""), {})
-        for method, (handler, _) in getattr(route, "route_handler_map", {}).items():
-            rule = rule_of(handler)
-            if rule is not None and method.lower() in operations:
-                operation = operations[method.lower()]
-                operation["x-roles"] = sorted(rule.roles)
-                operation["security"] = [] if rule == PUBLIC else [{"bearer": []}, {"api_key": []}]
-
-
-def document_of(app: Litestar) -> dict[str, Any]:
-    """The API document, made from the routes."""
-    document: dict[str, Any] = app.openapi_schema.to_schema()
-    event = {"$ref": "#/components/schemas/IngestionEventV1"}
-    bulk = {
-        "type": "object",
-        "required": ["events"],
-        "properties": {"events": {"type": "array", "items": event, "minItems": 1, "maxItems": 100}},
-    }
-    document["paths"] = dict(sorted(document["paths"].items()))  # a handler of several paths has them in no order of its own
-    document["components"].setdefault("schemas", {})["IngestionEventV1"] = EVENT_SCHEMA
-    for path, schema in (("/v1/events", event), ("/v1/events/bulk", bulk)):
-        if path in document["paths"]:
-            document["paths"][path]["post"]["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
-    mark_roles(document, app)
-    return document
-
-
 @get("/openapi.json", operation_id="openapi", include_in_schema=False)
 async def openapi_document(request: Any) -> Response[bytes]:
     """The API document."""
@@ -101,28 +52,46 @@ async def docs(request: Any) -> Response[str]:
 
 
 def render(document: dict[str, Any]) -> str:
-    """The API document as one HTML page: operations by their first path segments, each with its parameters and bodies."""
-    groups: dict[str, list[str]] = {}
-    for path, operations in sorted(document.get("paths", {}).items()):
-        group = "/".join(path.split("/")[:3])
+    """The API document as one HTML page: operations by their groups, each with who may call it, its parameters, bodies and refusals."""
+    groups: dict[str, list[str]] = {tag["name"]: [] for tag in document["tags"]}
+    for path, operations in document["paths"].items():
         for method in METHODS:
             if method in operations:
-                groups.setdefault(group, []).append(_operation(method, path, operations[method]))
-    body = "".join(f"<h2>{html.escape(group)}</h2>{''.join(items)}" for group, items in groups.items())
-    schemas = html.escape(msgspec.json.format(msgspec.json.encode(document.get("components", {}).get("schemas", {})), indent=2).decode())
+                groups[operations[method]["tags"][0]].append(_operation(method, path, operations[method]))
+    anchors = {name: name.lower().replace(" ", "-") for name in groups}
+    links = " · ".join(f'<a href="#{anchors[name]}">{html.escape(name)}</a>' for name in groups)
+    body = "".join(f'<h2 id="{anchors[name]}">{html.escape(name)}</h2>{"".join(items)}' for name, items in groups.items())
+    parts = document["components"]
+    shapes = "".join(_part(f"schema-{name}", name, schema) for name, schema in sorted(parts["schemas"].items()))
+    refusals = "".join(_part(f"error-{code}", code, example["value"]) for code, example in parts["examples"].items())
     return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>Laurel API</title><style>{STYLE}</style><h1>Laurel API</h1>"
-        f'<p><a href="/openapi.json">openapi.json</a></p>{body}<h2>Schemas</h2><pre>{schemas}</pre></html>'
+        '<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content="width=device-width">'
+        f"<title>Laurel API</title><style>{STYLE}</style><h1>Laurel API</h1>"
+        f'<p><a href="/openapi.json">openapi.json</a></p><nav>{links} · <a href="#errors">Errors</a> · <a href="#schemas">Schemas</a></nav>'
+        f'{body}<h2 id="errors">Errors</h2>{refusals}<h2 id="schemas">Schemas</h2>{shapes}</html>'
     )
 
 
+def _shown(value: Any) -> str:
+    """A value as JSON whose references to other parts of the page are links."""
+    text = html.escape(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    return re.sub(r"#/components/schemas/(\w+)", r'<a href="#schema-\1">\1</a>', text)
+
+
+def _part(anchor: str, name: str, value: Any) -> str:
+    return f'<details id="{anchor}"><summary><code>{html.escape(name)}</code></summary><pre>{_shown(value)}</pre></details>'
+
+
 def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
-    shown = {name: operation[name] for name in ("parameters", "requestBody", "responses") if name in operation}
-    text = html.escape(msgspec.json.format(msgspec.json.encode(shown), indent=2).decode())
-    note = html.escape(operation.get("description") or operation.get("summary") or "")
-    first = note.split(". ")[0].splitlines()[0].rstrip(".") if note else ""
-    summary = f"<b>{method.upper()}</b><code>{html.escape(path)}</code> <small>{first}</small>"
-    return f"<details><summary>{summary}</summary><p>{note}</p><pre>{text}</pre></details>"
+    shown = {name: operation[name] for name in ("parameters", "requestBody") if name in operation}
+    answers = {status: answer for status, answer in operation["responses"].items() if "$ref" not in answer}
+    codes = [code for answer in operation["responses"].values() if "$ref" in answer for code in answer["$ref"].split("/")[-1].split("-")]
+    refused = " ".join(f'<a href="#error-{code}"><code>{code}</code></a>' for code in codes)
+    summary = f"<b>{method.upper()}</b><code>{html.escape(path)}</code> <small>{html.escape(operation['summary'])}</small>"
+    return (
+        f'<details id="{operation["operationId"]}"><summary>{summary}</summary><p>{html.escape(operation["description"])}</p>'
+        f"<p>For: {', '.join(operation['x-roles'])}</p><pre>{_shown(shown | {'responses': answers})}</pre><p>Refusals: {refused}</p></details>"
+    )
 
 
 routes = [openapi_document, docs]

@@ -31,7 +31,7 @@ async def _own(pool: Pool, principal: Principal, order_id: str) -> Redemption:
     return redemption
 
 
-@post("/v1/orders/{order_id:str}/claim", guards=USERS, status_code=200, operation_id="claimOrder")
+@post("/v1/orders/{order_id:str}/claim", guards=USERS, status_code=200, operation_id="claim_order")
 async def claim(order_id: str, data: ClaimBody, principal: Principal, pool: Pool, relay: Relay) -> dict[str, Any]:
     """Claim an order within 7 days, with everything that its reward asks for. InvalidState unless it is `pending_claim`."""
     order = await _own(pool, principal, order_id)
@@ -45,7 +45,7 @@ async def claim(order_id: str, data: ClaimBody, principal: Principal, pool: Pool
     return await make_move(pool, relay, principal.tenant_id, order.redemption_id, move)
 
 
-@post("/v1/orders/{order_id:str}/cancel", guards=USERS, status_code=200, operation_id="cancelOrder")
+@post("/v1/orders/{order_id:str}/cancel", guards=USERS, status_code=200, operation_id="cancel_order")
 async def call_off(order_id: str, principal: Principal, pool: Pool, relay: Relay) -> dict[str, Any]:
     """Call an order off while it is `pending_claim` or `pending_approval`: the points come back. InvalidState afterwards."""
     order = await _own(pool, principal, order_id)

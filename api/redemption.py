@@ -47,7 +47,7 @@ def redemption_id_of(text: str) -> UUID:
 @patch(
     "/v1/admin/rewards/redemptions/{redemption_id:str}",
     guards=[allow("fulfilment", "server", even_suspended=True)],
-    operation_id="callRedemptionBack",
+    operation_id="call_redemption_back",
 )
 async def call_back(redemption_id: str, data: dict[str, Any], principal: Principal, pool: Pool, relay: Relay) -> dict[str, Any]:
     """The partner's callback: `fulfilled`, `failed` or `processing`. Durable before the answer, whether Temporal is up or not."""
@@ -66,7 +66,7 @@ async def make_move(pool: Pool, relay: Relay, tenant_id: UUID, redemption_id: UU
     return document
 
 
-@get("/v1/redemptions/{redemption_id:str}", guards=READERS, operation_id="readRedemption")
+@get("/v1/redemptions/{redemption_id:str}", guards=READERS, operation_id="read_redemption")
 async def read_redemption(redemption_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
     """One redemption with its timeline and deliveries; a gamer sees only its own."""
     async with transaction(pool) as connection:
@@ -121,7 +121,7 @@ async def _list(connection: Connection, principal: Principal, wanted: Filter, no
     return {noun: found, "next_cursor": encode_cursor(found[-1]["redemption_id"]) if len(found) == wanted.limit else None}
 
 
-@get("/v1/admin/redemptions", guards=[allow("server", "read")], operation_id="listRedemptions")
+@get("/v1/admin/redemptions", guards=[allow("server", "read")], operation_id="list_redemptions")
 async def show_redemptions(request: AnyRequest, principal: Principal, pool: Pool, page: Page) -> Response[Any]:
     """The tenant's redemptions, newest first; with `format=csv` or `Accept: text/csv` all of them as CSV, in a stream.
 
@@ -158,7 +158,7 @@ async def _csv(pool: Pool, tenant_id: UUID, wanted: Filter) -> AsyncIterator[str
         wanted = msgspec.structs.replace(wanted, before=found[-1].redemption_id)
 
 
-@get("/v1/orders/user/{user_id:str}", guards=ORDER_READERS, operation_id="listOrders")
+@get("/v1/orders/user/{user_id:str}", guards=ORDER_READERS, operation_id="list_orders")
 async def show_orders(user_id: str, request: AnyRequest, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
     """A user's orders, newest first: what it bought and what it was given; filters `source_type` `source_id` `status` `from` `to`."""
     async with transaction(pool) as connection:
@@ -167,7 +167,7 @@ async def show_orders(user_id: str, request: AnyRequest, principal: Principal, p
     return {"orders": orders, "next_cursor": encode_cursor(orders[-1]["redemption_id"]) if len(orders) == page.limit else None}
 
 
-@get("/v1/orders/user/{user_id:str}/{order_id:str}", guards=ORDER_READERS, operation_id="readOrder")
+@get("/v1/orders/user/{user_id:str}/{order_id:str}", guards=ORDER_READERS, operation_id="read_order")
 async def read_order(user_id: str, order_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
     """One order of the user."""
     async with transaction(pool) as connection:
@@ -193,7 +193,7 @@ AWAITED = frozenset({State.PENDING_APPROVAL})
 """Only what waits for an approval can be approved or rejected."""
 
 
-@post("/v1/admin/redemptions/{redemption_id:str}/{move:str}", guards=[allow("admin")], status_code=200, operation_id="moveRedemption")
+@post("/v1/admin/redemptions/{redemption_id:str}/{move:str}", guards=[allow("admin")], status_code=200, operation_id="move_redemption")
 async def move_by_hand(redemption_id: str, move: str, data: Reason, principal: Principal, pool: Pool, relay: Relay) -> dict[str, Any]:
     """Staff approve, reject, cancel, fulfil, fail or reverse a redemption; the reason stands in its timeline.
 

@@ -45,7 +45,7 @@ async def _rewrite(connection: Connection, principal: Principal, present: TierSe
 
 @get("/v1/admin/tiers", guards=[allow("admin", "read")])
 async def show_tiers(principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
-    """The set: its tiers, the lowest level first, and what counts towards them."""
+    """The set of tiers: the lowest level first, and what counts towards them."""
     async with transaction(pool) as connection:
         tiers = await tier_set_of(connection, principal.tenant_id)
         wire = set_wire(tiers, await _places(connection, principal))

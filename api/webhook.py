@@ -148,7 +148,7 @@ def choose_secret(given: str | None) -> str:
     return given
 
 
-@post("/v1/admin/webhook-endpoints", guards=ADMIN, status_code=201, operation_id="createWebhookEndpoint")
+@post("/v1/admin/webhook-endpoints", guards=ADMIN, status_code=201, operation_id="create_webhook_endpoint")
 async def add_endpoint(
     data: EndpointBody, principal: Principal, pool: Pool, settings: Settings, sender: Sender, vault: Vault
 ) -> dict[str, Any]:
@@ -165,7 +165,7 @@ async def add_endpoint(
     return {**endpoint_wire(endpoint), "secret": secret}
 
 
-@get("/v1/admin/webhook-endpoints", guards=ADMIN, operation_id="listWebhookEndpoints")
+@get("/v1/admin/webhook-endpoints", guards=ADMIN, operation_id="list_webhook_endpoints")
 async def show_endpoints(principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
     """The tenant's endpoints, the oldest first."""
     async with transaction(pool) as connection:
@@ -173,14 +173,14 @@ async def show_endpoints(principal: Principal, pool: Pool, page: Page) -> dict[s
     return {"webhook_endpoints": [endpoint_wire(each) for each in found], "next_cursor": page.cursor_of(found, "endpoint_id")}
 
 
-@get("/v1/admin/webhook-endpoints/{endpoint_id:str}", guards=ADMIN, operation_id="readWebhookEndpoint")
+@get("/v1/admin/webhook-endpoints/{endpoint_id:str}", guards=ADMIN, operation_id="read_webhook_endpoint")
 async def read_endpoint(endpoint_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
     """One endpoint, without its secret."""
     async with transaction(pool) as connection:
         return endpoint_wire(await find_endpoint(connection, principal.tenant_id, id_of(endpoint_id, "webhook endpoint")))
 
 
-@patch("/v1/admin/webhook-endpoints/{endpoint_id:str}", guards=ADMIN, operation_id="changeWebhookEndpoint")
+@patch("/v1/admin/webhook-endpoints/{endpoint_id:str}", guards=ADMIN, operation_id="change_webhook_endpoint")
 async def change_endpoint(
     endpoint_id: str, data: EndpointChange, principal: Principal, pool: Pool, settings: Settings, sender: Sender
 ) -> dict[str, Any]:
@@ -203,7 +203,7 @@ async def change_endpoint(
         return endpoint_wire(endpoint)
 
 
-@delete("/v1/admin/webhook-endpoints/{endpoint_id:str}", guards=ADMIN, status_code=204, operation_id="archiveWebhookEndpoint")
+@delete("/v1/admin/webhook-endpoints/{endpoint_id:str}", guards=ADMIN, status_code=204, operation_id="archive_webhook_endpoint")
 async def remove_endpoint(endpoint_id: str, principal: Principal, pool: Pool) -> None:
     """Archive the endpoint; its deliveries stay in the log. A redemption that waits for it goes to the next one, if there is one."""
     identity = id_of(endpoint_id, "webhook endpoint")
@@ -212,7 +212,7 @@ async def remove_endpoint(endpoint_id: str, principal: Principal, pool: Pool) ->
         await archive_endpoint(connection, principal.tenant_id, identity, utc_now())
 
 
-@post("/v1/admin/webhook-endpoints/{endpoint_id:str}/rotate-secret", guards=ADMIN, status_code=200, operation_id="rotateWebhookSecret")
+@post("/v1/admin/webhook-endpoints/{endpoint_id:str}/rotate-secret", guards=ADMIN, status_code=200, operation_id="rotate_webhook_secret")
 async def change_secret(endpoint_id: str, request: AnyRequest, principal: Principal, pool: Pool, vault: Vault) -> dict[str, Any]:
     """Make a new secret; both sign for the overlap. The new one is shown here and never again."""
     body = await request.body()
@@ -226,7 +226,7 @@ async def change_secret(endpoint_id: str, request: AnyRequest, principal: Princi
     return {**endpoint_wire(endpoint), "secret": secret, "old_secret_expires_at": rfc3339(now + overlap)}
 
 
-@post("/v1/admin/webhook-endpoints/{endpoint_id:str}/enable", guards=ADMIN, status_code=200, operation_id="enableWebhookEndpoint")
+@post("/v1/admin/webhook-endpoints/{endpoint_id:str}/enable", guards=ADMIN, status_code=200, operation_id="enable_webhook_endpoint")
 async def enable_endpoint(endpoint_id: str, principal: Principal, pool: Pool, relay: Relay) -> dict[str, Any]:
     """Send to the endpoint again; what was held goes on."""
     identity = id_of(endpoint_id, "webhook endpoint")
@@ -242,7 +242,7 @@ async def enable_endpoint(endpoint_id: str, principal: Principal, pool: Pool, re
     return endpoint_wire(endpoint)
 
 
-@post("/v1/admin/webhook-endpoints/{endpoint_id:str}/disable", guards=ADMIN, status_code=200, operation_id="disableWebhookEndpoint")
+@post("/v1/admin/webhook-endpoints/{endpoint_id:str}/disable", guards=ADMIN, status_code=200, operation_id="disable_webhook_endpoint")
 async def switch_off(endpoint_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
     """Send nothing to the endpoint until it is enabled; its deliveries are held."""
     identity = id_of(endpoint_id, "webhook endpoint")
@@ -262,7 +262,7 @@ async def resume_deliveries(connection: Connection, tenant_id: UUID, endpoint_id
     return told
 
 
-@put("/v1/admin/webhook", guards=ADMIN, operation_id="setWebhook")
+@put("/v1/admin/webhook", guards=ADMIN, operation_id="set_webhook")
 async def set_webhook(
     data: ShortForm, principal: Principal, pool: Pool, settings: Settings, sender: Sender, vault: Vault
 ) -> dict[str, Any]:

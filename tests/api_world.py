@@ -23,6 +23,7 @@ from runtime.settings import Settings
 from storage import platform
 from storage.credential import create_key
 from storage.tenant import create_tenant
+from tests.witness import Witness
 
 START_SECONDS = 15.0
 
@@ -80,7 +81,8 @@ def serving(settings: Settings) -> Iterator[str]:
     """The API's address while it runs in a thread of its own."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(settings), log_config=None, access_log=False, lifespan="on"))
+    witness = Witness(create_app(settings))
+    server = uvicorn.Server(uvicorn.Config(witness, log_config=None, access_log=False, lifespan="on"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     deadline = time.monotonic() + START_SECONDS
@@ -94,6 +96,7 @@ def serving(settings: Settings) -> Iterator[str]:
         server.should_exit = True
         thread.join(START_SECONDS)
         listener.close()
+    assert not witness.undocumented, "the API document does not say so: name it in REFUSALS of api/operation.py"
 
 
 def event(event_id: str, user: str = "u1", *, age: timedelta = timedelta(minutes=1), **members: Any) -> dict[str, Any]:

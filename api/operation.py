@@ -1,0 +1,207 @@
+"""What the API document says of single operations that their handlers do not: query parameters, refusals, bodies, groups.
+
+Operations are named by their id, which is the handler's name unless its route says another. Whatever holds for many of them by rule
+(401, 403, 429, the 404 of an id in the path …) is in `api/document.py`.
+"""
+
+from typing import Any
+
+from api.redemption import MOVES_BY_HAND
+from api.reward import PurchaseBody
+from api.schedule import BackfillBody, PauseBody, PreviewBody, TriggerBody
+from domain.earning import EarningRule
+from domain.leaderboard import LeaderboardDefinition
+from domain.payout import RunStatus
+from domain.payout_schedule import ScheduleBody
+from domain.redemption import CALLBACK_STATES, State
+from domain.reward import RewardBody
+from domain.reward_config import ConfigBody
+from domain.reward_item import ItemBody
+from domain.tier import TierSetBody
+from domain.webhook import DeliveryState
+
+TEXT: dict[str, Any] = {"type": "string"}
+ID: dict[str, Any] = {"type": "string", "format": "uuid"}
+INSTANT: dict[str, Any] = {"type": "string", "format": "date-time"}
+
+
+def whole(low: int, high: int, default: int) -> dict[str, Any]:
+    """The schema of a whole number."""
+    return {"type": "integer", "minimum": low, "maximum": high, "default": default}
+
+
+def one_of(*values: str) -> dict[str, Any]:
+    """The schema of a text that is one of these."""
+    return {"type": "string", "enum": list(values)}
+
+
+TAGS = (
+    ("/v1/events", "Events"),
+    ("/v1/admin/event", "Events"),
+    ("/v1/admin/dead-letters", "Events"),
+    ("/v1/leaderboards", "Leaderboards"),
+    ("/v1/snapshots", "Leaderboards"),
+    ("/v1/admin/leaderboards", "Leaderboards"),
+    ("/v1/users/{user_id}/leaderboards", "Leaderboards"),
+    ("/v1/admin/currencies", "Points and tiers"),
+    ("/v1/admin/adjustments", "Points and tiers"),
+    ("/v1/admin/transfers", "Points and tiers"),
+    ("/v1/admin/earning-rules", "Points and tiers"),
+    ("/v1/admin/tiers", "Points and tiers"),
+    ("/v1/admin/users", "Points and tiers"),
+    ("/v1/users", "Users"),
+    ("/v1/admin/rewards/redemptions", "Redemptions"),
+    ("/v1/admin/redemptions", "Redemptions"),
+    ("/v1/redemptions", "Redemptions"),
+    ("/v1/orders", "Redemptions"),
+    ("/v1/rewards", "Rewards"),
+    ("/v1/admin/rewards", "Rewards"),
+    ("/v1/admin/reward", "Payouts"),
+    ("/v1/admin/grants", "Payouts"),
+    ("/v1/admin/payout-runs", "Payouts"),
+    ("/v1/admin/schedules", "Payouts"),
+    ("/v1/admin/webhook", "Webhooks"),
+    ("/v1/admin/deliveries", "Webhooks"),
+    ("/v1/admin", "Tenant"),
+    ("/v1/auth", "Tenant"),
+    ("/v1/operator", "Operator"),
+    ("/", "Health"),
+)
+"""The group of an operation: that of the first beginning of a path that fits."""
+
+BOARD_PAGE = {"window_key": TEXT, "limit": whole(1, 1000, 100), "offset": whole(0, 100_000_000, 0)}
+BETWEEN = {"from": INSTANT, "to": INSTANT}
+SOURCE = {"source_type": TEXT, "source_id": TEXT}
+QUERY: dict[str, dict[str, Any]] = {
+    "list_events": {"user_id": TEXT, "type": TEXT, "event_id": TEXT, **BETWEEN},
+    "get_event": {"user_id": TEXT},
+    "list_audit_log": {"subject": TEXT, "subject_id": TEXT},
+    "list_definitions": {"status": one_of("active", "archived", "all")},
+    "show_page": BOARD_PAGE,
+    "show_around": {"window_key": TEXT, "limit": whole(1, 1000, 11)},
+    "show_rank": {"window_key": TEXT},
+    "show_score": {"window_key": TEXT},
+    "list_snapshots": BETWEEN,
+    "show_snapshot": {name: schema for name, schema in BOARD_PAGE.items() if name != "window_key"},
+    "list_redemptions": {
+        "user_id": TEXT,
+        "external_user_id": TEXT,
+        "reward_id": ID,
+        "status": one_of(*State),
+        "flag": TEXT,
+        "format": one_of("json", "csv"),
+        **SOURCE,
+        **BETWEEN,
+    },
+    "list_orders": {"reward_id": ID, "status": one_of(*State), "flag": TEXT, **SOURCE, **BETWEEN},
+    "show_catalog": {"balance": {"type": "string"}, "purchasable": one_of("true", "false"), "currency": TEXT},
+    "show_catalog_entry": {"balance": {"type": "string"}, "purchasable": one_of("true", "false"), "currency": TEXT},
+    "show_runs": {"status": one_of(*RunStatus), "schedule_id": ID, **SOURCE},
+    "show_recipients": {"state": one_of("pending", "paid", "skipped")},
+    "show_grants": {"user_id": TEXT, "item_id": ID, **SOURCE, **BETWEEN},
+    "read_user_grants": {"item_id": ID, **SOURCE, **BETWEEN},
+    "list_deliveries": {"state": one_of(*DeliveryState), "event": TEXT, "endpoint_id": ID, "redemption_id": ID, **BETWEEN},
+    "preview_schedule": {"limit": whole(1, 1000, 100)},
+}
+"""Query parameters besides `limit` and `cursor` of lists. All of them may be left out."""
+
+REDEEMING = ("INSUFFICIENT_POINTS", "OUT_OF_STOCK", "USER_LIMIT_REACHED", "NOT_ELIGIBLE", "IDEMPOTENCY_CONFLICT", "REWARD_NOT_FOUND")
+STATE = ("INVALID_STATE",)
+VERSION = ("VERSION_CONFLICT",)
+REFUSALS: dict[str, tuple[str, ...]] = {
+    "append_event": ("EVENT_TYPE_NOT_DECLARED", "USER_NOT_FOUND"),
+    "create_gamer_token": ("USER_NOT_FOUND",),
+    "create_tenant": ("ALREADY_EXISTS",),
+    "update_tenant": ("ALREADY_EXISTS",),
+    "add_currency": ("ALREADY_EXISTS",),
+    "create_event_type": ("ALREADY_EXISTS",),
+    "delete_event_type": STATE,
+    "replay_dead_letter": (*STATE, "EVENTS_EXPIRED"),
+    "add_board": ("ALREADY_EXISTS",),
+    "replace_definition": (*STATE, *VERSION),
+    "archive_definition": VERSION,
+    "close_window": STATE,
+    "pay_window": STATE,
+    "rescore_window": (*STATE, "EVENTS_EXPIRED", "NOT_FOUND"),
+    "add_tier": ("ALREADY_EXISTS",),
+    "replace_tiers": VERSION,
+    "replace_rule": VERSION,
+    "change_rule": VERSION,
+    "adjust_balance": ("INSUFFICIENT_POINTS", "IDEMPOTENCY_CONFLICT"),
+    "adjust_balances": ("INSUFFICIENT_POINTS", "IDEMPOTENCY_CONFLICT", "USER_NOT_FOUND"),
+    "reverse_transfer": ("INSUFFICIENT_POINTS", "IDEMPOTENCY_CONFLICT", *STATE),
+    "add_reward": ("ALREADY_EXISTS",),
+    "replace_reward": ("ALREADY_EXISTS", *VERSION),
+    "change_reward": ("ALREADY_EXISTS", *VERSION),
+    "replace_item": VERSION,
+    "change_item": VERSION,
+    "end_item": STATE,
+    "replace_config": VERSION,
+    "change_config": VERSION,
+    "end_config": STATE,
+    "grant_by_hand": ("IDEMPOTENCY_CONFLICT", "USER_NOT_FOUND"),
+    "edit_schedule": VERSION,
+    "end_schedule": VERSION,
+    "pause_schedule": VERSION,
+    "resume_schedule": VERSION,
+    "trigger_schedule": ("IDEMPOTENCY_CONFLICT",),
+    "backfill_schedule": ("IDEMPOTENCY_CONFLICT",),
+    "cancel_run": STATE,
+    "take_up_again": STATE,
+    "purchase": REDEEMING,
+    "redeem_for_user": (*REDEEMING, "USER_NOT_FOUND"),
+    "call_redemption_back": (*STATE, "REDEMPTION_ALREADY_FINAL"),
+    "move_redemption": (*STATE, "REDEMPTION_ALREADY_FINAL", "NOT_FOUND"),
+    "resend_redemption": STATE,
+    "claim_order": STATE,
+    "cancel_order": STATE,
+    "resend_delivery": STATE,
+    "recover_deliveries": STATE,
+    "test_webhook_endpoint": STATE,
+    "rotate_webhook_secret": STATE,
+    "identify_user": ("ALREADY_EXISTS",),
+}
+"""Codes that an operation can answer besides those that follow from its path, its body and its credential."""
+
+MONEY_WRITES = frozenset(name for name, codes in REFUSALS.items() if "IDEMPOTENCY_CONFLICT" in codes)
+VERSIONED = frozenset(name for name, codes in REFUSALS.items() if "VERSION_CONFLICT" in codes)
+
+CALLBACK = {
+    "type": "object",
+    "required": ["status"],
+    "properties": {
+        "status": one_of(*sorted(CALLBACK_STATES)),
+        "fulfilled_at": {"type": ["string", "null"], "format": "date-time"},
+        "fulfillment_data": {"type": ["object", "null"]},
+    },
+}
+"""A partner's callback; further members are kept beside `fulfillment_data`."""
+PATH = {"move": one_of(*sorted(MOVES_BY_HAND))}
+"""Parameters in paths of which there are few."""
+
+BODIES: dict[str, tuple[type, bool]] = {
+    "add_board": (LeaderboardDefinition, False),
+    "replace_definition": (LeaderboardDefinition, False),
+    "add_rule": (EarningRule, False),
+    "replace_rule": (EarningRule, False),
+    "change_rule": (EarningRule, True),
+    "replace_tiers": (TierSetBody, False),
+    "add_reward": (RewardBody, False),
+    "replace_reward": (RewardBody, False),
+    "change_reward": (RewardBody, True),
+    "add_item": (ItemBody, False),
+    "replace_item": (ItemBody, False),
+    "change_item": (ItemBody, True),
+    "add_config": (ConfigBody, False),
+    "replace_config": (ConfigBody, False),
+    "change_config": (ConfigBody, True),
+    "add_schedule": (ScheduleBody, False),
+    "edit_schedule": (ScheduleBody, True),
+    "pause_schedule": (PauseBody, True),
+    "resume_schedule": (PauseBody, True),
+    "preview_schedule": (PreviewBody, True),
+    "trigger_schedule": (TriggerBody, True),
+    "backfill_schedule": (BackfillBody, False),
+    "purchase": (PurchaseBody, True),
+}
+"""The shape of bodies that the handler itself decodes, and whether every field may be left out."""
