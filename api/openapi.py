@@ -88,9 +88,10 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
     codes = [code for answer in operation["responses"].values() if "$ref" in answer for code in answer["$ref"].split("/")[-1].split("-")]
     refused = " ".join(f'<a href="#error-{code}"><code>{code}</code></a>' for code in codes)
     summary = f"<b>{method.upper()}</b><code>{html.escape(path)}</code> <small>{html.escape(operation['summary'])}</small>"
+    parts = _shown(shown | {"responses": answers})
     return (
         f'<details id="{operation["operationId"]}"><summary>{summary}</summary><p>{html.escape(operation["description"])}</p>'
-        f"<p>For: {', '.join(operation['x-roles'])}</p><pre>{_shown(shown | {'responses': answers})}</pre><p>Refusals: {refused}</p></details>"
+        f"<p>For: {', '.join(operation['x-roles'])}</p><pre>{parts}</pre><p>Refusals: {refused}</p></details>"
     )
 
 

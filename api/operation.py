@@ -148,7 +148,7 @@ REFUSALS: dict[str, tuple[str, ...]] = {
     "backfill_schedule": ("IDEMPOTENCY_CONFLICT",),
     "cancel_run": STATE,
     "take_up_again": STATE,
-    "purchase": REDEEMING,
+    "purchase": (*REDEEMING, "USER_NOT_FOUND"),
     "redeem_for_user": (*REDEEMING, "USER_NOT_FOUND"),
     "call_redemption_back": (*STATE, "REDEMPTION_ALREADY_FINAL"),
     "move_redemption": (*STATE, "REDEMPTION_ALREADY_FINAL", "NOT_FOUND"),

@@ -96,7 +96,8 @@ def serving(settings: Settings) -> Iterator[str]:
         server.should_exit = True
         thread.join(START_SECONDS)
         listener.close()
-    assert not witness.undocumented, "the API document does not say so: name it in REFUSALS of api/operation.py"
+    unsaid = sorted(witness.undocumented)
+    assert not unsaid, f"the API document does not say so; name it in REFUSALS of api/operation.py: {unsaid}"
 
 
 def event(event_id: str, user: str = "u1", *, age: timedelta = timedelta(minutes=1), **members: Any) -> dict[str, Any]:

@@ -10,6 +10,8 @@ import psycopg
 
 from tests.api_world import World, event
 
+NEEDS_TEMPORAL = "/platform-schedules"
+"""Schedules live in Temporal, which this world has not: tests/journey/test_platform_schedules.py looks at what is written there."""
 POINTS_BOARD = {"timeframe": {"type": "daily"}, "scoring": {"rules": [{"event_type": "goal", "points_expression": "1"}]}}
 HANDMADE = {"name": "Handmade", "fulfilment": {"type": "manual"}, "prices": [{"currency": "points", "amount": 1}]}
 BADGE = {"name": "Badge", "reward_type": "badge"}

@@ -8,7 +8,7 @@ import msgspec
 
 from cli.openapi import api_document
 
-ANYWHERE = {(404, "NOT_FOUND"), (405, "METHOD_NOT_ALLOWED"), (500, "INTERNAL_ERROR"), (503, "UNAVAILABLE")}
+ANYWHERE = {(404, "NOT_FOUND"), (405, "METHOD_NOT_ALLOWED"), (500, "INTERNAL_ERROR"), (503, "UNAVAILABLE"), (426, "UPGRADE_REQUIRED")}
 """What is said before a route is known, or when a test breaks something."""
 
 

@@ -13,13 +13,11 @@ from runtime.postgres import Pool
 from runtime.settings import Settings
 from tests.api_world import World, make_world, serving
 from tests.conftest import settings_for
-from tests.furnished import BADGE, CONFIG, GRANT, HANDMADE, POINTS_BOARD, SCHEDULE, ask, filled, furnish
+from tests.furnished import BADGE, CONFIG, GRANT, HANDMADE, NEEDS_TEMPORAL, POINTS_BOARD, SCHEDULE, ask, filled, furnish
 
 OPERATOR = {"Authorization": "Bearer operator-key-of-the-tests"}
 WHY = "why it was done"
 ORDER = ("patch", "post", "put", "delete")
-NEEDS_TEMPORAL = "/platform-schedules/"
-"""Schedules live in Temporal, which this world has not: tests/journey/test_platform_schedules.py looks at what is written there."""
 CHANGING = [
     f"{method.upper()} {path}"
     for method in ORDER
