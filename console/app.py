@@ -21,6 +21,7 @@ from console import (
     audit_log,
     coming,
     dashboard,
+    delivery,
     event_log,
     event_type,
     event_type_form,
@@ -35,6 +36,8 @@ from console import (
     sign_in,
     static_files,
     third_parties,
+    webhook,
+    webhook_form,
 )
 from console.client import ApiRefused
 from console.fault import PageFault, SignInNeeded
@@ -64,6 +67,9 @@ FEATURES = (
     schedule,
     schedule_form,
     payout_run,
+    delivery,
+    webhook,
+    webhook_form,
 )
 """One line for each page module; each exports `routes`."""
 

@@ -21,6 +21,7 @@ from console.redemption_story import (
     steps_ahead,
     story_of,
 )
+from console.temporal_link import workflow_link
 from console.text import _, mark
 from console.visit import Visit
 from domain.redemption import FINAL, Flag, State
@@ -98,14 +99,6 @@ async def export_redemptions(visit: Visit) -> Stream:
     return Stream(pieces, media_type="text/csv", headers=headers)
 
 
-def workflow_url(visit: Visit, workflow_id: str) -> str:
-    """The workflow's page in the Temporal UI; empty where no UI is set up."""
-    if not visit.settings.temporal_ui_url:
-        return ""
-    root = visit.settings.temporal_ui_url.rstrip("/")
-    return f"{root}/namespaces/{quote(visit.settings.temporal_namespace, safe='')}/workflows/{quote(workflow_id, safe='')}"
-
-
 async def _deliveries(visit: Visit, redemption_id: str) -> tuple[list[dict[str, Any]], bool]:
     """The redemption's deliveries with their attempts, the oldest first, and whether there are more."""
     listed = await visit.api.read("/v1/admin/deliveries", {"redemption_id": redemption_id, "limit": DELIVERIES})
@@ -150,7 +143,7 @@ async def show_redemption(visit: Visit, redemption_id: str) -> Response[bytes]:
         flag_word=flag_word,
         final=final,
         late=not final and redemption.deadline_at is not None and redemption.deadline_at < visit.now,
-        workflow_url=workflow_url(visit, document["workflow_id"]),
+        workflow_url=workflow_link(visit.settings, document["workflow_id"]),
     )
 
 

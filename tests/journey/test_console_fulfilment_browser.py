@@ -81,3 +81,42 @@ def test_a_new_redemption_appears_in_the_list_by_itself(page: Page, stack: Stack
         slug = add_reward(client, price=100, fulfilment={"type": "manual"})
         post(client, "/v1/redemptions", {"external_user_id": user, "slug": slug})
     expect(page.locator("#rows")).to_contain_text(user, timeout=20_000)
+
+
+def test_an_endpoints_pages_keep_nobody_out(person: Page, stack: Stack) -> None:
+    with stack.client() as client:
+        body = {"url": "http://127.0.0.1:9/hook", "events": ["webhook.test"], "retry_delays_seconds": []}
+        endpoint = post(client, "/v1/admin/webhook-endpoints", body)["endpoint_id"]
+        delivery = post(client, f"/v1/admin/webhook-endpoints/{endpoint}/test", {}, 202)["delivery_id"]
+    paths = ("/webhooks/new", f"/webhooks/{endpoint}", f"/webhooks/{endpoint}/edit", "/webhooks/deliveries")
+    for path in (*paths, f"/webhooks/deliveries/{delivery}"):
+        person.goto(stack.described["console_url"] + path)
+        expect(person.locator("h1")).to_have_count(1)
+        assert complaints(person) == [], path
+        assert fits(person), path
+
+
+@pytest.mark.parametrize("language", ["en", "vi"])
+def test_an_endpoint_is_made_shows_its_secret_and_its_test_is_answered_before_ones_eyes(
+    browser: Browser, stack: Stack, language: str
+) -> None:
+    named = {
+        "en": ("Address", "Add the endpoint", "Send a test", "It works: the partner accepted the test."),
+        "vi": ("Địa chỉ", "Thêm địa chỉ nhận này", "Gửi thử", "Hoạt động tốt: đối tác đã nhận lần gửi thử."),
+    }
+    address, add, test, works = named[language]
+    with receiver() as partner, browser.new_context(locale=LOCALES[language]) as context:
+        page = context.new_page()
+        enter(page, stack.described)
+        page.goto(f"{stack.described['console_url']}/webhooks/new")
+        page.get_by_role("textbox", name=address).fill(partner.url)
+        page.locator("input[name=events][value='*']").uncheck()
+        page.locator("input[name=events][value='webhook.test']").check()
+        page.locator("input[name=retry_1]").fill("3600")
+        expect(page.locator("#ladder")).to_contain_text("1 h" if language == "en" else "1 giờ")
+        page.get_by_role("button", name=add).click()
+        expect(page.locator("#secret")).to_contain_text("whsec_")
+        assert complaints(page) == []
+        page.get_by_role("button", name=test).click()
+        expect(page.locator("#test")).to_contain_text(works, timeout=30_000)
+        assert [each.headers["x-gamifyengine-event"] for each in partner.received] == ["webhook.test"]
