@@ -15,6 +15,9 @@ from domain.wire import optional_rfc3339, rfc3339
 from runtime.ids import utc_now
 from storage.board import View
 
+CHANGES, CHANGES_SECONDS = 10, 1.0
+"""At most so many changes of a view reach a connection within so many seconds; what comes faster merges (contract 3, WebSocket)."""
+
 SendText = Callable[[str], Awaitable[None]]
 
 
@@ -115,6 +118,7 @@ class Client:
         self._send = send
         self._seen = -1
         self._sequence = 0
+        self._changes: deque[float] = deque(maxlen=CHANGES)
         self._replies: deque[str] = deque()
         self._farewell: tuple[int, str] | None = None
         self._awake, self._drained = asyncio.Event(), asyncio.Event()
@@ -161,6 +165,8 @@ class Client:
     def _next(self) -> str | None:
         view = self.view
         if view is not None and view.version != self._seen:
+            if self._seen >= 0:
+                self._changes.append(time.monotonic())
             follows, self._seen = self._seen == view.version - 1, view.version
             return view.update if follows and view.update is not None else view.snapshot()
         return self._replies.popleft() if self._replies else None
@@ -169,12 +175,21 @@ class Client:
         while True:
             await self._awake.wait()
             self._awake.clear()
+            await self._turn()
             while (body := self._next()) is not None:
                 await self._put(body)
+                await self._turn()
             if self._farewell is not None:
                 self.closing = self._farewell
                 return
             self._drained.set()
+
+    async def _turn(self) -> None:
+        """Wait while another change would be one too many. The ticker comes no more often, but a view that is shared is also read for
+        each client that begins to look at it, and ticks do not all take equally long."""
+        view = self.view
+        if view is not None and self._seen >= 0 and view.version != self._seen and len(self._changes) == CHANGES:
+            await asyncio.sleep(self._changes[0] + CHANGES_SECONDS - time.monotonic())
 
     async def _put(self, body: str) -> None:
         self._sequence += 1

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from domain.error import ValidationFault
-from domain.leaderboard import EVENT_TYPE
+from domain.leaderboard import EARLIEST, EVENT_TYPE
 from domain.wire import EVENT_ID, EXTERNAL_ID, RESERVED_EXTERNAL_IDS, decode_json, external_id_problem, fault_of, many_digits
 
 MAX_BULK = 100
@@ -19,9 +19,6 @@ MAX_NESTING = 8
 MAX_DOCUMENT_NESTING = 64
 AHEAD = timedelta(hours=1)
 """How far `occurred_at` may lie ahead of the server's clock."""
-
-EARLIEST = datetime(2, 1, 1, tzinfo=UTC)
-"""Calendars of windows need some room before the first instant; nothing is measured earlier."""
 
 FAILED = "Validation failed: "
 

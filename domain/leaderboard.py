@@ -1,7 +1,7 @@
 """The definition of a leaderboard: Structs of contract 3 with their defaults, and what makes a definition wrong."""
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
@@ -18,6 +18,12 @@ from domain.wire import convert_value, number_problem, parse_client_id
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 MAX_RULES = 100
 EVENT_TYPE = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
+EARLIEST, LATEST = datetime(2, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+"""Calendars of windows need some room at both ends of time (a zone's offset, the grace): nothing is measured outside of these."""
+
+_OF_THE_MACHINE = ("localtime", "posixrules", "posix/", "right/")
+"""What a system's folder of zones may hold beside IANA's names: its own zone, and zones that count leap seconds."""
+
 _TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 
 
@@ -199,11 +205,13 @@ def parse_event_type_pattern(value: str, field: str) -> str:
 
 
 def zone_of(name: str, field: str = "timezone") -> ZoneInfo:
-    """The IANA zone; ValidationFault if there is none of that name."""
+    """The IANA zone; ValidationFault if there is none of that name, or only on this machine."""
     try:
-        return ZoneInfo(name)
+        if not name.startswith(_OF_THE_MACHINE):
+            return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
-        raise ValidationFault.of(field, f"{name!r} is not an IANA time zone") from None
+        pass
+    raise ValidationFault.of(field, f"{name!r} is not an IANA time zone")
 
 
 def _checked_timeframe(timeframe: Timeframe) -> Timeframe:
@@ -214,16 +222,23 @@ def _checked_timeframe(timeframe: Timeframe) -> Timeframe:
         raise ValidationFault.of(f"{field}.reset_time", "must be HH:MM")
     starts_at, ends_at = timeframe.starts_at or UNSET, timeframe.ends_at or UNSET
     if timeframe.type is TimeframeType.CUSTOM:
-        for name, value in (("starts_at", starts_at), ("ends_at", ends_at)):
-            if value is UNSET:
-                raise ValidationFault.of(f"{field}.{name}", "is required for custom")
-        if starts_at >= ends_at:  # type: ignore[operator]
+        starts_at, ends_at = (_bound(each, f"{field}.{name}") for each, name in ((starts_at, "starts_at"), (ends_at, "ends_at")))
+        if starts_at >= ends_at:
             raise ValidationFault.of(f"{field}.ends_at", "must be after starts_at")
     else:
         for name, value in (("starts_at", starts_at), ("ends_at", ends_at)):
             if value is not UNSET:
                 raise ValidationFault.of(f"{field}.{name}", "is for custom only")
     return msgspec.structs.replace(timeframe, reset_day=_reset_day(timeframe), starts_at=starts_at, ends_at=ends_at)
+
+
+def _bound(value: datetime | UnsetType, field: str) -> datetime:
+    """A bound of a custom window, in UTC as it is shown."""
+    if not isinstance(value, datetime):
+        raise ValidationFault.of(field, "is required for custom")
+    if not EARLIEST <= value < LATEST:
+        raise ValidationFault.of(field, "must be from the year 2 to the year 9998")
+    return value.astimezone(UTC)
 
 
 def _reset_day(timeframe: Timeframe) -> str | int | UnsetType:

@@ -8,6 +8,7 @@ its `accepted_at` is before the window's `closes_at`, whenever it is scored.
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import ROUND_CEILING, Decimal
 from typing import Any
 from uuid import UUID
 
@@ -21,9 +22,11 @@ from domain.leaderboard import BoardStatus, BoardVersion, LeaderboardConfig, Seg
 from domain.standing import Contribution, is_ranked, one_event, score_of
 from domain.timeline import SegmentIndex, find_window, in_force, parts_of, segment_at, segments
 from domain.window import WindowIndex, WindowSpan
-from domain.wire import points_units
+from domain.wire import SCORE_UNITS
 
 NEVER = datetime.max.replace(tzinfo=UTC)
+MAX_UNITS = 2**63 - 1
+"""What a column of scores can hold."""
 
 
 class ScorableEvent(msgspec.Struct, frozen=True, gc=False):
@@ -201,8 +204,12 @@ def explain(board: BoardVersion, event_type: str, event: ScorableEvent) -> Expla
 
 
 def min_score_units(config: LeaderboardConfig) -> int | None:
-    """The board's `min_score` in 1/10 000 point; None ranks everyone."""
-    return None if config.ranking.min_score is None else points_units(config.ranking.min_score)
+    """The least score that is ranked, in 1/10 000 point: the board's `min_score`, rounded up where it has more places than scores have,
+    and held within what a column keeps; None ranks everyone."""
+    if config.ranking.min_score is None:
+        return None
+    units = (Decimal(repr(config.ranking.min_score)) * SCORE_UNITS).to_integral_value(ROUND_CEILING)
+    return max(-MAX_UNITS, min(int(units), MAX_UNITS))
 
 
 def _explain_rule(config: LeaderboardConfig, number: int, event_type: str, document: Document) -> RuleExplanation:

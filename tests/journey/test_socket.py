@@ -277,3 +277,29 @@ def test_a_slow_reader_gets_the_newest_state_and_no_queue(stack: Stack, client: 
             play(client, "wsslow", *((user, 1000) for user in random.Random(round_number).sample(users, 60)))
             quick.answer("update")
         assert slow.closing_code() == 1013
+
+
+def test_changes_come_ten_times_a_second_at_most_whatever_others_ask(stack: Stack, client: httpx.Client) -> None:
+    """Who begins to look at a view has it read at once: those who look at it already hear of that no sooner than they should."""
+    make_board(client, "wsrate")
+    url, key = stack.described["api_url"], stack.described["api_key"]
+    wanted = {"filter": {"type": "all"}, "page": 1, "page_size": 100}
+    instants: list[datetime] = []
+    with watching(url, "wsrate", key) as patient, watching(url, "wsrate", key) as eager:
+        until = time.monotonic() + 2.5
+        number = 0
+        while time.monotonic() < until:
+            number += 1
+            play(client, "wsrate", (f"u{number % 5}", 1))
+            eager.configure()
+        while True:
+            try:
+                message = patient.receive(0.5)
+            except TimeoutError:
+                break
+            if message["type"] != "heartbeat":
+                instants.append(datetime.fromisoformat(message["timestamp"]))
+        assert_same_as_rest(client, "wsrate", wanted, patient)
+        assert_same_as_rest(client, "wsrate", wanted, eager)
+    assert len(instants) >= 12
+    assert all((later - earlier).total_seconds() >= 0.99 for earlier, later in zip(instants, instants[10:], strict=False))

@@ -92,6 +92,15 @@ async def test_freezing_twice_at_once_writes_one_snapshot(world: World) -> None:
     assert len(await entries(world, board)) == 11
 
 
+@pytest.mark.parametrize(("least", "ranked"), [(1e15, 0), (-1e15, 11)])
+async def test_a_window_closes_whatever_its_min_score(world: World, least: float, ranked: int) -> None:
+    board = await world.make_board("b", ending(min_score=least))
+    await world.send(EVENTS[:40])
+    await world.pump()
+    await close_now(world, board)
+    assert (await freeze(world, board)).total == ranked
+
+
 async def test_a_late_event_is_counted_as_late_and_changes_nothing(world: World) -> None:
     board = await world.make_board("b", ending())
     await world.send(EVENTS[:40])

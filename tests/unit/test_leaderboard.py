@@ -6,6 +6,7 @@ import pytest
 
 from domain.error import ValidationFault
 from domain.leaderboard import config_wire, load_config, parse_config, parse_definition
+from domain.scoring import min_score_units
 
 RULE = {"event_type": "match.completed", "points_expression": "attrs.score * 0.1"}
 
@@ -29,6 +30,14 @@ def test_a_custom_timeframe_keeps_its_instants() -> None:
     timeframe = {"type": "custom", "starts_at": "2025-11-01T00:00:00+07:00", "ends_at": "2025-12-01T00:00:00Z"}
     config = parse_definition(definition(timeframe=timeframe)).config
     assert parse_config(config_wire(config)) == config
+    assert config_wire(config)["timeframe"]["starts_at"] == "2025-10-31T17:00:00Z"  # shown in UTC, as every instant is
+
+
+@pytest.mark.parametrize(
+    ("least", "units"), [(0.00005, 1), (-0.00005, 0), (0.1, 1000), (-5, -50_000), (1e15, 2**63 - 1), (-1e15, -(2**63 - 1)), (None, None)]
+)
+def test_a_score_below_min_score_is_never_ranked_however_it_is_written(least: float | None, units: int | None) -> None:
+    assert min_score_units(parse_config({**definition()["config"], "ranking": {"min_score": least}})) == units
 
 
 @pytest.mark.parametrize(
@@ -52,6 +61,16 @@ def test_a_custom_timeframe_keeps_its_instants() -> None:
             {"timeframe": {"type": "custom", "starts_at": "2025-12-01T00:00:00Z", "ends_at": "2025-12-01T00:00:00Z"}},
             "config.timeframe.ends_at",
         ),
+        (
+            {"timeframe": {"type": "custom", "starts_at": "0001-01-01T00:00:00+07:00", "ends_at": "2025-12-01T00:00:00Z"}},
+            "config.timeframe.starts_at",
+        ),
+        (
+            {"timeframe": {"type": "custom", "starts_at": "2025-11-01T00:00:00Z", "ends_at": "9999-12-31T23:59:59Z"}},
+            "config.timeframe.ends_at",
+        ),
+        ({"timeframe": {"type": "daily", "timezone": "localtime"}}, "config.timeframe.timezone"),
+        ({"timeframe": {"type": "daily", "timezone": "right/UTC"}}, "config.timeframe.timezone"),
         ({"scoring": {"rules": []}}, "config.scoring.rules"),
         ({"scoring": {"rules": [RULE], "aggregation": "median"}}, "config.scoring.aggregation"),
         ({"scoring": {"rules": [{"event_type": "a b", "points_expression": "1"}]}}, "config.scoring.rules[0].event_type"),
