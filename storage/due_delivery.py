@@ -54,6 +54,14 @@ async def publish(connection: Connection, tenant_id: UUID, notice: Notice, now: 
     return made
 
 
+async def is_asked_for(connection: Connection, tenant_id: UUID, event: str) -> bool:
+    """Whether an endpoint of the tenant asks for the event."""
+    cursor = await connection.execute(
+        "SELECT FROM webhook_endpoint WHERE tenant_id = %s AND archived_at IS NULL AND events && ARRAY['*', %s] LIMIT 1", (tenant_id, event)
+    )
+    return await cursor.fetchone() is not None
+
+
 async def publish_many(connection: Connection, tenant_id: UUID, event: str, bodies: Callable[[], list[bytes]], now: datetime) -> None:
     """The same for many events of one kind, in a statement for each endpoint. `bodies` is asked only when somebody listens."""
     cursor = await connection.execute(

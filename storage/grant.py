@@ -18,7 +18,7 @@ from runtime.postgres import Connection
 from storage import ledger
 from storage.due_delivery import publish_many
 from storage.fulfilment import codes
-from storage.redemption import insert_redemption
+from storage.redemption import insert_redemptions
 
 BY_US = frozenset({"wallet", "recorded"})
 """Fulfilments that need no redemption: the wallet is credited at once, a badge is just written down."""
@@ -81,20 +81,12 @@ async def give(
     A wallet is credited, a badge written down, anything else becomes a redemption without a price. All of a page's accounts are
     locked in one statement, in the order of their ids. `all_or_none`: OutOfStock when a pool has too few codes.
     """
-    wanted: dict[UUID, tuple[Gift, UUID | None]] = {}
-    out_of_codes: list[tuple[UUID, UUID]] = []
-    for gift in gifts:
-        item = items[gift.item_id]
-        redemption_id = None if item.fulfilment["type"] in BY_US else new_id()
-        if redemption_id is not None and item.fulfilment["type"] == "codes":
-            try:
-                await codes.reserve(connection, tenant_id, _redemption(cause, gift, item, redemption_id, now))
-            except OutOfStock:
-                if all_or_none:
-                    raise
-                out_of_codes.append((gift.user_id, gift.item_id))
-                continue
-        wanted[new_id()] = (gift, redemption_id)
+    gifts = list(dict.fromkeys(gifts))
+    redemptions = {gift: new_id() for gift in gifts if items[gift.item_id].fulfilment["type"] not in BY_US}
+    lacking = await _reserve_codes(connection, tenant_id, redemptions, items=items)
+    if lacking and all_or_none:
+        raise OutOfStock("This reward is out of stock")
+    wanted = {new_id(): (gift, redemptions.get(gift)) for gift in gifts if gift not in lacking}
     made = await _insert(connection, tenant_id, cause, wanted, items=items, now=now)
     await _free_codes(connection, tenant_id, [redemption for grant, (_, redemption) in wanted.items() if grant not in made and redemption])
     grants = {grant_id: gift for grant_id, (gift, _) in wanted.items() if grant_id in made}
@@ -104,14 +96,40 @@ async def give(
         if (item := items[gift.item_id]).currency is not None
     ]
     await ledger.post_grants(connection, tenant_id, credited, now)
-    for grant_id, gift in grants.items():
-        redemption_id = wanted[grant_id][1]
-        if redemption_id is not None:
-            await insert_redemption(connection, tenant_id, _redemption(cause, gift, items[gift.item_id], redemption_id, now), now)
-    await publish_many(
-        connection, tenant_id, EVENT, lambda: [_body(cause, items[g.item_id], grant_id, g, now) for grant_id, g in grants.items()], now
-    )
-    return Given(grants=grants, total=_total(grants, items), out_of_codes=out_of_codes)
+    opened = [
+        _redemption(cause, gift, items[gift.item_id], redemption_id, now)
+        for grant_id, gift in grants.items()
+        if (redemption_id := wanted[grant_id][1]) is not None
+    ]
+    await insert_redemptions(connection, tenant_id, opened, now)
+    await announce(connection, tenant_id, cause, grants, items=items, now=now)
+    return Given(grants=grants, total=_total(grants, items), out_of_codes=[(gift.user_id, gift.item_id) for gift in lacking])
+
+
+async def announce(
+    connection: Connection, tenant_id: UUID, cause: Cause, grants: Mapping[UUID, Gift], *, items: Mapping[UUID, PrizeItem], now: datetime
+) -> None:
+    """Tell whoever asks for `reward_granted` of these grants."""
+
+    def bodies() -> list[bytes]:
+        return [_body(cause, items[gift.item_id], grant_id, gift, now) for grant_id, gift in grants.items()]
+
+    await publish_many(connection, tenant_id, EVENT, bodies, now)
+
+
+async def _reserve_codes(
+    connection: Connection, tenant_id: UUID, redemptions: Mapping[Gift, UUID], *, items: Mapping[UUID, PrizeItem]
+) -> set[Gift]:
+    """Set codes apart for those gifts that are codes, the first ones first; those that the pools have none for."""
+    lacking: set[Gift] = set()
+    wanted: dict[UUID, list[Gift]] = {}
+    for gift in redemptions:
+        if items[gift.item_id].fulfilment["type"] == "codes":
+            wanted.setdefault(gift.item_id, []).append(gift)
+    for item_id, those in wanted.items():
+        served = await codes.reserve_many(connection, tenant_id, item_id, [redemptions[gift] for gift in those])
+        lacking |= set(those[served:])
+    return lacking
 
 
 def _total(grants: Mapping[UUID, Gift], items: Mapping[UUID, PrizeItem]) -> dict[str, int]:

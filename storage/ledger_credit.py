@@ -41,13 +41,9 @@ ON CONFLICT (tenant_id, user_id, currency_id) DO NOTHING
 """
 
 # `expires_at`: never before that of an earlier credit, dated or not. `next_expiry_at`: see the table; undated points come first.
-POST_CREDITS = """
-WITH given AS MATERIALIZED (
-    SELECT * FROM unnest(%(transfers)s::uuid[], %(tenants)s::uuid[], %(users)s::uuid[], %(currencies)s::text[], %(amounts)s::bigint[],
-                         %(kinds)s::text[], %(cause_types)s::text[], %(causes)s::text[], %(notes)s::text[], %(debits)s::uuid[],
-                         %(reversed)s::uuid[])
-         AS given (transfer_id, tenant_id, user_id, currency_id, amount, kind, cause_type, cause_id, note, debit_account_id, reverses)
-), owners AS (
+# To be put behind a CTE `given` (transfer_id, tenant_id, user_id, currency_id, amount, kind, cause_type, cause_id, note,
+# debit_account_id, reverses) of users whose accounts exist; `posted` has a row for each transfer. Takes `now`.
+CREDITING = """owners AS (
     SELECT DISTINCT tenant_id, user_id, currency_id FROM given
 ), locked AS MATERIALIZED (
     SELECT account.tenant_id, account.account_id, account.user_id, account.currency_id, issue_account_id, pending_seconds,
@@ -87,7 +83,15 @@ WITH given AS MATERIALIZED (
     SELECT tenant_id, transfer_id, debit, account_id, account_id, amount, currency_id, kind, cause_type, cause_id, note, reverses,
            %(now)s, available_at, expires_at
     FROM due RETURNING 1
-)
+)"""
+
+POST_CREDITS = f"""
+WITH given AS MATERIALIZED (
+    SELECT * FROM unnest(%(transfers)b::uuid[], %(tenants)b::uuid[], %(users)b::uuid[], %(currencies)s::text[], %(amounts)s::bigint[],
+                         %(kinds)s::text[], %(cause_types)s::text[], %(causes)s::text[], %(notes)s::text[], %(debits)b::uuid[],
+                         %(reversed)b::uuid[])
+         AS given (transfer_id, tenant_id, user_id, currency_id, amount, kind, cause_type, cause_id, note, debit_account_id, reverses)
+), {CREDITING}
 SELECT count(*) AS made FROM posted
 """
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-import msgspec
 from psycopg.types.json import Jsonb
 
 from domain.payout import Progress, Run, RunStatus, add_to, total_cost
@@ -16,28 +15,12 @@ from domain.payout_wire import total_wire
 from domain.webhook_body import event_body
 from runtime.postgres import Connection
 from storage.due_delivery import Notice, publish
-from storage.grant import Cause, Gift, give
+from storage.grant import BY_US, Cause, Gift, give
 from storage.payout import end_run, find_run, progress_of
+from storage.payout_gift import Page, pay_by_us
 
 BY_RUN = "payout run"
 EVENT = "payout.completed"
-
-
-class Recipient(msgspec.Struct, frozen=True):
-    """One of the frozen audience, as a page pays it; `external_user_id` None: the user was erased since."""
-
-    ordinal: int
-    user_id: UUID
-    external_user_id: str | None
-    tier_number: int
-
-
-PAGE = """
-SELECT r.ordinal, r.user_id, CASE WHEN u.external_id <> 'erased:' || u.user_id::text THEN u.external_id END AS external_user_id,
-       r.tier_number
-FROM payout_recipient AS r LEFT JOIN app_user AS u ON u.tenant_id = r.tenant_id AND u.user_id = r.user_id
-WHERE r.tenant_id = %s AND r.payout_run_id = %s AND r.ordinal > %s AND r.ordinal <= %s ORDER BY r.ordinal
-"""
 
 
 async def pay_page(connection: Connection, tenant_id: UUID, run_id: UUID, size: int, now: datetime) -> Progress:
@@ -46,61 +29,79 @@ async def pay_page(connection: Connection, tenant_id: UUID, run_id: UUID, size: 
     A run whose cancellation was asked for is `cancelled` instead. With nobody left it stays `paying`: `finish` ends it.
     """
     run = await find_run(connection, tenant_id, run_id, lock=True)
-    if run.status is not RunStatus.PAYING:
+    if run.status is not RunStatus.PAYING or run.cursor >= run.recipients:
         return progress_of(run)
-    if run.cancel_requested and run.cursor < run.recipients:
+    if run.cancel_requested:
         return await end_run(connection, run, RunStatus.CANCELLED, now, reason=f"cancelled behind recipient {run.cursor}")
-    cursor = await connection.execute(PAGE, (tenant_id, run_id, run.cursor, run.cursor + size))
-    page = [Recipient(**row) for row in await cursor.fetchall()]
-    if not page:
-        return progress_of(run)
-    gifts = [
-        Gift(each.user_id, each.external_user_id, item_id)
-        for each in page
-        if each.external_user_id is not None
-        for item_id in run.prizes.tiers[each.tier_number].item_ids
-    ]
+    page = Page(after=run.cursor, last=min(run.cursor + size, run.recipients))
     cause = Cause(source_type=run.source_type, source_id=run.source_id, payout_run_id=run_id, by=BY_RUN)
-    given = await give(connection, tenant_id, cause, gifts, items=run.prizes.items, now=now)
-    missing: dict[UUID, list[UUID]] = {}
-    for user_id, item_id in given.out_of_codes:
-        missing.setdefault(user_id, []).append(item_id)
-    skipped = await _mark(connection, run, page, missing)
-    total = dict(run.total)
-    add_to(total, given.total.items())
-    paid, last = run.paid + len(page) - skipped, page[-1].ordinal
+    given = await pay_by_us(connection, run, cause, page, now)
+    without, total = await _pay_by_others(connection, run, cause, page, now)
+    add_to(total, [*run.total.items(), *given.total.items()])
+    skipped = run.skipped + given.skipped + without
+    paid = run.paid + given.reached - given.skipped - without
     await connection.execute(
         """
         UPDATE payout_run SET cursor = %s, paid = %s, skipped = %s, total = %s, updated_at = %s
         WHERE tenant_id = %s AND payout_run_id = %s
         """,
-        (last, paid, run.skipped + skipped, Jsonb(total), now, tenant_id, run_id),
+        (page.last, paid, skipped, Jsonb(total), now, tenant_id, run_id),
     )
-    return Progress(status=RunStatus.PAYING, recipients=run.recipients, paid=paid, skipped=run.skipped + skipped)
+    return Progress(status=RunStatus.PAYING, recipients=run.recipients, paid=paid, skipped=skipped)
 
 
-async def _mark(connection: Connection, run: Run, page: Sequence[Recipient], missing: dict[UUID, list[UUID]]) -> int:
-    """Write what became of the page's recipients; how many got nothing."""
-    key = (run.tenant_id, run.payout_run_id)
-    await connection.execute(
-        "UPDATE payout_recipient SET state = 'paid' WHERE tenant_id = %s AND payout_run_id = %s AND ordinal >= %s AND ordinal <= %s",
-        (*key, page[0].ordinal, page[-1].ordinal),
+async def _pay_by_others(connection: Connection, run: Run, cause: Cause, page: Page, now: datetime) -> tuple[int, dict[str, int]]:
+    """Open redemptions of what others hand over; how many of the page get nothing at all because pools ran out, and what was given."""
+    others = {
+        number: found
+        for number, tier in enumerate(run.prizes.tiers)
+        if (found := [item_id for item_id in tier.item_ids if run.prizes.items[item_id].fulfilment["type"] not in BY_US])
+    }
+    if not others:
+        return 0, {}
+    cursor = await connection.execute(
+        """
+        SELECT user_id, external_user_id, tier_number FROM payout_recipient
+        WHERE tenant_id = %s AND payout_run_id = %s AND ordinal > %s AND ordinal <= %s AND state = 'paid' AND tier_number = ANY(%s)
+        ORDER BY ordinal
+        """,
+        (run.tenant_id, run.payout_run_id, page.after, page.last, list(others)),
     )
-    skipped = 0
-    for each in page:
-        lacks = missing.get(each.user_id, [])
-        if each.external_user_id is not None and not lacks:
-            continue
-        got_nothing = each.external_user_id is None or len(lacks) == len(run.prizes.tiers[each.tier_number].item_ids)
-        skipped += got_nothing
-        reason = "user_erased" if each.external_user_id is None else "out_of_codes"
-        await connection.execute(
-            """
-            UPDATE payout_recipient SET state = %s, reason = %s, missing = %s WHERE tenant_id = %s AND payout_run_id = %s AND ordinal = %s
-            """,
-            ("skipped" if got_nothing else "paid", reason, lacks or None, *key, each.ordinal),
-        )
-    return skipped
+    gifts = [
+        Gift(row["user_id"], row["external_user_id"], item_id) for row in await cursor.fetchall() for item_id in others[row["tier_number"]]
+    ]
+    given = await give(connection, run.tenant_id, cause, gifts, items=run.prizes.items, now=now)
+    return await _mark(connection, run, page, given.out_of_codes) if given.out_of_codes else 0, given.total
+
+
+MARK = """
+WITH marked AS (
+    UPDATE payout_recipient AS r SET reason = 'out_of_codes', missing = lacks.items,
+        state = CASE WHEN cardinality(lacks.items) = tier.items THEN 'skipped' ELSE 'paid' END
+    FROM (SELECT user_id, array_agg(item_id) AS items FROM unnest(%(users)s::uuid[], %(items)s::uuid[]) AS lack (user_id, item_id)
+          GROUP BY user_id) AS lacks,
+         unnest(%(sizes)s::integer[]) WITH ORDINALITY AS tier (items, place)
+    WHERE r.tenant_id = %(tenant_id)s AND r.payout_run_id = %(run_id)s AND r.ordinal > %(after)s AND r.ordinal <= %(last)s
+      AND r.user_id = lacks.user_id AND tier.place = r.tier_number + 1
+    RETURNING r.state
+)
+SELECT count(*) FILTER (WHERE state = 'skipped') AS skipped FROM marked
+"""
+
+
+async def _mark(connection: Connection, run: Run, page: Page, lacking: Sequence[tuple[UUID, UUID]]) -> int:
+    """Write down who did not get what, (user, item); how many of them got nothing."""
+    named = {
+        "tenant_id": run.tenant_id,
+        "run_id": run.payout_run_id,
+        "after": page.after,
+        "last": page.last,
+        "users": [user_id for user_id, _ in lacking],
+        "items": [item_id for _, item_id in lacking],
+        "sizes": [len(tier.item_ids) for tier in run.prizes.tiers],
+    }
+    row = await (await connection.execute(MARK, named)).fetchone()
+    return 0 if row is None else int(row["skipped"])
 
 
 async def finish(connection: Connection, tenant_id: UUID, run_id: UUID, now: datetime) -> Progress:

@@ -4,6 +4,7 @@ Every move is a compare-and-set under the row's lock, a timeline row, its ledger
 in the caller's transaction (contract 4): a race has one winner, and points are spent or returned exactly once.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -54,46 +55,72 @@ def check_size(fields: dict[str, Any]) -> None:
         raise ValidationFault.of("fields", f"must be at most {MAXIMUM_DATA_BYTES} bytes")
 
 
+INSERT = """
+INSERT INTO redemption (tenant_id, redemption_id, user_id, external_user_id, reward_id, reward, variant_id, source_type, source_id,
+    status, points_spent, currency, decimal_places, takes_stock, stock_variant_id, fields, fulfilment, created_at, updated_at,
+    deadline_at)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+"""
+INSERT_MOVE = """
+INSERT INTO redemption_move (tenant_id, redemption_id, number, at, from_status, to_status, by, note)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+"""
+
+
 async def insert_redemption(connection: Connection, tenant_id: UUID, new: NewRedemption, now: datetime) -> None:
     """Write a redemption, the first row of its timeline and the command that starts its workflow. Hold and stock are the caller's.
 
     Raises ValidationFault when the filled-in fields are too large for a webhook's body.
     """
     check_size(new.fields)
-    await connection.execute(
-        """
-        INSERT INTO redemption (tenant_id, redemption_id, user_id, external_user_id, reward_id, reward, variant_id, source_type, source_id,
-            status, points_spent, currency, decimal_places, takes_stock, stock_variant_id, fields, fulfilment, created_at, updated_at,
-            deadline_at)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
-        """,
-        (
-            tenant_id,
-            new.redemption_id,
-            new.user_id,
-            new.external_user_id,
-            new.reward_id,
-            Jsonb(new.reward),
-            new.variant_id,
-            new.source_type,
-            new.source_id,
-            new.status.value,
-            new.points_spent,
-            new.currency,
-            new.decimal_places,
-            new.takes_stock,
-            new.stock_variant_id,
-            Jsonb(new.fields),
-            Jsonb(new.fulfilment),
-            now,
-            now,
-            new.deadline_at,
-        ),
+    await connection.execute(INSERT, _columns(tenant_id, new, now))
+    await _insert_timeline(connection, tenant_id, new.redemption_id, 1, _first_row(new, now))
+    await outbox.enqueue(connection, tenant_id, _start_of(tenant_id, new))
+
+
+async def insert_redemptions(connection: Connection, tenant_id: UUID, many: Sequence[NewRedemption], now: datetime) -> None:
+    """The same for many, without waiting for the server's answer to each."""
+    if not many:
+        return
+    for new in many:
+        check_size(new.fields)
+    async with connection.cursor() as cursor:
+        await cursor.executemany(INSERT, [_columns(tenant_id, new, now) for new in many])
+        await cursor.executemany(INSERT_MOVE, [_move_columns(tenant_id, new.redemption_id, 1, _first_row(new, now)) for new in many])
+    await outbox.enqueue_many(connection, tenant_id, [_start_of(tenant_id, new) for new in many])
+
+
+def _columns(tenant_id: UUID, new: NewRedemption, now: datetime) -> tuple[object, ...]:
+    return (
+        tenant_id,
+        new.redemption_id,
+        new.user_id,
+        new.external_user_id,
+        new.reward_id,
+        Jsonb(new.reward),
+        new.variant_id,
+        new.source_type,
+        new.source_id,
+        new.status.value,
+        new.points_spent,
+        new.currency,
+        new.decimal_places,
+        new.takes_stock,
+        new.stock_variant_id,
+        Jsonb(new.fields),
+        Jsonb(new.fulfilment),
+        now,
+        now,
+        new.deadline_at,
     )
-    first = TimelineRow(at=now, from_status=None, to_status=new.status.value, by=new.by, note=new.note)
-    await _insert_timeline(connection, tenant_id, new.redemption_id, 1, first)
-    entry = start_entry(tenant_id, new.redemption_id, new.external_user_id, new.reward, new.status, source_type=new.source_type)
-    await outbox.enqueue(connection, tenant_id, entry)
+
+
+def _first_row(new: NewRedemption, now: datetime) -> TimelineRow:
+    return TimelineRow(at=now, from_status=None, to_status=new.status.value, by=new.by, note=new.note)
+
+
+def _start_of(tenant_id: UUID, new: NewRedemption) -> outbox.Entry:
+    return start_entry(tenant_id, new.redemption_id, new.external_user_id, new.reward, new.status, source_type=new.source_type)
 
 
 def start_entry(
@@ -263,13 +290,11 @@ async def last_number(connection: Connection, tenant_id: UUID, redemption_id: UU
 
 
 async def _insert_timeline(connection: Connection, tenant_id: UUID, redemption_id: UUID, number: int, row: TimelineRow) -> None:
-    await connection.execute(
-        """
-        INSERT INTO redemption_move (tenant_id, redemption_id, number, at, from_status, to_status, by, note)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
-        """,
-        (tenant_id, redemption_id, number, row.at, row.from_status, row.to_status, row.by, row.note),
-    )
+    await connection.execute(INSERT_MOVE, _move_columns(tenant_id, redemption_id, number, row))
+
+
+def _move_columns(tenant_id: UUID, redemption_id: UUID, number: int, row: TimelineRow) -> tuple[object, ...]:
+    return (tenant_id, redemption_id, number, row.at, row.from_status, row.to_status, row.by, row.note)
 
 
 async def supersede_fulfilment_delivery(connection: Connection, tenant_id: UUID, redemption_id: UUID, now: datetime) -> None:

@@ -3,6 +3,7 @@
 It is set apart when the user redeems and shown when it is fulfilled.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -22,6 +23,27 @@ WHERE tenant_id = %(tenant_id)s AND reward_id = %(reward_id)s AND code = (
 )
 RETURNING code
 """
+
+RESERVE_MANY = """
+WITH free AS MATERIALIZED (
+    SELECT code, number FROM reward_code
+    WHERE tenant_id = %(tenant_id)s AND reward_id = %(reward_id)s AND variant_id = '' AND redemption_id IS NULL
+    ORDER BY number LIMIT %(wanted)s FOR UPDATE SKIP LOCKED
+), taken AS (
+    SELECT code, redemption_id FROM (SELECT code, row_number() OVER (ORDER BY number) AS place FROM free) AS numbered
+    JOIN unnest(%(redemptions)s::uuid[]) WITH ORDINALITY AS given (redemption_id, place) USING (place)
+)
+UPDATE reward_code AS c SET redemption_id = taken.redemption_id FROM taken
+WHERE c.tenant_id = %(tenant_id)s AND c.reward_id = %(reward_id)s AND c.code = taken.code
+"""
+
+
+async def reserve_many(connection: Connection, tenant_id: UUID, reward_id: UUID, redemptions: Sequence[UUID]) -> int:
+    """Set the oldest free codes of a reward without variants apart for these redemptions, in their order; for how many there were."""
+    cursor = await connection.execute(
+        RESERVE_MANY, {"tenant_id": tenant_id, "reward_id": reward_id, "wanted": len(redemptions), "redemptions": list(redemptions)}
+    )
+    return cursor.rowcount
 
 
 async def reserve(connection: Connection, tenant_id: UUID, new: NewRedemption) -> None:
