@@ -32,6 +32,8 @@ from console import (
     prize,
     prize_item,
     redemption,
+    reward,
+    reward_form,
     schedule,
     schedule_form,
     settings,
@@ -74,6 +76,8 @@ FEATURES = (
     delivery,
     webhook,
     webhook_form,
+    reward,
+    reward_form,
 )
 """One line for each page module; each exports `routes`."""
 

@@ -71,10 +71,15 @@ def local_text(instant: str | datetime | None, zone: ZoneInfo) -> str:
     return moment.astimezone(zone).strftime("%Y-%m-%dT%H:%M")
 
 
-def instant_text(local: str, zone: ZoneInfo) -> str | None:
-    """What stands in an input of type `datetime-local` as the API wants it; None for nothing; what is no time goes on as it is."""
+def instant_text(local: str, zone: ZoneInfo, present: str | None = None) -> str | None:
+    """What stands in an input of type `datetime-local` as the API wants it; None for nothing; what is no time goes on as it is.
+
+    The input shows no seconds: where it still shows `present`, that is what is meant.
+    """
     if not local:
         return None
+    if present and local == local_text(present, zone):
+        return present
     try:
         return datetime.fromisoformat(local).replace(tzinfo=zone).isoformat()
     except ValueError:

@@ -38,6 +38,7 @@ def environment() -> Environment:
         line=line,
         short_number=short_number,
         words_of=lambda values: {value: word(value) for value in values},
+        dict_same=lambda values: {value: value for value in values},
         dict_of=lambda values, names: {value: _(names[value]) for value in values},
     )
     return made

@@ -1,6 +1,7 @@
 """The editor of payout schedules: the next ten runs in the tenant's time, and what the schedule says in plain words, before it is saved."""
 
 import asyncio
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -143,9 +144,9 @@ def _part(text: str) -> Any:
     return whole(text) if text.isdigit() else text
 
 
-def when_of(values: Values, zone: ZoneInfo) -> dict[str, Any]:
-    """The API's `when`."""
-    span = {name: instant_text(getattr(values, name), zone) for name in ("starts_at", "ends_at")}
+def when_of(values: Values, zone: ZoneInfo, present: Mapping[str, Any]) -> dict[str, Any]:
+    """The API's `when`; `present` is that of the schedule that is edited."""
+    span = {name: instant_text(getattr(values, name), zone, present.get(name)) for name in ("starts_at", "ends_at")}
     given: dict[str, Any] = {name: value for name, value in span.items() if value is not None}
     if values.kind == "cron":
         return {"cron": values.cron, "timezone": values.timezone or "UTC", **given}
@@ -181,15 +182,15 @@ def audience_of(values: Values, errors: dict[str, str]) -> dict[str, Any]:
     return {"type": "all_users", **({"filter": fits} if fits else {})}
 
 
-def body_of(values: Values, zone: ZoneInfo, errors: dict[str, str]) -> dict[str, Any]:
-    """The API's body of POST and PATCH; what cannot be read goes into `errors`."""
+def body_of(values: Values, zone: ZoneInfo, errors: dict[str, str], present: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The API's body of POST and PATCH; what cannot be read goes into `errors`. `present` is the schedule that is edited."""
     rows = zip(values.budget_key, values.budget_amount, strict=False)
     budget = {key: amount(limit) for key, limit in rows if key and limit}
     hours = amount(values.catchup_hours or "24")
     by_config = values.gives == "by_config"
     return {
         "name": values.name,
-        "when": when_of(values, zone),
+        "when": when_of(values, zone, (present or {}).get("when", {})),
         "audience": audience_of(values, errors),
         "reward_config_id": (values.reward_config_id or None) if by_config else None,
         "item_ids": None if by_config else (values.item or None),
@@ -294,7 +295,7 @@ async def change(visit: Visit, schedule_id: str) -> Response[bytes] | Redirect:
 
 async def _save(visit: Visit, schedule: dict[str, Any] | None) -> Response[bytes] | Redirect:
     values, unreadable = values_sent(visit.form), dict[str, str]()
-    body = body_of(values, visit.zone, unreadable)
+    body = body_of(values, visit.zone, unreadable, schedule)
     if refusal := refusal_of(unreadable):
         return await _form(visit, values, schedule=schedule, error=refusal)
     reason = visit.form.text("reason")

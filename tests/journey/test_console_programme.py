@@ -90,3 +90,37 @@ def test_a_schedule_shows_its_next_ten_runs_while_one_types_and_is_run_by_hand(b
         expect(page.locator("h1")).to_have_text(f"Lần chạy của {name}")
         expect(page.locator("#status .pill.good")).to_be_visible(timeout=30_000)
         expect(page.locator("#recipients tbody tr")).to_contain_text(user)
+
+
+def test_the_pages_of_rewards_keep_nobody_out(person: Page, stack: Stack) -> None:
+    with stack.client() as client:
+        body = {
+            "slug": fresh("coffee"),
+            "name": "Coffee",
+            "prices": [{"currency": "points", "amount": 900}],
+            "fields": [{"name": "phone", "type": "tel", "pattern": "[0-9]+"}],
+        }
+        path = f"/rewards/{post(client, '/v1/admin/rewards', body)['reward_id']}"
+        body |= {"slug": fresh("codes"), "fulfilment": {"type": "codes"}, "variants": [{"id": "large", "name": "Large"}]}
+        codes = f"/rewards/{post(client, '/v1/admin/rewards', body)['reward_id']}"
+    check_pages(person, stack, "/rewards", path, f"{path}/edit", codes, "/rewards/new")
+
+
+def test_the_body_that_a_partner_would_get_follows_what_one_types(page: Page, stack: Stack) -> None:
+    enter(page, stack.described)
+    page.goto(stack.described["console_url"] + "/rewards/new")
+    name = fresh("Tea")
+    page.get_by_label("Name *").fill(name)
+    page.get_by_label("Slug").fill(fresh("tea"))
+    expect(page.locator("#preview pre")).to_contain_text(name)
+    page.get_by_label("Amount").first.fill("750")
+    expect(page.locator("#preview pre")).to_contain_text('"points_spent": 750')
+    page.get_by_label("Value").first.fill('{"cups": ')
+    page.select_option("#f-fulfilment", "codes")
+    expect(page.locator("#preview")).to_contain_text("no partner takes part")
+    expect(page.get_by_label("Stock", exact=True)).to_be_hidden()
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("h1")).to_have_text(name)
+    page.get_by_label("Codes, one to a line").fill("A-1\nB-2")
+    page.get_by_role("button", name="Import codes").click()
+    expect(page.locator(".banner")).to_contain_text("2 codes are new")
