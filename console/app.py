@@ -22,6 +22,7 @@ from console import (
     coming,
     dashboard,
     delivery,
+    earning_rule,
     event_log,
     event_type,
     event_type_form,
@@ -40,6 +41,8 @@ from console import (
     sign_in,
     static_files,
     third_parties,
+    tier,
+    user,
     webhook,
     webhook_form,
 )
@@ -78,6 +81,9 @@ FEATURES = (
     webhook_form,
     reward,
     reward_form,
+    user,
+    tier,
+    earning_rule,
 )
 """One line for each page module; each exports `routes`."""
 

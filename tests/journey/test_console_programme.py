@@ -118,9 +118,17 @@ def test_the_body_that_a_partner_would_get_follows_what_one_types(page: Page, st
     page.get_by_label("Value").first.fill('{"cups": ')
     page.select_option("#f-fulfilment", "codes")
     expect(page.locator("#preview")).to_contain_text("no partner takes part")
-    expect(page.get_by_label("Stock", exact=True)).to_be_hidden()
+    expect(page.locator("#f-stock")).to_be_hidden()
     page.get_by_role("button", name="Save").click()
     expect(page.locator("h1")).to_have_text(name)
     page.get_by_label("Codes, one to a line").fill("A-1\nB-2")
     page.get_by_role("button", name="Import codes").click()
     expect(page.locator(".banner")).to_contain_text("2 codes are new")
+
+
+def test_the_pages_of_users_keep_nobody_out(person: Page, stack: Stack) -> None:
+    user = fresh("player")
+    with stack.client() as client:
+        client.post("/v1/users", json={"external_id": user, "display_name": "A player"})
+        post(client, f"/v1/admin/users/{user}/adjustments", {"amount": 50, "reason": "a test"})
+    check_pages(person, stack, "/users", f"/users/{user}", "/tiers", "/earning-rules", "/earning-rules/new")
