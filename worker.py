@@ -183,7 +183,9 @@ def core_worker(resources: Resources) -> Worker:
 def webhook_worker(resources: Resources) -> Worker:
     """Partners' slow HTTP, in a queue of its own, so that it holds nothing up."""
     settings = resources.settings
-    webhook = WebhookActivities(resources.pool, Vault(settings.secret_key), Sender(settings.webhook_allow_cidrs))
+    webhook = WebhookActivities(
+        resources.pool, Vault(settings.secret_key, settings.secret_key_previous), Sender(settings.webhook_allow_cidrs)
+    )
     return Worker(
         resources.client,
         task_queue=resources.queues.webhooks,
@@ -198,7 +200,7 @@ def endpoint_worker(resources: Resources) -> Worker:
     """The endpoints' pumps, apart from the fulfilment webhooks: however many copies a dead endpoint is owed, those go on."""
     settings = resources.settings
     sender = Sender(settings.webhook_allow_cidrs)
-    endpoint = EndpointActivities(resources.pool, Vault(settings.secret_key), sender, settings.database_url)
+    endpoint = EndpointActivities(resources.pool, Vault(settings.secret_key, settings.secret_key_previous), sender, settings.database_url)
     return Worker(
         resources.client,
         task_queue=f"{resources.queues.core}-endpoints",

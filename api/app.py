@@ -157,7 +157,7 @@ def create_app(settings: Settings) -> Front:
         "gamer_tokens": GamerTokens(settings),
         "writer": writer,
         "sender": Sender(settings.webhook_allow_cidrs),
-        "vault": Vault(settings.secret_key),
+        "vault": Vault(settings.secret_key, settings.secret_key_previous),
     }
 
     @asynccontextmanager

@@ -91,7 +91,7 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     authorization: bytes | None
     api_key: bytes | None
-    tenant_header: bytes | None
+    tenant_headers: tuple[bytes, ...]
     origin: bytes | None
     query_string: bytes
 
@@ -103,14 +103,17 @@ Admit = Callable[[RequestFacts], Awaitable[Admission]]
 def facts_of(path: str, headers: Iterable[tuple[bytes, bytes]], query_string: bytes) -> RequestFacts:
     """Pick what authentication needs out of a raw request."""
     found: dict[bytes, bytes] = {}
+    tenants: list[bytes] = []
     for name, value in headers:
-        if name in (b"authorization", b"x-api-key", b"x-tenant-id", b"origin"):
+        if name == b"x-tenant-id":
+            tenants.append(value)
+        elif name in (b"authorization", b"x-api-key", b"origin"):
             found.setdefault(name, value)
     return RequestFacts(
         path=path,
         authorization=found.get(b"authorization"),
         api_key=found.get(b"x-api-key"),
-        tenant_header=found.get(b"x-tenant-id"),
+        tenant_headers=tuple(tenants),
         origin=found.get(b"origin"),
         query_string=query_string,
     )
@@ -141,11 +144,11 @@ def bearer_of(facts: RequestFacts) -> str:
 
 
 def check_tenant(facts: RequestFacts, tenant: TenantAccess, *, even_suspended: bool = False) -> None:
-    """Raise the 403 that the request's tenant or its Origin calls for."""
+    """Raise the 403 that the request's tenant or its Origin calls for. Each tenant that is named must match, also an empty one."""
     own = str(tenant.tenant_id)
-    named = [value for name, value in parse_qsl(facts.query_string.decode("latin-1")) if name in ("tenant_id", "tenant")]
-    if facts.tenant_header is not None:
-        named.append(facts.tenant_header.decode("latin-1").strip())
+    query = parse_qsl(facts.query_string.decode("latin-1"), keep_blank_values=True)
+    named = [value for name, value in query if name in ("tenant_id", "tenant")]
+    named += [value.decode("latin-1").strip() for value in facts.tenant_headers]
     if any(value.lower() != own for value in named):
         raise TenantQueryMismatch("The tenant in the request is not the tenant of the credential")
     if facts.origin is not None and not origin_allowed(tenant, facts.origin.decode("latin-1")):

@@ -36,10 +36,17 @@ class GamerTokens:
 
     def __init__(self, settings: Settings) -> None:
         """Derives the key."""
-        vault = Vault(settings.secret_key)
+        vault = Vault(settings.secret_key, settings.secret_key_previous)
         self._key_id = vault.token_key_id()
         self._private_key = vault.token_key()
-        self.public_key = self._private_key.public_key()
+        self._public_keys = {each.token_key_id(): each.token_key().public_key() for each in (vault, *vault.previous)}
+
+    def public_key(self, key_id: object) -> Any:
+        """The key of that `kid`: the present one, or a previous one, whose tokens hold until they are over. Raises `Unauthorized`."""
+        known = self._public_keys.get(key_id) if isinstance(key_id, str) else None
+        if known is None:
+            raise Unauthorized("The token's key is not known")
+        return known
 
     def issue(self, tenant_id: UUID, external_id: str, *, token_id: str, now: datetime, ttl_seconds: int) -> str:
         """A token with which the user acts for itself for `ttl_seconds`, signed with the platform's key."""
@@ -77,7 +84,7 @@ class TokenVerifier:
                 raise Unauthorized("The token's algorithm is not accepted")
             issuer = unverified.get("iss")
             if issuer == PLATFORM_ISSUER:
-                claims = _decode(text, self._gamer_tokens.public_key, ["EdDSA"], PLATFORM_ISSUER, PLATFORM_AUDIENCE)
+                claims = _decode(text, self._gamer_tokens.public_key(header.get("kid")), ["EdDSA"], PLATFORM_ISSUER, PLATFORM_AUDIENCE)
             else:
                 claims = await self._verify_foreign(text, header, issuer)
         except jwt.ExpiredSignatureError:

@@ -36,6 +36,7 @@ COMMANDS = {
     "receiver": Entry("cli.receiver", "receiver", "Play a partner's webhook receiver whose answers you choose."),
     "import": Entry("cli.importer", "import_", "Import events or users from a file."),
     "codes": Entry("cli.codes", "codes", "Import voucher codes."),
+    "rotate-secrets": Entry("cli.secrets", "rotate_secrets", "Seal every kept secret with the present secret key."),
     "rebuild-rankings": Entry("cli.rankings", "rebuild_rankings", "Write the live rankings in Redis again, from PostgreSQL."),
     "verify-rankings": Entry("cli.rankings", "verify_rankings", "Prove that the live rankings in Redis equal PostgreSQL."),
     "rescore": Entry("cli.rescore", "rescore", "Score a leaderboard's events again."),

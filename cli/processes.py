@@ -9,6 +9,7 @@ import rich_click as click
 
 from cli.stack import data_dir_option, settings_for
 from runtime import logging, tracing
+from runtime.http_server import protocol
 from runtime.settings import Settings
 
 BACKLOG = 2048
@@ -27,7 +28,7 @@ def server_config(application: Any, settings: Settings) -> Any:
         host=settings.api_host,
         port=settings.api_port,
         loop="uvloop",
-        http="httptools",
+        http=protocol(settings.max_connections),
         ws="websockets-sansio",
         ws_max_size=MESSAGE_BYTES,
         ws_per_message_deflate=False,  # it would compress for each client what was encoded once for all

@@ -23,8 +23,10 @@ class UnsealError(ValueError):
 class Vault:
     """Seals secrets for storage and derives signing keys. Sealed = format (1 byte), key id (4), nonce (12), AES-256-GCM ciphertext."""
 
-    def __init__(self, secret_key: str) -> None:
+    def __init__(self, secret_key: str, previous: tuple[str, ...] = ()) -> None:
+        """`previous` keys open what they sealed and verify what they signed; nothing new is made with them."""
         self._secret_key = secret_key.encode()
+        self.previous = tuple(Vault(each) for each in previous)
 
     def derive(self, purpose: str) -> bytes:
         """A 32-byte key for this purpose (HKDF-SHA256, RFC 5869), always the same."""
@@ -41,15 +43,20 @@ class Vault:
         return FORMAT + self.key_id(f"seal:{purpose}") + nonce + sealed
 
     def open(self, sealed: bytes, purpose: str) -> str:
-        """The secret inside; raises `UnsealError`."""
+        """The secret inside, sealed with the present key or a previous one; raises `UnsealError`."""
         key_id, nonce = sealed[1 : 1 + KEY_ID_BYTES], sealed[1 + KEY_ID_BYTES : 1 + KEY_ID_BYTES + NONCE_BYTES]
-        if sealed[:1] != FORMAT or not hmac.compare_digest(key_id, self.key_id(f"seal:{purpose}")):
+        fitting = [vault for vault in (self, *self.previous) if hmac.compare_digest(key_id, vault.key_id(f"seal:{purpose}"))]
+        if sealed[:1] != FORMAT or not fitting:
             raise UnsealError(f"this {purpose} was sealed with another LAUREL_SECRET_KEY")
         try:
             body = sealed[1 + KEY_ID_BYTES + NONCE_BYTES :]
-            return AESGCM(self.derive(f"seal:{purpose}")).decrypt(nonce, body, purpose.encode()).decode()
+            return AESGCM(fitting[0].derive(f"seal:{purpose}")).decrypt(nonce, body, purpose.encode()).decode()
         except InvalidTag:
             raise UnsealError(f"this {purpose} is damaged") from None
+
+    def seal_prefix(self, purpose: str) -> bytes:
+        """How everything begins that the present key has sealed for this purpose."""
+        return FORMAT + self.key_id(f"seal:{purpose}")
 
     def token_key(self) -> Ed25519PrivateKey:
         """The key that signs the platform's gamer tokens (EdDSA)."""

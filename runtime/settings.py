@@ -49,6 +49,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("TEMPORAL_RETENTION_DAYS", "30", "how long Temporal keeps closed workflows"),
     Setting("TASK_QUEUE", "laurel", "prefix of the Temporal task queues"),
     Setting("SECRET_KEY", "", "at least 32 characters; keys that protect secrets at rest and sign tokens derive from it (required)"),
+    Setting("SECRET_KEY_PREVIOUS", "", "earlier values of it, comma-separated, until `rotate-secrets` has run and their tokens are over"),
     Setting("OPERATOR_KEY", "", "credential of `/v1/operator/*`; empty turns these routes off"),
     Setting("ENVIRONMENT", "development", "`development` or `production`"),
     Setting("PUBLIC_URL", "http://127.0.0.1:8080", "the API's address as partners see it"),
@@ -62,6 +63,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("RATE_LIMIT_PER_SECOND", "50000", "requests per second for each credential and each tenant"),
     Setting("API_HOST", "127.0.0.1", "address that `laurel api` listens on"),
     Setting("API_PORT", "8080", "port that `laurel api` listens on"),
+    Setting("MAX_CONNECTIONS", "20000", "connections that one API process takes at a time; one more is answered 503"),
     Setting("SOCKET_HEARTBEAT_SECONDS", "30", "a WebSocket on which nothing was said for this long gets a heartbeat"),
     Setting("SOCKET_STUCK_SECONDS", "60", "a WebSocket whose client reads nothing for this long is closed"),
     Setting("WORKER_METRICS_PORT", "0", "port of the worker's Prometheus endpoint; 0 turns it off"),
@@ -87,6 +89,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     temporal_retention_days: int
     task_queue: str
     secret_key: str
+    secret_key_previous: tuple[str, ...]
     operator_key: str
     environment: Literal["development", "production"]
     public_url: str
@@ -100,6 +103,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rate_limit_per_second: int
     api_host: str
     api_port: int
+    max_connections: Annotated[int, msgspec.Meta(ge=1)]
     socket_heartbeat_seconds: float
     socket_stuck_seconds: float
     worker_metrics_port: int
@@ -132,7 +136,7 @@ def _typed(name: str, text: str) -> Any:
             return json.loads(text)
         except ValueError as fault:
             raise SettingError(f"{PREFIX}JWT_ISSUERS is not JSON: {fault}") from None
-    if name in ("WEBHOOK_ALLOW_CIDRS", "GATEWAYS"):
+    if name in ("WEBHOOK_ALLOW_CIDRS", "GATEWAYS", "SECRET_KEY_PREVIOUS"):
         return tuple(part.strip() for part in text.split(",") if part.strip())
     return text.rstrip("/") if name.endswith(("_URL", "OTLP_ENDPOINT")) and text.startswith("http") else text
 
@@ -148,6 +152,8 @@ def _check(settings: Settings) -> None:
         raise SettingError(f"{PREFIX}DATABASE_URL is missing")
     if len(settings.secret_key) < MINIMUM_SECRET_LENGTH:
         raise SettingError(f"{PREFIX}SECRET_KEY is missing or shorter than {MINIMUM_SECRET_LENGTH} characters")
+    if any(len(each) < MINIMUM_SECRET_LENGTH for each in settings.secret_key_previous):
+        raise SettingError(f"{PREFIX}SECRET_KEY_PREVIOUS holds a key that is shorter than {MINIMUM_SECRET_LENGTH} characters")
     if production and len(set(settings.secret_key)) < 10:
         raise SettingError(f"{PREFIX}SECRET_KEY is too simple for production: use 32 random characters or more")
     if not 1 <= settings.scoring_partitions <= 256:

@@ -175,3 +175,29 @@ async def fulfilment_endpoint(connection: Connection, tenant_id: UUID, endpoint_
     )
     row = await cursor.fetchone()
     return None if row is None else msgspec.convert(row, Endpoint)
+
+
+async def secrets_to_seal_again(connection: Connection, sealed_with: bytes, limit: int) -> list[tuple[UUID, UUID, bytes]]:
+    """Kept secrets of every tenant that do not begin with this prefix, locked: tenant, id and what is kept."""
+    cursor = await connection.execute(
+        "SELECT tenant_id, secret_id, sealed FROM webhook_secret WHERE substr(sealed, 1, %s) <> %s"
+        " ORDER BY tenant_id, secret_id LIMIT %s FOR UPDATE",
+        (len(sealed_with), sealed_with, limit),
+    )
+    return [(row["tenant_id"], row["secret_id"], bytes(row["sealed"])) for row in await cursor.fetchall()]
+
+
+async def count_secrets_to_seal_again(connection: Connection, sealed_with: bytes) -> int:
+    """How many kept secrets of all tenants do not begin with this prefix."""
+    cursor = await connection.execute(
+        "SELECT count(*) AS secrets FROM webhook_secret WHERE substr(sealed, 1, %s) <> %s", (len(sealed_with), sealed_with)
+    )
+    row = await cursor.fetchone()
+    return 0 if row is None else int(row["secrets"])
+
+
+async def seal_again(connection: Connection, tenant_id: UUID, secret_id: UUID, sealed: bytes) -> None:
+    """Keep the same secret under another seal."""
+    await connection.execute(
+        "UPDATE webhook_secret SET sealed = %s WHERE tenant_id = %s AND secret_id = %s", (sealed, tenant_id, secret_id)
+    )

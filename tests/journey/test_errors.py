@@ -124,8 +124,13 @@ async def test_a_role_that_is_too_small_is_forbidden(world: World, role: str) ->
 async def test_the_tenant_in_the_request_must_match(world: World, path: str) -> None:
     method = "POST" if path == "/v1/events" else "GET"
     with world.client() as client:
-        for query in ({"tenant_id": "other"}, {"tenant": "other"}):
+        own_id = str(world.tenant_id)
+        for query in ({"tenant_id": "other"}, {"tenant": "other"}, {"tenant_id": ""}, {"tenant_id": [own_id, "other"]}):
             assert refused(client.request(method, path, params=query, json={})) == (403, "TENANT_QUERY_MISMATCH")
+        for second in ("other", ""):
+            twice = [("X-Tenant-Id", own_id), ("X-Tenant-Id", second)]
+            answer = client.request(method, path, headers=[*client.headers.items(), *twice], json={})
+            assert refused(answer) == (403, "TENANT_QUERY_MISMATCH")
         assert refused(client.request(method, path, headers={"X-Tenant-Id": "other"}, json={})) == (403, "TENANT_QUERY_MISMATCH")
         own = client.request(method, path, params={"tenant_id": str(world.tenant_id)}, json=event("e1"))
     assert own.is_success
