@@ -100,7 +100,8 @@ class PatientProtocol(HttpToolsProtocol):
 
     def _time_is_up(self) -> None:
         self._timer = None
-        if self.cycle is not None and self.cycle.response_started:
+        begun, over = getattr(self.cycle, "response_started", False), getattr(self.cycle, "response_complete", False)
+        if begun and not (over and self._in_head):  # an answer of ours is on the wire already
             self.transport.abort()
         else:
             self._refuse(408, "REQUEST_TIMEOUT", "The request did not come to its end in time")
