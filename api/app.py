@@ -200,6 +200,14 @@ def create_app(settings: Settings) -> Front:
         warnings.simplefilter("ignore", LitestarDeprecationWarning)
         app = Litestar.from_config(config)
     secret = resources["vault"].derive("console")
-    console = Console(Parts(settings=settings, pool=pool, app=app, admit=authenticator.admit_console, secret=secret))
+    parts = Parts(
+        settings=settings,
+        pool=pool,
+        app=app,
+        admit=authenticator.admit_console,
+        secret=secret,
+        temporal=lambda: app.state.temporal,
+    )
+    console = Console(parts)
     pages = HotPages(authenticator, reader)
     return Front(app, ingest, pages, sockets, authenticator=authenticator, console=console, gateways=settings.gateways)

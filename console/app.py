@@ -40,6 +40,7 @@ from console import (
     settings,
     sign_in,
     static_files,
+    stuck_work,
     third_parties,
     tier,
     user,
@@ -84,6 +85,7 @@ FEATURES = (
     user,
     tier,
     earning_rule,
+    stuck_work,
 )
 """One line for each page module; each exports `routes`."""
 

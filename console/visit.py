@@ -2,6 +2,7 @@
 
 import base64
 import secrets
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ import msgspec
 from litestar import Request, Response
 from litestar.datastructures import Cookie, FormMultiDict, State
 from litestar.response import Redirect
+from temporalio.client import Client
 
 from console.client import Admit, Api, AsgiApp, Refusal
 from console.fault import PageFault, SignInNeeded
@@ -46,6 +48,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     app: AsgiApp
     admit: Admit
     secret: bytes
+    temporal: Callable[[], Client]
+    """The process's client, which connects at its first call; it is there once the process has started."""
 
 
 class Form:

@@ -101,7 +101,7 @@ async def recover_endpoint(visit: Visit, endpoint_id: str) -> Redirect:
     route = f"{endpoint_route(endpoint_id)}/recover"
     answer = await visit.api.post(route, {"since": since.isoformat()}, reason=visit.form.text("reason"))
     count = 0 if answer.error else answer.body["recovered"]
-    return visit.done(path, answer.error, _("{n} deliveries are being sent again.", n=count))
+    return visit.done(path, answer.error, _("Being sent again: {n}.", n=count))
 
 
 @post("/webhooks/{endpoint_id:str}/archive")

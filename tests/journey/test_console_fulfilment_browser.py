@@ -120,3 +120,15 @@ def test_an_endpoint_is_made_shows_its_secret_and_its_test_is_answered_before_on
         page.get_by_role("button", name=test).click()
         expect(page.locator("#test")).to_contain_text(works, timeout=30_000)
         assert [each.headers["x-gamifyengine-event"] for each in partner.received] == ["webhook.test"]
+
+
+def test_stuck_work_keeps_nobody_out_and_fails_nothing_with_temporal_there(person: Page, stack: Stack) -> None:
+    with stack.client() as client:
+        body = {"url": "http://127.0.0.1:9/hook", "events": ["tier_change"]}
+        endpoint = post(client, "/v1/admin/webhook-endpoints", body)["endpoint_id"]
+        post(client, f"/v1/admin/webhook-endpoints/{endpoint}/disable", {}, 200)
+    person.goto(f"{stack.described['console_url']}/stuck-work")
+    expect(person.locator("h1")).to_have_text("Stuck work")
+    expect(person.get_by_text("Temporal does not answer.")).to_have_count(0)
+    assert complaints(person) == []
+    assert fits(person)

@@ -147,7 +147,7 @@ def test_what_failed_is_sent_again_since_an_instant(world: World) -> None:
     endpoint, tab = new_endpoint(world), signed_in(world)
     tab.get(f"/webhooks/{endpoint}")
     page = tab.send(f"/webhooks/{endpoint}/recover", since="2026-01-01T00:00", reason="")
-    assert "0 deliveries are being sent again." in page.text
+    assert "Being sent again: 0." in page.text
     assert "Say since when." in tab.send(f"/webhooks/{endpoint}/recover", since="yesterday").text
 
 
