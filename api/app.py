@@ -201,13 +201,7 @@ def create_app(settings: Settings) -> Front:
         app = Litestar.from_config(config)
     secret = resources["vault"].derive("console")
     parts = Parts(
-        settings=settings,
-        pool=pool,
-        app=app,
-        admit=authenticator.admit_console,
-        secret=secret,
-        temporal=lambda: app.state.temporal,
+        settings=settings, pool=pool, app=app, admit=authenticator.admit_console, secret=secret, temporal=lambda: app.state.temporal
     )
-    console = Console(parts)
     pages = HotPages(authenticator, reader)
-    return Front(app, ingest, pages, sockets, authenticator=authenticator, console=console, gateways=settings.gateways)
+    return Front(app, ingest, pages, sockets, authenticator=authenticator, console=Console(parts), gateways=settings.gateways)
