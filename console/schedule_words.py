@@ -154,7 +154,7 @@ def audience_words(audience: Mapping[str, Any], boards: Mapping[str, str]) -> st
     """“The first 10 of Weekly run, of the window that closed last”; `boards` are names by id."""
     kind = audience.get("type")
     if kind == "leaderboard_top":
-        board = boards.get(audience["leaderboard_id"], audience["leaderboard_id"])
+        board = boards.get(audience["leaderboard_id"], audience["leaderboard_id"]) or "…"
         if audience.get("window", "latest_closed") == "current":
             return _("The first {n} of {board}, as they stand when it runs", n=number(audience["n"]), board=board)
         return _("The first {n} of {board}, in the window that closed last", n=number(audience["n"]), board=board)

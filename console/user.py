@@ -63,7 +63,7 @@ async def show_user(visit: Visit, external_id: str) -> Response[bytes]:
     """A user."""
     root = _root(external_id)
     user = await visit.api.read(root)
-    tier, lines, boards, grants, redemptions, tiers, currencies = await asyncio.gather(
+    tier, lines, boards, grants, redemptions, tiers, currencies, items = await asyncio.gather(
         visit.api.read(f"{root}/tier", {"limit": 10}),
         visit.api.read(f"{root}/transactions", {"cursor": visit.query("cursor"), "limit": LINES}),
         visit.api.get(f"{root}/leaderboards"),
@@ -71,6 +71,7 @@ async def show_user(visit: Visit, external_id: str) -> Response[bytes]:
         visit.api.get(f"{root}/redemptions", {"limit": 10}),
         visit.api.read("/v1/admin/tiers", {"limit": 200}),
         visit.api.read("/v1/admin/currencies", {"limit": 200}),
+        visit.api.read("/v1/admin/reward-items", {"limit": 200}),
     )
     return visit.page(
         "users/show.html",
@@ -84,6 +85,7 @@ async def show_user(visit: Visit, external_id: str) -> Response[bytes]:
         redemptions=(redemptions.body or {}).get("redemptions", []) if redemptions.ok else [],
         tiers=[each["name"] for each in tiers["tiers"]],
         names={each["id"]: each["name"] for each in currencies["currencies"]},
+        items={each["item_id"]: each["name"] for each in items["reward_items"]},
         kinds=KINDS,
         is_erased=external_id.startswith("erased:"),
     )
@@ -116,6 +118,15 @@ async def give_tier(visit: Visit, external_id: str) -> Redirect:
     return visit.done(_path(external_id), answer.error, _("The tier is given."))
 
 
+@post("/users/{external_id:str}/give")
+async def give_item(visit: Visit, external_id: str) -> Redirect:
+    """Give an item by hand; sent twice it counts once."""
+    reason = visit.form.text("reason")
+    body = {"item_id": visit.form.text("item_id"), "external_ids": [external_id], "reason": reason}
+    answer = await visit.api.post("/v1/admin/grants", body, reason=reason, idempotency_key=visit.form.text("once"))
+    return visit.done(_path(external_id), answer.error, _("The item is given."))
+
+
 @get("/users/{external_id:str}/export")
 async def export(visit: Visit, external_id: str) -> Response[bytes]:
     """Everything held about the user, as a file."""
@@ -137,4 +148,4 @@ async def erase(visit: Visit, external_id: str) -> Redirect:
     return visit.go("/users", good=_("The user is erased. What is left of it is being scrubbed."))
 
 
-routes: list[Any] = [list_users, show_user, adjust, reverse, give_tier, export, erase]
+routes: list[Any] = [list_users, show_user, adjust, reverse, give_tier, give_item, export, erase]

@@ -57,6 +57,19 @@ def test_points_are_adjusted_once_and_taken_back_with_a_reason(world: World) -> 
     assert rows == [("a gift",), ("a mistake",)]
 
 
+def test_an_item_is_given_by_hand_once_with_a_reason(world: World) -> None:
+    with world.client() as admin:
+        body = {"name": "Five points", "reward_type": "points", "reward_value": 5}
+        item = admin.post("/v1/admin/reward-items", json=body).json()["item_id"]
+    tab = signed_in(world)
+    for _ in range(2):
+        tab.get("/users/lan")
+        page = tab.send("/users/lan/give", item_id=item, reason="for her birthday", once="one-form")
+        assert "The item is given." in page.text
+    assert "for her birthday" in page.text
+    assert available(world) == 5
+
+
 def test_tiers_are_edited_as_a_set_and_given_by_hand(world: World) -> None:
     tab = signed_in(world)
     tab.get("/tiers")
@@ -129,9 +142,9 @@ def test_a_viewer_sees_users_and_changes_nothing(world: World) -> None:
     assert tab.get("/users/lan/export").status_code == 403
     assert tab.get("/earning-rules/new").status_code == 403
     assert '<form method="post" action="/console/tiers"' not in tab.get("/tiers").text
-    for act in ("adjust", "tier", "erase"):
+    for act in ("adjust", "give", "tier", "erase"):
         tab.get("/account")
-        sent = tab.send(f"/users/lan/{act}", amount="5", typed="lan", tier="", reason="spite", once="x")
+        sent = tab.send(f"/users/lan/{act}", amount="5", typed="lan", tier="", item_id="x", reason="spite", once="x")
         assert "Viewers may look" in sent.text
     assert available(world) == 0
 
