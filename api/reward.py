@@ -174,7 +174,7 @@ async def show_catalog(request: AnyRequest, principal: Principal, pool: Pool, pa
             after=page.after_id(),
             limit=page.limit,
         )
-    shown = [catalog_entry(reward, currencies, balances) for reward in rewards]
+    shown = [catalog_entry(reward, currencies, balances, query.currency) for reward in rewards]
     return {"rewards": shown, "next_cursor": page.cursor_of(rewards, "reward_id")}
 
 
@@ -186,8 +186,9 @@ async def show_catalog_entry(slug: str, request: AnyRequest, principal: Principa
         if not reward.active or not is_within(reward.visible_from, reward.visible_until, utc_now()):
             raise RewardNotFound("There is no such reward")
         currencies = await currencies_of(connection, principal.tenant_id)
-        balances = await _balances(connection, principal, _catalog_query(request), currencies)
-    return catalog_entry(reward, currencies, balances)
+        query = _catalog_query(request)
+        balances = await _balances(connection, principal, query, currencies)
+    return catalog_entry(reward, currencies, balances, query.currency)
 
 
 class PurchaseBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

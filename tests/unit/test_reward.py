@@ -178,3 +178,13 @@ def test_the_catalog_says_how_many_points_are_missing_for_the_nearest_price():
     assert catalog_entry(both, CURRENCIES, {"points": 100})["affordable"] is True
     near = catalog_entry(both, CURRENCIES, {"points": 60})
     assert (near["affordable"], near["points_needed"]) == (False, 40)
+
+
+def test_what_is_missing_is_told_in_points_or_in_the_currency_that_was_asked_for():
+    both = reward(prices=[{"currency": "points", "amount": 100}, {"currency": "coins", "amount": 0.5}])
+    poor = {"points": 10, "coins": 20}
+    assert catalog_entry(both, CURRENCIES, poor)["points_needed"] == 90, "30 of the other currency's smallest unit are not fewer points"
+    assert catalog_entry(both, CURRENCIES, poor, "coins")["points_needed"] == 0.3
+    assert catalog_entry(both, CURRENCIES, {"coins": 50})["affordable"] is True
+    coins_only = reward(prices=[{"currency": "coins", "amount": 0.5}])
+    assert catalog_entry(coins_only, CURRENCIES, poor)["points_needed"] == 0.3
