@@ -26,7 +26,7 @@ async def list_currencies(principal: Principal, pool: Pool, page: Page) -> dict[
 
 @post("/v1/admin/currencies", guards=ADMIN, status_code=201)
 async def add_currency(data: CurrencyDefinition, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """Make a currency. Its `decimal_places` stay as they are made."""
+    """Make a currency. Its `decimal_places` are fixed with the first transfer."""
     parse_client_id(data.currency_id, "id")
     async with transaction(pool) as connection:
         return currency_wire(await create_currency(connection, principal.tenant_id, data, utc_now()))

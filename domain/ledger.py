@@ -72,10 +72,14 @@ class Currency(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CurrencyChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What an admin changes of a currency; what is not given stays. It holds for what is credited from then on."""
+    """What an admin changes of a currency; what is not given stays. It holds for what is credited from then on.
+
+    `decimal_places` are fixed with the first transfer, and while anything is counted in the smallest unit.
+    """
 
     name: Annotated[str, Meta(min_length=1, max_length=255)] | UnsetType = UNSET
     symbol: Annotated[str, Meta(max_length=16)] | UnsetType | None = UNSET
+    decimal_places: Annotated[int, Meta(ge=0, le=4)] | UnsetType = UNSET
     is_spendable: bool | UnsetType = UNSET
     expires_after_days: Annotated[int, Meta(ge=1, le=36_500)] | UnsetType | None = UNSET
     pending_seconds: Annotated[int, Meta(ge=0, le=31_536_000)] | UnsetType = UNSET

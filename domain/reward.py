@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -23,6 +23,8 @@ MAX_VALUE_BYTES = 24_576
 MAX_FIELD_CHARACTERS = 1000
 
 TEXT_TYPES = ("text", "string", "textarea", "email", "tel", "phone", "url", "date")
+DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+URL = re.compile(r"https?://[^\s/?#]+\S*")
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
 
@@ -276,9 +278,20 @@ def _field_problem(field: Field, value: Any) -> str | None:
         return f"is longer than {MAX_FIELD_CHARACTERS} characters"
     if field.type == "email" and not EMAIL.fullmatch(value):
         return "is not an e-mail address"
+    if field.type == "date" and not _is_date(value):
+        return "is not a date like 2026-03-01"
+    if field.type == "url" and not URL.fullmatch(value):
+        return "is not an address like https://example.com"
     if field.pattern is not None and not fits(field.pattern, value):
         return "does not match the pattern"
     return None
+
+
+def _is_date(value: str) -> bool:
+    try:
+        return DATE.fullmatch(value) is not None and bool(date.fromisoformat(value))
+    except ValueError:
+        return False
 
 
 def reward_snapshot(reward: Reward) -> dict[str, Any]:

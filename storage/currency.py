@@ -5,11 +5,13 @@ from uuid import UUID
 
 import msgspec
 from msgspec import UNSET
+from psycopg.types.json import Jsonb
 
-from domain.error import AlreadyExists, NotFound
+from domain.error import AlreadyExists, InvalidState, NotFound
 from domain.ledger import Currency, CurrencyChange, CurrencyDefinition
 from runtime.ids import new_id
 from runtime.postgres import Connection
+from storage.definition import change_instant
 
 CURRENCY_COLUMNS = """currency_id, name, symbol, decimal_places, is_spendable, expires_after_days, pending_seconds,
     issue_account_id, redemption_account_id, created_at, expiry_from, undated_expires_at"""
@@ -52,6 +54,7 @@ async def change_currency(connection: Connection, tenant_id: UUID, currency_id: 
     """Change a currency and answer it; NotFound for none. What was credited before keeps its dates.
 
     Expiry that is switched on counts, for points without a date, from now. Switched off, nothing expires; dates already fixed wait.
+    InvalidState for other `decimal_places` once there is a transfer, or anything else that is kept in the smallest unit.
     """
     cursor = await connection.execute(
         f"SELECT {CURRENCY_COLUMNS} FROM currency WHERE tenant_id = %s AND currency_id = %s FOR UPDATE", (tenant_id, currency_id)
@@ -65,15 +68,42 @@ async def change_currency(connection: Connection, tenant_id: UUID, currency_id: 
     if days is not None and present.expires_after_days is None:
         given["expiry_from"], given["undated_expires_at"] = _expiry(days, now)
     changed = msgspec.structs.replace(present, **given)
+    if changed.decimal_places != present.decimal_places:
+        await change_instant(connection, tenant_id)  # no pump may go on with the old places
+        await _check_unused(connection, tenant_id, currency_id)
     await connection.execute(
         """
-        UPDATE currency SET name = %(name)s, symbol = %(symbol)s, is_spendable = %(is_spendable)s, pending_seconds = %(pending_seconds)s,
+        UPDATE currency SET name = %(name)s, symbol = %(symbol)s, decimal_places = %(decimal_places)s,
+            is_spendable = %(is_spendable)s, pending_seconds = %(pending_seconds)s,
             expires_after_days = %(expires_after_days)s, expiry_from = %(expiry_from)s, undated_expires_at = %(undated_expires_at)s
         WHERE tenant_id = %(tenant_id)s AND currency_id = %(currency_id)s
         """,
         {"tenant_id": tenant_id, **msgspec.structs.asdict(changed)},
     )
     return changed
+
+
+async def _check_unused(connection: Connection, tenant_id: UUID, currency_id: str) -> None:
+    cursor = await connection.execute(
+        """
+        SELECT CASE
+            WHEN EXISTS (
+                SELECT FROM account JOIN transfer ON transfer.tenant_id = account.tenant_id AND user_account_id = account_id
+                WHERE account.tenant_id = %(tenant_id)s AND account.currency_id = %(currency_id)s) THEN 'a transfer'
+            WHEN EXISTS (
+                SELECT FROM reward WHERE tenant_id = %(tenant_id)s AND archived_at IS NULL AND (prices @> %(price)s OR EXISTS (
+                    SELECT FROM jsonb_array_elements(variants) AS variant WHERE variant -> 'prices' @> %(price)s))) THEN 'a price'
+            WHEN EXISTS (SELECT FROM reward_item WHERE tenant_id = %(tenant_id)s AND currency = %(currency_id)s) THEN 'a reward item'
+            WHEN EXISTS (SELECT FROM reward_config WHERE tenant_id = %(tenant_id)s AND budget ? %(currency_id)s) THEN 'a budget'
+            WHEN EXISTS (SELECT FROM payout_schedule WHERE tenant_id = %(tenant_id)s AND budget ? %(currency_id)s) THEN 'a budget'
+            WHEN %(currency_id)s = 'points' AND EXISTS (SELECT FROM tier WHERE tenant_id = %(tenant_id)s AND threshold > 0) THEN 'a tier'
+        END AS used
+        """,
+        {"tenant_id": tenant_id, "currency_id": currency_id, "price": Jsonb([{"currency": currency_id}])},
+    )
+    row = await cursor.fetchone()
+    if row is not None and row["used"] is not None:
+        raise InvalidState(f"decimal_places are fixed: {row['used']} counts in '{currency_id}' already", present="fixed")
 
 
 def _expiry(days: int | None, now: datetime) -> tuple[datetime | None, datetime | None]:

@@ -1,5 +1,7 @@
 """Currencies that wait and expire, corrections in bulk and reversals, over HTTP."""
 
+import pytest
+
 from tests.api_world import World
 from tests.journey.test_store import _emptied, error, field, store, url, world  # noqa: F401 - fixtures
 
@@ -11,7 +13,8 @@ def test_a_currency_can_be_changed_and_shows_what_waits_and_expires(world: World
         assert (changed.status_code, changed.json()["expires_after_days"], changed.json()["pending_seconds"]) == (200, 30, 60)
         assert error(admin.patch("/v1/admin/currencies/gold", json={"name": "Gold"})) == (404, "NOT_FOUND")
         assert field(admin.patch("/v1/admin/currencies/points", json={"expires_after_days": 0})) == "expires_after_days"
-        assert field(admin.patch("/v1/admin/currencies/points", json={"decimal_places": 2})) == "decimal_places"
+        assert error(admin.patch("/v1/admin/currencies/points", json={"decimal_places": 2})) == (409, "INVALID_STATE")
+        assert admin.patch("/v1/admin/currencies/points", json={"decimal_places": 0}).status_code == 200
         assert server.patch("/v1/admin/currencies/points", json={"name": "x"}).status_code == 403
         (balance,) = admin.get("/v1/users/ann/points").json()["balances"]
         assert (balance["available"], balance["pending"], balance["next_expiry"]["amount"]) == (100, 0, 100)
@@ -20,6 +23,29 @@ def test_a_currency_can_be_changed_and_shows_what_waits_and_expires(world: World
         assert admin.patch("/v1/admin/currencies/points", json={"expires_after_days": None}).json()["expires_after_days"] is None
         (balance,) = admin.get("/v1/users/ann/points").json()["balances"]
         assert balance["next_expiry"] is None
+
+
+USES = {
+    "a price": ("/v1/admin/rewards", {"slug": "mug", "name": "Mug", "prices": [{"currency": "points", "amount": 5}]}),
+    "a price of a variant": (
+        "/v1/admin/rewards",
+        {"slug": "mug", "name": "Mug", "variants": [{"id": "red", "name": "Red", "prices": [{"currency": "points", "amount": 5}]}]},
+    ),
+    "an item": ("/v1/admin/reward-items", {"name": "Ten", "reward_type": "points", "reward_value": 10}),
+    "a tier": ("/v1/admin/tiers", {"name": "gold", "level": 1, "threshold": 100}),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_the_places_of_points_are_free_until_something_counts_in_them(world: World, use: str):  # noqa: F811
+    with world.client() as admin:
+        assert admin.patch("/v1/admin/currencies/points", json={"decimal_places": 2}).json()["decimal_places"] == 2
+        path, body = USES[use]
+        assert admin.post(path, json=body).status_code == 201
+        assert error(admin.patch("/v1/admin/currencies/points", json={"decimal_places": 0})) == (409, "INVALID_STATE")
+        admin.post("/v1/users", json={"externalId": "ann"}).raise_for_status()
+        given = admin.post("/v1/admin/users/ann/adjustments", json={"amount": 1.25, "reason": "welcome"})
+        assert given.json()["balance"]["available"] == 1.25
 
 
 def test_a_transfer_is_reversed_once_and_the_audit_log_says_who_and_why(world: World):  # noqa: F811

@@ -143,10 +143,15 @@ FIELDS = [
     {"name": "size", "pattern": "S|M|L"},
     {"name": "count", "type": "integer"},
     {"name": "gift", "type": "boolean"},
+    {"name": "day", "type": "date"},
+    {"name": "page", "type": "url"},
 ]
 
 
-@pytest.mark.parametrize("given", [{"email": "a@b.vn"}, {"email": "a@b.vn", "size": "M", "count": 2, "gift": False}])
+@pytest.mark.parametrize(
+    "given",
+    [{"email": "a@b.vn"}, {"email": "a@b.vn", "size": "M", "count": 2, "gift": False, "day": "2028-02-29", "page": "https://ö.vn/?a#b"}],
+)
 def test_fields_that_fit_pass(given: dict[str, Any]):
     check_fields(reward(fields=FIELDS).fields, given)
 
@@ -164,6 +169,9 @@ def test_fields_that_fit_pass(given: dict[str, Any]):
         ({"email": "a@b.vn", "count": True}, "count"),
         ({"email": "a@b.vn", "gift": "yes"}, "gift"),
         ({"email": "a@b.vn", "colour": "red"}, "colour"),
+        ({"email": "a@b.vn", "day": "2027-02-29"}, "day"),
+        ({"email": "a@b.vn", "day": "2026-W01-1"}, "day"),
+        ({"email": "a@b.vn", "page": "javascript:alert(1)"}, "page"),
     ],
 )
 def test_fields_that_do_not_fit_are_named(given: dict[str, Any], field: str):
