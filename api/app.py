@@ -143,7 +143,7 @@ def create_app(settings: Settings) -> Front:
     live = LiveStore(redis)
     reader = leaderboard.BoardReader(Boards(pool, live), Profiles(pool, settings.database_url))
     writer = GroupCommitWriter(settings)
-    ingest = event.Ingest(authenticator, writer, event_type.TypeMemory(pool))
+    ingest = event.Ingest(authenticator, writer, event_type.TypeMemory(pool), pool)
     sockets = socket.Sockets(settings, reader, redis, authenticator)
     resources: dict[str, Any] = {
         "ingest": ingest,

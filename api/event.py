@@ -8,7 +8,7 @@ import msgspec
 from litestar import Request, Response, post
 from litestar.types import Receive, Scope
 
-from api.auth import Admission, Rule, check_tenant, facts_of, origin_allowed
+from api.auth import Admission, Principal, Rule, check_tenant, facts_of, origin_allowed
 from api.credential import Authenticator
 from api.event_type import TypeMemory
 from api.middleware import Reply, cors_headers, read_body
@@ -18,7 +18,8 @@ from domain.event_type import TypeRules
 from domain.tenant import TenantStatus
 from runtime.ids import utc_now
 from runtime.metrics import EVENTS_REFUSED
-from storage.event import GroupCommitWriter, NewEvent, Outcome
+from runtime.postgres import Pool
+from storage.event import GroupCommitWriter, NewEvent, Outcome, is_known
 
 SINGLE = "/v1/events"
 BULK = "/v1/events/bulk"
@@ -27,6 +28,8 @@ RULE = {"rule": Rule(roles=SENDING_ROLES)}
 """Who may send is asked here and not by a guard: these routes are answered in front of Litestar."""
 GAMER_EVENT_AGE = timedelta(hours=24)
 """How old an event from a gamer's token may be."""
+
+REPEATED = b',"status":"accepted","duplicate":true}'
 
 _encode = msgspec.json.encode
 
@@ -55,9 +58,10 @@ class Ingest:
 
     paths = frozenset({SINGLE, BULK})
 
-    def __init__(self, authenticator: Authenticator, writer: GroupCommitWriter, types: TypeMemory) -> None:
-        """`writer` makes events durable; `types` knows the event types that tenants declared."""
+    def __init__(self, authenticator: Authenticator, writer: GroupCommitWriter, types: TypeMemory, pool: Pool) -> None:
+        """`writer` makes events durable; `types` knows the event types that tenants declared; `pool` is for what is rarely asked."""
         self._authenticator = authenticator
+        self._pool = pool
         self._types = types
         self._writer = writer
 
@@ -102,10 +106,12 @@ class Ingest:
             event = prepare(admission, body, utc_now(), rules)
             await self._check_users(admission, [event])
         except DomainError:
-            EVENTS_REFUSED.inc()
-            raise
+            if (repeated := await self._repeated(admission, body)) is None:
+                EVENTS_REFUSED.inc()
+                raise
+            return Reply(status=202, body=b'{"event_id":' + _encode(repeated) + REPEATED)
         is_new = await self._writer.append(event)
-        tail = b',"status":"accepted"}' if is_new else b',"status":"accepted","duplicate":true}'
+        tail = b',"status":"accepted"}' if is_new else REPEATED
         return Reply(status=202, body=b'{"event_id":' + _encode(event.event_id) + tail)
 
     async def _take_many(self, admission: Admission, body: bytes) -> Reply:
@@ -121,7 +127,8 @@ class Ingest:
                     await asyncio.sleep(0)  # schemas may take their time: let others have a turn
                 await self._check_users(admission, [event])
             except DomainError as fault:
-                results[place] = _failed(readable_event_id(each), fault)
+                repeated = await self._repeated(admission, each)
+                results[place] = _failed(readable_event_id(each), fault) if repeated is None else _accepted(repeated, is_new=False)
             else:
                 events.append(event)
                 places.append(place)
@@ -141,6 +148,26 @@ class Ingest:
             if not await self._authenticator.user_exists(event.tenant_id, event.external_user_id):
                 raise UserNotFound(f"There is no user '{event.external_user_id}'")
 
+    async def _repeated(self, admission: Admission, body: bytes) -> str | None:
+        """The id of an event that is refused now although it was accepted before; None where it was not.
+
+        What is no event at all stays refused. But an event from a game grows old, types change and users go: a sender that did not hear
+        the first answer is to hear it again, not that its event, which counts, was not taken (contract 2, Idempotency).
+        """
+        principal = admission.principal
+        try:
+            event = validate_event(body, utc_now())
+        except ValidationFault:
+            return None
+        if principal.role == "gamer" and event.user_id != principal.external_user_id:
+            return None
+        async with self._pool.connection() as connection:
+            return event.event_id if await is_known(connection, principal.tenant_id, _sender(principal), event.event_id) else None
+
+
+def _sender(principal: Principal) -> str:
+    return f"g:{principal.external_user_id}" if principal.role == "gamer" else ""
+
 
 def prepare(admission: Admission, body: bytes, now: datetime, rules: TypeRules | None = None) -> NewEvent:
     """The event in `body` as the principal may send it; raises `ValidationFault`, `Forbidden` or `EventTypeNotDeclared`."""
@@ -152,7 +179,7 @@ def prepare(admission: Admission, body: bytes, now: datetime, rules: TypeRules |
         rules.check(event.type, event.attrs, body=body, is_gamer=principal.role == "gamer")
     return NewEvent(
         tenant_id=principal.tenant_id,
-        sender=f"g:{principal.external_user_id}" if principal.role == "gamer" else "",
+        sender=_sender(principal),
         event_id=event.event_id,
         type=event.type,
         external_user_id=event.user_id,
@@ -172,7 +199,11 @@ def _check_gamer(event: AcceptedEvent, external_id: str | None, now: datetime) -
 def _result(event: NewEvent, outcome: Outcome) -> EventResult:
     if isinstance(outcome, DomainError):
         return _failed(event.event_id, outcome)
-    return EventResult(event_id=event.event_id, status="accepted", duplicate=not outcome)
+    return _accepted(event.event_id, is_new=outcome)
+
+
+def _accepted(event_id: str, *, is_new: bool) -> EventResult:
+    return EventResult(event_id=event_id, status="accepted", duplicate=not is_new)
 
 
 def _failed(event_id: str | None, fault: DomainError) -> EventResult:

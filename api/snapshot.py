@@ -40,13 +40,13 @@ async def _found(pool: Pool, tenant_id: UUID, leaderboard_id: str, snapshot_time
     return board, window
 
 
-def _instant(text: str) -> datetime:
+def _instant(text: str, field: str = "snapshot_time") -> datetime:
     try:
         instant = datetime.fromisoformat(text)
     except ValueError:
         instant = None
     if instant is None or instant.tzinfo is None:
-        raise ValidationFault.of("snapshot_time", "must be an RFC 3339 instant, the planned end of a window")
+        raise ValidationFault.of(field, "must be an RFC 3339 instant, the planned end of a window")
     return instant.astimezone(UTC)
 
 
@@ -56,7 +56,7 @@ async def list_snapshots(leaderboard_id: str, request: AnyRequest, principal: Pr
     wanted = SnapshotRange(
         since=instant_in(request, "from"),
         until=instant_in(request, "to"),
-        before=_instant(str(decode_cursor(page.cursor, 1)[0])) if page.cursor else None,
+        before=_instant(str(decode_cursor(page.cursor, 1)[0]), "cursor") if page.cursor else None,
     )
     async with pool.connection() as connection:
         board = await _board(connection, principal.tenant_id, leaderboard_id)

@@ -324,6 +324,14 @@ async def find_user_ids(connection: Connection, users: Sequence[UserKey]) -> dic
     return {(row["tenant_id"], row["external_id"]): row["user_id"] for row in await cursor.fetchall()}
 
 
+async def is_known(connection: Connection, tenant_id: UUID, sender: str, event_id: str) -> bool:
+    """Whether an event of this sender and id was accepted, and is remembered."""
+    cursor = await connection.execute(
+        "SELECT FROM event_key WHERE tenant_id = %s AND sender = %s AND event_id = %s", (tenant_id, sender, event_id)
+    )
+    return await cursor.fetchone() is not None
+
+
 async def ensure_partitions(connection: Connection) -> int:
     """Create the event log's partitions of the days to come; how many were made. The worker calls it some times a day."""
     row = await (await connection.execute("SELECT ensure_event_partitions(%s) AS made", (DAYS_OF_PARTITIONS_AHEAD,))).fetchone()

@@ -107,3 +107,21 @@ def test_types_of_the_server_are_refused_from_gamers(world: World) -> None:
             wait_for(lambda: sent(gamer, "award", {}).status_code == 403)
             assert sent(gamer, "goal", {}).status_code == 202
         assert sent(server, "award", {}).status_code == 202
+
+
+def test_a_repeat_is_acknowledged_although_its_event_would_be_refused_by_now(world: World) -> None:
+    with world.client() as admin, world.client("server") as server:
+        counted = event("counted", type="goal", attrs={})
+        assert server.post("/v1/events", json=counted).json()["status"] == "accepted"
+        admin.post(TYPES, json={"name": "save"})
+        admin.patch("/v1/admin/settings", json={"event_types": "declared", "users": "identified"})
+        wait_for(lambda: code_of(sent(server, "goal", {})) == "EVENT_TYPE_NOT_DECLARED")
+        again = {"event_id": "counted", "status": "accepted", "duplicate": True}
+        for repeat in (counted, {**counted, "type": "save", "actor": {"user_id": "a stranger"}}):
+            answer = server.post("/v1/events", json=repeat)
+            assert (answer.status_code, answer.json()) == (202, again)
+        bulk = server.post("/v1/events/bulk", json={"events": [counted, {**counted, "event_id": "new"}]}).json()
+        assert bulk["results"][0] == again
+        assert bulk["results"][1]["error"].startswith("EVENT_TYPE_NOT_DECLARED: ")
+        assert code_of(server.post("/v1/events", json={**counted, "type": ""})) == "VALIDATION_ERROR"  # that is no event
+        assert code_of(admin.get("/v1/users/a stranger")) == "USER_NOT_FOUND"
