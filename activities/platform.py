@@ -1,7 +1,7 @@
 """The platform's own chores, some pages in each activity: a run that is killed goes on where its last activity ended."""
 
-from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
 from time import monotonic
 from uuid import UUID
 
@@ -13,9 +13,9 @@ from runtime.postgres import Connection, Pool, transaction
 from storage import outbox
 from storage.delivery import forget_deliveries
 from storage.idempotency import forget_answers
-from storage.ledger_chore import FIRST, Cursor, activate_page, expire_page, notice_page
-from storage.retention import EVENT_KEY_PARTITIONS, drop_event_partitions, forget_dead_letters, forget_event_keys
-from storage.tier import end_periods, review_changed_sets
+from storage.ledger_chore import Place, activate_page, expire_page, notice_page
+from storage.retention import EVENT_KEYS, USAGE, drop_event_partitions, forget_dead_letters, forget_in_blocks
+from storage.tier import NOBODY, end_periods, review_changed_sets
 
 PAGE = 100
 ROWS = 5000
@@ -27,7 +27,10 @@ KEEP_ANSWERS = timedelta(hours=48)
 """Contract 1 promises answers under idempotency keys for at least 24 h."""
 KEEP_DELIVERIES = timedelta(days=30)
 
-Walk = Callable[[Connection, Cursor], Awaitable[tuple[int, Cursor | None]]]
+DAYS_DROPPED = "days of events"
+
+Walk = Callable[[Connection, Sequence[str]], Awaitable[tuple[int, Sequence[str] | None]]]
+"""One page of a step behind a place, () at first: how many it did, and the place where the next one goes on, None at the end."""
 Pass = Callable[[Connection], Awaitable[int]]
 
 
@@ -43,14 +46,16 @@ class PlatformActivities:
         """Go on with a run for a shift; answers where the next one goes on, or that it is over."""
         steps = self._steps(given.task)
         until, done = monotonic() + SHIFT_SECONDS, given.done
-        number, after = int(given.cursor[0]) if given.cursor else 0, _cursor(given.cursor[1:])
+        number, after = int(given.cursor[0]) if given.cursor else 0, given.cursor[1:]
         while number < len(steps):
             name, step = steps[number]
             async with transaction(self._pool) as connection:
                 count, following = await step(connection, after)
             done = added(done, {name: count})
-            number, after = (number + 1, (FIRST, FIRST)) if following is None else (number, following)
-            cursor = [str(number), *map(str, after)]
+            number, after = (number + 1, []) if following is None else (number, list(following))
+            if given.task is PlatformTask.CLEAN_UP and name == DAYS_DROPPED and not done[name]:
+                number += len(self._along_with_days())
+            cursor = [str(number), *after]
             activity.heartbeat(cursor)
             if monotonic() > until and number < len(steps):
                 return PlatformRun(task=given.task, cursor=cursor, done=done)
@@ -60,41 +65,58 @@ class PlatformActivities:
         if task is PlatformTask.PENDING_ACTIVATION:
             return [("accounts activated", _until_none(lambda c: activate_page(c, utc_now(), PAGE)))]
         if task is PlatformTask.POINTS_EXPIRY:
-            return [
-                ("accounts expired", lambda c, after: expire_page(c, after, utc_now(), PAGE)),
-                ("notices sent", lambda c, after: notice_page(c, after, utc_now(), PAGE)),
-            ]
+            return [("accounts expired", _by_account(expire_page)), ("notices sent", _by_account(notice_page))]
         if task is PlatformTask.TIER_REVIEW:
             return [
                 ("periods ended", _until_none(lambda c: end_periods(c, utc_now(), PAGE))),
-                ("users reviewed", lambda c, after: review_changed_sets(c, after, utc_now(), PAGE)),
+                ("users reviewed", _review),
             ]
         return self._clean_up()
 
-    def _clean_up(self) -> list[tuple[str, Walk]]:
-        def old() -> timedelta:
-            return self._keep_events
+    def _old(self) -> datetime:
+        return utc_now() - self._keep_events
 
-        keys: list[tuple[str, Walk]] = [
-            ("event keys", _while_full(lambda c, part=part: forget_event_keys(c, utc_now() - old(), ROWS, part=part)))  # type: ignore[misc]
-            for part in range(EVENT_KEY_PARTITIONS)
-        ]
+    def _along_with_days(self) -> list[tuple[str, Walk]]:
+        """What is kept as long as events are. It has no index by age, which every event would pay for: read once when a day has gone."""
+        return [("event keys", self._in_blocks(table)) for table in EVENT_KEYS] + [("uses of caps", self._in_blocks(USAGE))]
+
+    def _in_blocks(self, table: str) -> Walk:
+        async def walk(connection: Connection, after: Sequence[str]) -> tuple[int, Sequence[str] | None]:
+            count, following = await forget_in_blocks(connection, table, self._old(), int(after[0]) if after else 0)
+            return count, None if following is None else [str(following)]
+
+        return walk
+
+    def _clean_up(self) -> list[tuple[str, Walk]]:
         return [
-            ("days of events", _once(lambda c: drop_event_partitions(c, utc_now() - old()))),
-            *keys,
-            ("dead letters", _while_full(lambda c: forget_dead_letters(c, utc_now() - old(), ROWS))),
+            (DAYS_DROPPED, _once(lambda c: drop_event_partitions(c, self._old()))),
+            *self._along_with_days(),
+            ("dead letters", _while_full(lambda c: forget_dead_letters(c, self._old(), ROWS))),
             ("sent commands", _while_full(lambda c: outbox.forget_sent(c, utc_now() - KEEP_SENT, ROWS))),
             ("idempotent answers", _while_full(lambda c: forget_answers(c, utc_now() - KEEP_ANSWERS, ROWS))),
             ("deliveries", _while_full(lambda c: forget_deliveries(c, utc_now() - KEEP_DELIVERIES, ROWS))),
         ]
 
 
-def _cursor(words: list[str]) -> Cursor:
-    return (UUID(words[0]), UUID(words[1])) if words else (FIRST, FIRST)
+AccountPage = Callable[[Connection, Place | None, datetime, int], Awaitable[tuple[int, Place | None]]]
+
+
+def _by_account(page: AccountPage) -> Walk:
+    async def walk(connection: Connection, after: Sequence[str]) -> tuple[int, Sequence[str] | None]:
+        count, following = await page(connection, Place.of(after) if after else None, utc_now(), PAGE)
+        return count, None if following is None else following.words()
+
+    return walk
+
+
+async def _review(connection: Connection, after: Sequence[str]) -> tuple[int, Sequence[str] | None]:
+    place = (UUID(after[0]), UUID(after[1])) if after else (NOBODY, NOBODY)
+    count, following = await review_changed_sets(connection, place, utc_now(), PAGE)
+    return count, None if following is None else [str(each) for each in following]
 
 
 def _until_none(step: Pass) -> Walk:
-    async def walk(connection: Connection, after: Cursor) -> tuple[int, Cursor | None]:
+    async def walk(connection: Connection, after: Sequence[str]) -> tuple[int, Sequence[str] | None]:
         count = await step(connection)
         return count, after if count else None
 
@@ -102,7 +124,7 @@ def _until_none(step: Pass) -> Walk:
 
 
 def _while_full(step: Pass) -> Walk:
-    async def walk(connection: Connection, after: Cursor) -> tuple[int, Cursor | None]:
+    async def walk(connection: Connection, after: Sequence[str]) -> tuple[int, Sequence[str] | None]:
         count = await step(connection)
         return count, after if count == ROWS else None
 
@@ -110,7 +132,7 @@ def _while_full(step: Pass) -> Walk:
 
 
 def _once(step: Pass) -> Walk:
-    async def walk(connection: Connection, _: Cursor) -> tuple[int, Cursor | None]:
+    async def walk(connection: Connection, _: Sequence[str]) -> tuple[int, Sequence[str] | None]:
         return await step(connection), None
 
     return walk

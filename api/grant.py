@@ -17,6 +17,7 @@ from domain.redemption import workflow_id
 from domain.reward_item import prize_item
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, Pool, transaction
+from storage.audit import record, summarised
 from storage.grant import Cause, Gift, give
 from storage.grant_list import GrantFilter, list_grants
 from storage.reward_item import find_item
@@ -74,9 +75,17 @@ async def grant_by_hand(data: GrantBody, request: AnyRequest, principal: Princip
             raise UserNotFound(f"User '{unknown[0]}' not found", unknown=unknown[:100])
         cause = Cause(source_type="manual", source_id=str(new_id()), by=principal.actor, reason=data.reason)
         gifts = [Gift(users[name], name, data.item_id) for name in data.external_ids]
-        given = await give(
-            connection, principal.tenant_id, cause, gifts, items={data.item_id: prize_item(item)}, now=utc_now(), all_or_none=True
-        )
+        async with summarised(connection):
+            given = await give(
+                connection, principal.tenant_id, cause, gifts, items={data.item_id: prize_item(item)}, now=utc_now(), all_or_none=True
+            )
+        facts = {
+            "item_id": str(data.item_id),
+            "granted": len(given.grants),
+            "reason": data.reason,
+            "user_ids": [str(gift.user_id) for gift in gifts],
+        }
+        await record(connection, principal.tenant_id, action="insert", subject="reward_grant", subject_id=cause.source_id, facts=facts)
         made = await list_grants(
             connection,
             principal.tenant_id,

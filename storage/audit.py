@@ -1,5 +1,7 @@
 """The audit log: what admins changed, read newest first. It is written by triggers (migration 0003), and by `record`."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -22,6 +24,15 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     after: dict[str, Any] | None
     reason: str | None
     created_at: datetime
+
+
+@asynccontextmanager
+async def summarised(connection: Connection) -> AsyncIterator[None]:
+    """Keep the triggers quiet within the block: what is done there is one deed, which the caller writes down by `record` behind it."""
+    row = await (await connection.execute("SELECT current_setting('laurel.actor', true) AS actor")).fetchone()
+    await connection.execute("SELECT set_config('laurel.actor', '', true)")
+    yield  # a transaction that fails takes the setting back with it
+    await connection.execute("SELECT set_config('laurel.actor', %s, true)", ("" if row is None else row["actor"] or "",))
 
 
 async def record(connection: Connection, tenant_id: UUID, *, action: str, subject: str, subject_id: str, facts: dict[str, Any]) -> None:

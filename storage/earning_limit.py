@@ -57,7 +57,8 @@ async def add_usage(connection: Connection, tenants: Mapping[UUID, UUID], added:
         """
         INSERT INTO earning_usage (tenant_id, rule_id, user_id, period, given)
         SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::text[], %s::bigint[])
-        ON CONFLICT (tenant_id, rule_id, user_id, period) DO UPDATE SET given = earning_usage.given + excluded.given
+        ON CONFLICT (tenant_id, rule_id, user_id, period) DO UPDATE
+        SET given = earning_usage.given + excluded.given, changed_at = now()
         """,
         (
             [tenants[key[0]] for key in keys],

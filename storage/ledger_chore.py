@@ -1,12 +1,13 @@
 """What the platform's schedules do to accounts, a page at a time: activation, expiry, notices ahead of it (contract 4, Points ledger)."""
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
-from domain.expiry import end_of_day, notice_horizon, notices, remaining
+from domain.expiry import UNDATED_AT, end_of_day, notice_horizon, notices, remaining
 from domain.ledger import Account, Currency
 from domain.webhook_body import event_body
 from domain.wire import amount_number, rfc3339
@@ -17,20 +18,72 @@ from storage.ledger import ACCOUNT_COLUMNS, lock_account
 from storage.ledger_due import live_credits
 
 FIRST = UUID(int=0)
-"""In front of every id: where a walk over accounts begins."""
+DATED_FROM = UNDATED_AT + timedelta(microseconds=1)
 
-Cursor = tuple[UUID, UUID]
-"""A tenant and an account."""
 
-# An account that only holds what is past its date stays due, so the walk goes by id and not by what is left.
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a walk over the accounts that are due has come, in the order of `ix_account_next_expiry`.
+
+    `until` is fixed when the walk begins: an account that stays due, because its points are held, is put off to the present, and must
+    not be met again and again.
+    """
+
+    until: datetime
+    tenant_id: UUID = FIRST
+    currency_id: str = ""
+    next_expiry_at: datetime = UNDATED_AT
+    account_id: UUID = FIRST
+
+    @classmethod
+    def of(cls, words: Sequence[str]) -> "Place":
+        """The place that `words` tells."""
+        until, tenant_id, currency_id, next_expiry_at, account_id = words
+        return cls(
+            until=datetime.fromisoformat(until),
+            tenant_id=UUID(tenant_id),
+            currency_id=currency_id,
+            next_expiry_at=datetime.fromisoformat(next_expiry_at),
+            account_id=UUID(account_id),
+        )
+
+    def words(self) -> list[str]:
+        """The place for a run's cursor."""
+        return [self.until.isoformat(), str(self.tenant_id), self.currency_id, self.next_expiry_at.isoformat(), str(self.account_id)]
+
+
+# For each currency that expires, in order, one walk along the index; points without a date are due together.
 DUE = """
-SELECT account.tenant_id, account_id, user_id, account.currency_id FROM currency JOIN account USING (tenant_id, currency_id)
-WHERE expires_after_days IS NOT NULL AND (account.tenant_id, account_id) > (%(tenant_id)s, %(account_id)s)
-  AND (next_expiry_at <= %(until)s AND next_expiry_at > '1970-01-01Z'
-       OR next_expiry_at = '1970-01-01Z' AND undated_expires_at <= %(until)s)
-  AND (%(noticed_before)s::timestamptz IS NULL OR noticed_at IS NULL OR noticed_at < %(noticed_before)s)
-ORDER BY account.tenant_id, account_id LIMIT %(limit)s
+SELECT due.* FROM currency CROSS JOIN LATERAL (
+    SELECT account.tenant_id, account_id, user_id, account.currency_id, next_expiry_at FROM account
+    WHERE account.tenant_id = currency.tenant_id AND account.currency_id = currency.currency_id
+      AND (account.tenant_id, account.currency_id, next_expiry_at, account_id)
+          > (%(tenant_id)s, %(currency_id)s, %(next_expiry_at)s, %(account_id)s)
+      AND next_expiry_at >= CASE WHEN undated_expires_at <= %(until)s THEN %(undated)s::timestamptz ELSE %(dated_from)s END
+      AND next_expiry_at <= %(until)s
+      AND (%(noticed_before)s::timestamptz IS NULL OR noticed_at IS NULL OR noticed_at < %(noticed_before)s)
+    ORDER BY next_expiry_at, account_id LIMIT %(limit)s
+) AS due
+WHERE expires_after_days IS NOT NULL AND (currency.tenant_id, currency.currency_id) >= (%(tenant_id)s, %(currency_id)s)
+ORDER BY currency.tenant_id, currency.currency_id, next_expiry_at, account_id LIMIT %(limit)s
 """
+
+
+async def _due(connection: Connection, after: Place, noticed_before: datetime | None, limit: int) -> list[dict[str, Any]]:
+    named = {"undated": UNDATED_AT, "dated_from": DATED_FROM, "noticed_before": noticed_before, "limit": limit}
+    return await (await connection.execute(DUE, {**msgspec.structs.asdict(after), **named})).fetchall()
+
+
+def _following(rows: list[dict[str, Any]], after: Place, limit: int) -> Place | None:
+    if len(rows) < limit:
+        return None
+    last = rows[-1]
+    return Place(
+        until=after.until,
+        tenant_id=last["tenant_id"],
+        currency_id=last["currency_id"],
+        next_expiry_at=last["next_expiry_at"],
+        account_id=last["account_id"],
+    )
 
 
 async def activate_page(connection: Connection, now: datetime, limit: int) -> int:
@@ -48,14 +101,12 @@ async def activate_page(connection: Connection, now: datetime, limit: int) -> in
     return len(rows)
 
 
-async def expire_page(connection: Connection, after: Cursor, now: datetime, limit: int) -> tuple[int, Cursor | None]:
+async def expire_page(connection: Connection, after: Place | None, now: datetime, limit: int) -> tuple[int, Place | None]:
     """Expire what is past its date on the next `limit` accounts; answers on how many, and where the walk goes on (None: nowhere)."""
-    cursor = await connection.execute(
-        DUE, {"tenant_id": after[0], "account_id": after[1], "until": now, "noticed_before": None, "limit": limit}
-    )
-    rows = await cursor.fetchall()
+    place = after or Place(until=now)
+    rows = await _due(connection, place, None, limit)
     await _settle(connection, rows, now)
-    return len(rows), _following(rows, limit)
+    return len(rows), _following(rows, place, limit)
 
 
 async def _settle(connection: Connection, rows: list[dict[str, Any]], now: datetime) -> None:
@@ -63,23 +114,19 @@ async def _settle(connection: Connection, rows: list[dict[str, Any]], now: datet
         await lock_account(connection, row["tenant_id"], row["user_id"], row["currency_id"], now=now)
 
 
-async def notice_page(connection: Connection, after: Cursor, now: datetime, limit: int) -> tuple[int, Cursor | None]:
+async def notice_page(connection: Connection, after: Place | None, now: datetime, limit: int) -> tuple[int, Place | None]:
     """Tell (`points.expiring`) of what expires within seven days, on the next `limit` accounts: once for each account and day.
 
     The notices are written with the mark that they were, so a run that is killed and repeated tells nobody twice.
     """
-    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    until = notice_horizon(now)
-    cursor = await connection.execute(
-        DUE, {"tenant_id": after[0], "account_id": after[1], "until": until, "noticed_before": today, "limit": limit}
-    )
-    rows = await cursor.fetchall()
+    place = after or Place(until=notice_horizon(now))
+    rows = await _due(connection, place, now.replace(hour=0, minute=0, second=0, microsecond=0), limit)
     told = 0
     for row in sorted(rows, key=lambda row: row["account_id"]):
         currency = await find_currency(connection, row["tenant_id"], row["currency_id"])
         if currency is not None:
             told += await _notice(connection, row["tenant_id"], row["account_id"], currency=currency, now=now)
-    return told, _following(rows, limit)
+    return told, _following(rows, place, limit)
 
 
 async def _notice(connection: Connection, tenant_id: UUID, account_id: UUID, *, currency: Currency, now: datetime) -> int:
@@ -113,7 +160,3 @@ async def _notice(connection: Connection, tenant_id: UUID, account_id: UUID, *, 
         (now, told_until, tenant_id, account_id),
     )
     return len(lots)
-
-
-def _following(rows: list[dict[str, Any]], limit: int) -> Cursor | None:
-    return (rows[-1]["tenant_id"], rows[-1]["account_id"]) if len(rows) == limit else None

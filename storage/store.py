@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.error import RewardNotFound, UserLimitReached, UserNotFound
+from domain.error import NotEligible, RewardNotFound, UserLimitReached, UserNotFound
 from domain.ledger import place_hold
 from domain.offer import (
     check_available,
@@ -46,13 +46,14 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
     """The user and the reward of an order as they are now; None for what does not exist. `places` are those of each currency,
-    `timezone` the tenant's, `tier` the user's."""
+    `timezone` the tenant's, `tier` the user's. `unspendable`: currencies that buy nothing (any more)."""
 
     user: User | None
     reward: Reward | None
     places: dict[str, int]
     timezone: str
     tier: str | None = None
+    unspendable: list[str] = []
 
 
 # Rows as jsonb: what belongs to different tables comes back in one round trip.
@@ -65,7 +66,8 @@ SELECT (SELECT to_jsonb(app_user) FROM app_user WHERE tenant_id = %(tenant_id)s 
        (SELECT timezone FROM tenant WHERE tenant_id = %(tenant_id)s) AS timezone,
        (SELECT tier FROM user_tier JOIN app_user USING (tenant_id, user_id)
         WHERE tenant_id = %(tenant_id)s AND external_id = %(external_user_id)s) AS tier,
-       (SELECT jsonb_object_agg(currency_id, decimal_places) FROM currency WHERE tenant_id = %(tenant_id)s) AS places
+       (SELECT jsonb_object_agg(currency_id, decimal_places) FROM currency WHERE tenant_id = %(tenant_id)s) AS places,
+       (SELECT coalesce(jsonb_agg(currency_id), '[]') FROM currency WHERE tenant_id = %(tenant_id)s AND NOT is_spendable) AS unspendable
 """
 
 
@@ -99,6 +101,8 @@ async def redeem(connection: Connection, tenant_id: UUID, order: Order, now: dat
     reward = chosen_variant(offer.reward, order.variant_id)
     check_available(reward, offer.user.attributes, now, tier=offer.tier)
     price = choose_price(reward, order.currency)
+    if price.currency in offer.unspendable:  # since the reward was written
+        raise NotEligible(f"'{price.currency}' cannot be spent")
     check_fields(reward.fields, order.fields, is_complete=not reward.requires_claim)
     new = NewRedemption(
         redemption_id=new_id(),

@@ -215,6 +215,8 @@ earning_usage = Table(
     uuid_column("user_id", primary_key=True),
     key_column("period", primary_key=True),
     Column("given", BigInteger, nullable=False),
+    # Kept as long after it as events are. No index: it would be moved by every event that earns.
+    Column("changed_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
     CheckConstraint("given >= 0", name="given_not_negative"),
     postgresql_with={"fillfactor": "70"},
 )

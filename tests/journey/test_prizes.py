@@ -169,6 +169,9 @@ def test_a_grant_by_hand_is_given_once_for_its_key(client: httpx.Client, stack: 
     assert points_of(client, names[0])["available"] == 50
     listed = client.get("/v1/admin/grants", params={"source_type": "manual", "source_id": first["source_id"]}).json()["grants"]
     assert {(each["external_user_id"], each["reason"]) for each in listed} == {(name, "sorry") for name in names}
+    written = client.get("/v1/admin/audit-log", params={"subject": "reward_grant", "subject_id": first["source_id"]}).json()["audit_log"]
+    assert [(line["after"]["granted"], line["after"]["reason"]) for line in written] == [(3, "sorry")]
+    assert client.get("/v1/admin/audit-log", params={"subject_id": listed[0]["grant_id"]}).json()["audit_log"] == []
     missing = client.post("/v1/admin/grants", json={**body, "external_ids": [*names, "nobody-here"]})
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "USER_NOT_FOUND")
     assert points_of(client, names[0])["available"] == 50

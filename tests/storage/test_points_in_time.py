@@ -9,7 +9,7 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from domain.error import InsufficientPoints, InvalidState, NotFound
+from domain.error import InsufficientPoints, InvalidState, NotEligible, NotFound
 from domain.ledger import POINTS, Adjustment, CurrencyChange
 from domain.redemption import Move, State
 from domain.tier import parse_tier_set
@@ -271,3 +271,14 @@ async def test_the_proof_sees_tampering_with_what_waits_and_expires(world: World
     found = await world.findings()
     assert found
     assert {finding.promise for finding in found} <= {check.promise for check in CHECKS}
+
+
+async def test_a_currency_that_cannot_be_spent_any_more_buys_nothing(world: World) -> None:
+    user = await world.user("ann", 100)
+    await world.reward(price=10)
+    await change(world, is_spendable=False)
+    with pytest.raises(NotEligible):
+        await world.redeem("ann")
+    assert (await world.account(user)).held == 0
+    await change(world, is_spendable=True)
+    await world.redeem("ann")

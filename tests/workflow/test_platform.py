@@ -1,6 +1,6 @@
 """The platform's own chores: what a run does, and that its schedule is made, kept paused and made again."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 from temporalio.client import Client
@@ -12,9 +12,10 @@ from domain.ledger import POINTS, CurrencyChange
 from domain.platform_task import PlatformRun, PlatformTask
 from domain.tier import parse_tier_set
 from runtime.ids import new_id, utc_now
-from runtime.postgres import Pool, transaction
+from runtime.postgres import Connection, Pool, transaction
 from storage.currency import change_currency
 from storage.ledger import post_earnings
+from storage.ledger_chore import Place, expire_page
 from storage.tier import lock_tier_set, write_tier_set
 from storage.webhook import NewEndpoint, create_endpoint
 from tests.store_world import World, make_world
@@ -29,6 +30,13 @@ async def expiring_world(pool: Pool) -> World:
         change = CurrencyChange(expires_after_days=10, pending_seconds=3600)
         await change_currency(connection, world.tenant_id, POINTS, change=change, now=utc_now() - 400 * DAY)
     return world
+
+
+async def add_day(connection: Connection, day: date) -> None:
+    """An old day of the event log."""
+    await connection.execute(
+        f"CREATE TABLE event_log_{day:%Y%m%d} PARTITION OF event_log FOR VALUES FROM ('{day} 00:00Z') TO ('{day + DAY} 00:00Z')".encode()
+    )
 
 
 async def earn(world: World, name: str, amount: int, ago: timedelta) -> None:
@@ -86,11 +94,8 @@ async def test_a_changed_set_of_tiers_reaches_users_whose_points_stand_still(poo
 
 async def test_what_is_past_its_retention_goes_and_what_is_not_stays(pool: Pool):
     world = await make_world(pool)
-    name = "event_log_20200101"
     async with pool.connection() as connection:
-        await connection.execute(
-            f"CREATE TABLE {name} PARTITION OF event_log FOR VALUES FROM ('2020-01-01 00:00:00+00') TO ('2020-01-02 00:00:00+00')".encode()
-        )
+        await add_day(connection, date(2020, 1, 1))
         await connection.execute(
             "INSERT INTO event_key (tenant_id, sender, event_id, position, accepted_at) VALUES"
             " (gen_random_uuid(), '', 'old', 1, '2020-01-01Z'), (gen_random_uuid(), '', 'new', 2, now())"
@@ -99,6 +104,58 @@ async def test_what_is_past_its_retention_goes_and_what_is_not_stays(pool: Pool)
     assert (done["days of events"], done["event keys"]) == (1, 1)
     assert [row["event_id"] for row in await world.rows("SELECT event_id FROM event_key")] == ["new"]
     assert await world.rows("SELECT 1 FROM pg_class WHERE relname = 'event_log_20200101'") == []
+
+
+async def test_a_walk_over_accounts_meets_each_that_is_due_once(pool: Pool):
+    world = await expiring_world(pool)
+    for number in range(5):
+        await earn(world, f"old{number}", 10 + number, (20 - number) * DAY)
+    await earn(world, "new", 10, DAY)
+    await run(pool, PlatformTask.PENDING_ACTIVATION)
+    # Activation expires what it meets; here they are due again.
+    await world.rows("UPDATE account SET next_expiry_at = now() - interval '1 day' WHERE posted = 0 RETURNING 1")
+    place, counts = None, []
+    while not counts or place is not None:
+        async with transaction(pool) as connection:
+            count, place = await expire_page(connection, Place.of(place.words()) if place else None, utc_now(), 2)
+        counts.append(count)
+    assert counts == [2, 2, 1]
+    assert await world.findings() == []
+
+
+async def test_a_day_that_is_not_scored_to_its_end_stays_and_so_do_its_keys(pool: Pool):
+    world = await make_world(pool)
+    async with pool.connection() as connection:
+        await add_day(connection, date(2020, 1, 2))
+        await connection.execute("INSERT INTO scoring_cursor (scoring_partition, position, updated_at) VALUES (0, 6, now())")
+        await connection.execute(
+            "INSERT INTO event_log (scoring_partition, position, accepted_at, occurred_at, tenant_id, user_id, external_user_id, sender,"
+            " event_id, type, body) VALUES (0, 7, '2020-01-02 01:00Z', now(), gen_random_uuid(), gen_random_uuid(), 'u', '', 'e', 't', '')"
+        )
+        await connection.execute(
+            "INSERT INTO event_key (tenant_id, sender, event_id, position, accepted_at) VALUES"
+            " (gen_random_uuid(), '', 'e', 7, '2020-01-02 01:00Z')"
+        )
+    done = await run(pool, PlatformTask.CLEAN_UP)
+    assert done["days of events"] == 0
+    assert "event keys" not in done  # nothing is read for nothing
+    assert len(await world.rows("SELECT 1 FROM event_key WHERE event_id = 'e'")) == 1
+    await world.rows("UPDATE scoring_cursor SET position = 7 WHERE scoring_partition = 0 RETURNING 1")
+    done = await run(pool, PlatformTask.CLEAN_UP)
+    assert (done["days of events"], done["event keys"]) == (1, 1)
+
+
+async def test_uses_of_caps_go_when_nothing_has_changed_them_for_as_long_as_events_are_kept(pool: Pool):
+    world = await make_world(pool)
+    async with pool.connection() as connection:
+        await add_day(connection, date(2020, 1, 3))
+        await connection.execute(
+            "INSERT INTO earning_usage (tenant_id, rule_id, user_id, period, given, changed_at)"
+            " SELECT gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), n::text, 1,"
+            " now() - CASE WHEN n = 1 THEN interval '390 days' ELSE interval '410 days' END FROM generate_series(1, 30000) AS n"
+        )
+    assert (await run(pool, PlatformTask.CLEAN_UP))["uses of caps"] == 29_999
+    assert [row["period"] for row in await world.rows("SELECT period FROM earning_usage")] == ["1"]
 
 
 @pytest.mark.parametrize("task", list(PlatformTask))
