@@ -13,13 +13,14 @@ from domain.platform_task import PlatformRun, PlatformTask
 from domain.tier import parse_tier_set
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, Pool, transaction
+from runtime.schedules import put_schedule
 from storage.currency import change_currency
 from storage.ledger import post_earnings
 from storage.ledger_chore import Place, expire_page
 from storage.tier import lock_tier_set, write_tier_set
 from storage.webhook import NewEndpoint, create_endpoint
 from tests.store_world import World, make_world
-from workflows.platform import PlatformTaskWorkflow
+from workflows.platform import PlatformTaskWorkflow, platform_schedules
 
 DAY = timedelta(days=1)
 
@@ -171,3 +172,40 @@ async def test_a_run_with_nothing_to_do_ends(pool: Pool, temporal_client: Client
             run_timeout=timedelta(seconds=60),
         )
     assert set(result.values()) == {0}
+
+
+async def test_a_run_whose_workers_die_before_they_answer_does_nothing_twice(pool: Pool, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("activities.platform.PAGE", 2)
+    monkeypatch.setattr("activities.platform.SHIFT_SECONDS", -1.0)
+    world = await expiring_world(pool)
+    for number in range(5):
+        await earn(world, f"old{number}", 10, 11 * DAY)
+    await world.rows(
+        "WITH active AS (UPDATE pending_credit SET state = 'active', settled_at = now() RETURNING tenant_id, account_id, amount)"
+        " UPDATE account AS a SET posted = posted + amount, pending = 0 FROM active"
+        " WHERE (a.tenant_id, a.account_id) = (active.tenant_id, active.account_id) RETURNING 1"
+    )
+    activities = PlatformActivities(pool, 400)
+    given, shifts = PlatformRun(task=PlatformTask.POINTS_EXPIRY), 0
+    while not given.is_over:
+        await ActivityEnvironment().run(activities.run, given)  # its worker is killed with the answer in its hands
+        given = await ActivityEnvironment().run(activities.run, given)
+        shifts += 1
+    assert shifts > 2
+    rows = await world.rows("SELECT count(*) AS n, sum(amount) AS amount FROM transfer WHERE kind = 'expire'")
+    assert (rows[0]["n"], rows[0]["amount"]) == (5, 50)
+    assert await world.findings() == []
+
+
+async def test_a_chore_that_somebody_paused_stays_paused_when_a_worker_starts(temporal_client: Client):
+    schedule = platform_schedules("some-queue")["platform:clean-up"]
+    identity = f"platform:{new_id()}"
+    assert await put_schedule(temporal_client, identity, schedule, keep_state=True)
+    handle = temporal_client.get_schedule_handle(identity)
+    try:
+        await handle.pause(note="not now")
+        assert not await put_schedule(temporal_client, identity, schedule, keep_state=True)
+        state = (await handle.describe()).schedule.state
+        assert (state.paused, state.note) == (True, "not now")
+    finally:
+        await handle.delete()
