@@ -103,7 +103,8 @@ def take_round(browser: Any, stack: StackFile, look: Look, directory: Path, only
             if not only or any(text in path for text in only):
                 yield take(page, directory, look)
             found = page.evaluate(FIND_PAGES, [urlsplit(path).path, PAGES_UNDER_A_LINK])
-            waiting += [each for each in found if each not in seen]
+            found += page.eval_on_selector_all(".tabs a", "links => links.map(link => new URL(link.href).pathname)")
+            waiting += [each for each in dict.fromkeys(found) if each not in seen]
             seen |= set(found)
     context.close()
 
