@@ -87,7 +87,7 @@ def fill_standings(connection: psycopg.Connection[tuple[UUID]], bench: Bench, bo
     )
     connection.execute(
         "INSERT INTO app_user (tenant_id, user_id, external_id, display_name, created_at, updated_at)"
-        " SELECT %s, gen_random_uuid(), 'member-' || lpad(n::text, 8, '0'), 'Member ' || n, now(), now() FROM generate_series(1, %s) AS n",
+        " SELECT %s, uuidv7(), 'member-' || lpad(n::text, 8, '0'), 'Member ' || n, now(), now() FROM generate_series(1, %s) AS n",
         (bench.tenant_id, bench.members),
     )
     connection.execute(

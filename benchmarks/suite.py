@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
-from benchmarks import closing, fan_out, ingestion, page, payout, rank, redeem, scoring, visible
+from benchmarks import closing, console, fan_out, ingestion, page, payout, rank, redeem, scoring, visible
 from benchmarks.bench import Bench, prepare
 from benchmarks.measure import Comparison, Result, Row, compare
 from benchmarks.stack import start_stack
@@ -24,6 +24,7 @@ PARTS: Mapping[str, Part] = {
     "payout": payout.payout,
     "fan-out": fan_out.fan_out,
     "redeem": redeem.redeem,
+    "console": console.console,
 }
 
 

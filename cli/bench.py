@@ -15,7 +15,7 @@ import rich_click as click
 def bench(parts: tuple[str, ...], quick: bool, json_file: Path | None, pairs: int) -> None:
     """Measure each path beside its floor, on a stack of its own.
 
-    PART is one or more of: accept, single, ack, bulk, scoring, visible, page, rank, closing, payout, fan-out, redeem.
+    PART is one or more of: accept, single, ack, bulk, scoring, visible, page, rank, closing, payout, fan-out, redeem, console.
     Without any, all are measured.
     """
     from benchmarks.measure import BenchError

@@ -11,6 +11,7 @@ from litestar.response import Redirect
 from console.client import Refusal
 from console.json_field import amount, whole
 from console.prize_words import KINDS, costs, doubts, kind_of, lines, plain
+from console.show import number
 from console.text import _, mark
 from console.visit import Form, Visit
 
@@ -78,9 +79,9 @@ def values_of(config: dict[str, Any]) -> Values:
 def values_sent(form: Form) -> Values:
     """The form as it was sent; lines that give nothing and say nothing are gone."""
     rows = []
-    for number, kind in enumerate(form.all("kind")):
-        given = form.all(f"items-{number}")
-        texts = {name: (form.all(name)[number : number + 1] or [""])[0] for name in ("name-of", "low", "high")}
+    for place, kind in enumerate(form.all("kind")):
+        given = form.all(f"items-{place}")
+        texts = {name: (form.all(name)[place : place + 1] or [""])[0] for name in ("name-of", "low", "high")}
         if given or texts["name-of"] or texts["low"] or texts["high"]:
             rows.append(Row(name=texts["name-of"], kind=kind, low=texts["low"], high=texts["high"], item_ids=given))
     budget = zip(form.all("budget_of"), form.all("budget_limit"), strict=False)
@@ -113,6 +114,12 @@ def _readable(body: dict[str, Any]) -> list[dict[str, Any]] | None:
     return None if broken else body["tiers"]
 
 
+def _counted(key: str, value: float, goods: Goods) -> str:
+    """“24 500 Points”, “10 × Coffee voucher”."""
+    sign = " " if key in goods.currencies else " × "
+    return f"{number(value)}{sign}{goods.names.get(key, key[:13])}"
+
+
 def told(body: dict[str, Any], goods: Goods) -> dict[str, Any]:
     """What a page says of a list: its lines in words, what it may cost, and what may not be meant."""
     tiers = _readable(body)
@@ -121,7 +128,7 @@ def told(body: dict[str, Any], goods: Goods) -> dict[str, Any]:
     cost = costs(tiers, goods.items)
     return {
         "lines": lines(tiers, goods.items, goods.currencies),
-        "cost": None if cost is None else [(goods.names.get(key, key[:13]), plain(value)) for key, value in cost.items()],
+        "cost": None if cost is None else [_counted(key, plain(value), goods) for key, value in cost.items()],
         "doubts": doubts(tiers, body["budget"], goods.items, goods.names),
         "unreadable": False,
     }
@@ -133,6 +140,7 @@ async def list_prizes(visit: Visit) -> Response[bytes]:
     found, goods = await asyncio.gather(visit.api.read(ROOT, {"cursor": visit.query("cursor"), "limit": 50}), goods_of(visit))
     for config in found["reward_configs"]:
         config["lines"] = lines(config["tiers"], goods.items, goods.currencies)
+        config["at_most"] = ", ".join(_counted(key, limit, goods) for key, limit in config["budget"].items())
     return visit.page(
         "prizes/list.html",
         configs=found["reward_configs"],

@@ -104,7 +104,7 @@ def doubts(tiers: list[dict[str, Any]], budget: Mapping[str, Any], items: Mappin
         limit = budget.get(key)
         if isinstance(limit, int | float) and cost > Decimal(str(limit)):
             text = _(
-                "The budget of {limit} × {name} is less than {cost}: whoever comes last gets none.",
+                "{name}: the budget of {limit} is less than {cost}; whoever comes last gets none.",
                 limit=number(limit),
                 name=names.get(key, key[:13]),
                 cost=number(plain(cost)),

@@ -54,7 +54,7 @@ def test_a_prize_list_is_made_shown_in_plain_words_changed_and_archived(world: W
     page = tab.get(path)
     text = re.sub(r"<[^>]+>|\s+", " ", page.text)
     assert re.search(r"Rank 1 +500 Points, Gold badge +Ranks 2–10 +500 Points", text), text
-    assert "5\u202f000 × Points, 1 × Gold badge" in page.text
+    assert "5\u202f000 Points, 1 × Gold badge" in page.text
     assert "whoever comes last gets none" in page.text
     assert "Ranks 2–10" in tab.get("/prizes").text
     tab.get(f"{path}/edit")
