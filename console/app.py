@@ -19,7 +19,6 @@ from console import (
     account,
     api_key,
     audit_log,
-    coming,
     dashboard,
     delivery,
     earning_rule,
@@ -49,7 +48,6 @@ from console import (
 )
 from console.client import ApiRefused
 from console.fault import PageFault, SignInNeeded
-from console.nav import ENTRIES
 from console.session import LANGUAGE_COOKIE, PATH
 from console.text import choose_language, language
 from console.visit import Parts, Visitor, provide_visit, provide_visitor
@@ -140,10 +138,8 @@ def answer_fault(request: Request[Any, Any, State], fault: Exception) -> Respons
 
 
 def page_routes() -> list[ControllerRouterHandler]:
-    """The handlers of every page, and a page for each link of the navigation that no module has yet."""
-    routes = [begin, *(route for feature in FEATURES for route in feature.routes)]
-    present = {path for route in routes for path in route.paths}
-    return [*routes, *(coming.page_of(entry) for entry in ENTRIES if entry.path not in present)]
+    """The handlers of every page."""
+    return [begin, *(route for feature in FEATURES for route in feature.routes)]
 
 
 class Console:

@@ -8,7 +8,7 @@ from litestar.response import Redirect
 from console.redemption_story import ERRORS, flag_word
 from console.temporal_link import workflow_link
 from console.text import _
-from console.visit import Visit
+from console.visit import LATE, Visit
 from domain.redemption import Flag
 from runtime.visibility import TemporalAway, Troubled, troubled_workflows
 from storage.stuck_work import (
@@ -23,8 +23,6 @@ from storage.stuck_work import (
 )
 
 ROWS = 20
-LATE = timedelta(minutes=1)
-"""A deadline that has just passed is being dealt with: its timer fires within seconds."""
 UNSENT = timedelta(seconds=30)
 """A command that is younger is on its way."""
 

@@ -3,7 +3,7 @@
 import base64
 import secrets
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -35,9 +35,12 @@ from runtime.ids import utc_now
 from runtime.postgres import Pool
 from runtime.settings import Settings
 from storage.console_session import Session, find_session
+from storage.stuck_work import count_stuck
 
 AnyRequest = Request[Any, Any, State]
 THEMES = ("light", "dark")
+LATE = timedelta(minutes=1)
+"""A deadline that has just passed is being dealt with: its timer fires within seconds."""
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +93,8 @@ class Visitor:
         self.settings, self.pool = parts.settings, parts.pool
         self.now: datetime = utc_now()
         self.form = Form(FormMultiDict([]))
+        self.stuck = 0
+        """How much waits for a person, for the navigation."""
         self._cookies: list[Cookie] = []
         self.guest = request.cookies.get(SESSION_COOKIE if session else GUEST_COOKIE, "")
         if not self.guest:
@@ -227,9 +232,14 @@ async def find_visitor(request: AnyRequest, parts: Parts) -> Visitor:
         return Visitor(request, parts, None)
     async with parts.pool.connection() as connection:
         session = await find_session(connection, token_hash(token), utc_now())
+        stuck = 0
+        if session is not None and request.method == "GET":
+            stuck = await count_stuck(connection, session.tenant_id, utc_now() - LATE)
     if session is None:
         return Visitor(request, parts, None)
-    return Visit(request, parts, session, await parts.admit(session.tenant_id, session.email, session.role))
+    visit = Visit(request, parts, session, await parts.admit(session.tenant_id, session.email, session.role))
+    visit.stuck = stuck
+    return visit
 
 
 async def provide_visitor(request: AnyRequest, state: State) -> Visitor:

@@ -15,6 +15,10 @@ LOOKED_AT = 2000
 OPEN = "status IN ('pending_claim', 'pending_approval', 'pending', 'processing')"
 
 
+COUNTED = 100
+"""So many of each kind are counted for the navigation, which shows “99+” from there on."""
+
+
 class Heap(msgspec.Struct, frozen=True, kw_only=True):
     """The deliveries of one endpoint that are in the same state. `number` counts those among the `LOOKED_AT` newest of the tenant."""
 
@@ -101,3 +105,26 @@ async def unsent_commands(connection: Connection, tenant_id: UUID, before: datet
         (tenant_id, before, limit),
     )
     return [msgspec.convert(row, Command) for row in await cursor.fetchall()]
+
+
+async def count_stuck(connection: Connection, tenant_id: UUID, late_before: datetime) -> int:
+    """How much waits for a person, at most `COUNTED` of each kind: the same kinds as the lists above, but for workflows and commands."""
+    cursor = await connection.execute(
+        f"""
+        SELECT (SELECT count(*) FROM (
+            SELECT FROM webhook_delivery AS d JOIN webhook_endpoint AS e USING (tenant_id, endpoint_id)
+            WHERE d.tenant_id = %(tenant_id)s AND d.state IN ('exhausted', 'held') AND d.event <> 'webhook.test' AND e.archived_at IS NULL
+              AND CASE d.state WHEN 'held' THEN NOT e.enabled ELSE d.due_at IS NULL END
+            LIMIT %(most)s) AS deliveries)
+        + (SELECT count(*) FROM (
+            SELECT FROM redemption WHERE tenant_id = %(tenant_id)s AND flags <> '{{}}' AND {OPEN} LIMIT %(most)s) AS flagged)
+        + (SELECT count(*) FROM (
+            SELECT FROM redemption WHERE tenant_id = %(tenant_id)s AND {OPEN} AND deadline_at < %(before)s AND flags = '{{}}'
+            LIMIT %(most)s) AS late)
+        + (SELECT count(*) FROM (
+            SELECT FROM dead_letter WHERE tenant_id = %(tenant_id)s AND replayed_at IS NULL LIMIT %(most)s) AS letters) AS number
+        """,
+        {"tenant_id": tenant_id, "before": late_before, "most": COUNTED},
+    )
+    row = await cursor.fetchone()
+    return int(row["number"]) if row else 0

@@ -130,13 +130,14 @@ def test_a_dead_letter_is_replayed_once_and_with_a_reason(world: World) -> None:
         world.tenant_id,
     )
     viewer = signed_in(world, "viewer")
+    assert 'Stuck work<span class="count">1</span>' in viewer.get("/event-log").text
     assert "Replay" not in viewer.get("/event-log/event", event_id="evt-1").text
     tab = signed_in(world)
     page = tab.get("/event-log/dead-letters")
     assert "OverflowError: too much" in page.text
     page = tab.send(f"/event-log/dead-letters/{position}/replay", reason="the rule is mended")
     assert "goes through scoring once more" in page.text
-    tab.get("/event-log/dead-letters")
+    assert 'class="count"' not in tab.get("/event-log/dead-letters").text
     assert "replayed already" in tab.send(f"/event-log/dead-letters/{position}/replay", reason="again").text
 
 
