@@ -205,19 +205,24 @@ def parse_event_type_pattern(value: str, field: str) -> str:
 
 
 def zone_of(name: str, field: str = "timezone") -> ZoneInfo:
-    """The IANA zone; ValidationFault if there is none of that name, or only on this machine."""
+    """The zone of that name; ValidationFault if there is none."""
     try:
-        if not name.startswith(_OF_THE_MACHINE):
-            return ZoneInfo(name)
+        return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
-        pass
-    raise ValidationFault.of(field, f"{name!r} is not an IANA time zone")
+        raise ValidationFault.of(field, f"{name!r} is not an IANA time zone") from None
+
+
+def check_zone(name: str, field: str) -> None:
+    """Refuse what is not an IANA zone of that name everywhere. What was taken once is read by `zone_of` as long as it can be."""
+    if name.startswith(_OF_THE_MACHINE):
+        raise ValidationFault.of(field, f"{name!r} is not an IANA time zone")
+    zone_of(name, field)
 
 
 def _checked_timeframe(timeframe: Timeframe) -> Timeframe:
     """The same with the defaults of its type filled in, and without what its type does not use."""
     field = "config.timeframe"
-    zone_of(timeframe.timezone, f"{field}.timezone")
+    check_zone(timeframe.timezone, f"{field}.timezone")
     if not _TIME_OF_DAY.fullmatch(timeframe.reset_time):
         raise ValidationFault.of(f"{field}.reset_time", "must be HH:MM")
     starts_at, ends_at = timeframe.starts_at or UNSET, timeframe.ends_at or UNSET

@@ -15,7 +15,7 @@ from cronsim import CronSim, CronSimError
 from msgspec import UNSET, Meta, UnsetType
 
 from domain.error import ValidationFault
-from domain.leaderboard import WEEKDAYS, zone_of
+from domain.leaderboard import WEEKDAYS, check_zone, zone_of
 from domain.local_time import first_moment
 from domain.wire import convert_value
 
@@ -119,7 +119,7 @@ def load_when(value: Any) -> When:
 
 
 def _check_pattern(when: When, field: str) -> None:
-    zone_of(_zone_name(when), f"{field.removesuffix('.cron')}.timezone")
+    check_zone(_zone_name(when), f"{field.removesuffix('.cron')}.timezone")
     if isinstance(when.calendar, Calendar):
         for name in FIELDS:
             _check_field(name, getattr(when.calendar, name), f"{field}.{name}")
