@@ -150,6 +150,7 @@ REFUSALS: dict[str, tuple[str, ...]] = {
     "backfill_schedule": ("IDEMPOTENCY_CONFLICT",),
     "cancel_run": STATE,
     "take_up_again": STATE,
+    "show_grants": ("USER_NOT_FOUND",),
     "purchase": (*REDEEMING, "USER_NOT_FOUND"),
     "redeem_for_user": (*REDEEMING, "USER_NOT_FOUND"),
     "call_redemption_back": (*STATE, "REDEMPTION_ALREADY_FINAL"),

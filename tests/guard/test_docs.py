@@ -37,7 +37,7 @@ def test_every_setting_stands_in_the_readme_as_the_code_has_it() -> None:
 
 
 def test_every_error_code_is_explained_in_the_guide() -> None:
-    guide = (REPOSITORY / "docs/guide/events-and-integration.md").read_text()
+    guide = (REPOSITORY / "docs/guide/credentials-tenants-errors.md").read_text()
     explained = set(re.findall(r"^\| \d{3} \| `([A-Z_]+)` \|", guide, re.MULTILINE))
     assert explained == error_codes()
 
