@@ -18,7 +18,7 @@ SCHEMA_PLACE = "#/components/schemas/{name}"
 OBJECT = {"type": "object"}
 EVENT = {"$ref": "#/components/schemas/IngestionEventV1"}
 SUCCESS = {"200": "Done", "201": "Made", "202": "Accepted; the effect follows", "204": "Done; there is nothing to show"}
-LISTS = {"show_catalog": "rewards", "list_orders": "orders", "read_tier": "history", "list_snapshots": "snapshots"}
+LISTS = {"show_catalog": "rewards", "list_orders": "orders", "read_tier": "history", "give_tier": "history", "list_snapshots": "snapshots"}
 """Lists whose noun is not the last fixed segment of their path."""
 NOT_FOUND = {
     "external_id": "USER_NOT_FOUND",

@@ -35,7 +35,7 @@ BROWSER_OPTIONS = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--record-histories`: tests/recording.py. `--fuzz`: tests/property/test_fuzz_text.py."""
+    """`--record-histories`: tests/recording.py. `--fuzz`: tests/journey/test_fuzz.py, tests/property/test_fuzz_text.py."""
     parser.addoption("--fuzz", type=int, default=0, help="try so many examples of everything that is fuzzed")
     parser.addoption("--record-histories", action="store_true", help="write the histories that the replay tests follow anew")
 
