@@ -15,8 +15,9 @@ from domain.wire import optional_rfc3339, rfc3339
 from runtime.ids import utc_now
 from storage.board import View
 
-CHANGES, CHANGES_SECONDS = 10, 1.0
-"""At most so many changes of a view reach a connection within so many seconds; what comes faster merges (contract 3, WebSocket)."""
+CHANGES, CHANGES_SECONDS = 10, 1.01
+"""At most so many changes of a view reach a connection within so many seconds; what comes faster merges (contract 3, WebSocket). A little
+more than one second, for the event loop's timers count in milliseconds and may be early."""
 
 SendText = Callable[[str], Awaitable[None]]
 

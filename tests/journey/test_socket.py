@@ -302,4 +302,4 @@ def test_changes_come_ten_times_a_second_at_most_whatever_others_ask(stack: Stac
         assert_same_as_rest(client, "wsrate", wanted, patient)
         assert_same_as_rest(client, "wsrate", wanted, eager)
     assert len(instants) >= 12
-    assert all((later - earlier).total_seconds() >= 0.99 for earlier, later in zip(instants, instants[10:], strict=False))
+    assert all((later - earlier).total_seconds() >= 1 for earlier, later in zip(instants, instants[10:], strict=False))
