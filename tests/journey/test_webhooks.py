@@ -77,6 +77,7 @@ def test_a_secret_is_rotated_with_an_overlap(client, endpoint):
     assert rotated.status_code == 200, rotated.text
     assert rotated.json()["secret"] != endpoint["secret"]
     assert refusal(client.post(address, json={})) == (409, "INVALID_STATE")
+    assert client.post(address, json={"overlap_seconds": 0}).status_code == 200, "a leak does not wait for the overlap's end"
 
 
 def test_a_leaked_secret_is_replaced_at_once(client, endpoint):
