@@ -39,6 +39,11 @@ def value_of(text: str) -> Any:
         return text
 
 
+def value_text(value: Any) -> str:
+    """A value as `value_of` takes it back: a text as it is, unless it would be read as something else."""
+    return value if isinstance(value, str) and value_of(value) == value else json_text(value)
+
+
 def json_text(value: Any) -> str:
     """A JSON value on one line; nothing for what is empty."""
     return msgspec.json.encode(value).decode() if value not in (None, {}, []) else ""

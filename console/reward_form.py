@@ -21,6 +21,7 @@ from console.json_field import (
     pretty_text,
     refusal_of,
     value_of,
+    value_text,
     whole,
 )
 from console.text import _, mark
@@ -131,7 +132,7 @@ def values_of(reward: dict[str, Any], zone: ZoneInfo) -> Values:
         **same,
         description=reward["description"] or "",
         image_url=reward["image_url"] or "",
-        value=json_text(reward["value"]) if not isinstance(reward["value"], str) else reward["value"],
+        value=value_text(reward["value"]),
         price=[{"currency": each["currency"], "amount": str(each["amount"])} for each in reward["prices"]],
         variant=[_variant_row(each, fulfilment["type"]) for each in reward["variants"]],
         field=[_field_row(each) for each in reward["fields"]],
@@ -151,14 +152,13 @@ def values_of(reward: dict[str, Any], zone: ZoneInfo) -> Values:
 
 def _variant_row(variant: dict[str, Any], kind: str) -> Row:
     stock = "" if variant["stock"] is None or kind == "codes" else str(variant["stock"])
-    value = variant["value"] if isinstance(variant["value"], str) else json_text(variant["value"])
     return {
         "id": variant["id"],
         "name": variant["name"],
         "prices": prices_text(variant["prices"]),
         "stock": stock,
         "stock_was": stock,
-        "value": value,
+        "value": value_text(variant["value"]),
     }
 
 

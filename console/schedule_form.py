@@ -128,7 +128,7 @@ def values_of(schedule: dict[str, Any], zone: ZoneInfo) -> Values:
         budget_key=list(budget),
         budget_amount=[str(each) for each in budget.values()],
         overlap=schedule["overlap"],
-        catchup_hours=f"{schedule['catchup_seconds'] / 3600:g}",
+        catchup_hours=f"{schedule['catchup_seconds'] / 3600:.10g}",
         note=schedule["note"] or "",
     )
 

@@ -133,6 +133,19 @@ def test_codes_come_from_a_text_and_a_file_and_known_ones_are_left_out(world: Wo
     assert kept(world)["stock"] == 3
 
 
+def test_a_value_that_only_looks_like_a_number_stays_a_text(world: World) -> None:
+    tab = signed_in(world)
+    path = new_reward(tab, value='"0123"')
+    assert kept(world)["value"] == "0123"
+    shown = tab.get(f"{path}/edit").text
+    assert 'name="value" type="text" value="0123"' in shown
+    new_reward(tab, slug="other", value='"123"')
+    with world.client() as admin:
+        assert admin.get("/v1/admin/rewards/other").json()["value"] == "123"
+    other = tab.page.url.path.removeprefix("/console")  # type: ignore[union-attr]
+    assert 'value="&#34;123&#34;"' in tab.get(f"{other}/edit").text
+
+
 def test_a_variant_has_its_own_price_and_stock(world: World) -> None:
     tab = signed_in(world)
     rows = {
