@@ -9,6 +9,7 @@ from uuid import UUID
 
 import psycopg
 
+from activities.payout import PAGE
 from benchmarks.bench import Bench
 from benchmarks.ingestion import rate
 from benchmarks.measure import BenchError, Comparison, Sample
@@ -20,7 +21,6 @@ from storage.payout_pay import finish, pay_page
 from storage.payout_plan import plan
 
 WINNERS = 100_000
-PAGE = 1000
 AMOUNT = 5
 WRITTEN = "payout_recipient, payout_run, reward_grant, transfer"
 FLOOR = """
