@@ -1,6 +1,6 @@
 """What admins and the operator changed: written by triggers, in the transaction of the change (migration 0003)."""
 
-from sqlalchemy import Column, Table, Text
+from sqlalchemy import Column, Index, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from storage.tables.metadata import instant_column, key_column, metadata, uuid_column
@@ -19,5 +19,8 @@ audit_log = Table(
     Column("after", JSONB),
     Column("reason", Text),
     instant_column("created_at"),
+    # What the log is looked through for, newest first: a kind of thing, or one thing.
+    Index("ix_audit_log_subject", "tenant_id", "subject", "audit_id"),
+    Index("ix_audit_log_subject_id", "tenant_id", "subject_id", "audit_id"),
 )
 """No foreign key to the tenant: what happened stays written."""
