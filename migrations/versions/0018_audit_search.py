@@ -1,8 +1,9 @@
-"""The audit log is looked through by what was changed without reading all of it.
+"""The audit log is looked through by what was changed, deliveries by a rare kind of event, without reading all of them.
 
 Revision: 0018
 """
 
+import sqlalchemy as sa
 from alembic import op
 
 revision = "0018"
@@ -14,8 +15,15 @@ depends_on = None
 def upgrade() -> None:
     op.create_index("ix_audit_log_subject", "audit_log", ["tenant_id", "subject", "audit_id"])
     op.create_index("ix_audit_log_subject_id", "audit_log", ["tenant_id", "subject_id", "audit_id"])
+    op.create_index(
+        "ix_webhook_delivery_event",
+        "webhook_delivery",
+        ["tenant_id", "event", "delivery_id"],
+        postgresql_where=sa.text("event <> 'reward_redeemed'"),
+    )
 
 
 def downgrade() -> None:
+    op.drop_index("ix_webhook_delivery_event", "webhook_delivery")
     op.drop_index("ix_audit_log_subject_id", "audit_log")
     op.drop_index("ix_audit_log_subject", "audit_log")

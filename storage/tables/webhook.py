@@ -71,6 +71,14 @@ webhook_delivery = Table(
         "delivery_id",
         postgresql_where=text("state IN ('exhausted', 'held')"),
     ),
+    # Kinds of events that are rare beside the redemptions, looked through newest first.
+    Index(
+        "ix_webhook_delivery_event",
+        "tenant_id",
+        "event",
+        "delivery_id",
+        postgresql_where=text("event <> 'reward_redeemed'"),
+    ),
     CheckConstraint("(due_at IS NULL) = (due_trigger IS NULL)", name="due_has_a_trigger"),
     Index("ix_webhook_delivery_tenant_id_redemption_id", "tenant_id", "redemption_id"),
     Index("ix_webhook_delivery_tenant_id_endpoint_id", "tenant_id", "endpoint_id", "delivery_id"),
