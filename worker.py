@@ -31,6 +31,7 @@ from activities.upkeep import run_upkeep
 from activities.webhook import WebhookActivities
 from activities.window import WindowActivities
 from runtime import temporal
+from runtime.collector import calm_collector
 from runtime.crypto import Vault
 from runtime.http import Sender
 from runtime.postgres import Pool, make_pool
@@ -93,6 +94,7 @@ async def run(settings: Settings, ready: Callable[[], None]) -> None:
         workers += [window_worker(resources), scoring_worker(resources), payout_worker(resources), schedule_worker(resources)]
         for each in workers:
             await running.enter_async_context(each)
+        calm_collector()
         ready()
         log.info("the worker takes tasks from %s", ", ".join(each.task_queue for each in workers))
         await keep_books(resources, stop)

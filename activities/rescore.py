@@ -17,6 +17,7 @@ from domain.error import EventsExpired
 from domain.rescore import RescoreInput, RescoreProgress, RescoreStatus, under_present_rules
 from domain.scoring import NEVER, RuleBook
 from runtime.postgres import Connection, Pool, transaction
+from storage import packed
 from storage import rescore as storage
 from storage.definition import change_instant
 from storage.leaderboard import boards_by_id, find_window, live_board, load_rule_book
@@ -24,7 +25,7 @@ from storage.live import LiveBoard, LiveStore, RedisError
 from storage.live_repair import rebuild_window
 from storage.rescore import Lane, Rescore
 from storage.scoring import LoggedEvent
-from storage.standing import Delta, merge_standings
+from storage.standing import WindowDeltas, merge_windows
 
 log = logging.getLogger(__name__)
 
@@ -80,14 +81,13 @@ class Reader:
         scores = window_scores(self._book, events, rescore, NEVER)  # all of them were accepted while it was open
         if scores is None:
             return
-        externals = {event.user_id: event.external_user_id for event in events}
-        deltas = [
-            Delta(rescore.tenant_id, rescore.rescore_id, user, externals[user], scores.standings[user])
-            for user in sorted(scores.standings, key=lambda user: user.int)
-        ]
-        if deltas:
+        names = {event.user_id.int: event.external_user_id for event in events}
+        users = sorted(scores.by_user)
+        if users:
+            texts, contributions = [packed.text(names[user]) for user in users], [scores.by_user[user] for user in users]
+            window = WindowDeltas(rescore.tenant_id, rescore.rescore_id, users, texts, contributions)
             aggregation = scores.config.scoring.aggregation
-            await merge_standings(connection, aggregation, deltas, partition=lane.scoring_partition, position=position)
+            await merge_windows(connection, aggregation, [window], partition=lane.scoring_partition, position=position)
 
 
 class RescoreActivities:

@@ -18,14 +18,15 @@ from domain.rescore import under_present_rules
 from domain.scoring import NEVER, Outcome, PoisonEvent, RuleBook, RuleSet, ScorableEvent, WindowScores
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, Pool, transaction
-from storage import scoring, standing
+from storage import packed, scoring
 from storage.definition import lock_definitions_shared
 from storage.leaderboard import boards_by_id, live_board, load_rule_book
 from storage.ledger import post_earnings
 from storage.live import LiveBoard, Publication
-from storage.live_repair import live_entries
+from storage.live_repair import merged_entries
 from storage.rescore import Rescore, RunningRescore, running_rescores
 from storage.scoring import Cursor, LoggedEvent, NewWindow, Window
+from storage.standing import Merged, WindowDeltas, merge_windows
 from storage.tier import TieredTenant, review_tiers, tier_sets
 
 log = logging.getLogger(__name__)
@@ -156,13 +157,12 @@ class Scorer:
         self, connection: Connection, events: Sequence[LoggedEvent], position: int, found: dict[WindowKey, Window]
     ) -> list[Publication]:
         by_tenant: dict[UUID, list[LoggedEvent]] = defaultdict(list)
-        externals: dict[UUID, str] = {}
         for event in events:
             by_tenant[event.tenant_id].append(event)
-            externals[event.user_id] = event.external_user_id
+        externals = {user: packed.text(name) for user, name in {event.user_id.int: event.external_user_id for event in events}.items()}
         outcomes = {tenant_id: self._evaluate(tenant_id, mine, {}) for tenant_id, mine in by_tenant.items()}
         rows = await self._settle_windows(connection, by_tenant, outcomes, found)
-        touched = [Touched(t, key[0], rows[key].standings, scores) for t, key, scores in _scored(outcomes) if scores.standings]
+        touched = [Touched(t, key[0], rows[key].standings, scores) for t, key, scores in _scored(outcomes) if scores.by_user]
         touched += self._hidden(by_tenant, outcomes)
         publications = await self._write_standings(connection, touched, externals, position)
         wishes = {tenant_id: outcome.wishes for tenant_id, outcome in outcomes.items() if outcome.wishes}
@@ -193,9 +193,9 @@ class Scorer:
     ) -> dict[WindowKey, Window]:
         """The rows of all touched windows. Where a row closes at another instant than was planned, its tenant's events are scored again."""
         unknown = [(t, key, scores) for t, key, scores in _scored(outcomes) if key not in self._windows]
-        wanted = [_new_window(t, scores) for t, _, scores in unknown if scores.standings]
+        wanted = [_new_window(t, scores) for t, _, scores in unknown if scores.by_user]
         rows = await scoring.ensure_windows(connection, wanted) if wanted else []
-        only_late = [_new_window(t, scores) for t, _, scores in unknown if scores.late and not scores.standings]
+        only_late = [_new_window(t, scores) for t, _, scores in unknown if scores.late and not scores.by_user]
         rows += await scoring.ensure_late_windows(connection, only_late) if only_late else []
         found.update({(row.board_id, row.window_key): row for row in rows})
         planned = {key: (t, scores) for t, key, scores in unknown}
@@ -203,7 +203,7 @@ class Scorer:
         closings = {key: row.closes_at for key, row in found.items()}
         for tenant_id in again:
             outcomes[tenant_id] = self._evaluate(tenant_id, by_tenant[tenant_id], closings)
-        hollow = [_new_window(t, scores) for t, key, scores in _scored(outcomes) if scores.standings and key in found and found[key].hollow]
+        hollow = [_new_window(t, scores) for t, key, scores in _scored(outcomes) if scores.by_user and key in found and found[key].hollow]
         if hollow:
             found.update({(row.board_id, row.window_key): row for row in await scoring.ensure_windows(connection, hollow)})
         return {key: found.get(key) or self._windows[key] for _, key, _ in _scored(outcomes) if key in found or key in self._windows}
@@ -212,30 +212,30 @@ class Scorer:
         self,
         connection: Connection,
         touched: list[Touched],
-        externals: Mapping[UUID, str],
+        externals: Mapping[int, bytes],
         position: int,
     ) -> list[Publication]:
         if not touched:
             return []
         touched.sort(key=lambda each: (each.tenant_id.int, each.standings_id.int))
-        deltas: dict[Aggregation, list[standing.Delta]] = defaultdict(list)
+        deltas: dict[Aggregation, list[WindowDeltas]] = defaultdict(list)
         for each in touched:
-            standings = each.scores.standings
-            deltas[each.scores.config.scoring.aggregation] += [
-                standing.Delta(each.tenant_id, each.standings_id, user, externals[user], standings[user])
-                for user in sorted(standings, key=lambda user: user.int)
-            ]
-        merged: dict[UUID, list[tuple[str, int, datetime]]] = defaultdict(list)
+            users = sorted(each.scores.by_user)
+            names = [externals[user] for user in users]
+            contributions = [each.scores.by_user[user] for user in users]
+            window = WindowDeltas(each.tenant_id, each.standings_id, users, names, contributions)
+            deltas[each.scores.config.scoring.aggregation].append(window)
+        merged: dict[bytes, list[Merged]] = defaultdict(list)
         for aggregation, part in deltas.items():
-            for row in await standing.merge_standings(connection, aggregation, part, partition=self.partition, position=position):
-                merged[row[0]].append(row[1:])
+            for row in await merge_windows(connection, aggregation, part, partition=self.partition, position=position):
+                merged[row[0]].append(row)
         before = await scoring.move_live_positions(
             connection, [(each.tenant_id, each.standings_id) for each in touched], partition=self.partition, position=position
         )
         publications = []
         for each in touched:
             board = await self._live_board(connection, each)
-            entries, since = live_entries(board, merged[each.standings_id]), before[each.standings_id]
+            entries, since = merged_entries(board, merged[each.standings_id.bytes]), before[each.standings_id]
             publications.append(Publication(board, self.partition, self.epoch, since, position, entries, each.hidden))
         return publications
 
@@ -253,7 +253,7 @@ class Scorer:
                     versions = [board for board in self._books[tenant_id].boards if board.board_id == rescore.board_id]
                     book = RuleBook(under_present_rules(versions, rescore.valid_from))
                     scores = window_scores(book, events, rescore, rescore.closes_at or NEVER)
-                if scores is not None and scores.standings:
+                if scores is not None and scores.by_user:
                     found.append(Touched(tenant_id, rescore.board_id, rescore.rescore_id, scores, hidden=True))
         return found
 

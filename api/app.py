@@ -1,6 +1,5 @@
 """The API process: one Litestar application, with the ingest path in front of it."""
 
-import gc
 import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -58,6 +57,7 @@ from console.app import Console
 from console.visit import Parts
 from domain.error import ValidationFault
 from domain.wire import convert_value, decode_json, holds_nul
+from runtime.collector import calm_collector
 from runtime.crypto import Vault
 from runtime.http import Sender
 from runtime.postgres import make_pool
@@ -167,13 +167,10 @@ def create_app(settings: Settings) -> Front:
         await sockets.start()
         app.state.temporal = await connect(settings, lazy=True)
         app.state.relay = Relay(pool, app.state.temporal, task_queues(settings))
-        gc.collect()
-        gc.freeze()  # what lives since the start lives to the end: do not look at it again (docs/performance.md)
-        gc.set_threshold(50_000, 20, 50)
+        calm_collector()
         try:
             yield
         finally:
-            gc.unfreeze()
             await sockets.stop()
             await writer.stop()
             await reader.profiles.close()

@@ -14,12 +14,14 @@ from uuid import UUID
 
 import msgspec
 import uvloop
+from psycopg.types.numeric import Int4
 
 from activities.scoring import Pump
 from activities.scoring_batch import Batch, Scorer
 from activities.wakeup import Wakeup
 from benchmarks.driver import METER_SECONDS
 from domain.leaderboard import Aggregation
+from runtime.collector import calm_collector
 from runtime.ids import new_id
 from runtime.postgres import connect, make_pool
 from runtime.redis import make_redis
@@ -95,6 +97,7 @@ async def whole(plan: Plan) -> Pumped:
     live = LiveStore(redis)
     pool = make_pool(plan.settings.database_url, "bench-pump", max_size=4)
     await pool.open(wait=True)
+    calm_collector()
     wakeup, tally, stop = Wakeup(plan.settings.database_url), Tally(), asyncio.Event()
     pumps = [CountingPump(pool, live, wakeup, partition) for partition in range(plan.settings.scoring_partitions)]
     print("begin", flush=True)
@@ -139,8 +142,10 @@ def columns(plan: Plan, windows: list[UUID], partition: int) -> list[Any]:
     keys = [(window, number, user) for window in windows for number, user in enumerate(users)]
     size, now = len(keys), datetime.now(UTC)
     names = [f"user-{partition}-{number:06d}" for _, number, _ in keys]
-    fixed: list[Any] = [partition, 1, [plan.tenant_id] * size, [key[0] for key in keys], [key[2] for key in keys], names]
-    return [*fixed, [1_234_500] * size, [3] * size, [None] * size, [None] * size, [now] * size, [now] * size]
+    places = {window: Int4(place) for place, window in enumerate(windows, 1)}
+    fixed: list[Any] = [[plan.tenant_id] * len(windows), windows, partition, 1]
+    columns: list[Any] = [[places[key[0]] for key in keys], [key[2] for key in keys], names, [1_234_500] * size, [3] * size]
+    return [*fixed, *columns, [now] * size, [now] * size]
 
 
 if __name__ == "__main__":

@@ -151,7 +151,7 @@ def generate(
     for number, (part, _, _) in enumerate(concerned):
         head.line(f"b{number} = outcome.board({writer.constant(part.board.board_id)})")
     head.line("for i, e in _enumerate(events):")
-    for line in ("place[0] = i", "d = e.document", "o = e.occurred_at", "u = e.user_id"):
+    for line in ("place[0] = i", "d = e.document", "o = e.occurred_at", "u = e.user_id", "n = u.int"):
         loop.line(line)
     _share(
         loop,
@@ -231,9 +231,9 @@ def _accumulate(aggregation: Aggregation) -> list[str]:
     """`standing.merge` of the standing with one event, written in place."""
     keeps_best = aggregation in (Aggregation.MAX, Aggregation.MIN)
     lines = [
-        "c = s.standings.get(u)",
+        "c = s.by_user.get(n)",
         "if c is None:",
-        f"    s.standings[u] = _Contribution(p, 1, {'p, o' if keeps_best else 'None, None'}, o if p else None, o, e.position)",
+        f"    s.by_user[n] = _Contribution(p, 1, {'p, o' if keeps_best else 'None, None'}, o if p else None, o, e.position)",
         "else:",
         "    c.total += p",
         "    c.counted += 1",

@@ -1,6 +1,7 @@
 """A user's line on a board: what must be kept so that any order of arrival gives the same score and the same rank (contract 3)."""
 
 import struct
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -98,8 +99,18 @@ def is_ranked(score: int, min_score: int | None) -> bool:
 
 def order_key(method: Method, score: int, reached_at: datetime) -> bytes:
     """16 bytes; ascending `order_key + external id in UTF-8` is the board's total order, rank 1 first."""
-    unsigned = score + _HALF if method is Method.SCORE_ASC else _HALF - 1 - score
-    return _PACK.pack(unsigned, (reached_at - _EPOCH) // _MICROSECOND + _HALF)
+    return _PACK.pack(_unsigned(method, score), (reached_at - _EPOCH) // _MICROSECOND + _HALF)
+
+
+def order_keys(method: Method, scored: Iterable[tuple[int, int]]) -> list[bytes]:
+    """`order_key` of each (score, microseconds since 1970)."""
+    if method is Method.SCORE_ASC:
+        return [_PACK.pack(score + _HALF, reached + _HALF) for score, reached in scored]
+    return [_PACK.pack(_HALF - 1 - score, reached + _HALF) for score, reached in scored]
+
+
+def _unsigned(method: Method, score: int) -> int:
+    return score + _HALF if method is Method.SCORE_ASC else _HALF - 1 - score
 
 
 def member(method: Method, score: int, reached_at: datetime, external_id: str) -> bytes:

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from psycopg.rows import tuple_row
 
 from domain.scoring import min_score_units
-from domain.standing import is_ranked, order_key
+from domain.standing import is_ranked, order_key, order_keys
 from runtime.postgres import Connection, Pool
 from storage.leaderboard import boards_by_id
 from storage.live import LiveBoard, LiveStore, Mark, Outcome, Publication
-from storage.standing import each_standing, standings_since
+from storage.packed import UNIX_MICROSECONDS
+from storage.standing import Merged, each_standing, standings_since
 
 CHUNK = 10_000
 
@@ -20,6 +21,18 @@ def live_entries(board: LiveBoard, rows: Sequence[tuple[str, int, object]]) -> l
     for external_id, score, reached_at in rows:
         ranked = is_ranked(score, board.min_score)
         entries += (external_id.encode(), order_key(board.method, score, reached_at) if ranked else b"")  # type: ignore[arg-type]
+    return entries
+
+
+def merged_entries(board: LiveBoard, rows: Sequence[Merged]) -> list[bytes]:
+    """The same of what a merge has answered."""
+    entries = [b""] * (2 * len(rows))
+    entries[::2] = [name for _, name, _, _ in rows]
+    entries[1::2] = order_keys(board.method, [(score, reached + UNIX_MICROSECONDS) for _, _, score, reached in rows])
+    if board.min_score is not None:
+        for place, (_, _, score, _) in enumerate(rows):
+            if not is_ranked(score, board.min_score):
+                entries[2 * place + 1] = b""
     return entries
 
 

@@ -4,6 +4,7 @@ Only the pump that owns a user's partition writes its standings, so rows are mer
 entry on the wire is its `reached_at`: the instant that the order of the board uses.
 """
 
+from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any
@@ -15,6 +16,7 @@ from psycopg.rows import TupleRow, tuple_row
 from domain.leaderboard import Aggregation, Method
 from domain.standing import Contribution
 from runtime.postgres import Connection
+from storage import packed
 
 
 class Delta(msgspec.Struct, gc=False):
@@ -25,6 +27,17 @@ class Delta(msgspec.Struct, gc=False):
     user_id: UUID
     external_user_id: str
     contribution: Contribution
+
+
+class WindowDeltas(msgspec.Struct, frozen=True):
+    """What one batch adds to the standings of one window. `users` are the integers of their ids, in order: neighbours in the index are
+    then written together; `names` their external ids as `packed.text` makes them."""
+
+    tenant_id: UUID
+    window_id: UUID
+    users: Sequence[int]
+    names: Sequence[bytes]
+    contributions: Sequence[Contribution]
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -57,7 +70,8 @@ def _score(aggregation: Aggregation, value: dict[str, str]) -> tuple[str, str]:
 
 def _merge_statement(aggregation: Aggregation) -> str:
     """One upsert of sorted rows. GREATEST and LEAST pass over nulls, as the merge of `domain/standing.py` does."""
-    given = {name: f"d.{name}" for name in ("total", "counted", "best", "best_at", "scored_at", "counted_at")}
+    given = {name: f"d.{name}" for name in ("total", "counted", "best", "best_at", "counted_at")}
+    given["scored_at"] = "nullif(d.scored, '-infinity')"
     merged = {
         "total": "(s.total + excluded.total)",
         "counted": "(s.counted + excluded.counted)",
@@ -66,23 +80,28 @@ def _merge_statement(aggregation: Aggregation) -> str:
         "best": "NULL::bigint",
         "best_at": "NULL::timestamptz",
     }
-    if aggregation in (Aggregation.MAX, Aggregation.MIN):
+    if _keeps_best(aggregation):
         better = ">" if aggregation is Aggregation.MAX else "<"
         merged["best"] = ("greatest" if aggregation is Aggregation.MAX else "least") + "(s.best, excluded.best)"
         merged["best_at"] = (
             f"CASE WHEN excluded.best {better} s.best THEN excluded.best_at WHEN excluded.best = s.best "
             "THEN least(s.best_at, excluded.best_at) ELSE s.best_at END"
         )
+    columns = ["place", "user_id", "external_user_id", "total", "counted", "counted_at", "scored"]
+    types = ["integer", "uuid", "text", "bigint", "bigint", "timestamptz", "timestamptz"]
+    best = "NULL::bigint, NULL::timestamptz"
+    if _keeps_best(aggregation):
+        columns += ["best", "best_at"]
+        types += ["bigint", "timestamptz"]
+        best = "d.best, d.best_at"
     first_score, first_reached = _score(aggregation, given)
     score, reached = _score(aggregation, merged)
     return f"""
         INSERT INTO standing AS s (tenant_id, window_id, user_id, external_user_id, score, reached_at, total, counted, best, best_at,
                                    scored_at, counted_at, scoring_partition, position)
-        SELECT d.tenant_id, d.window_id, d.user_id, d.external_user_id, {first_score}, {first_reached}, d.total, d.counted, d.best,
-               d.best_at, d.scored_at, d.counted_at, %s::smallint, %s::bigint
-        FROM unnest(%b::uuid[], %b::uuid[], %b::uuid[], %b::text[], %b::bigint[], %b::bigint[], %b::bigint[], %b::timestamptz[],
-                    %b::timestamptz[], %b::timestamptz[])
-             AS d (tenant_id, window_id, user_id, external_user_id, total, counted, best, best_at, scored_at, counted_at)
+        SELECT (%b::uuid[])[d.place], (%b::uuid[])[d.place], d.user_id, d.external_user_id, {first_score}, {first_reached}, d.total,
+               d.counted, {best}, {given["scored_at"]}, d.counted_at, %s::smallint, %s::bigint
+        FROM unnest({", ".join(f"%b::{each}[]" for each in types)}) AS d ({", ".join(columns)})
         ON CONFLICT (tenant_id, window_id, user_id) DO UPDATE SET
             score = {score}, reached_at = {reached}, total = {merged["total"]}, counted = {merged["counted"]}, best = {merged["best"]},
             best_at = {merged["best_at"]}, scored_at = {merged["scored_at"]}, counted_at = {merged["counted_at"]},
@@ -91,35 +110,70 @@ def _merge_statement(aggregation: Aggregation) -> str:
     """
 
 
+def _keeps_best(aggregation: Aggregation) -> bool:
+    return aggregation in (Aggregation.MAX, Aggregation.MIN)
+
+
 _MERGE = {aggregation: _merge_statement(aggregation) for aggregation in Aggregation}
+
+Merged = tuple[bytes, bytes, int, int]
+"""Window, external id, score and PostgreSQL's microseconds of `reached_at`."""
+
+
+async def merge_windows(
+    connection: Connection, aggregation: Aggregation, windows: Sequence[WindowDeltas], *, partition: int, position: int
+) -> list[Merged]:
+    """Add what a batch gave to the standings of windows with this aggregation: the standings as they are now.
+
+    `position` is the batch's last: rows keep it, so that a gap in the live store can be filled from them.
+    """
+    async with connection.cursor(row_factory=tuple_row, binary=True) as cursor:
+        packed.as_packed(cursor)
+        await cursor.execute(_MERGE[aggregation], _arguments(aggregation, windows, partition, position))
+        return await cursor.fetchall()
+
+
+def _arguments(aggregation: Aggregation, windows: Sequence[WindowDeltas], partition: int, position: int) -> list[Any]:
+    parts = [part for window in windows for part in window.contributions]
+    at = packed.Instants()
+    arguments: list[Any] = [
+        packed.uuids(window.tenant_id.int for window in windows),
+        packed.uuids(window.window_id.int for window in windows),
+        partition,
+        position,
+        packed.integers([place for place, window in enumerate(windows, 1) for _ in window.users], width=4),
+        packed.uuids([user for window in windows for user in window.users]),
+        packed.texts([name for window in windows for name in window.names]),
+        packed.integers([part.total for part in parts]),
+        packed.integers([part.counted for part in parts]),
+        packed.instants([at[part.counted_at] for part in parts]),
+        packed.instants([packed.NO_INSTANT if part.scored_at is None else at[part.scored_at] for part in parts]),
+    ]
+    if _keeps_best(aggregation):  # never None there
+        arguments.append(packed.integers([part.best for part in parts]))  # type: ignore[misc]
+        arguments.append(packed.instants([at[part.best_at] for part in parts]))  # type: ignore[index]
+    return arguments
 
 
 async def merge_standings(
     connection: Connection, aggregation: Aggregation, deltas: Sequence[Delta], *, partition: int, position: int
 ) -> list[tuple[UUID, str, int, datetime]]:
-    """Add what a batch gave to the standings of windows with this aggregation: (window, external id, score, reached_at) as they are now.
-
-    Give the deltas sorted, so that neighbours in the index are written together.
-    `position` is the batch's last: rows keep it, so that a gap in the live store can be filled from them.
-    """
-    parts = [delta.contribution for delta in deltas]
-    arguments: list[Any] = [
-        partition,
-        position,
-        [delta.tenant_id for delta in deltas],
-        [delta.window_id for delta in deltas],
-        [delta.user_id for delta in deltas],
-        [delta.external_user_id for delta in deltas],
-        [part.total for part in parts],
-        [part.counted for part in parts],
-        [part.best for part in parts],
-        [part.best_at for part in parts],
-        [part.scored_at for part in parts],
-        [part.counted_at for part in parts],
+    """`merge_windows` of single deltas, sorted by window and user: (window, external id, score, reached_at) as they are now."""
+    by_window: dict[tuple[UUID, UUID], list[Delta]] = defaultdict(list)
+    for delta in deltas:
+        by_window[delta.tenant_id, delta.window_id].append(delta)
+    windows = [
+        WindowDeltas(
+            tenant_id,
+            window_id,
+            [delta.user_id.int for delta in mine],
+            [packed.text(delta.external_user_id) for delta in mine],
+            [delta.contribution for delta in mine],
+        )
+        for (tenant_id, window_id), mine in by_window.items()
     ]
-    async with connection.cursor(row_factory=tuple_row, binary=True) as cursor:
-        await cursor.execute(_MERGE[aggregation], arguments)
-        return await cursor.fetchall()
+    merged = await merge_windows(connection, aggregation, windows, partition=partition, position=position)
+    return [(UUID(bytes=window), name.decode(), score, packed.instant(reached)) for window, name, score, reached in merged]
 
 
 def direction(method: Method) -> str:
