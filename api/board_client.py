@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from api.leaderboard import EntryWire
+from api.board_lines import EntryWire
 from domain.board_view import Wanted, difference
 from domain.error import DomainError
 from domain.wire import optional_rfc3339, rfc3339

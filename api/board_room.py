@@ -12,7 +12,8 @@ import psycopg
 from psycopg_pool import PoolTimeout
 
 from api.board_client import Client, LiveView, Shown, encode, error_message
-from api.leaderboard import BoardReader, EntryWire, entry_wire
+from api.board_lines import EntryWire, entry_wire
+from api.leaderboard import BoardReader
 from domain.board_view import CURRENT, AroundUser, Configure, Ping, Users, Wanted, read_request, wanted_after
 from domain.error import LeaderboardNotFound
 from runtime.ids import utc_now

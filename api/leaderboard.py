@@ -12,6 +12,7 @@ import msgspec
 from litestar import Request, Response, get
 
 from api.auth import Principal, allow
+from api.board_lines import BoardLines, EntryWire, entry_wire
 from api.pagination import Page, whole_number
 from api.user import READERS as USER_READERS
 from api.user import user_for
@@ -22,7 +23,6 @@ from runtime.postgres import Pool
 from storage.board import Boards, Place, Slice, View
 from storage.leaderboard import Leaderboard, boards_after
 from storage.profile import NOBODY, Profiles
-from storage.standing import Entry
 
 READERS = [allow("server", "read", "gamer", "member")]
 AnyRequest = Request[Any, Any, Any]
@@ -48,22 +48,12 @@ class Rendered(msgspec.Struct, frozen=True):
         return ((b"etag", self.etag.encode()), (b"cache-control", CACHE_CONTROL.encode()))
 
 
-class EntryWire(msgspec.Struct, frozen=True, gc=False):
-    """One entry as it is sent; `updated_at` is the instant at which the score was reached, which is what orders equal scores."""
-
-    rank: int
-    user_id: str
-    score: int | float
-    display_name: str | None
-    avatar_url: str | None
-    updated_at: datetime
-
-
 class BoardReader:
     """Boards as they are sent: hot pages are rendered once for all who ask within `CACHE_SECONDS` (single flight)."""
 
     def __init__(self, boards: Boards, profiles: Profiles) -> None:
         self.boards, self.profiles = boards, profiles
+        self._lines = BoardLines(profiles)
         self._pages: dict[tuple[object, ...], Rendered] = {}
         self._under_way: dict[tuple[object, ...], asyncio.Task[Rendered]] = {}
         self._views: dict[ViewQuestion, tuple[float, View]] = {}
@@ -99,6 +89,11 @@ class BoardReader:
 
         async def render() -> bytes:
             view = await self.recent_view(tenant_id, leaderboard_id, window_key)
+            live = await self.boards.live_page(view, offset, limit)
+            if live is not None:
+                board, held = live
+                head = msgspec.json.encode(envelope(view, Slice(held.total, held.first, []), limit, []))
+                return b"%b%b]}" % (head[:-2], await self._lines.render(tenant_id, board.method, held))
             found = await self.boards.page(view, offset, limit)
             return msgspec.json.encode(envelope(view, found, limit, await self.entries(tenant_id, found)))
 
@@ -145,11 +140,6 @@ class BoardReader:
 def no_such_board(leaderboard_id: str) -> LeaderboardNotFound:
     """The refusal that names the board."""
     return LeaderboardNotFound(f"Leaderboard '{leaderboard_id}' not found")
-
-
-def entry_wire(rank: int, entry: Entry, profile: tuple[str | None, str | None]) -> EntryWire:
-    """One entry."""
-    return EntryWire(rank, entry.external_user_id, score_number(entry.score), profile[0], profile[1], entry.reached_at)
 
 
 def envelope(view: View, found: Slice, limit: int, entries: list[EntryWire]) -> dict[str, Any]:

@@ -1,15 +1,35 @@
 """Redis for every process. It is speed, never truth: callers catch `RedisError` and go on without it (design.md)."""
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from functools import cached_property
+from typing import cast
+
+from redis.asyncio import BlockingConnectionPool
+from redis.asyncio import Redis as Client
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from runtime.redis_line import Line
 from runtime.settings import Settings
 
 __all__ = ["Redis", "RedisError", "make_redis"]
 
 TIMEOUT_SECONDS = 2.0
+
+
+class Redis(Client):
+    """The client, with a line beside its pool for what is asked most."""
+
+    @cached_property
+    def line(self) -> Line:
+        """One connection for all who ask; it goes with the client."""
+        return Line(self.connection_pool.connection_kwargs, TIMEOUT_SECONDS)
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        """Close the pool's connections and the line."""
+        if "line" in self.__dict__:
+            self.line.close()
+        await super().aclose(close_connection_pool)
 
 
 def make_redis(settings: Settings, *, max_connections: int = 64) -> "Redis":
@@ -27,4 +47,4 @@ def make_redis(settings: Settings, *, max_connections: int = 64) -> "Redis":
         retry=Retry(NoBackoff(), 1),
         retry_on_error=[ConnectionError],
     )
-    return Redis.from_pool(pool)
+    return cast(Redis, Redis.from_pool(pool))  # it answers the class it is asked of, and is typed otherwise

@@ -108,16 +108,22 @@ class Boards:
             return Slice(0, first, [])
         if view.frozen is not None:
             return await self._frozen_page(view.frozen, first, limit)
+        live = await self.live_page(view, first, limit)
+        if live is not None:
+            return _slice(*live)
+        return await self._stored_page(live_board(view.board, view.standings_id, view.starts_at), first, limit)
+
+    async def live_page(self, view: View, first: int, limit: int) -> tuple[LiveBoard, LivePage] | None:
+        """The same as Redis holds it; None for a window that is frozen or empty, and when Redis is not certain to be right."""
+        if view.standings_id is None or view.frozen is not None or not self._redis_may_answer():
+            return None
         board = live_board(view.board, view.standings_id, view.starts_at)
-        if self._redis_may_answer():
-            try:
-                page = await self.live.page(board, first, limit)
-            except (RedisError, OSError) as fault:
-                self._redis_failed(fault)
-            else:
-                if page is not None:
-                    return _slice(board, page)
-        return await self._stored_page(board, first, limit)
+        try:
+            page = await self.live.page(board, first, limit)
+        except (RedisError, OSError) as fault:
+            self._redis_failed(fault)
+            return None
+        return None if page is None else (board, page)
 
     async def _frozen_page(self, frozen: Frozen, first: int, limit: int) -> Slice:
         """From the snapshot, and beyond its size from the standings, which do not change any more."""

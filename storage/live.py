@@ -193,23 +193,17 @@ class LiveStore:
         return Fill(self, board)
 
     async def _call(self, script: Script, keys: Sequence[str], arguments: Iterable[Any]) -> Any:
-        try:
-            return await self._command("EVALSHA", script.digest, len(keys), *keys, *arguments)
-        except RedisError as fault:
-            if not _unknown_script(fault):
-                raise
-        return await self._command("EVAL", script.text, len(keys), *keys, *arguments)
+        return (await self._run([(script, keys, arguments)]))[0]
 
     async def _command(self, *parts: Any) -> Any:
         return await self.redis.execute_command(*parts)  # type: ignore[no-untyped-call]
 
-    async def _run(self, calls: Sequence[tuple[Script, Sequence[str], Sequence[Any]]]) -> list[Any]:
+    async def _run(self, calls: Sequence[tuple[Script, Sequence[str], Iterable[Any]]]) -> list[Any]:
         """Many script calls in one round trip; once more where the server did not know a script."""
         for verb in ("EVALSHA", "EVAL"):
-            pipeline = self.redis.pipeline(transaction=False)
-            for script, keys, arguments in calls:
-                _queue(pipeline, verb, script.digest if verb == "EVALSHA" else script.text, len(keys), *keys, *arguments)
-            answers = await pipeline.execute(raise_on_error=False)
+            known = verb == "EVALSHA"
+            commands = [(verb, call[0].digest if known else call[0].text, len(call[1]), *call[1], *call[2]) for call in calls]
+            answers = await self.redis.line.ask(commands)
             faults = [answer for answer in answers if isinstance(answer, Exception)]
             if not faults:
                 return answers
@@ -268,4 +262,4 @@ def _rank(answer: list[Any]) -> LiveRank:
 
 
 def _unknown_script(fault: BaseException) -> bool:
-    return "NOSCRIPT" in str(fault) or type(fault).__name__ == "NoScriptError"
+    return str(fault).startswith("NOSCRIPT")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from uuid import UUID
 
+import msgspec
 import psycopg
 from psycopg.rows import tuple_row
 
@@ -17,6 +18,14 @@ log = logging.getLogger(__name__)
 
 Profile = tuple[str | None, str | None]
 Key = tuple[bytes, str]
+
+
+class Known(msgspec.Struct):
+    """A profile, to be believed as long as `until` (monotonic) has not come: whoever keeps one looks there again each time."""
+
+    until: float
+    profile: "Profile"
+
 
 TTL_SECONDS = 5.0
 CAPACITY = 50_000
@@ -39,39 +48,47 @@ class Profiles:
 
     def __init__(self, pool: Pool, database_url: str) -> None:
         self._pool, self._database_url = pool, database_url
-        self._known: dict[Key, tuple[float, Profile]] = {}
+        self._known: dict[Key, Known] = {}
         self._listening = False
         self._changes = 0
         self._task: asyncio.Task[None] | None = None
 
     async def of(self, tenant_id: UUID, external_ids: Sequence[str]) -> dict[str, Profile]:
         """(display name, avatar) of each of these users."""
+        return {external_id: known.profile for external_id, known in (await self.known(tenant_id, external_ids)).items()}
+
+    async def known(self, tenant_id: UUID, external_ids: Sequence[str]) -> dict[str, Known]:
+        """The profile of each of these users, with how long it may be believed."""
         if self._task is None:
             self._task = asyncio.create_task(self._listen(), name="profiles")
         now = time.monotonic()
-        found: dict[str, Profile] = {}
+        found: dict[str, Known] = {}
         wanted = []
         tenant = tenant_id.bytes  # hashes in C, which a UUID does not: pages look up hundreds of these
         for external_id in external_ids:
             kept = self._known.get((tenant, external_id)) if self._listening else None
-            if kept is None or kept[0] < now:
+            if kept is None or kept.until < now:
                 wanted.append(external_id)
             else:
-                found[external_id] = kept[1]
+                found[external_id] = kept
         if wanted:
             found |= await self._load(tenant_id, wanted)
         return found
 
-    async def _load(self, tenant_id: UUID, external_ids: Sequence[str]) -> dict[str, Profile]:
+    async def _load(self, tenant_id: UUID, external_ids: Sequence[str]) -> dict[str, Known]:
         changes = self._changes
         async with self._pool.connection() as connection:
             rows = await profiles_of(connection, tenant_id, external_ids)
-        loaded = {external_id: rows.get(external_id, NOBODY) for external_id in external_ids}
+        loaded = {external_id: Known(0.0, rows.get(external_id, NOBODY)) for external_id in external_ids}
         if self._listening and changes == self._changes:  # else a change may have come between the query and now
             if len(self._known) > CAPACITY:
-                self._known.clear()
+                self._forget_all()
             until = time.monotonic() + TTL_SECONDS
-            self._known.update({(tenant_id.bytes, external_id): (until, profile) for external_id, profile in loaded.items()})
+            for external_id, known in loaded.items():
+                known.until = until
+                if (before := self._known.get((tenant_id.bytes, external_id))) is not None:
+                    before.until = 0.0
+                self._known[tenant_id.bytes, external_id] = known
         return loaded
 
     async def close(self) -> None:
@@ -87,7 +104,7 @@ class Profiles:
             try:
                 async with await connect(self._database_url, "profiles") as connection:
                     await connection.execute(f"LISTEN {PROFILE_CHANNEL}")
-                    self._known.clear()
+                    self._forget_all()
                     self._listening = True
                     async for note in connection.notifies():
                         self._forget(note.payload)
@@ -95,11 +112,17 @@ class Profiles:
                 log.warning("the profile connection is lost: %s", fault)
             finally:
                 self._listening = False
-                self._known.clear()
+                self._forget_all()
             await asyncio.sleep(RECONNECT_SECONDS)
 
     def _forget(self, payload: str) -> None:
         self._changes += 1
         tenant, _, external_id = payload.partition(":")
         with contextlib.suppress(ValueError):
-            self._known.pop((UUID(tenant).bytes, external_id), None)
+            if (known := self._known.pop((UUID(tenant).bytes, external_id), None)) is not None:
+                known.until = 0.0
+
+    def _forget_all(self) -> None:
+        for known in self._known.values():
+            known.until = 0.0
+        self._known.clear()
