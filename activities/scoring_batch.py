@@ -3,8 +3,9 @@
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -268,7 +269,7 @@ class Scorer:
 def run_rules(book: RuleBook, tenant_id: UUID, events: Sequence[LoggedEvent], closings: Mapping[WindowKey, datetime | None]) -> Outcome:
     """What the events do by the rules that were in force when each was accepted; PoisonEvent for one that breaks them."""
     outcome, tenant_text = Outcome(closings), str(tenant_id)
-    groups: dict[tuple[int, str], tuple[RuleSet, list[ScorableEvent]]] = {}
+    groups: dict[tuple[int, str], tuple[RuleSet, list[LoggedEvent]]] = {}
     for event in events:
         rules = book.rules_at(event.accepted_at)
         if rules.compiled(event.type) is None:
@@ -276,10 +277,26 @@ def run_rules(book: RuleBook, tenant_id: UUID, events: Sequence[LoggedEvent], cl
         group = groups.get((id(rules), event.type))
         if group is None:
             group = groups[id(rules), event.type] = (rules, [])
-        group[1].append(_scorable(event, tenant_text))
-    for (_, event_type), (rules, scorable) in groups.items():
-        rules.apply(event_type, scorable, outcome)
+        group[1].append(event)
+    for (_, event_type), (rules, logged) in groups.items():
+        rules.apply(event_type, _Decoded(logged, tenant_text), outcome)
     return outcome
+
+
+class _Decoded(Sequence[ScorableEvent]):
+    """Events of the log, each decoded when it is looked at and not kept: thousands of documents at once are slow to make and to drop."""
+
+    def __init__(self, logged: Sequence[LoggedEvent], tenant_text: str) -> None:
+        self._logged, self._tenant_text = logged, tenant_text
+
+    def __len__(self) -> int:
+        return len(self._logged)
+
+    def __getitem__(self, place: Any) -> Any:
+        return _scorable(self._logged[place], self._tenant_text)
+
+    def __iter__(self) -> Iterator[ScorableEvent]:
+        return (_scorable(event, self._tenant_text) for event in self._logged)
 
 
 def window_scores(
@@ -303,7 +320,7 @@ def _scorable(event: LoggedEvent, tenant_text: str) -> ScorableEvent:
         document["tenant_id"] = tenant_text
     except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as fault:
         raise PoisonEvent(event.position, f"the stored event cannot be read: {fault}") from fault
-    occurred_at = event.occurred_at.astimezone(UTC)
+    occurred_at = event.occurred_at if event.occurred_at.tzinfo is UTC else event.occurred_at.astimezone(UTC)
     return ScorableEvent(event.position, event.accepted_at, occurred_at, event.user_id, document)
 
 

@@ -55,11 +55,12 @@ class BoardLines:
         """The page's entries, between the brackets of a JSON array."""
         lines = self._lines.setdefault((tenant_id.bytes, method), {})
         now = time.monotonic()
-        found = [lines.get(member) for member in page.members]
-        missing = [member for member, line in zip(page.members, found, strict=True) if line is None or line.known.until < now]
+        members = page.members
+        found = [lines.get(member) for member in members]
+        missing = [members[place] for place, line in enumerate(found) if line is None or line.known.until < now]
         if missing:
             fresh = await self._make(tenant_id, method, lines, missing)
-            found = [fresh.get(member, line) for member, line in zip(page.members, found, strict=True)]
+            found = [fresh.get(member, line) for member, line in zip(members, found, strict=True)]
         entries = [b""] * (2 * len(found))
         entries[::2] = [b',{"rank":%d' % rank for rank in range(page.first + 1, page.first + 1 + len(found))]
         entries[1::2] = [line.text for line in found if line is not None]

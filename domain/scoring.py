@@ -132,6 +132,8 @@ class RuleSet:
         place = [0]
         try:
             code.run(events, outcome, place)
+        except PoisonEvent:
+            raise  # it could not even be decoded
         except Exception as error:
             raise PoisonEvent(events[place[0]].position, f"{type(error).__name__}: {error}") from error
 
