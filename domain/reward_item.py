@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
+from domain.canonical_json import canonical_json
 from domain.error import ValidationFault
 from domain.ledger import POINTS, Currency, amount_from_wire
 from domain.payout import PrizeItem
@@ -60,7 +61,7 @@ class RewardItem(msgspec.Struct, frozen=True, kw_only=True):
 def parse_item(value: Any) -> ItemBody:
     """A decoded request body as a checked item with its fulfilment; ValidationFault names the faulty field."""
     body = convert_value(value, ItemBody)
-    if len(msgspec.json.encode([body.reward_value, body.payload])) > MAX_JSON_BYTES:
+    if len(canonical_json([body.reward_value, body.payload])) > MAX_JSON_BYTES:
         raise ValidationFault.of("payload", f"is larger than {MAX_JSON_BYTES} bytes together with reward_value")
     fulfilment = body.fulfilment or ItemFulfilment(type=default_fulfilment(body.reward_type))
     if fulfilment.type == "wallet" and body.reward_type not in WALLET_TYPES:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from domain.canonical_json import canonical_json
+from domain.canonical_json import WRAPPED_LEVELS, canonical_json
 from domain.error import ValidationFault
 from domain.redemption import Redemption, State, points_number
 from domain.wire import rfc3339
@@ -17,7 +17,7 @@ MAXIMUM_BYTES = 64 * 1024
 
 def canonical_body(value: Any) -> bytes:
     """The value as JSON, byte for byte as JavaScript writes it; raises ValidationFault above 64 KB."""
-    body = canonical_json(value)
+    body = canonical_json(value, WRAPPED_LEVELS)
     if len(body) > MAXIMUM_BYTES:
         raise ValidationFault(f"The webhook's body would have {len(body)} bytes, more than {MAXIMUM_BYTES}")
     return body

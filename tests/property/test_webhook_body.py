@@ -8,6 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from domain.canonical_json import canonical_json
+from domain.error import ValidationFault
 from domain.webhook_body import canonical_body
 
 NODE = shutil.which("node")
@@ -60,6 +62,22 @@ def test_a_body_survives_being_read_and_written_again(value):
 )
 def test_javascript_forms_are_kept(value, body):
     assert canonical_body(value) == body.encode()
+
+
+def nested(levels):
+    value = {}
+    for _ in range(levels - 1):
+        value = {"a": value}
+    return value
+
+
+def test_what_fits_alone_fits_into_a_body_however_deep_the_caller_stands():
+    deepest = nested(64)
+    assert canonical_json(deepest)
+    assert canonical_body({"event": "x", "reward": {"fulfillmentData": deepest}})
+    for levels in (65, 400, 5000):
+        with pytest.raises(ValidationFault):
+            canonical_json(nested(levels))
 
 
 def test_a_body_above_64_kb_is_refused():
