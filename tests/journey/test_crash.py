@@ -199,7 +199,9 @@ def test_killing_the_worker_while_a_window_closes_under_load_pays_every_winner_o
             sender.start()
         try:
             eventually(lambda: sum(sum(sender.acknowledged.values()) for sender in senders) >= 20 * BATCH)
-            key = client.get(f"/v1/admin/leaderboards/{board}/windows").json()["windows"][-1]["window_key"]
+            # Acknowledged is not yet scored: the board's window is there once its first event is.
+            windows = eventually(lambda: client.get(f"/v1/admin/leaderboards/{board}/windows").json()["windows"])
+            key = windows[-1]["window_key"]
             assert client.post(f"/v1/admin/leaderboards/{board}/windows/{key}/close").status_code == 202
             for pause in (0.0, 0.3, 0.7):  # while it closes, while it is planned, while it is paid: wherever the kill falls
                 time.sleep(pause)
