@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pwd
+import random
 import signal
 import socket
 import subprocess
@@ -16,6 +17,8 @@ import msgspec
 LAUNCHER = Path(__file__).with_name("child.py")
 UNPRIVILEGED_USER = "nobody"
 READY_POLL_SECONDS = 0.02
+PORTS = (15_000, 32_000)
+PORT_TRIES = 100
 LOG_BYTES = 20 * 1024 * 1024
 
 
@@ -149,7 +152,15 @@ def command_line(pid: int) -> str:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port that nobody listens on at this moment."""
+    """A TCP port that nobody listens on at this moment.
+
+    It lies below the range from which systems take the near ends of outgoing connections (Linux: from 32768, macOS: from 49152):
+    one of ours could take a port of that range between this look and the moment when the part listens.
+    """
+    for _ in range(PORT_TRIES):
+        port = random.randrange(*PORTS)
+        if port_is_free(port, host):
+            return port
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])

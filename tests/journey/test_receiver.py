@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from runtime.embedded.processes import free_port
 from tests.conftest import REPOSITORY, Stack
 from tests.journey.programme import add_endpoint, add_reward, eventually, fresh, give_points, points_of, post, redemption_in
 from tests.node_packages import with_packages
@@ -74,19 +75,10 @@ def program(command: list[str], log: Path, **environment: str) -> Iterator[None]
         process.wait()
 
 
-def free_port(tmp_path: Path) -> int:
-    """A port that a Node server had a moment ago: the endpoint's address is wanted before its secret is known."""
-    script = tmp_path / "port.js"
-    script.write_text(
-        "require('net').createServer().listen(0, '127.0.0.1', function () { console.log(this.address().port); this.close(); })"
-    )
-    return int(subprocess.run(["node", str(script)], capture_output=True, text=True, check=True).stdout)
-
-
 def test_the_receiver_of_the_seed_verifies_unchanged(stack: Stack, tmp_path: Path) -> None:
     script, log = tmp_path / "seed.js", tmp_path / "seed.log"
     script.write_text(textwrap.dedent(SEED_RECEIVER))
-    port, user = free_port(tmp_path), fresh("đổi thưởng \u2028 «é» 😀")
+    port, user = free_port(), fresh("đổi thưởng \u2028 «é» 😀")
     with stack.client() as client:
         endpoint, secret = add_endpoint(client, f"http://127.0.0.1:{port}/webhooks/gamify")
         awkward = {
@@ -114,7 +106,7 @@ EXAMPLES = {
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_our_example_verifies_the_raw_body_and_calls_back(stack: Stack, tmp_path: Path, example: str) -> None:
-    log, port, user, command = tmp_path / "example.log", free_port(tmp_path), fresh("user"), EXAMPLES[example]
+    log, port, user, command = tmp_path / "example.log", free_port(), fresh("user"), EXAMPLES[example]
     if example == REAL_EXPRESS:
         command = [*command, str(with_packages("examples/receiver-express", tmp_path) / "receiver.js")]
     with stack.client() as client:
