@@ -36,7 +36,7 @@ LOOKS = (
 FIND_PAGES = """
 ([above, most]) => {
     const shapes = new Map();
-    for (const link of document.querySelectorAll("main a[href^='/console/']")) {
+    for (const link of document.querySelectorAll("main a[href^='/console/']:not([download])")) {
         const url = new URL(link.href), path = url.pathname;
         if (!path.startsWith(above + "/") || path.split("/").length > above.split("/").length + 2) continue;
         const shape = path.endsWith("/new") ? "new" : path.slice(above.length + 1).split("/").slice(url.search ? 0 : 1).join("/");

@@ -169,6 +169,7 @@ class Up:
         rows = [
             ("API", addresses.api_url),
             ("API document", f"{addresses.api_url}/docs"),
+            ("Console", f"{addresses.api_url}/console"),
             ("Temporal UI", addresses.temporal_ui_url),
             ("Operator key", keys.operator_key),
         ]
