@@ -8,11 +8,13 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
+from psycopg.types.json import Jsonb
 
 from activities.payout import PAGE
 from benchmarks.bench import Bench
 from benchmarks.ingestion import rate
 from benchmarks.measure import BenchError, Comparison, Sample
+from domain.leaderboard import config_wire, parse_config
 from domain.payout import NewRun, PrizeItem, Prizes, PrizeTier, RunStatus
 from runtime.ids import new_id, utc_now
 from runtime.postgres import make_pool, transaction
@@ -21,6 +23,9 @@ from storage.payout_pay import finish, pay_page
 from storage.payout_plan import plan
 
 WINNERS = 100_000
+RULES = {"rules": [{"event_type": "bench.payout", "points_expression": "1"}]}
+CONFIG = Jsonb(config_wire(parse_config({"timeframe": {"type": "all_time"}, "scoring": RULES})))
+"""The board is looked at by other parts (the console's list), so it is a whole one."""
 AMOUNT = 5
 WRITTEN = "payout_recipient, payout_run, reward_grant, transfer"
 FLOOR = """
@@ -61,7 +66,7 @@ def payout(bench: Bench) -> Iterator[list[Comparison]]:
 def make_window(connection: psycopg.Connection[tuple[Any, ...]], bench: Bench) -> UUID:
     """The users, their accounts, and the snapshot that ranks them."""
     window_id, board_id = new_id(), new_id()
-    named = {"tenant_id": bench.tenant_id, "window_id": window_id, "board_id": board_id, "winners": WINNERS}
+    named = {"tenant_id": bench.tenant_id, "window_id": window_id, "board_id": board_id, "winners": WINNERS, "config": CONFIG}
     for statement in (
         (
             "INSERT INTO app_user (tenant_id, user_id, external_id, created_at, updated_at)"
@@ -74,7 +79,7 @@ def make_window(connection: psycopg.Connection[tuple[Any, ...]], bench: Bench) -
         ),
         (
             "INSERT INTO leaderboard (tenant_id, board_id, leaderboard_id, name, status, version, config, created_at, updated_at)"
-            " VALUES (%(tenant_id)s, %(board_id)s, 'bench-payout', 'Bench payout', 'inactive', 1, '{}', now(), now())"
+            " VALUES (%(tenant_id)s, %(board_id)s, 'bench-payout', 'Bench payout', 'inactive', 1, %(config)s, now(), now())"
         ),
         (
             "INSERT INTO leaderboard_window (tenant_id, window_id, board_id, window_key, status, total, created_at)"

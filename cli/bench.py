@@ -28,10 +28,12 @@ def bench(parts: tuple[str, ...], quick: bool, json_file: Path | None, pairs: in
     if unknown:
         raise click.UsageError(f"unknown part {', '.join(unknown)}; there are {', '.join(PARTS)}")
     try:
-        measured = run_suite(parts or tuple(PARTS), quick=quick, pairs=pairs, environ=process_environment())
+        measured, faults = run_suite(parts or tuple(PARTS), quick=quick, pairs=pairs, environ=process_environment())
     except BenchError as fault:
         raise SystemExit(f"laurel bench: {fault}") from fault
     show(measured)
     if json_file is not None:
         write_json([result for _, result in measured], json_file)
         click.echo(f"written to {json_file}", err=True)
+    if faults:
+        raise SystemExit("\n".join(f"laurel bench: {fault}" for fault in faults))
