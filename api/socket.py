@@ -28,6 +28,7 @@ from api.leaderboard import READERS, BoardReader
 from api.middleware import NOT_SERVED, error_reply
 from domain.board_view import CURRENT, Wanted
 from domain.error import DomainError, Forbidden, InvalidKey, MissingKey, NotFound, Unauthorized
+from runtime.metrics import SOCKETS_CLOSED, SOCKETS_OPEN
 from runtime.redis import Redis
 from runtime.settings import Settings
 from storage.board_feed import BoardFeed
@@ -104,6 +105,7 @@ class Sockets:
             return
         connection = Connection(client, facts)
         self._connections.add(connection)
+        SOCKETS_OPEN.inc()
         try:
             await _accept(scope, send, request_id)
             await _converse(room, client, admission, receive)
@@ -111,8 +113,10 @@ class Sockets:
             pass  # the client has gone
         finally:
             self._connections.discard(connection)
+            SOCKETS_OPEN.dec()
             await self._leave(room, client)
         if client.closing is not None:
+            SOCKETS_CLOSED.labels(str(client.closing[0])).inc()
             await _close(send, *client.closing)
 
     async def _admitted(self, scope: Any) -> tuple[RequestFacts, str]:

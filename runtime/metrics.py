@@ -12,6 +12,8 @@ EVENTS_REFUSED = Counter("laurel_events_refused_total", "Events refused by valid
 RATE_LIMIT_SKIPPED = Counter("laurel_rate_limit_skipped_total", "Rate limits not looked up because Redis was away: requests passed")
 EVENT_BATCHES = Counter("laurel_event_batches_total", "Batches committed to the event log")
 EVENTS_WAITING = Gauge("laurel_events_waiting", "Events that wait for a commit in this process")
+SOCKETS_OPEN = Gauge("laurel_websocket_connections", "Open WebSockets of this process")
+SOCKETS_CLOSED = Counter("laurel_websocket_closed_total", "WebSockets that this process has closed, by close code", ("code",))
 
 
 class RequestSeconds:

@@ -72,6 +72,11 @@ class BoardSocket:
             if message["type"] == kind:
                 return message
 
+    def change(self) -> None:
+        """Apply what comes up to the next change of the view: an `update`, or a `snapshot` where several changes came at once."""
+        while self.receive()["type"] not in ("update", "snapshot"):
+            pass
+
     def closing_code(self) -> int | None:
         """The code with which the server closes; what comes before it is applied."""
         deadline = time.monotonic() + WAIT_SECONDS

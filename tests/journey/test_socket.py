@@ -2,6 +2,7 @@
 
 import json
 import random
+import socket as sockets
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -252,31 +253,64 @@ def test_without_redis_a_process_looks_for_itself(stack: Stack, client: httpx.Cl
         assert socket.kinds.count("snapshot") == 1
 
 
+def narrow_line(url: str) -> sockets.socket:
+    """A connection for which the kernel keeps little, so that a client that does not read is soon felt by the server."""
+    line = sockets.socket()
+    line.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 65_536)
+    address = httpx.URL(url)
+    line.connect((address.host, address.port))
+    return line
+
+
+def closed_as_slow(url: str) -> bool:
+    """Whether the process has ended a connection because its client did not read."""
+    return 'laurel_websocket_closed_total{code="1013"}' in httpx.get(f"{url}/metrics").text
+
+
+LONG_NAMES = [f"a-user-with-quite-a-long-name-{n:03}-{'x' * 150}" for n in range(500)]
+
+
+def play_round(client: httpx.Client, board: str, number: int) -> None:
+    """A change of some 30 kB for who looks at the whole board."""
+    play(client, board, *((user, 1000) for user in random.Random(number).sample(LONG_NAMES, 100)))
+
+
 def test_a_slow_reader_gets_the_newest_state_and_no_queue(stack: Stack, client: httpx.Client, tmp_path: Path) -> None:
     make_board(client, "wsslow")
     key = stack.described["api_key"]
-    users = [f"a-user-with-quite-a-long-name-{n:03}-{'x' * 150}" for n in range(500)]
-    for start in range(0, 500, 100):
-        play(client, "wsslow", *((user, n) for n, user in enumerate(users[start : start + 100], start)))
     with (
-        api_process(stack, tmp_path, LAUREL_SOCKET_STUCK_SECONDS="6") as other,
-        watching(other, "wsslow", key, max_queue=1) as slow,
+        api_process(stack, tmp_path, LAUREL_SOCKET_STUCK_SECONDS="120") as other,
+        watching(other, "wsslow", key, max_queue=1, sock=narrow_line(other)) as slow,
         watching(other, "wsslow", key) as quick,
     ):
         slow.configure(page_size=500)
         quick.configure(page_size=500)
-        for round_number in range(45):
-            play(client, "wsslow", *((user, 1000) for user in random.Random(round_number).sample(users, 60)))
-            quick.answer("update")
+        for number in range(45):  # far more than the line holds
+            play_round(client, "wsslow", number)
+            quick.change()
         assert_same_as_rest(client, "wsslow", {"filter": {"type": "all"}, "page_size": 500}, quick)
         while slow.held() != quick.held():
             slow.receive()
         assert slow.sequence < quick.sequence
         assert slow.kinds.count("snapshot") > 2  # what it missed came as one
-        for round_number in range(80):  # now it does not read at all
-            play(client, "wsslow", *((user, 1000) for user in random.Random(round_number).sample(users, 60)))
-            quick.answer("update")
-        assert slow.closing_code() == 1013
+
+
+def test_a_client_that_does_not_read_at_all_is_closed_and_others_hear_on(stack: Stack, client: httpx.Client, tmp_path: Path) -> None:
+    make_board(client, "wsstuck")
+    key = stack.described["api_key"]
+    with (
+        api_process(stack, tmp_path, LAUREL_SOCKET_STUCK_SECONDS="1") as other,
+        watching(other, "wsstuck", key, max_queue=1, sock=narrow_line(other)) as stuck,
+        watching(other, "wsstuck", key) as quick,
+    ):
+        stuck.configure(page_size=500)
+        quick.configure(page_size=500)
+        deadline, number = time.monotonic() + 60.0, 0
+        while not closed_as_slow(other):
+            assert time.monotonic() < deadline, "the server holds on to a client that does not read"
+            play_round(client, "wsstuck", number := number + 1)
+            quick.change()
+        assert stuck.closing_code() == 1013
 
 
 def test_changes_come_ten_times_a_second_at_most_whatever_others_ask(stack: Stack, client: httpx.Client) -> None:
