@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -177,9 +178,11 @@ class Client:
             await self._awake.wait()
             self._awake.clear()
             await self._turn()
+            instant = utc_now()
             while (body := self._next()) is not None:
-                await self._put(body)
+                await self._put(body, instant)
                 await self._turn()
+                instant = utc_now()
             if self._farewell is not None:
                 self.closing = self._farewell
                 return
@@ -192,10 +195,10 @@ class Client:
         if view is not None and self._seen >= 0 and view.version != self._seen and len(self._changes) == CHANGES:
             await asyncio.sleep(self._changes[0] + CHANGES_SECONDS - time.monotonic())
 
-    async def _put(self, body: str) -> None:
+    async def _put(self, body: str, instant: datetime) -> None:
+        """`instant` was read before the change was counted: timestamps lie no closer to each other than the counted changes do."""
         self._sequence += 1
         self.sending_since = time.monotonic()
-        instant = rfc3339(utc_now(), milliseconds=True)
-        await self._send(f'{{"sequence":{self._sequence},"timestamp":"{instant}",{body[1:]}')
+        await self._send(f'{{"sequence":{self._sequence},"timestamp":"{rfc3339(instant, milliseconds=True)}",{body[1:]}')
         self.sending_since = None
         self.sent_at = time.monotonic()

@@ -16,7 +16,7 @@ from websockets.sync.client import ClientConnection, connect
 from runtime.embedded import processes
 from tests.conftest import REPOSITORY, Stack
 
-WAIT_SECONDS = 15.0
+WAIT_SECONDS = 60.0
 
 
 class BoardSocket:
@@ -97,7 +97,10 @@ def watching(api_url: str, board: str, credential: str, **options: Any) -> Itera
     """A connection with its first snapshot."""
     address = f"{api_url.replace('http', 'ws', 1)}/v1/leaderboards/{board}/ws"
     headers = {"Authorization": f"Bearer {credential}"}
-    with connect(address, additional_headers=headers, compression=None, **options) as connection:
+    # Without pings of its own: a client that reads nothing for a while would miss the answers and hang up.
+    with connect(
+        address, additional_headers=headers, compression=None, open_timeout=WAIT_SECONDS, ping_interval=None, **options
+    ) as connection:
         opened = BoardSocket(connection)
         assert opened.receive()["type"] == "snapshot"
         yield opened
@@ -120,7 +123,10 @@ def api_process(stack: Stack, directory: Path, **settings: str) -> Iterator[str]
             yield address
         finally:
             started.terminate()
-            started.wait(10.0)
+            try:
+                started.wait(WAIT_SECONDS)
+            finally:
+                started.kill()
 
 
 def _serves(address: str) -> bool:

@@ -110,7 +110,7 @@ async def points(world: World, external_id: str) -> int:
     return sum(row["posted"] for row in rows)
 
 
-async def until(look: Callable[[], Awaitable[Any]], seconds: float = 25.0) -> Any:
+async def until(look: Callable[[], Awaitable[Any]], seconds: float = 60.0) -> Any:
     async with asyncio.timeout(seconds):
         while not (found := await look()):
             await asyncio.sleep(0.05)

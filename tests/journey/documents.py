@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import REPOSITORY, Stack
 
 BLOCK = re.compile(r"^```(bash|js|python) run ?(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-TIMEOUT_SECONDS = 60.0
+TIMEOUT_SECONDS = 300.0
 
 
 def missing_programs(document: Path) -> list[str]:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -14,7 +14,7 @@ from urllib.parse import quote
 import httpx
 
 Answer = TypeVar("Answer")
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 
 
 def eventually(look: Callable[[], Answer], *, seconds: float = PATIENCE_SECONDS) -> Answer:
@@ -53,6 +53,16 @@ def post(client: httpx.Client, path: str, body: Any, status: int = 201, **header
     return dict(answer.json())
 
 
+def far_from_its_end(kind: str) -> dict[str, Any]:
+    """A `daily`, `weekly` or `monthly` timeframe whose windows end hours from now: whatever the clock says, none ends in a test."""
+    later = datetime.now(UTC) + timedelta(hours=12)
+    if kind == "daily":
+        return {"type": kind, "reset_time": f"{later:%H}:00"}
+    if kind == "weekly":
+        return {"type": kind, "reset_day": f"{later + timedelta(days=3):%A}".lower()}
+    return {"type": kind, "reset_day": (later.day + 13) % 28 + 1}
+
+
 def add_board(client: httpx.Client, event_type: str, *, expression: str = "attrs.points", **scoring: Any) -> str:
     """An all-time board of this event type; answers its id."""
     rule = {"event_type": event_type, "points_expression": expression}
@@ -68,8 +78,11 @@ def add_rule(client: httpx.Client, event_type: str, expression: str = "attrs.poi
 
 
 def add_endpoint(client: httpx.Client, url: str) -> tuple[str, str]:
-    """A webhook endpoint; answers its id and its secret."""
-    endpoint = post(client, "/v1/admin/webhook-endpoints", {"url": url, "events": ["reward_redeemed"]})
+    """A webhook endpoint; answers its id and its secret.
+
+    It gets what names it. What it subscribes to nobody causes: news of other tests would reach it too, and later whoever has its port.
+    """
+    endpoint = post(client, "/v1/admin/webhook-endpoints", {"url": url, "events": ["webhook.test"]})
     return endpoint["endpoint_id"], endpoint["secret"]
 
 

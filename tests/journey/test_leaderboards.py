@@ -17,7 +17,7 @@ def config(**more: Any) -> dict[str, Any]:
     return {"timeframe": {"type": "all_time"}, "scoring": {"rules": rules, "aggregation": "sum"}, **more}
 
 
-def until(question: Callable[[], Any], wanted: Any, seconds: float = 15.0) -> Any:
+def until(question: Callable[[], Any], wanted: Any, seconds: float = 60.0) -> Any:
     """The answer, as soon as it is the wanted one."""
     deadline = time.monotonic() + seconds
     while (answer := question()) != wanted:

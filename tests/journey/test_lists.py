@@ -1,6 +1,7 @@
 """Every list answers as contract 1 says: its noun, `next_cursor`, and pages of 1 to 500."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -44,7 +45,7 @@ async def world(pool: Pool, settings: Settings, url: str) -> World:
 def test_every_list_has_its_noun_a_cursor_and_a_bounded_page(world: World) -> None:
     things = furnish(world)
     wrong, lists = {}, 0
-    with world.client() as admin, httpx.Client(base_url=world.url, headers=OPERATOR) as operator:
+    with world.client() as admin, httpx.Client(base_url=world.url, headers=OPERATOR, timeout=60.0) as operator:
         for route in READS:
             client = operator if "/v1/operator/" in route else admin
             answer = ask(client, route, things)
@@ -69,11 +70,18 @@ def test_every_list_goes_on_where_its_page_ended(world: World) -> None:
             first = ask(admin, route, things) if "/v1/operator/" not in route else None
             if first is None or first.status_code != 200 or "next_cursor" not in first.json():
                 continue
-            noun, url, seen, cursor = noun_of(route), str(first.request.url), [], None
-            for _ in range(20):
-                page = admin.get(url, params={"limit": 1} | ({} if cursor is None else {"cursor": cursor})).json()
-                seen += page[noun]
-                cursor = page["next_cursor"]
-                if cursor is None:
-                    break
-            assert seen == first.json()[noun], route
+            if page_by_page(admin, route, things) != first.json()[noun_of(route)]:
+                # Once more, for what changes by itself: when a key was last used, what comes next in a schedule.
+                again = ask(admin, route, things).json()[noun_of(route)]
+                assert page_by_page(admin, route, things) == again, route
+
+
+def page_by_page(client: httpx.Client, route: str, things: dict[str, str]) -> list[Any]:
+    noun, url, seen, cursor = noun_of(route), str(ask(client, route, things).request.url), [], None
+    for _ in range(20):
+        page = client.get(url, params={"limit": 1} | ({} if cursor is None else {"cursor": cursor})).json()
+        seen += page[noun]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    return seen

@@ -1,5 +1,6 @@
 """The main job over HTTP: events in, boards move, points earned, a reward redeemed, fulfilled by a partner, and the ledger settled."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -155,7 +156,7 @@ def test_a_gamer_sends_plays_and_buys_for_itself_only(stack: Stack) -> None:
         add_rule(client, kind)
         slug = add_reward(client, price=30)
         token = post(client, "/v1/auth/gamer-token", {"user_id": user, "ttl_seconds": 600})["token"]
-        with httpx.Client(base_url=str(client.base_url), headers={"Authorization": f"Bearer {token}"}, timeout=15.0) as gamer:
+        with httpx.Client(base_url=str(client.base_url), headers={"Authorization": f"Bearer {token}"}, timeout=60.0) as gamer:
             post(gamer, "/v1/events", event(kind, user, points=40), 202)
             assert post(gamer, "/v1/events", event(kind, "somebody-else", points=40), 403)["error"]["code"] == "FORBIDDEN"
             eventually(lambda: points_of(gamer, "me")["available"] == 40)
@@ -197,7 +198,8 @@ async def test_the_history_in_temporal_tells_the_story_without_secrets(stack: St
     assert redemption["workflow_id"] == f"redemption:{stack.described['tenant_id']}:{identity}"
     temporal = await Client.connect(stack.described["temporal_address"], namespace=stack.described["temporal_namespace"])
     handle = temporal.get_workflow_handle(redemption["workflow_id"])
-    await handle.result()
+    async with asyncio.timeout(60):
+        await handle.result()
     described = await handle.describe()
     attributes = {key: values[0] for key, values in described.search_attributes.items()}
     assert attributes.items() >= {

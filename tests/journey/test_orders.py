@@ -22,7 +22,7 @@ FIELDS = [{"name": "size", "required": True, "pattern": "S|M"}]
 
 def gamer(world: World, admin: httpx.Client, user: str = "ann") -> httpx.Client:
     token = admin.post("/v1/auth/gamer-token", json={"user_id": user}).json()["token"]
-    return httpx.Client(base_url=world.url, headers={"Authorization": f"Bearer {token}"}, timeout=15.0)
+    return httpx.Client(base_url=world.url, headers={"Authorization": f"Bearer {token}"}, timeout=60.0)
 
 
 def bought(client: httpx.Client, **body: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.conftest import Stack
-from tests.journey.programme import event, eventually, fresh, points_of, post
+from tests.journey.programme import event, eventually, far_from_its_end, fresh, points_of, post
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def add_config(client: httpx.Client, *tiers: dict[str, Any], **more: Any) -> str
 
 def weekly(client: httpx.Client, kind: str, reward_config_id: str | None, **more: Any) -> str:
     rule = {"event_type": kind, "points_expression": "attrs.points"}
-    config = {"timeframe": {"type": "weekly", "grace_seconds": 0}, "scoring": {"rules": [rule]}}
+    config = {"timeframe": {**far_from_its_end("weekly"), "grace_seconds": 0}, "scoring": {"rules": [rule]}}
     board = fresh("board")
     body = {"leaderboard_id": board, "name": "Weekly", "config": config, "reward_config_id": reward_config_id, **more}
     post(client, "/v1/admin/leaderboards", body)
@@ -199,7 +199,9 @@ def test_a_user_sees_its_grants_among_its_orders(client: httpx.Client, stack: St
     fulfilled = client.post(f"/v1/admin/redemptions/{orders[0]['redemption_id']}/fulfil", json={"reason": "posted"})
     assert fulfilled.json()["status"] == "fulfilled"
     token = post(client, "/v1/auth/gamer-token", {"user_id": name})["token"]
-    own = httpx.get(f"{stack.described['api_url']}/v1/users/me/grants", headers={"Authorization": f"Bearer {token}"}).json()["grants"]
+    own = httpx.get(f"{stack.described['api_url']}/v1/users/me/grants", headers={"Authorization": f"Bearer {token}"}, timeout=60.0).json()[
+        "grants"
+    ]
     assert "granted_by" not in own[0]
     grants = grants_of(client, name)
     assert [each["grant_id"] for each in own] == [each["grant_id"] for each in grants]

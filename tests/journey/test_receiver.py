@@ -1,5 +1,6 @@
 """Partners in Node verify our signature: the seed's Express receiver over its re-serialised body, and our own example over the raw one."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -64,7 +65,7 @@ http.createServer((req, answer) => {
 def program(command: list[str], log: Path, **environment: str) -> Iterator[None]:
     """A receiver whose output goes to `log`."""
     with log.open("wb") as output:
-        known = {"PATH": "/usr/bin:/bin:/usr/local/bin", **environment}
+        known = {"PATH": os.environ["PATH"], **environment}
         process = subprocess.Popen(command, cwd=REPOSITORY, env=known, stdout=output, stderr=output)
     try:
         eventually(lambda: "listening" in log.read_text() or process.poll() is not None)

@@ -20,7 +20,7 @@ def test_every_page_under_users_has_its_picture_and_downloads_are_left_alone(sta
     with stack.client() as client:
         give_points(client, fresh("user"), 5)
     command = [sys.executable, "-m", "cli", "screenshots", str(tmp_path), "--only", "users", "--data-dir", str(stack.data_dir)]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
     taken = {path.name for path in tmp_path.glob("*.png")}
     assert {f"users.{look.name}.png" for look in LOOKS} <= taken

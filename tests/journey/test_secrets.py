@@ -61,7 +61,7 @@ def refusals(stack: Stack, token: str, webhook_secret: str) -> str:
         {"Authorization": f"Bearer {token}x"},
         {"Authorization": f"Bearer {stack.described['operator_key']}"},
     ]
-    answers = [httpx.get(f"{url}/v1/admin/settings", headers=headers) for headers in wrong]
+    answers = [httpx.get(f"{url}/v1/admin/settings", headers=headers, timeout=60.0) for headers in wrong]
     with stack.client() as client:
         answers.append(client.post("/v1/admin/webhook-endpoints", json={"url": "ftp://x", "events": ["*"], "secret": webhook_secret}))
         answers.append(client.post("/v1/admin/webhook-endpoints", json={"url": 5, "secret": webhook_secret}))
@@ -83,10 +83,10 @@ def test_no_secret_stands_anywhere_after_a_full_journey(stack: Stack) -> None:
         post(client, "/v1/events", event(kind, user, points=5), 202)
         slug = add_reward(client, price=10, endpoint_id=endpoint)
         headers = {"Authorization": f"Bearer {token}"}
-        bought = httpx.post(f"{stack.described['api_url']}/v1/rewards/purchase/{slug}", json={}, headers=headers)
+        bought = httpx.post(f"{stack.described['api_url']}/v1/rewards/purchase/{slug}", json={}, headers=headers, timeout=60.0)
         redemption = bought.json()["redemption_id"]
         redemption_in(client, redemption, "processing")
-        with httpx.Client(base_url=stack.described["api_url"], headers={"X-API-Key": key}) as fulfilment:
+        with httpx.Client(base_url=stack.described["api_url"], headers={"X-API-Key": key}, timeout=60.0) as fulfilment:
             fulfilment.patch(f"/v1/admin/rewards/redemptions/{redemption}", json={"status": "fulfilled"}).raise_for_status()
         eventually(lambda: client.get(f"/v1/redemptions/{redemption}").json()["status"] == "fulfilled")
         metrics = client.get("/metrics").text

@@ -162,7 +162,7 @@ def test_a_gamer_buys_for_itself_and_sees_only_itself(world: World):
     with world.client() as admin:
         store(admin)
         token = admin.post("/v1/auth/gamer-token", json={"user_id": "ann"}).json()["token"]
-    with httpx.Client(base_url=world.url, headers={"Authorization": f"Bearer {token}"}) as gamer:
+    with httpx.Client(base_url=world.url, headers={"Authorization": f"Bearer {token}"}, timeout=60.0) as gamer:
         entry = gamer.get("/v1/rewards/catalog").json()["rewards"][0]
         assert (entry["slug"], entry["affordable"], entry["points_needed"]) == ("mug", True, 0)
         bought = gamer.post("/v1/rewards/purchase/mug")

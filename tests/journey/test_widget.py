@@ -13,6 +13,8 @@ from playwright.sync_api import Page, expect
 from tests.conftest import REPOSITORY, Stack
 from tests.journey.programme import add_board, event, fresh, post
 
+expect.set_options(timeout=60_000)
+
 
 class Quiet(SimpleHTTPRequestHandler):
     """Serves files without a line for each."""
