@@ -62,7 +62,7 @@ class Supervisor:
         self._launch(part)
         return part
 
-    def wait_ready(self, part: Part, ready: Callable[[], bool], timeout_seconds: float = 30.0) -> None:
+    def wait_ready(self, part: Part, ready: Callable[[], bool], timeout_seconds: float = processes.READY_SECONDS) -> None:
         """Wait for a part's first readiness; raises `StartError` with the end of its log."""
         if part.process is None or part.command is None:
             raise processes.StartError(f"{part.kind} was not started")

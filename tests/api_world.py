@@ -26,6 +26,7 @@ from storage.tenant import create_tenant
 from tests.witness import Witness
 
 START_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 
 
 class World(msgspec.Struct, frozen=True):
@@ -39,7 +40,7 @@ class World(msgspec.Struct, frozen=True):
     def client(self, role: str | None = "admin", **headers: str) -> httpx.Client:
         """A client with the tenant's key of that role, or without any credential."""
         credential = {} if role is None else {"Authorization": f"Bearer {self.keys[role]}"}
-        return httpx.Client(base_url=self.url, headers=credential | headers, timeout=60.0)
+        return httpx.Client(base_url=self.url, headers=credential | headers, timeout=TIMEOUT_SECONDS)
 
     def rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """What the database says."""

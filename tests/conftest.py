@@ -28,7 +28,8 @@ from runtime.settings import Settings, load_settings
 
 REPOSITORY = Path(__file__).parent.parent
 PASSWORD = "only-for-tests-on-loopback"
-STACK_TIMEOUT_SECONDS = 90.0
+STACK_TIMEOUT_SECONDS = 240.0
+STOP_SECONDS = 60.0
 KEEP_TABLES = ("alembic_version",)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER_OPTIONS = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking")
@@ -225,7 +226,7 @@ class Stack(msgspec.Struct, frozen=True):
     def client(self, key: str = "api_key") -> httpx.Client:
         """An HTTP client of the API with one of the stack's keys."""
         headers = {"Authorization": f"Bearer {self.described[key]}"}
-        return httpx.Client(base_url=self.described["api_url"], headers=headers, timeout=15.0)
+        return httpx.Client(base_url=self.described["api_url"], headers=headers, timeout=60.0)
 
 
 def start_stack(data_dir: Path, *options: str) -> Stack:
@@ -249,7 +250,7 @@ def stop_stack_process(process: subprocess.Popen[bytes]) -> int:
     """Ask an `up` to stop and wait for it; answers its exit status. Killing it would be safe too: its parts die with it."""
     process.terminate()
     try:
-        return process.wait(15.0)
+        return process.wait(STOP_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         return process.wait()

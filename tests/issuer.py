@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from runtime.settings import JwtIssuer
 
 ISSUER = "https://login.example"
+DAY_SECONDS = 86_400
 KEYS: dict[str, Any] = {
     "rsa": rsa.generate_private_key(public_exponent=65537, key_size=2048),
     "ec": ec.generate_private_key(ec.SECP256R1()),
@@ -63,7 +64,9 @@ def trusted(jwks_url: str) -> tuple[JwtIssuer, ...]:
 def signed(key: str = "rsa", *, header: dict[str, Any] | None = None, extra: dict[str, Any] | None = None, **changes: Any) -> str:
     """A token of the issuer; a change to None leaves the claim out."""
     claims = (
-        {"iss": ISSUER, "aud": "laurel-api", "sub": "person-1", "org_id": "org-1", "exp": int(time.time()) + 600} | changes | (extra or {})
+        {"iss": ISSUER, "aud": "laurel-api", "sub": "person-1", "org_id": "org-1", "exp": int(time.time()) + DAY_SECONDS}
+        | changes
+        | (extra or {})
     )
     given = {name: value for name, value in claims.items() if value is not None}
     return jwt.encode(given, KEYS[key], algorithm=ALGORITHMS[key], headers={"kid": key} | (header or {}))

@@ -17,6 +17,8 @@ import msgspec
 LAUNCHER = Path(__file__).with_name("child.py")
 UNPRIVILEGED_USER = "nobody"
 READY_POLL_SECONDS = 0.02
+READY_SECONDS = 120.0
+"""A part that dies is noticed at once; one that lives has this long on a slow machine."""
 PORTS = (15_000, 32_000)
 PORT_TRIES = 100
 LOG_BYTES = 20 * 1024 * 1024
@@ -93,7 +95,9 @@ def run(command: Command, *, timeout_seconds: float = 60.0) -> None:
         raise StartError(f"{command.name} failed with status {done.returncode}: {printed}")
 
 
-def wait_ready(process: subprocess.Popen[bytes], command: Command, ready: Callable[[], bool], timeout_seconds: float = 30.0) -> None:
+def wait_ready(
+    process: subprocess.Popen[bytes], command: Command, ready: Callable[[], bool], timeout_seconds: float = READY_SECONDS
+) -> None:
     """Wait until `ready()`; raises `StartError` with the end of the log when the part dies or the time is up."""
     deadline = time.monotonic() + timeout_seconds
     while not ready():

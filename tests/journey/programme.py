@@ -14,7 +14,8 @@ from urllib.parse import quote
 import httpx
 
 Answer = TypeVar("Answer")
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 90.0
+"""Only a test that fails waits so long."""
 
 
 def eventually(look: Callable[[], Answer], *, seconds: float = PATIENCE_SECONDS) -> Answer:

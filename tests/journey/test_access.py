@@ -15,7 +15,7 @@ from runtime import schema
 from runtime.embedded import postgres
 from runtime.settings import Settings
 from tests.access_rules import CALLBACK, is_of_one_user, roles_for
-from tests.api_world import World, make_world, serving
+from tests.api_world import TIMEOUT_SECONDS, World, make_world, serving
 from tests.conftest import PASSWORD, settings_for
 from tests.furnished import NEEDS_TEMPORAL
 from tests.issuer import serving_keys, signed, trusted
@@ -110,7 +110,7 @@ def stage(postgres_server: int, redis_server: str) -> Iterator[Stage]:
     base = settings_for(database_url, redis_server, "127.0.0.1:1")
     with serving_keys() as keys_url:
         settings = msgspec.structs.replace(base, jwt_issuers=trusted(keys_url))
-        with serving(settings) as url, httpx.Client(base_url=url, timeout=15.0) as client:
+        with serving(settings) as url, httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS) as client:
             own, foreign, suspended = (asyncio.run(make_world(settings, url)) for _ in range(3))
             for world, changes in (
                 (own, {"org_id": "org-own"}),

@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).parent.parent.parent
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = (sys.executable, "-m", "cli", "bench", *arguments)
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=600, check=False)
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Nothing acknowledged is lost and nothing counts twice, whatever is killed; redemptions are taken while Temporal is away."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -8,13 +9,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import psutil
 import pytest
 
+from domain.leaderboard import WEEKDAYS
 from domain.wire import rfc3339
 from tests.conftest import REPOSITORY, Stack, start_stack, stop_stack_process
 from tests.journey.programme import (
@@ -38,14 +40,17 @@ pytestmark = pytest.mark.xdist_group("stack")
 USERS = 20
 SENDERS = 3
 BATCH = 20
+ACKNOWLEDGED_SECONDS = 120.0
 
 
 @pytest.fixture(scope="module")
 def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack that may be maltreated."""
     running = start_stack(tmp_path_factory.mktemp("crash") / "data")
-    yield running
-    stop_stack_process(running.process)
+    try:
+        yield running
+    finally:
+        stop_stack_process(running.process)
 
 
 class Sender(threading.Thread):
@@ -68,7 +73,7 @@ class Sender(threading.Thread):
                 self.acknowledged.update(each["actor"]["user_id"] for each in events)
 
     def send(self, client: httpx.Client, events: list[dict[str, Any]]) -> bool:
-        deadline = time.monotonic() + 25.0
+        deadline = time.monotonic() + ACKNOWLEDGED_SECONDS
         while time.monotonic() < deadline:
             try:
                 answer = client.post("/v1/events/bulk", json={"events": events})
@@ -86,7 +91,8 @@ class Sender(threading.Thread):
 
 def kill(pids: list[int]) -> None:
     for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it fell over what was killed before
+            os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("parts", [("worker", "api", "worker", "api"), ("redis", "temporal", "postgres")], ids=["ours", "servers"])
@@ -114,7 +120,7 @@ def test_killing_parts_in_mid_stream_loses_and_repeats_nothing(own_stack: Stack,
                 sender.join()
         assert [failure for sender in senders for failure in sender.failures] == []
         expected = sum((sender.acknowledged for sender in senders), Counter[str]())
-        eventually(lambda: dict(board_of(client, board)) == dict(expected), seconds=90.0)
+        eventually(lambda: dict(board_of(client, board)) == dict(expected), seconds=180.0)
         assert points_earned(client, expected) == before_stream + expected
 
 
@@ -124,7 +130,7 @@ def points_earned(client: httpx.Client, users: Iterable[str]) -> Counter[str]:
 
 def pids_of(stack: Stack, part: str) -> list[int]:
     pids = stack.now()["pids"][part]
-    return list(pids) if isinstance(pids, list) else [pids]
+    return [pid for pid in (pids if isinstance(pids, list) else [pids]) if pid]  # 0 stands for one that is away
 
 
 def fresh_and_alive(stack: Stack, part: str, victims: list[int]) -> bool:
@@ -208,7 +214,7 @@ def test_killing_the_worker_while_a_window_closes_under_load_pays_every_winner_o
                 victims = pids_of(own_stack, "worker")
                 kill(victims)
                 eventually(lambda victims=victims: fresh_and_alive(own_stack, "worker", victims))  # type: ignore[misc]
-            eventually(lambda: window_of(client, board, key)["status"] == "paid", seconds=120.0)
+            eventually(lambda: window_of(client, board, key)["status"] == "paid", seconds=180.0)
         finally:
             stop.set()
             for sender in senders:
@@ -222,7 +228,7 @@ def test_killing_the_worker_while_a_window_closes_under_load_pays_every_winner_o
         assert window["payout"]["total"]["points"] == 100 + 4 * 50 + 10 * 10
     environment = {**os.environ, **own_stack.described["env"]}
     command = [sys.executable, "-m", "cli", "verify-ledger"]
-    verified = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    verified = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
@@ -251,13 +257,14 @@ def test_killing_the_worker_while_schedules_pay_pays_each_instant_once(own_stack
 
         def all_over() -> list[dict[str, Any]] | None:
             runs: list[dict[str, Any]] = client.get(f"{path}/runs", params={"limit": 500}).json()["runs"]
-            return runs if all(run["status"] == "completed" for run in runs) else None
+            # The last instant before the pause may get its run after it: then there is one more, and one more payment.
+            paid = {points_of(client, user)["available"] for user in users} == {worth * len(runs)}
+            return runs if paid and all(run["status"] == "completed" for run in runs) else None
 
-        runs = eventually(all_over, seconds=90.0)
+        runs = eventually(all_over, seconds=180.0)
         assert runs is not None
         assert [run["run_id"] for run in runs if run["trigger"] == "manual"] == [triggered]
         assert {run["instant"] for run in runs if run["trigger"] == "backfill"} == instants
-        assert {points_of(client, user)["available"] for user in users} == {worth * len(runs)}
 
 
 def prize(client: httpx.Client, name: str, points: int) -> list[str]:
@@ -269,7 +276,9 @@ def prize(client: httpx.Client, name: str, points: int) -> list[str]:
 
 def weekly_board(client: httpx.Client, kind: str, reward_config_id: str) -> str:
     rule = {"event_type": kind, "points_expression": "attrs.points"}
-    config = {"timeframe": {"type": "weekly", "grace_seconds": 0}, "scoring": {"rules": [rule]}}
+    reset_day = WEEKDAYS[(datetime.now(UTC) + timedelta(days=3)).weekday()]  # so that no week ends while the test runs
+    timeframe = {"type": "weekly", "reset_day": reset_day, "grace_seconds": 0}
+    config = {"timeframe": timeframe, "scoring": {"rules": [rule]}}
     board = fresh("board")
     body = {"leaderboard_id": board, "name": "Weekly", "config": config, "reward_config_id": reward_config_id}
     post(client, "/v1/admin/leaderboards", body)

@@ -33,7 +33,8 @@ class Partner:
         self._log = log
 
     def lines(self, kind: str = "webhook") -> list[dict[str, Any]]:
-        found = [json.loads(line) for line in self._log.read_text().splitlines() if line.startswith("{")]
+        whole, _, _ = self._log.read_text().rpartition("\n")  # the last line may still be on its way
+        found = [json.loads(line) for line in whole.split("\n") if line.startswith("{")]
         return [line for line in found if line["kind"] == kind]
 
     @property
@@ -111,7 +112,9 @@ def test_tests_are_limited_and_refused_while_the_endpoint_is_off(client):
         assert code(client.post(f"/v1/admin/deliveries/{sent['delivery_id']}/resend")) == (409, "INVALID_STATE")
         assert code(client.post(f"{address}/recover", json={"since": "2020-01-01T00:00:00Z"})) == (409, "INVALID_STATE")
         client.post(f"{address}/enable")
-        assert [client.post(f"{address}/test").status_code for _ in range(10)] == [202] * 9 + [429]
+        statuses = [client.post(f"{address}/test").status_code for _ in range(11)]
+        # The first test counts too, unless its minute is over.
+        assert statuses in ([202] * 9 + [429] * 2, [202] * 10 + [429])
     assert code(client.post(f"{address}/test")) == (404, "NOT_FOUND")
     assert code(client.get("/v1/admin/deliveries", params={"event": "nothing"})) == (400, "VALIDATION_ERROR")
 
@@ -158,7 +161,7 @@ def by_node(directory: Path, secrets: list[str], webhook: dict[str, Any]) -> lis
     """What the Standard Webhooks library for Node says of the webhook with each secret: its event, or the refusal."""
     folder = with_packages("tests/node", directory)
     given = json.dumps({"secrets": secrets, "headers": webhook["headers"], "body": webhook["body"]})
-    done = subprocess.run(["node", str(folder / "verify.mjs")], input=given, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(["node", str(folder / "verify.mjs")], input=given, capture_output=True, text=True, check=True, timeout=300)
     return list(json.loads(done.stdout))
 
 
@@ -202,7 +205,8 @@ def test_during_a_rotation_the_library_for_node_verifies_with_either_secret(clie
     ],
 )
 def test_every_bad_answer_is_named(client, tmp_path, answer, error):
-    with a_receiver(tmp_path, "--answer", answer) as partner, an_endpoint(client, partner.url, timeout_seconds=1) as endpoint:
+    patience = 1 if error == "timeout" else 30
+    with a_receiver(tmp_path, "--answer", answer) as partner, an_endpoint(client, partner.url, timeout_seconds=patience) as endpoint:
         sent = post(client, f"{ENDPOINTS}/{endpoint['endpoint_id']}/test", {}, 202)
         (attempt,) = delivery_in(client, sent["delivery_id"], "exhausted" if error else "delivered")["attempts"]
         assert attempt["error_class"] == error

@@ -27,7 +27,7 @@ MATCHES = """date,home_team,away_team,home_score,away_score,tournament,city,coun
 def run_demo(data_dir: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command: Sequence[str] = [sys.executable, "-m", "cli", "demo", "--data-dir", str(data_dir), *options]
     variables = {"PATH": os.environ["PATH"], **environment}
-    return subprocess.run(command, cwd=REPOSITORY, env=variables, capture_output=True, text=True, check=False, timeout=90)
+    return subprocess.run(command, cwd=REPOSITORY, env=variables, capture_output=True, text=True, check=False, timeout=400)
 
 
 def test_generated_play_is_verified_step_by_step_and_again(stack: Stack) -> None:

@@ -168,7 +168,7 @@ async def test_without_a_database_the_answer_is_unavailable(settings: Settings, 
     lost = msgspec.structs.replace(settings, database_url="postgresql://nobody@127.0.0.1:1/none")
     with (
         serving(lost) as url,
-        httpx.Client(base_url=url, headers={"Authorization": f"Bearer {world.keys['admin']}"}, timeout=30.0) as client,
+        httpx.Client(base_url=url, headers={"Authorization": f"Bearer {world.keys['admin']}"}, timeout=90.0) as client,
     ):
         assert refused(client.post("/v1/events", json=event("e1"))) == (503, "UNAVAILABLE")
         assert client.get("/health").status_code == 200

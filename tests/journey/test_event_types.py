@@ -15,7 +15,7 @@ from tests.conftest import settings_for
 
 TYPES = "/v1/admin/event-types"
 SCHEMA = {"type": "object", "properties": {"amount": {"type": "number"}}, "required": ["amount"]}
-SOON = 3.0
+SOON = 60.0
 
 
 @pytest.fixture(scope="module")
