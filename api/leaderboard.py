@@ -27,6 +27,9 @@ from storage.profile import NOBODY, Profiles
 READERS = [allow("server", "read", "gamer", "member")]
 AnyRequest = Request[Any, Any, Any]
 ViewQuestion = tuple[UUID, str, str | None]
+Written = tuple[bytes, bytes]
+"""A body, and what its ETag is made of: the body itself, or something shorter that differs whenever the body does."""
+
 PAGE_LIMIT, PAGE_LIMIT_MAXIMUM, OFFSET_MAXIMUM = 100, 1000, 100_000_000
 AROUND_LIMIT = 11
 CACHE_SECONDS = 0.1
@@ -55,25 +58,44 @@ class BoardReader:
         self.boards, self.profiles = boards, profiles
         self._lines = BoardLines(profiles)
         self._pages: dict[tuple[object, ...], Rendered] = {}
-        self._under_way: dict[tuple[object, ...], asyncio.Task[Rendered]] = {}
+        self._under_way: dict[tuple[object, ...], asyncio.Future[Rendered | None]] = {}
         self._views: dict[ViewQuestion, tuple[float, View]] = {}
         self._views_under_way: dict[ViewQuestion, asyncio.Task[View]] = {}
 
-    async def shared(self, question: tuple[object, ...], render: Callable[[], Awaitable[bytes]]) -> Rendered:
+    async def shared(self, question: tuple[object, ...], render: Callable[[], Awaitable[Written]]) -> Rendered:
         """The rendered answer to a question: the one that is at hand, or the one that is being made, or a new one."""
-        kept = self._pages.get(question)
-        if kept is not None and kept.until > time.monotonic():
-            return kept
-        task = self._under_way.get(question)
-        if task is None:
-            task = self._under_way[question] = asyncio.ensure_future(self._render(question, render))
-            task.add_done_callback(lambda _: self._under_way.pop(question, None))
-        return await asyncio.shield(task)
+        while True:
+            kept = self._pages.get(question)
+            if kept is not None and kept.until > time.monotonic():
+                return kept
+            under_way = self._under_way.get(question)
+            if under_way is None:
+                return await self._lead(question, render)
+            if (rendered := await asyncio.shield(under_way)) is not None:
+                return rendered
 
-    async def _render(self, question: tuple[object, ...], render: Callable[[], Awaitable[bytes]]) -> Rendered:
+    async def _lead(self, question: tuple[object, ...], render: Callable[[], Awaitable[Written]]) -> Rendered:
+        """Render for all who ask meanwhile. In the first asker's own task: another one would cost a page that only one asks for a
+        tenth more. Should that asker go away, the others look again, and one of them leads."""
+        under_way = self._under_way[question] = asyncio.get_running_loop().create_future()
+        try:
+            rendered = await self._render(question, render)
+        except Exception as fault:
+            under_way.set_exception(fault)
+            under_way.exception()  # nobody may be waiting for it
+            raise
+        except BaseException:
+            under_way.set_result(None)
+            raise
+        finally:
+            del self._under_way[question]
+        under_way.set_result(rendered)
+        return rendered
+
+    async def _render(self, question: tuple[object, ...], render: Callable[[], Awaitable[Written]]) -> Rendered:
         began = time.monotonic()
-        body = await render()
-        etag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+        body, told_by = await render()
+        etag = f'"{hashlib.blake2b(told_by, digest_size=12).hexdigest()}"'
         if len(self._pages) >= CACHED_PAGES:
             self._pages.clear()
         kept = self._pages[question] = Rendered(body, etag, began + CACHE_SECONDS)
@@ -87,17 +109,20 @@ class BoardReader:
     async def page(self, tenant_id: UUID, leaderboard_id: str, *, limit: int, offset: int, window_key: str | None) -> Rendered:
         """A page of the board, as it is sent; raises as `view` does."""
 
-        async def render() -> bytes:
+        async def render() -> Written:
             view = await self.recent_view(tenant_id, leaderboard_id, window_key)
             live = await self.boards.live_page(view, offset, limit)
             if live is not None:
                 board, held = live
                 head = msgspec.json.encode(envelope(view, Slice(held.total, held.first, []), limit, []))
-                return b"%b%b]}" % (head[:-2], await self._lines.render(tenant_id, board.method, held))
+                entries, marks = await self._lines.render(tenant_id, board.method, held)
+                return b"%b%b]}" % (head[:-2], entries), head + marks
             found = await self.boards.page(view, offset, limit)
-            return msgspec.json.encode(envelope(view, found, limit, await self.entries(tenant_id, found)))
+            body = msgspec.json.encode(envelope(view, found, limit, await self.entries(tenant_id, found)))
+            return body, body
 
-        return await self.shared((tenant_id, leaderboard_id, limit, offset, window_key), render)
+        # The integer of the id hashes in C, a UUID in Python, and a question is looked up five times.
+        return await self.shared((tenant_id.int, leaderboard_id, limit, offset, window_key), render)
 
     async def recent_view(self, tenant_id: UUID, leaderboard_id: str, window_key: str | None) -> View:
         """`view`, at most `CACHE_SECONDS` old: all pages of a board that are asked for within that time share two queries."""
@@ -213,7 +238,7 @@ async def show_around(leaderboard_id: str, user_id: str, request: AnyRequest, pr
     limit = whole_number(request, "limit", default=AROUND_LIMIT, low=1, high=PAGE_LIMIT_MAXIMUM)
     window_key = _window_key(request)
 
-    async def render() -> bytes:
+    async def render() -> Written:
         view = await reader.view(principal.tenant_id, leaderboard_id, window_key)
         around = await reader.boards.around(view, user_id, limit)
         if around is None:
@@ -221,7 +246,8 @@ async def show_around(leaderboard_id: str, user_id: str, request: AnyRequest, pr
         place, found = around
         entries = await reader.entries(principal.tenant_id, found)
         user = entries[place.rank - 1 - found.first]
-        return msgspec.json.encode({**envelope(view, found, limit, entries), "user": user})
+        body = msgspec.json.encode({**envelope(view, found, limit, entries), "user": user})
+        return body, body
 
     question = (principal.tenant_id, leaderboard_id, "around", user_id, limit, window_key)
     return answer(request, await reader.shared(question, render))

@@ -8,7 +8,7 @@ import msgspec
 from litestar import Request, Response, get
 
 from api.auth import Principal
-from api.leaderboard import OFFSET_MAXIMUM, PAGE_LIMIT, PAGE_LIMIT_MAXIMUM, READERS, BoardReader, answer, envelope, no_such_board
+from api.leaderboard import OFFSET_MAXIMUM, PAGE_LIMIT, PAGE_LIMIT_MAXIMUM, READERS, BoardReader, Written, answer, envelope, no_such_board
 from api.pagination import Page, decode_cursor, encode_cursor, whole_number
 from api.redemption import instant_in
 from domain.error import NotFound, UserNotFound, ValidationFault
@@ -87,11 +87,12 @@ async def show_snapshot(
     limit = whole_number(request, "limit", default=PAGE_LIMIT, low=1, high=PAGE_LIMIT_MAXIMUM)
     offset = whole_number(request, "offset", default=0, low=0, high=OFFSET_MAXIMUM)
 
-    async def render() -> bytes:
+    async def render() -> Written:
         board, window = await _found(pool, principal.tenant_id, leaderboard_id, snapshot_time)
         found = await reader.boards.snapshot_page(window_view(board, window), offset, limit)
         page = envelope(window_view(board, window), found, limit, await reader.entries(principal.tenant_id, found))
-        return msgspec.json.encode({**page, "snapshot_time": optional_rfc3339(window.ends_at)})
+        body = msgspec.json.encode({**page, "snapshot_time": optional_rfc3339(window.ends_at)})
+        return body, body
 
     question = (principal.tenant_id, leaderboard_id, "snapshot", snapshot_time, limit, offset)
     return answer(request, await reader.shared(question, render))

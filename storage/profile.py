@@ -27,7 +27,12 @@ class Known(msgspec.Struct):
     profile: "Profile"
 
 
-TTL_SECONDS = 5.0
+TTL_SECONDS = 30.0
+"""How long a profile is believed. NOTIFY forgets what changes at once; this is for changes that nothing tells of, such as those by hand."""
+
+PROBE_SECONDS = 2.0
+"""How often the listening connection has to show that it is alive: nobody hears of changes over one that was lost in silence."""
+
 CAPACITY = 50_000
 RECONNECT_SECONDS = 1.0
 NOBODY: Profile = (None, None)
@@ -106,8 +111,11 @@ class Profiles:
                     await connection.execute(f"LISTEN {PROFILE_CHANNEL}")
                     self._forget_all()
                     self._listening = True
-                    async for note in connection.notifies():
-                        self._forget(note.payload)
+                    while True:
+                        async for note in connection.notifies(timeout=PROBE_SECONDS):
+                            self._forget(note.payload)
+                        async with asyncio.timeout(PROBE_SECONDS):
+                            await connection.execute("SELECT 1")
             except (psycopg.Error, OSError) as fault:
                 log.warning("the profile connection is lost: %s", fault)
             finally:

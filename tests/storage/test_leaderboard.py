@@ -3,10 +3,14 @@
 import asyncio
 from datetime import UTC, datetime
 
+import pytest
 import pytest_asyncio
 
+from api import leaderboard
+from api.leaderboard import BoardReader, Written
 from runtime.postgres import Pool, transaction
 from runtime.redis import Redis
+from storage import profile
 from storage.board import Boards
 from storage.leaderboard import archive_board, find_any_board, find_board
 from storage.live import LiveStore
@@ -58,8 +62,79 @@ async def test_a_profile_is_forgotten_when_it_changes(world: World, postgres_url
         assert await profiles.of(world.tenant_id, ["u", "nobody"]) == {"u": (None, None), "nobody": (None, None)}
         await world.rows("UPDATE app_user SET display_name = 'Uma'", fetch=False)
         await world.rows("SELECT pg_notify('laurel_profile', %s)", f"{world.tenant_id}:u")
-        async with asyncio.timeout(4):
+        async with asyncio.timeout(profile.TTL_SECONDS - 2):
             while (await profiles.of(world.tenant_id, ["u"]))["u"] != ("Uma", None):
                 await asyncio.sleep(0.02)
     finally:
         await profiles.close()
+
+
+async def test_no_change_is_missed_while_the_listening_connection_is_looked_after(
+    world: World, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(profile, "PROBE_SECONDS", 0.05)
+    monkeypatch.setattr(profile, "TTL_SECONDS", 3600.0)
+    await world.send([Event("u", 1, 0, "a")])
+    profiles = Profiles(world.pool, postgres_url)
+    try:
+        for number in range(20):
+            name = f"Uma {number}"
+            await profiles.of(world.tenant_id, ["u"])
+            await world.rows("UPDATE app_user SET display_name = %s", name, fetch=False)
+            await world.rows("SELECT pg_notify('laurel_profile', %s)", f"{world.tenant_id}:u")
+            async with asyncio.timeout(60):
+                while (await profiles.of(world.tenant_id, ["u"]))["u"] != (name, None):
+                    await asyncio.sleep(0.01)
+    finally:
+        await profiles.close()
+
+
+async def test_when_the_first_to_ask_for_a_page_goes_away_another_one_renders_it(
+    world: World, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leaderboard, "CACHE_SECONDS", 3600.0)
+    reader = BoardReader(Boards(world.pool, world.live), Profiles(world.pool, postgres_url))
+    begun, go_on, renderings = asyncio.Event(), asyncio.Event(), []
+
+    async def render() -> Written:
+        renderings.append(None)
+        begun.set()
+        await go_on.wait()
+        return b"the page", b"the page"
+
+    first = asyncio.create_task(reader.shared(("page",), render))
+    await begun.wait()
+    others = [asyncio.create_task(reader.shared(("page",), render)) for _ in range(3)]
+    leaving = asyncio.create_task(reader.shared(("page",), render))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    first.cancel()
+    go_on.set()
+    async with asyncio.timeout(60):
+        pages = await asyncio.gather(*others)
+        gone = await asyncio.gather(first, leaving, return_exceptions=True)
+    assert [page.body for page in pages] == [b"the page"] * 3
+    assert [type(each) for each in gone] == [asyncio.CancelledError] * 2
+    assert len(renderings) == 2
+
+
+async def test_all_who_wait_for_a_page_that_fails_are_told_and_the_next_one_is_served(world: World, postgres_url: str) -> None:
+    reader = BoardReader(Boards(world.pool, world.live), Profiles(world.pool, postgres_url))
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def fail() -> Written:
+        begun.set()
+        await go_on.wait()
+        raise LookupError("no such page")
+
+    async def render() -> Written:
+        return b"the page", b"the page"
+
+    asked = [asyncio.create_task(reader.shared(("page",), fail)) for _ in range(3)]
+    await begun.wait()
+    go_on.set()
+    async with asyncio.timeout(60):
+        told = await asyncio.gather(*asked, return_exceptions=True)
+        page = await reader.shared(("page",), render)
+    assert [type(each) for each in told] == [LookupError] * 3
+    assert page.body == b"the page"
