@@ -28,18 +28,21 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
     api_key: str
     seconds: float
     members: int
+    quick: bool
     runs: Iterator[int]
 
     def token_prefix(self) -> str:
         """What no earlier measurement has put before its event ids; with nine digits behind it, `TOKEN_LENGTH` characters."""
         return f"{next(self.runs):04d}-"
 
-    def drive(self, server: Server, requests: list[list[str]], *, status: int, connections: int = 64, units: int = 1) -> Sample:
-        """Drive a server with these requests in turn."""
+    def drive(
+        self, server: Server, requests: list[list[str]], *, status: int, connections: int = 64, units: int = 1, seconds: float | None = None
+    ) -> Sample:
+        """Drive a server with these requests in turn, for `bench.seconds` unless told otherwise."""
         load = Load(
             port=server.port,
             connections=connections,
-            seconds=self.seconds,
+            seconds=seconds or self.seconds,
             requests=requests,
             status=status,
             token_prefix=self.token_prefix(),
@@ -72,7 +75,8 @@ def prepare(stack: Stack, *, quick: bool) -> Bench:
         stack=stack,
         tenant_id=UUID(keys.tenant_id),
         api_key=keys.api_key,
-        seconds=1.5 if quick else 5.0,
+        seconds=1.0 if quick else 5.0,
         members=100_000 if quick else 1_000_000,
+        quick=quick,
         runs=itertools.count(1),
     )

@@ -10,7 +10,7 @@ import psycopg
 
 from benchmarks.bench import Bench
 from benchmarks.measure import BenchError
-from benchmarks.page import BOARD, make_board
+from benchmarks.page import BOARD, make_large_board
 from benchmarks.stack import Server
 
 DAYS = 30
@@ -110,7 +110,7 @@ def furnish(bench: Bench, api: Server) -> dict[str, str]:
     """Make the data set; answers the ids that pages are asked for: `reward`, `endpoint`, `redemption`, `delivery`, `user`."""
     with bench.admin(api) as client:
         if client.get(f"/v1/admin/leaderboards/{BOARD}").status_code == 404:
-            make_board(bench, api)
+            make_large_board(bench, api)
         reward = {
             "slug": "bench-cup",
             "name": "Cup",

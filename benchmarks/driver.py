@@ -3,7 +3,6 @@
 A process of its own. Reads one `Plan` from standard input and answers as the load generator does.
 """
 
-import asyncio
 import sys
 import time
 from collections.abc import Sequence
@@ -15,7 +14,8 @@ import msgspec
 import uvloop
 
 from benchmarks import event
-from benchmarks.load import Loaded, cpu_seconds, quantile
+from benchmarks.closed_loop import Progress, drive
+from benchmarks.load import Loaded
 from runtime.ids import new_id
 from runtime.postgres import Connection, connect
 
@@ -24,9 +24,6 @@ APPEND = """
     SELECT append_events(%b::uuid[], %b::text[], %b::text[], %b::text[], %b::uuid[], %b::uuid[], %b::text[], %b::timestamptz[],
                          %b::bytea[], %s)
 """
-
-# The harness reads the CPU counters after `end`: the connections' server processes must still be there.
-METER_SECONDS = 0.3
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,21 +36,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     token_prefix: str
     scoring_partitions: int
-    warmup_seconds: float = 0.5
 
 
-class Progress:
-    """What all connections have done so far."""
+class Batches(Progress):
+    """What all connections have done so far, and what batches are made of."""
 
     def __init__(self, size: int) -> None:
+        super().__init__()
         self.names = [event.user(n) for n in range(max(size, event.USERS))]
         self.bodies = [event.text(event.MARK, name, n).encode().split(b"\0") for n, name in enumerate(self.names)]
-        self.latencies: list[float] = []
-        self.batches = 0
-        self.active = True
 
 
-async def write(plan: Plan, connection: Connection, users: dict[str, UUID], progress: Progress) -> None:
+async def write(plan: Plan, connection: Connection, users: dict[str, UUID], progress: Batches) -> None:
     """Commit batch after batch until the time is up. Making the batch is not part of its latency."""
     while progress.active:
         rows = batch(plan, users, progress)
@@ -62,10 +56,10 @@ async def write(plan: Plan, connection: Connection, users: dict[str, UUID], prog
         progress.latencies.append(time.perf_counter() - began)
 
 
-def batch(plan: Plan, users: dict[str, UUID], progress: Progress) -> Sequence[Any]:
+def batch(plan: Plan, users: dict[str, UUID], progress: Batches) -> Sequence[Any]:
     """The columns of one batch, in the order of `append_events`: new keys, known users, bodies cut from prepared bytes."""
-    first, size = progress.batches * plan.batch, plan.batch
-    progress.batches += 1
+    first, size = progress.begun * plan.batch, plan.batch
+    progress.begun += 1
     numbers = [number % len(progress.names) for number in range(first, first + size)]
     names = [progress.names[number] for number in numbers]
     keys = [f"{plan.token_prefix}{first + i:09d}" for i in range(size)]
@@ -78,33 +72,12 @@ def batch(plan: Plan, users: dict[str, UUID], progress: Progress) -> Sequence[An
     return (*fixed, known, fresh, names, occurred, bodies, plan.scoring_partitions)
 
 
-async def drive(plan: Plan) -> Loaded:
+async def run(plan: Plan) -> Loaded:
     """Run the plan to its end and say what was committed."""
     connections = [await connect(plan.database_url, "bench") for _ in range(plan.connections)]
     users = await known_users(connections[0], plan.tenant_id)
-    progress = Progress(plan.batch)
-    tasks = [asyncio.create_task(write(plan, connection, users, progress)) for connection in connections]
-    await asyncio.sleep(plan.warmup_seconds)
-    first, began, cpu_began = len(progress.latencies), time.perf_counter(), cpu_seconds()
-    print("begin", flush=True)
-    await asyncio.sleep(plan.seconds)
-    last, seconds, cpu = len(progress.latencies), time.perf_counter() - began, cpu_seconds() - cpu_began
-    print("end", flush=True)
-    progress.active = False
-    await asyncio.gather(*tasks)
-    await asyncio.sleep(METER_SECONDS)
-    for connection in connections:
-        await connection.close()
-    latencies = sorted(progress.latencies[first:last])
-    return Loaded(
-        requests=last - first,
-        failures=0,
-        seconds=seconds,
-        p50_ms=quantile(latencies, 0.50) * 1000,
-        p99_ms=quantile(latencies, 0.99) * 1000,
-        cpu_seconds=cpu,
-        sent_in_all=progress.batches,
-    )
+    batches = Batches(plan.batch)
+    return await drive(connections, lambda connection: write(plan, connection, users, batches), batches, plan.seconds)
 
 
 async def known_users(connection: Connection, tenant_id: UUID) -> dict[str, UUID]:
@@ -115,4 +88,4 @@ async def known_users(connection: Connection, tenant_id: UUID) -> dict[str, UUID
 
 if __name__ == "__main__":
     planned = msgspec.json.decode(sys.stdin.buffer.read(), type=Plan)
-    print(msgspec.json.encode(uvloop.run(drive(planned))).decode(), flush=True)
+    print(msgspec.json.encode(uvloop.run(run(planned))).decode(), flush=True)

@@ -43,12 +43,12 @@ def bulk_request(key: str, number: int, size: int, token_length: int) -> list[st
     return post("/v1/events/bulk", key, f'{{"events":[{events}]}}', token_length)
 
 
-def post(path: str, key: str, body: str, token_length: int, headers: str = "") -> list[str]:
-    """A POST in pieces: split where `MARK` stands for a token of `token_length` characters."""
+def post(path: str, key: str, body: str, token_length: int, method: str = "POST") -> list[str]:
+    """A POST (or the like) in pieces: split where `MARK` stands for a token of `token_length` characters."""
     length = len(body.encode()) + body.count(MARK) * (token_length - len(MARK))
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {key}\r\n"
-        f"Content-Type: application/json\r\n{headers}Content-Length: {length}\r\n\r\n"
+        f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {key}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
     )
     return (head + body).split(MARK)
 

@@ -4,15 +4,13 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import psycopg
-
 from benchmarks.bench import Bench
+from benchmarks.board import make_board
 from benchmarks.measure import BenchError, Comparison, Row, Sample, in_process
 from benchmarks.stack import Server
 from benchmarks.watch import Watch, Watched
-from domain.leaderboard import Method
 from domain.standing import order_key
-from runtime.ids import new_id, utc_now
+from runtime.ids import utc_now
 from runtime.redis import make_redis
 from storage.live import LiveBoard, LiveStore, Mark
 
@@ -28,7 +26,7 @@ GOAL_MS, GOAL_CORES = 50.0, 0.5
 def fan_out(bench: Bench) -> Iterator[list[Comparison]]:
     """A page of 100 on 1 000 connections, 9 changes a second."""
     with bench.stack.server("api") as api:
-        board = make_board(bench, api)
+        board = make_board(bench, api, BOARD)
         label = f"WebSocket, {f'{CLIENTS:,}'.replace(',', ' ')} clients"
 
         def goal() -> Sample:
@@ -75,28 +73,6 @@ def fan_out(bench: Bench) -> Iterator[list[Comparison]]:
                 ],
             )
         ]
-
-
-def make_board(bench: Bench, api: Server) -> LiveBoard:
-    """A board over the public API, with its window's row; its entries straight into the live store."""
-    rules = [{"event_type": "bench.fan-out", "points_expression": "attrs.score"}]
-    config = {"timeframe": {"type": "all_time"}, "scoring": {"rules": rules}}
-    with bench.admin(api) as client:
-        answer = client.post("/v1/admin/leaderboards", json={"leaderboard_id": BOARD, "name": "Bench fan-out", "config": config})
-    if answer.status_code != 201:
-        raise BenchError(f"the board was not made: {answer.status_code} {answer.text[:400]}")
-    window_id = new_id()
-    with psycopg.connect(bench.stack.settings.database_url, autocommit=True) as connection:
-        found = connection.execute(
-            "SELECT board_id FROM leaderboard WHERE tenant_id = %s AND leaderboard_id = %s", (bench.tenant_id, BOARD)
-        ).fetchone()
-        assert found is not None
-        connection.execute(
-            "INSERT INTO leaderboard_window (tenant_id, window_id, board_id, window_key, status, created_at)"
-            " VALUES (%s, %s, %s, 'all', 'open', now())",
-            (bench.tenant_id, window_id, found[0]),
-        )
-    return LiveBoard(bench.tenant_id, found[0], window_id, Method.SCORE_DESC, None)
 
 
 async def fill(bench: Bench, board: LiveBoard, position: int) -> None:

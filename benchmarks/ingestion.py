@@ -7,7 +7,7 @@ from benchmarks import event
 from benchmarks.bench import TOKEN_LENGTH, Bench
 from benchmarks.driver import Plan
 from benchmarks.load import Loaded
-from benchmarks.measure import Comparison, Pair, Row, Sample, in_process
+from benchmarks.measure import Comparison, Pair, Row, Sample, in_process, sample_of
 from benchmarks.stack import Server
 
 BULK = 100
@@ -147,10 +147,4 @@ def insert_directly(bench: Bench, *, connections: int, batch: int) -> Sample:
         token_prefix=bench.token_prefix(),
         scoring_partitions=bench.stack.settings.scoring_partitions,
     )
-    loaded, cpu = in_process("benchmarks.driver", plan, Loaded, bench.meter)
-    return Sample(
-        per_second=loaded.requests * batch / loaded.seconds,
-        p50_ms=loaded.p50_ms,
-        p99_ms=loaded.p99_ms,
-        cores={name: seconds / loaded.seconds for name, seconds in cpu.items()},
-    )
+    return sample_of(*in_process("benchmarks.driver", plan, Loaded, bench.meter), units=batch)

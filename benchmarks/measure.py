@@ -28,6 +28,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     p50_ms: float | None = None
     p99_ms: float | None = None
     cores: dict[str, float] = {}
+    megabytes: dict[str, float] = {}
 
     def cpu_us(self, party: str) -> float:
         """CPU microseconds of `party` for one unit."""
@@ -54,11 +55,16 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """A path and its floor, ready to be measured as often as wanted, and the lines that come of it."""
+    """A path and its floor, ready to be measured as often as wanted, and the lines that come of it.
+
+    `path_first`: the floor comes out of the path's own run. `most_pairs`: of a long run there are no more than so many.
+    """
 
     path: Callable[[], Sample]
     floor: Callable[[], Sample]
     rows: Sequence[Row]
+    path_first: bool = False
+    most_pairs: int | None = None
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,8 +96,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 def compare(comparison: Comparison, pairs: int) -> list[tuple[Row, Result]]:
     """Measure path and floor in turn, `pairs` times; every second pair begins with the floor, so that a drift cancels out."""
     measured: list[Pair] = []
-    for number in range(pairs):
-        if number % 2 == 0:
+    for number in range(min(pairs, comparison.most_pairs or pairs)):
+        if comparison.path_first or number % 2 == 0:
             path = comparison.path()
             floor = comparison.floor()
         else:
@@ -201,6 +207,11 @@ def run_load(load: Load, meter: Meter, units: int = 1) -> Sample:
         raise BenchError(f"no answer came within {loaded.seconds:.1f} s; {loaded.sent_in_all} requests were sent")
     if loaded.failures:
         raise BenchError(f"{loaded.failures} unexpected answers beside {loaded.requests} good ones; the first: {loaded.sample}")
+    return sample_of(loaded, cpu, units)
+
+
+def sample_of(loaded: Loaded, cpu: Mapping[str, float], units: int = 1) -> Sample:
+    """What a load generator or a bare driver did, as a measurement; one request counts as `units`."""
     return Sample(
         per_second=loaded.requests * units / loaded.seconds,
         p50_ms=loaded.p50_ms,

@@ -11,13 +11,12 @@ import psycopg
 
 from benchmarks import event
 from benchmarks.bench import Bench
+from benchmarks.board import make_board
 from benchmarks.ingestion import rate, send_hello
 from benchmarks.load import Load
 from benchmarks.measure import BenchError, Comparison, Sample, run_load
 from benchmarks.stack import Server
-from domain.leaderboard import Method
 from domain.standing import KEY_LENGTH
-from runtime.ids import new_id
 from runtime.postgres import make_pool
 from runtime.redis import make_redis
 from storage.live import LiveBoard, LiveStore
@@ -37,7 +36,7 @@ def page(bench: Bench) -> Iterator[list[Comparison]]:
     """A page of 100 at c=64 of a board with `bench.members` members."""
     with ExitStack() as servers:
         api, hello = (servers.enter_context(bench.stack.server(variant)) for variant in ("api", "hello"))
-        board = make_board(bench, api)
+        board = make_large_board(bench, api)
         check_page(bench, api)
         randomness = random.Random(11)
         offsets = randomness.sample(range(READ_AMONG), PAGES)
@@ -58,33 +57,17 @@ def page(bench: Bench) -> Iterator[list[Comparison]]:
         ]
 
 
-def make_board(bench: Bench, api: Server) -> LiveBoard:
-    """A board over the public API; its standings straight into PostgreSQL, and from there into Redis as a repair does it."""
-    rules = [{"event_type": "bench.page", "points_expression": "attrs.score"}]
-    config = {"timeframe": {"type": "all_time"}, "scoring": {"rules": rules}}
-    with bench.admin(api) as client:
-        answer = client.post("/v1/admin/leaderboards", json={"leaderboard_id": BOARD, "name": "Bench page", "config": config})
-    if answer.status_code != 201:
-        raise BenchError(f"the board was not made: {answer.status_code} {answer.text[:400]}")
-    window_id = new_id()
+def make_large_board(bench: Bench, api: Server) -> LiveBoard:
+    """The board; its standings straight into PostgreSQL, and from there into Redis as a repair does it."""
+    board = make_board(bench, api, BOARD)
     with psycopg.connect(bench.stack.settings.database_url, autocommit=True) as connection:
-        found = connection.execute(
-            "SELECT board_id FROM leaderboard WHERE tenant_id = %s AND leaderboard_id = %s", (bench.tenant_id, BOARD)
-        ).fetchone()
-        assert found is not None
-        fill_standings(connection, bench, found[0], window_id)
-    board = LiveBoard(bench.tenant_id, found[0], window_id, Method.SCORE_DESC, None)
+        fill_standings(connection, bench, board.window_id)
     asyncio.run(rebuild(bench, board))
     return board
 
 
-def fill_standings(connection: psycopg.Connection[tuple[UUID]], bench: Bench, board_id: UUID, window_id: UUID) -> None:
-    """The window, and as many users with a score as the board is to have."""
-    connection.execute(
-        "INSERT INTO leaderboard_window (tenant_id, window_id, board_id, window_key, status, created_at)"
-        " VALUES (%s, %s, %s, 'all', 'open', now())",
-        (bench.tenant_id, window_id, board_id),
-    )
+def fill_standings(connection: psycopg.Connection[tuple[UUID]], bench: Bench, window_id: UUID) -> None:
+    """As many users with a score as the board is to have."""
     connection.execute(
         "INSERT INTO app_user (tenant_id, user_id, external_id, display_name, created_at, updated_at)"
         " SELECT %s, uuidv7(), 'member-' || lpad(n::text, 8, '0'), 'Member ' || n, now(), now() FROM generate_series(1, %s) AS n",

@@ -19,7 +19,7 @@ from psycopg.types.numeric import Int4
 from activities.scoring import Pump
 from activities.scoring_batch import Batch, Scorer
 from activities.wakeup import Wakeup
-from benchmarks.driver import METER_SECONDS
+from benchmarks.closed_loop import METER_SECONDS
 from domain.leaderboard import Aggregation
 from runtime.collector import calm_collector
 from runtime.ids import new_id

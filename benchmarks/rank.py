@@ -5,15 +5,13 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import psycopg
-
 from benchmarks import event
 from benchmarks.bench import Bench
+from benchmarks.board import make_board
 from benchmarks.measure import BenchError, Comparison, Row, Sample
 from benchmarks.stack import Server
-from domain.leaderboard import Method
 from domain.standing import order_key
-from runtime.ids import new_id, utc_now
+from runtime.ids import utc_now
 from runtime.redis import make_redis
 from storage.live import LiveBoard, LiveStore
 
@@ -25,15 +23,14 @@ CHUNK = 20_000
 @contextmanager
 def rank(bench: Bench) -> Iterator[list[Comparison]]:
     """`GET …/rank/{user_id}` at c=1, users anywhere on the board; 5 million members in the full run only."""
-    quick = bench.members < LARGE
     with bench.stack.server("api") as api:
-        small = make_board(bench, api, SMALL)
-        yield [compare_with(bench, api, members, small) for members in ((LARGE,) if quick else (LARGE, LARGEST))]
+        small = ask_about(bench, api, SMALL)
+        yield [compare_with(bench, api, members, small) for members in ((bench.members,) if bench.quick else (LARGE, LARGEST))]
 
 
 def compare_with(bench: Bench, api: Server, members: int, small: list[list[str]]) -> Comparison:
     """The line of a board with so many members."""
-    large = make_board(bench, api, members)
+    large = ask_about(bench, api, members)
     row = Row(
         path=f"rank of one of {spoken(members)}, c=1, p50",
         beside=f"one of {spoken(SMALL)}",
@@ -55,28 +52,14 @@ def spoken(number: int) -> str:
     return f"{number:,}".replace(",", " ")
 
 
-def make_board(bench: Bench, api: Server, members: int) -> list[list[str]]:
-    """A board over the public API with its window's row; its entries straight into the live store. Answers the questions about it."""
+def ask_about(bench: Bench, api: Server, members: int) -> list[list[str]]:
+    """A board of its own with so many members, its entries straight into the live store. Answers the questions about it."""
     board_name = f"bench-rank-{members}"
-    rules = [{"event_type": "bench.rank", "points_expression": "attrs.score"}]
-    config = {"timeframe": {"type": "all_time"}, "scoring": {"rules": rules}}
+    asyncio.run(fill(bench, make_board(bench, api, board_name), members))
     with bench.admin(api) as client:
-        answer = client.post("/v1/admin/leaderboards", json={"leaderboard_id": board_name, "name": board_name, "config": config})
-        if answer.status_code != 201:
-            raise BenchError(f"the board was not made: {answer.status_code} {answer.text[:400]}")
-        window_id = new_id()
-        with psycopg.connect(bench.stack.settings.database_url, autocommit=True) as connection:
-            found = connection.execute(
-                "INSERT INTO leaderboard_window (tenant_id, window_id, board_id, window_key, status, created_at)"
-                " SELECT tenant_id, %s, board_id, 'all', 'open', now() FROM leaderboard WHERE tenant_id = %s AND leaderboard_id = %s"
-                " RETURNING board_id",
-                (window_id, bench.tenant_id, board_name),
-            ).fetchone()
-        assert found is not None
-        asyncio.run(fill(bench, LiveBoard(bench.tenant_id, found[0], window_id, Method.SCORE_DESC, None), members))
         told = client.get(f"/v1/leaderboards/{board_name}/rank/{name(0)}").json()
-        if (told.get("rank"), told.get("total")) != (members, members):
-            raise BenchError(f"the rank is not as it should be: {told}")
+    if (told.get("rank"), told.get("total")) != (members, members):
+        raise BenchError(f"the rank is not as it should be: {told}")
     picks = random.Random(5).sample(range(members), ASKED)
     return [event.get(f"/v1/leaderboards/{board_name}/rank/{name(pick)}", bench.api_key) for pick in picks]
 

@@ -9,8 +9,8 @@ from benchmarks import event
 from benchmarks.bench import Bench
 from benchmarks.ingestion import rate
 from benchmarks.load import Loaded
-from benchmarks.measure import BenchError, Comparison, Sample, in_process
-from benchmarks.redeem_driver import Plan
+from benchmarks.measure import BenchError, Comparison, Sample, in_process, sample_of
+from benchmarks.replay import Plan
 from benchmarks.stack import Server
 
 USERS = [f"buyer-{number:06d}" for number in range(1000)]
@@ -26,7 +26,8 @@ REDEMPTION_TABLES = "redemption, redemption_move, hold, outbox"
 def redeem(bench: Bench) -> Iterator[list[Comparison]]:
     """Checks, hold, stock, redemption, outbox. Temporal is away: its part comes after the commit and has rows of its own."""
     with bench.stack.server("api") as api:
-        set_stage(bench, api)
+        set_stage(bench, api, SLUG)
+        make_users(bench, USERS)
         requests = [event.post("/v1/redemptions", bench.api_key, f'{{"external_user_id":"{user}","slug":"{SLUG}"}}', 0) for user in USERS]
 
         def path() -> Sample:
@@ -37,10 +38,10 @@ def redeem(bench: Bench) -> Iterator[list[Comparison]]:
         yield [Comparison(path=path, floor=lambda: redeem_directly(bench), rows=[row])]
 
 
-def set_stage(bench: Bench, api: Server) -> None:
-    """A reward over the public API; users with more points than they can spend straight into PostgreSQL."""
+def set_stage(bench: Bench, api: Server, slug: str) -> None:
+    """A reward with more stock than is asked for, over the public API."""
     reward = {
-        "slug": SLUG,
+        "slug": slug,
         "name": "Hot reward",
         "prices": [{"currency": "points", "amount": 10}],
         "stock": 2_000_000_000,
@@ -50,17 +51,21 @@ def set_stage(bench: Bench, api: Server) -> None:
         answer = client.post("/v1/admin/rewards", json=reward)
     if answer.status_code != 201:
         raise BenchError(f"the reward was not made: {answer.status_code} {answer.text[:400]}")
+
+
+def make_users(bench: Bench, users: list[str]) -> None:
+    """Users with more points than they can spend, straight into PostgreSQL."""
     with psycopg.connect(bench.stack.settings.database_url, autocommit=True) as connection:
         connection.execute(
             "INSERT INTO app_user (tenant_id, user_id, external_id, created_at, updated_at)"
             " SELECT %s, gen_random_uuid(), name, now(), now() FROM unnest(%s::text[]) AS name",
-            (bench.tenant_id, USERS),
+            (bench.tenant_id, users),
         )
         connection.execute(
             "INSERT INTO account (tenant_id, account_id, user_id, currency_id, posted, lifetime_earned, created_at)"
             " SELECT tenant_id, gen_random_uuid(), user_id, 'points', 1e15, 1e15, now() FROM app_user"
             " WHERE tenant_id = %s AND external_id = ANY(%s)",
-            (bench.tenant_id, USERS),
+            (bench.tenant_id, users),
         )
 
 
@@ -85,10 +90,4 @@ def redeem_directly(bench: Bench) -> Sample:
         connections=CONNECTIONS,
         seconds=bench.seconds,
     )
-    loaded, cpu = in_process("benchmarks.redeem_driver", plan, Loaded, bench.meter)
-    return Sample(
-        per_second=loaded.requests / loaded.seconds,
-        p50_ms=loaded.p50_ms,
-        p99_ms=loaded.p99_ms,
-        cores={name: seconds / loaded.seconds for name, seconds in cpu.items()},
-    )
+    return sample_of(*in_process("benchmarks.replay", plan, Loaded, bench.meter))

@@ -1,13 +1,34 @@
 """The parts of the suite, by name, and the run of several of them on one stack."""
 
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
-from benchmarks import closing, console, fan_out, ingestion, page, payout, rank, redeem, scoring, visible
+import httpx
+import psycopg
+import redis
+
+from benchmarks import (
+    callback,
+    closing,
+    console,
+    fan_out,
+    importing,
+    ingestion,
+    memory,
+    page,
+    payout,
+    rank,
+    redeem,
+    scoring,
+    sustained,
+    visible,
+)
 from benchmarks.bench import Bench, prepare
 from benchmarks.measure import BenchError, Comparison, Result, Row, compare
 from benchmarks.stack import start_stack
+from runtime.embedded.processes import StartError
 
 Part = Callable[[Bench], AbstractContextManager[list[Comparison]]]
 
@@ -16,6 +37,8 @@ PARTS: Mapping[str, Part] = {
     "single": ingestion.single,
     "ack": ingestion.ack,
     "bulk": ingestion.bulk,
+    "sustained": sustained.sustained,
+    "import": importing.importing,
     "scoring": scoring.scoring,
     "visible": visible.visible,
     "page": page.page,
@@ -24,17 +47,23 @@ PARTS: Mapping[str, Part] = {
     "payout": payout.payout,
     "fan-out": fan_out.fan_out,
     "redeem": redeem.redeem,
+    "callback": callback.callback,
+    "memory": memory.memory,
     "console": console.console,
 }
 
 
+FAULTS = (BenchError, StartError, psycopg.Error, redis.RedisError, httpx.HTTPError, OSError, RuntimeError, TimeoutError)
 Measured = list[tuple[Row, Result]]
 
 
-def run_suite(parts: Sequence[str], *, quick: bool, pairs: int, environ: Mapping[str, str]) -> tuple[Measured, list[str]]:
+def run_suite(
+    parts: Sequence[str], *, quick: bool, pairs: int, environ: Mapping[str, str], keep: Callable[[Measured], None]
+) -> tuple[Measured, list[str]]:
     """Start a stack, measure the parts in their order, stop the stack. Progress goes to standard error.
 
     Answers the rows, and a sentence for each part that could not be measured: it does not take the others' results with it.
+    `keep` is given what there is after each part.
     """
     measured: Measured = []
     faults: list[str] = []
@@ -42,10 +71,14 @@ def run_suite(parts: Sequence[str], *, quick: bool, pairs: int, environ: Mapping
         bench = prepare(stack, quick=quick)
         for name in parts:
             print(f"measuring {name} …", file=sys.stderr, flush=True)
+            began = time.monotonic()
             try:
                 with PARTS[name](bench) as comparisons:
                     for comparison in comparisons:
                         measured.extend(compare(comparison, pairs))
-            except BenchError as fault:
+            except FAULTS as fault:
                 faults.append(f"{name}: {fault}")
+                print(f"{name} could not be measured: {fault}", file=sys.stderr, flush=True)
+            print(f"{name} took {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+            keep(measured)
     return measured, faults

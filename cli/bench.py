@@ -15,25 +15,31 @@ import rich_click as click
 def bench(parts: tuple[str, ...], quick: bool, json_file: Path | None, pairs: int) -> None:
     """Measure each path beside its floor, on a stack of its own.
 
-    PART is one or more of: accept, single, ack, bulk, scoring, visible, page, rank, closing, payout, fan-out, redeem, console.
+    PART is one or more of: accept, single, ack, bulk, sustained, import, scoring, visible, page, rank, closing, payout, fan-out,
+    redeem, callback, memory, console.
     Without any, all are measured.
     """
     from benchmarks.measure import BenchError
     from benchmarks.report import show, write_json
-    from benchmarks.suite import PARTS, run_suite
+    from benchmarks.suite import PARTS, Measured, run_suite
     from runtime.settings import process_environment
 
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))  # so that the temporary directory goes, too
     unknown = [part for part in parts if part not in PARTS]
     if unknown:
         raise click.UsageError(f"unknown part {', '.join(unknown)}; there are {', '.join(PARTS)}")
+
+    def keep(measured: Measured) -> None:
+        """Write what there is: a run that is cut short has not been for nothing."""
+        if json_file is not None:
+            write_json([result for _, result in measured], json_file)
+
     try:
-        measured, faults = run_suite(parts or tuple(PARTS), quick=quick, pairs=pairs, environ=process_environment())
+        measured, faults = run_suite(parts or tuple(PARTS), quick=quick, pairs=pairs, environ=process_environment(), keep=keep)
     except BenchError as fault:
         raise SystemExit(f"laurel bench: {fault}") from fault
     show(measured)
     if json_file is not None:
-        write_json([result for _, result in measured], json_file)
         click.echo(f"written to {json_file}", err=True)
     if faults:
         raise SystemExit("\n".join(f"laurel bench: {fault}" for fault in faults))

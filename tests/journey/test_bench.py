@@ -31,6 +31,17 @@ def test_one_part_is_measured_beside_its_floor_and_written_as_json(tmp_path: Pat
         assert len(result["runs"]) == 1
 
 
+@pytest.mark.slow
+def test_parts_that_set_a_large_stage_are_measured(tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    done = bench("callback", "import", "--quick", "--pairs", "1", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    results = msgspec.json.decode(file.read_bytes())["results"]
+    assert [result["path"] for result in results] == ["callback PATCH, fulfilled", "import of 0.1 M events"]
+    assert all(result["value"] > 0 and result["floor"] > 0 for result in results)
+    assert "import took" in done.stderr
+
+
 def test_an_unknown_part_is_refused() -> None:
     done = bench("everything")
     assert done.returncode == 2

@@ -1,14 +1,13 @@
-"""The floor of a redemption: its own SQL, replayed by a bare driver without HTTP, authentication, decisions and validation.
+"""The floor of a redemption and of its callback: their own SQL, replayed by a bare driver without HTTP, authentication and decisions.
 
-A process of its own. It lets the product redeem once, writes down every statement with its parameters, rolls that back, and then sends
-the same statements for other users with fresh ids, as the product does: in a pipeline, rows read where the product reads them.
+A process of its own. It lets the product do its work once, writes down every statement with its parameters, rolls that back, and then
+sends the same statements for other users with fresh ids, as the product does: in a pipeline, rows read where the product reads them.
 """
 
-import asyncio
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 from uuid import UUID
 
 import msgspec
@@ -17,15 +16,19 @@ import uvloop
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
-from benchmarks.driver import METER_SECONDS
-from benchmarks.load import Loaded, cpu_seconds, quantile
+from benchmarks.closed_loop import Progress, drive
+from benchmarks.load import Loaded
+from domain.redemption import read_callback
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, connect
+from storage.redemption import document_of, move_redemption
 from storage.store import Order, redeem
+
+CALLBACK = {"status": "fulfilled", "fulfillment_data": {"tracking": "1Z999"}}
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose points are spent on what, over how many connections, for how long."""
+    """Whose points are spent on what, or whose redemptions of it are called back; over how many connections, for how long."""
 
     database_url: str
     tenant_id: UUID
@@ -33,7 +36,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     users: list[str]
     connections: int
     seconds: float
-    warmup_seconds: float = 0.5
+    work: Literal["redeem", "callback"] = "redeem"
 
 
 class Statement(msgspec.Struct):
@@ -71,9 +74,9 @@ class Recorder(psycopg.AsyncCursor[DictRow]):
 
 
 class Script:
-    """The recorded statements, and what in their parameters belongs to one user or to one redemption."""
+    """The recorded statements, and what in their parameters belongs to one user, or is new each time."""
 
-    def __init__(self, statements: list[Statement], owner: str, ids: Mapping[str, tuple[UUID, UUID]], fixed: set[UUID]) -> None:
+    def __init__(self, statements: list[Statement], owner: str, ids: Mapping[str, tuple[UUID, ...]], fixed: set[UUID]) -> None:
         self.statements = statements
         self.owner = owner
         self.ids = ids
@@ -112,42 +115,44 @@ def replaced(value: Any, uuids: Mapping[UUID, UUID], texts: Mapping[str, str]) -
     return value
 
 
+USERS = """
+SELECT external_id, u.user_id, account_id, redemption_id FROM app_user AS u JOIN account AS a USING (tenant_id, user_id)
+LEFT JOIN redemption AS r USING (tenant_id, user_id)
+WHERE u.tenant_id = %s AND u.external_id = ANY(%s) AND a.currency_id = 'points'
+"""
+
+
 async def record(connection: Connection, plan: Plan) -> Script:
-    """Redeem once, write it down, take it back."""
+    """Do it once for the first user, write it down, take it back."""
     plain = connection.cursor_factory
-    found = await connection.execute(
-        "SELECT external_id, u.user_id, account_id FROM app_user AS u JOIN account AS a USING (tenant_id, user_id)"
-        " WHERE u.tenant_id = %s AND external_id = ANY(%s) AND currency_id = 'points'",
-        (plan.tenant_id, plan.users),
-    )
-    ids = {row["external_id"]: (row["user_id"], row["account_id"]) for row in await found.fetchall()}
+    found = await connection.execute(USERS, (plan.tenant_id, plan.users))
+    ids: dict[str, tuple[UUID, ...]] = {}
+    for row in await found.fetchall():
+        redemption = () if plan.work == "redeem" else (row["redemption_id"],)
+        ids[row["external_id"]] = (row["user_id"], row["account_id"], *redemption)
     found = await connection.execute("SELECT reward_id FROM reward WHERE tenant_id = %s AND slug = %s", (plan.tenant_id, plan.slug))
     reward = await found.fetchone()
     assert reward is not None
-    order = Order(external_user_id=plan.users[0], slug=plan.slug, by="api_key:bench")
+    first = plan.users[0]
     connection.cursor_factory = Recorder
     Recorder.statements = []
     try:
         async with connection.transaction():
-            await redeem(connection, plan.tenant_id, order, utc_now())
+            if plan.work == "redeem":
+                await redeem(connection, plan.tenant_id, Order(external_user_id=first, slug=plan.slug, by="api_key:bench"), utc_now())
+            else:
+                move = read_callback(CALLBACK, "api_key:bench")
+                await move_redemption(connection, plan.tenant_id, ids[first][-1], move, utc_now())
+                await document_of(connection, plan.tenant_id, ids[first][-1])
             raise Abandoned
     except Abandoned:
         pass
     connection.cursor_factory = plain
-    return Script(list(Recorder.statements), plan.users[0], ids, {plan.tenant_id, reward["reward_id"]})
-
-
-class Progress:
-    """What all connections have done so far."""
-
-    def __init__(self) -> None:
-        self.latencies: list[float] = []
-        self.begun = 0
-        self.active = True
+    return Script(list(Recorder.statements), first, ids, {plan.tenant_id, reward["reward_id"]})
 
 
 async def replay(connection: Connection, plan: Plan, script: Script, progress: Progress) -> None:
-    """Redeem for one user after the other until the time is up."""
+    """Do it for one user after the other until the time is up; a callback comes once for each."""
     while progress.active:
         user = plan.users[progress.begun % len(plan.users)]
         progress.begun += 1
@@ -161,35 +166,14 @@ async def replay(connection: Connection, plan: Plan, script: Script, progress: P
         progress.latencies.append(time.perf_counter() - began)
 
 
-async def drive(plan: Plan) -> Loaded:
-    """Run the plan to its end and say what was redeemed."""
+async def run(plan: Plan) -> Loaded:
+    """Run the plan to its end and say how often it was done."""
     connections = [await connect(plan.database_url, "bench") for _ in range(plan.connections)]
     script = await record(connections[0], plan)
     progress = Progress()
-    tasks = [asyncio.create_task(replay(connection, plan, script, progress)) for connection in connections]
-    await asyncio.sleep(plan.warmup_seconds)
-    first, began, cpu_began = len(progress.latencies), time.perf_counter(), cpu_seconds()
-    print("begin", flush=True)
-    await asyncio.sleep(plan.seconds)
-    last, seconds, cpu = len(progress.latencies), time.perf_counter() - began, cpu_seconds() - cpu_began
-    print("end", flush=True)
-    progress.active = False
-    await asyncio.gather(*tasks)
-    await asyncio.sleep(METER_SECONDS)
-    for connection in connections:
-        await connection.close()
-    latencies = sorted(progress.latencies[first:last])
-    return Loaded(
-        requests=last - first,
-        failures=0,
-        seconds=seconds,
-        p50_ms=quantile(latencies, 0.50) * 1000,
-        p99_ms=quantile(latencies, 0.99) * 1000,
-        cpu_seconds=cpu,
-        sent_in_all=progress.begun,
-    )
+    return await drive(connections, lambda connection: replay(connection, plan, script, progress), progress, plan.seconds)
 
 
 if __name__ == "__main__":
     planned = msgspec.json.decode(sys.stdin.buffer.read(), type=Plan)
-    print(msgspec.json.encode(uvloop.run(drive(planned))).decode(), flush=True)
+    print(msgspec.json.encode(uvloop.run(run(planned))).decode(), flush=True)
