@@ -1,12 +1,11 @@
-"""Connections of a bare driver that do the same again and again, measured as the load generator measures its own."""
+"""A driver's connections that do the same again and again, measured as the load generator measures its own."""
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from benchmarks.load import Loaded, cpu_seconds, quantile
-from runtime.postgres import Connection
 
 WARMUP_SECONDS = 0.5
 METER_SECONDS = 0.3
@@ -22,11 +21,9 @@ class Progress:
         self.active = True
 
 
-async def drive(
-    connections: list[Connection], work: Callable[[Connection], Coroutine[Any, Any, None]], progress: Progress, seconds: float
-) -> Loaded:
-    """Let each connection work until `progress.active` is false, and say what was done meanwhile. Closes the connections."""
-    tasks = [asyncio.create_task(work(connection)) for connection in connections]
+async def drive(work: Sequence[Coroutine[Any, Any, None]], progress: Progress, seconds: float) -> Loaded:
+    """Let all of them work until `progress.active` is false, and say what was done meanwhile."""
+    tasks = [asyncio.create_task(each) for each in work]
     await asyncio.sleep(WARMUP_SECONDS)
     first, began, cpu_began = len(progress.latencies), time.perf_counter(), cpu_seconds()
     print("begin", flush=True)
@@ -36,8 +33,6 @@ async def drive(
     progress.active = False
     await asyncio.gather(*tasks)
     await asyncio.sleep(METER_SECONDS)
-    for connection in connections:
-        await connection.close()
     latencies = sorted(progress.latencies[first:last])
     return Loaded(
         requests=last - first,

@@ -77,7 +77,10 @@ async def run(plan: Plan) -> Loaded:
     connections = [await connect(plan.database_url, "bench") for _ in range(plan.connections)]
     users = await known_users(connections[0], plan.tenant_id)
     batches = Batches(plan.batch)
-    return await drive(connections, lambda connection: write(plan, connection, users, batches), batches, plan.seconds)
+    loaded = await drive([write(plan, connection, users, batches) for connection in connections], batches, plan.seconds)
+    for connection in connections:
+        await connection.close()
+    return loaded
 
 
 async def known_users(connection: Connection, tenant_id: UUID) -> dict[str, UUID]:

@@ -17,7 +17,7 @@ from benchmarks.scoring import make_boards, rewind
 from benchmarks.stack import Server
 from runtime.embedded import processes
 
-EVENTS, QUICK_EVENTS = 5_000_000, 200_000
+EVENTS, QUICK_EVENTS = 5_000_000, 100_000
 READINGS = 10
 """At least so many: a fifth is two of them."""
 SCORED_SECONDS = 300.0

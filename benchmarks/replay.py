@@ -171,7 +171,10 @@ async def run(plan: Plan) -> Loaded:
     connections = [await connect(plan.database_url, "bench") for _ in range(plan.connections)]
     script = await record(connections[0], plan)
     progress = Progress()
-    return await drive(connections, lambda connection: replay(connection, plan, script, progress), progress, plan.seconds)
+    loaded = await drive([replay(connection, plan, script, progress) for connection in connections], progress, plan.seconds)
+    for connection in connections:
+        await connection.close()
+    return loaded
 
 
 if __name__ == "__main__":

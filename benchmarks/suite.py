@@ -24,6 +24,7 @@ from benchmarks import (
     scoring,
     sustained,
     visible,
+    workflows,
 )
 from benchmarks.bench import Bench, prepare
 from benchmarks.measure import BenchError, Comparison, Result, Row, compare
@@ -48,6 +49,7 @@ PARTS: Mapping[str, Part] = {
     "fan-out": fan_out.fan_out,
     "redeem": redeem.redeem,
     "callback": callback.callback,
+    "workflows": workflows.workflows,
     "memory": memory.memory,
     "console": console.console,
 }

@@ -16,7 +16,7 @@ def bench(parts: tuple[str, ...], quick: bool, json_file: Path | None, pairs: in
     """Measure each path beside its floor, on a stack of its own.
 
     PART is one or more of: accept, single, ack, bulk, sustained, import, scoring, visible, page, rank, closing, payout, fan-out,
-    redeem, callback, memory, console.
+    redeem, callback, workflows, memory, console.
     Without any, all are measured.
     """
     from benchmarks.measure import BenchError
