@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import hypothesis
 import msgspec
 import psycopg
 import pytest
@@ -33,6 +34,13 @@ STOP_SECONDS = 60.0
 KEEP_TABLES = ("alembic_version",)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER_OPTIONS = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking")
+
+
+hypothesis.settings.register_profile("steady", deadline=None, derandomize=True, database=None)
+hypothesis.settings.register_profile("search", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("steady")
+"""How long an example takes says nothing on a loaded machine, and a run on a commit says the same tomorrow. Those who look for faults
+take `--hypothesis-profile=search`: other examples in each run, and what failed is kept in `.hypothesis` and tried first."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -115,7 +115,7 @@ class World:
     async def pump(self) -> list[Pump]:
         """Score and publish all that is in the log."""
         pumps = [Pump(self.pool, self.live, self.wakeup, partition) for partition in range(PARTITIONS)]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await asyncio.gather(*(pump.run(asyncio.Event(), until_idle=True) for pump in pumps))
         return pumps
 

@@ -47,6 +47,22 @@ async def close_now(world: World, board: Leaderboard, key: str = KEY) -> datetim
     return instant
 
 
+async def end_in(world: World, seconds: float, *, grace_seconds: float = 0) -> datetime:
+    """Let all windows that there are end so many seconds from now, however long the test took so far; answers when. At once if 0."""
+    async with transaction(world.pool) as connection:
+        instant = await change_instant(connection, world.tenant_id) + timedelta(seconds=seconds)
+        await connection.execute(
+            "UPDATE leaderboard_window SET ends_at = %s, closes_at = %s", (instant, instant + timedelta(seconds=grace_seconds))
+        )
+    return instant
+
+
+def noon_zone() -> str:
+    """A timezone in which it is noon or a little later now: no day, month or year ends there while a test runs."""
+    ahead = 12 - utc_now().hour
+    return f"Etc/GMT{-ahead:+d}" if ahead else "Etc/UTC"
+
+
 async def freeze(world: World, board: Leaderboard, key: str = KEY) -> FrozenWindow:
     """What the workflow does from `closes_at` on; the pumps must be running or done."""
     window = await the_window(world, board, key)

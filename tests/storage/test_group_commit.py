@@ -20,7 +20,7 @@ from tests.api_world import add_tenant
 
 AT = datetime(2025, 6, 1, tzinfo=UTC)
 TENANT = new_id()
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 60.0
 
 
 def new_event(event_id: str, user: str = "u1", **changes: Any) -> NewEvent:

@@ -115,7 +115,7 @@ async def test_scoring_goes_on_without_redis_and_the_board_is_right_when_it_is_b
     reachable, world.live = world.live, LiveStore(Redis(host="127.0.0.1", port=1, socket_connect_timeout=0.2))
     await world.send(EVENTS[10:])
     scored = [asyncio.create_task(world.pump())]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while sum(row["events_scored"] for row in await world.rows("SELECT events_scored FROM scoring_cursor")) < len(EVENTS):
             await asyncio.sleep(0.05)
     for task in scored:

@@ -10,11 +10,15 @@ CHANNEL = "laurel_test"
 
 
 async def heard(pool: Pool, work, count: int) -> list[str]:
+    """What is said until so many different payloads were heard, and just after."""
     listener = await connect(str(pool.conninfo), "listener")
     async with listener:
         await listener.execute(f"LISTEN {CHANNEL}".encode())
         await work()
-        found = [each.payload async for each in listener.notifies(timeout=5.0, stop_after=count)] if count else []
+        found: list[str] = []
+        async with asyncio.timeout(60):
+            while len(set(found)) < count:
+                found += [each.payload async for each in listener.notifies(timeout=1.0, stop_after=1)]
         return found + [each.payload async for each in listener.notifies(timeout=0.1)]
 
 

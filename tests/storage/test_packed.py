@@ -13,7 +13,9 @@ from storage import packed
 LONG = st.integers(-(1 << 63), (1 << 63) - 1)
 INSTANTS = st.datetimes(datetime(1900, 1, 1), datetime(9999, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis wants them naive
 ROWS = st.lists(
-    st.tuples(LONG, st.integers(-(1 << 31), (1 << 31) - 1), st.uuids(), st.text(st.characters(exclude_characters="\0")), INSTANTS)
+    st.tuples(
+        LONG, st.integers(-(1 << 31), (1 << 31) - 1), st.uuids(), st.text(st.characters(codec="utf-8", exclude_characters="\0")), INSTANTS
+    )
 )
 
 

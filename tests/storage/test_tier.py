@@ -191,7 +191,7 @@ async def test_pumps_corrections_and_changes_of_the_rules_do_not_stand_in_each_o
                 await update_tenant(connection, world.tenant_id, {"timezone": zone}, utc_now())
 
     await world.send([Event(f"u{n % 8}", 1, 0, f"e{n}") for n in range(200)])
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await asyncio.gather(world.pump(), world.pump(), redefine(), *map(correct, users))
     assert await tiers(world) == {f"u{n}": "gold" for n in range(8)}
     assert (await world.rows("SELECT spent FROM earning_budget"))[0]["spent"] == 208 * 10_000

@@ -42,8 +42,8 @@ async def change(world: World, board: Leaderboard, what: LeaderboardDefinition) 
 
 
 def at(instant: datetime) -> int:
-    """The minute of a test event that occurs in the minute after this one."""
-    return int((instant - NOON).total_seconds() // 60) + 1
+    """The minute of a test event that occurs in this minute, and so in the same hour, whose window takes it for a minute more."""
+    return int((instant - NOON).total_seconds() // 60)
 
 
 async def entries(world: World, board: Leaderboard, key: str) -> list[tuple[str, int]]:
@@ -88,11 +88,12 @@ async def test_windows_before_and_after_a_change_count_each_by_its_own(world: Wo
 
 async def test_the_next_window_is_the_one_that_the_change_announced(world: World) -> None:
     board = await world.make_board("b", definition(timeframe={"type": "hourly"}))
-    await world.send([Event("u1", 1, at(utc_now()), "a")])
+    now = utc_now()
+    await world.send([Event("u1", 1, at(now), "a")])
     await world.pump()
     board = await change(world, board, definition(timeframe={"type": "weekly"}))
     switch, activities, key = board.segments[1].starts_at, WindowActivities(world.pool, world.live), ""
-    span = find_window(board.segments, utc_now())
+    span = find_window(board.segments, now)
     while span.starts_at < switch:
         async with world.pool.connection() as connection:
             row = await find_row(connection, world.tenant_id, board.board_id, span.key)
@@ -136,12 +137,12 @@ async def test_changes_and_the_making_of_windows_at_once_leave_no_overlap(world:
 async def test_a_change_taken_back_leaves_everything_as_it_was(world: World) -> None:
     what = definition("sum", timeframe={"type": "hourly"})
     board = await world.make_board("b", what)
-    await world.send([Event("u1", 2, at(utc_now()), "a")])
+    now = utc_now()
+    await world.send([Event("u1", 2, at(now), "a")])
     board = await change(world, board, definition("count", timeframe={"type": "daily"}))
-    await world.send([Event("u1", 3, at(utc_now()), "b")])
+    await world.send([Event("u1", 3, at(now), "b")])
     board = await change(world, board, msgspec.structs.replace(what, name="Same"))
-    await world.send([Event("u1", 4, at(utc_now()), "c")])
+    await world.send([Event("u1", 4, at(now), "c")])
     await world.pump()
     assert len(board.segments) == 1
-    key = find_window(board.segments, utc_now()).key
-    assert sum(score for _, score in await entries(world, board, key)) in (90_000, 0), "all in this hour, or in the next one's first minute"
+    assert await entries(world, board, find_window(board.segments, now).key) == [("u1", 90_000)]

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import socket
 import ssl
-import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -33,7 +32,7 @@ async def a_server(serve, context=None):
         server.close()
 
 
-async def send(url, timeout_seconds=2.0, sender=None, body=b"{}"):
+async def send(url, timeout_seconds=60.0, sender=None, body=b"{}"):
     return await (sender or Sender(OPEN)).post(url, [("Content-Type", "application/json")], body, timeout_seconds)
 
 
@@ -64,17 +63,16 @@ async def test_a_proxy_variable_is_ignored(monkeypatch):
 async def test_a_dripping_server_is_cut_off():
     async def drip(reader, writer):
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
-        for _ in range(100):
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
+        while True:
             writer.write(b"x")
             await writer.drain()
             await asyncio.sleep(0.05)
 
     async with a_server(drip) as port:
-        started = time.monotonic()
-        outcome = await send(f"http://127.0.0.1:{port}/", 0.4)
+        async with asyncio.timeout(60):  # it drips for ever
+            outcome = await send(f"http://127.0.0.1:{port}/", 0.4)
     assert outcome.error == "timeout"
-    assert time.monotonic() - started < 2
 
 
 async def test_only_the_head_of_a_huge_answer_is_kept():
@@ -114,7 +112,11 @@ async def test_a_closed_port_is_refused():
         assert (await send(f"http://127.0.0.1:{held.getsockname()[1]}/")).error == "refused"
 
 
-async def test_a_name_without_an_address_is_a_dns_fault():
+async def test_a_name_without_an_address_is_a_dns_fault(monkeypatch):
+    async def unknown(self, host, port, **_):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")  # a resolver that is away would take its time
+
+    monkeypatch.setattr(type(asyncio.get_running_loop()), "getaddrinfo", unknown)
     assert (await send("http://no-such-host.invalid/")).error == "dns"
 
 

@@ -147,7 +147,7 @@ async def test_a_user_is_erased_step_by_step(pool: Pool, redis_client: Redis, te
     await check_gone(world, user_id)
     history = await handle.fetch_history()
     assert "secret" not in history.to_json()
-    await Replayer(workflows=[EraseUserWorkflow], data_converter=DATA_CONVERTER).replay_workflow(history)
+    await Replayer(workflows=[EraseUserWorkflow], data_converter=DATA_CONVERTER, debug_mode=True).replay_workflow(history)
 
 
 async def test_every_step_may_run_again_at_any_time(pool: Pool, redis_client: Redis) -> None:

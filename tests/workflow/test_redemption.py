@@ -40,7 +40,7 @@ async def call_back(stage: Stage, redemption: Any, body: dict[str, Any]) -> None
         await move_redemption(connection, redemption.tenant_id, redemption.redemption_id, move, utc_now())
 
 
-async def until(condition: Any, seconds: float = 10.0) -> Any:
+async def until(condition: Any, seconds: float = 60.0) -> Any:
     async with asyncio.timeout(seconds):
         while True:
             found = await condition()
@@ -260,7 +260,7 @@ async def test_a_callback_while_the_second_attempt_is_under_way_ends_the_ladder(
 
 async def test_a_callback_between_attempts_ends_the_ladder(stage, request):
     async with a_partner(500) as partner:
-        await stage.endpoint(partner.url)
+        await stage.endpoint(partner.url, retry_delays_seconds=[3600.0])
         redemption = await stage.redeem()
         handle = await stage.start(redemption)
 

@@ -43,7 +43,7 @@ async def test_a_send_whose_worker_died_is_repeated_under_the_same_number_and_id
     async def handler(received: Received) -> Answer:
         if received.headers["x-gamifyengine-attempt"] == str(number) and not asked.is_set():
             asked.set()
-            await asyncio.sleep(30)
+            await asyncio.sleep(3600)
         return 500, {}, b""
 
     async with a_partner(handler=handler) as partner:
@@ -52,7 +52,7 @@ async def test_a_send_whose_worker_died_is_repeated_under_the_same_number_and_id
         for earlier in range(1, number):
             await ActivityEnvironment().run(webhooks.send, given(earlier))
         dying = asyncio.create_task(ActivityEnvironment().run(webhooks.send, given(number)))
-        await asyncio.wait_for(asked.wait(), 5)
+        await asyncio.wait_for(asked.wait(), 60)
         dying.cancel()
         await asyncio.gather(dying, return_exceptions=True)
         sent = await ActivityEnvironment().run(webhooks.send, given(number))
@@ -74,4 +74,4 @@ async def test_a_report_that_got_lost_is_given_again_without_a_send(pool):
     assert len(partner.received) == 1
     assert first.wait_seconds == 40.0
     assert again.answer == first.answer == "http_503"
-    assert again.wait_seconds == pytest.approx(40.0, abs=5)
+    assert 0 < again.wait_seconds <= 40.0, "what is left of it"

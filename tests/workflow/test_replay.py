@@ -12,11 +12,20 @@ from tests.recording import HISTORIES
 from workflows.endpoint import EndpointWorkflow
 from workflows.payout import PayoutRunWorkflow
 from workflows.redemption import RedemptionWorkflow
+from workflows.schedule import PayoutScheduleWorkflow
 from workflows.scoring import ScoringWorkflow
 from workflows.window import LeaderboardWindowWorkflow
 
 WORKFLOWS = {
-    each.__name__: each for each in (EndpointWorkflow, LeaderboardWindowWorkflow, PayoutRunWorkflow, RedemptionWorkflow, ScoringWorkflow)
+    each.__name__: each
+    for each in (
+        EndpointWorkflow,
+        LeaderboardWindowWorkflow,
+        PayoutRunWorkflow,
+        PayoutScheduleWorkflow,
+        RedemptionWorkflow,
+        ScoringWorkflow,
+    )
 }
 
 
@@ -35,5 +44,10 @@ def test_each_of_these_workflows_has_a_recorded_history() -> None:
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
 async def test_a_recorded_history_replays(path: Path) -> None:
     history = WorkflowHistory.from_json(path.stem, path.read_text())
-    replayer = Replayer(workflows=[WORKFLOWS[type_of(path)]], data_converter=DATA_CONVERTER, workflow_runner=UnsandboxedWorkflowRunner())
+    replayer = Replayer(
+        workflows=[WORKFLOWS[type_of(path)]],
+        data_converter=DATA_CONVERTER,
+        workflow_runner=UnsandboxedWorkflowRunner(),
+        debug_mode=True,  # else two seconds without a turn on a busy core are taken for a deadlock
+    )
     await replayer.replay_workflow(history)

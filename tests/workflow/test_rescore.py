@@ -1,6 +1,7 @@
 """The rescore's workflow, with real PostgreSQL, real pumps and Temporal's time-skipping server."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import pytest_asyncio
 from temporalio.client import Client, WorkflowHistory
 from temporalio.testing import WorkflowEnvironment
-from temporalio.worker import Replayer, Worker
+from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
 
 from activities.outbox import Relay
 from activities.rescore import RescoreActivities
@@ -21,6 +22,7 @@ from runtime.temporal import DATA_CONVERTER, TaskQueues
 from storage.live import LiveStore
 from storage.rescore import Rescore
 from storage.rescore_request import request_rescore
+from tests.recording import keep_history
 from tests.scoring_world import Event, World, definition, reference
 from tests.workflow.redemption_stage import new_queues
 from workflows.rescore import RescoreWorkflow
@@ -77,7 +79,32 @@ async def test_a_rescore_switches_and_clears_away(world: World, temporal_env: Wo
     rows = await world.rows("SELECT external_user_id, score FROM standing ORDER BY score DESC, reached_at, external_user_id")
     assert [(row["external_user_id"], row["score"]) for row in rows] == reference(definition(), DOUBLED)
     history = await handle.fetch_history()
-    await Replayer(workflows=[RescoreWorkflow], data_converter=DATA_CONVERTER).replay_workflow(history)
+    await Replayer(workflows=[RescoreWorkflow], data_converter=DATA_CONVERTER, debug_mode=True).replay_workflow(history)
+
+
+async def test_a_rescore_of_a_long_log_goes_on_in_a_new_run(
+    world: World, temporal_env: WorkflowEnvironment, queues: TaskQueues, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    monkeypatch.setattr("workflows.rescore.STINTS", 2)
+    monkeypatch.setattr("activities.rescore.BATCH_LIMIT", 5)
+    ends = itertools.cycle([False, True])
+    monkeypatch.setattr("activities.rescore._stopping", lambda: next(ends))  # one batch in each stint
+    rescore, client = await begin(world), temporal_env.client
+    identity = rescore_workflow_id(rescore.tenant_id, rescore.rescore_id)
+    core = Worker(client, task_queue=queues.core, workflows=[RescoreWorkflow], workflow_runner=UnsandboxedWorkflowRunner())
+    async with core:
+        while await Relay(world.pool, client, queues).deliver_batch():
+            pass
+        first = (await client.get_workflow_handle(identity).describe()).run_id
+        async with activities_of(world, client, queues):
+            done = await outcome(temporal_env, rescore)
+    assert (done.status, done.events_read, done.fraction) == ("completed", len(EVENTS), 1.0)
+    last = (await client.get_workflow_handle(identity).describe()).run_id
+    assert last != first
+    for name, run_id in (("rescore_continued", first), ("rescore_continuation", last)):
+        await keep_history(request, name, client.get_workflow_handle(identity, run_id=run_id))
+    rows = await world.rows("SELECT external_user_id, score FROM standing ORDER BY score DESC, reached_at, external_user_id")
+    assert [(row["external_user_id"], row["score"]) for row in rows] == reference(definition(), DOUBLED)
 
 
 async def test_a_cancelled_rescore_leaves_the_board(world: World, temporal_env: WorkflowEnvironment, queues: TaskQueues) -> None:
@@ -109,6 +136,10 @@ async def test_the_sweep_restarts_lost_rescores_and_gives_up_terminated_ones(
 
 
 @pytest.mark.parametrize("path", sorted(HISTORIES.glob("rescore_*.json")), ids=lambda path: path.stem)
-async def test_a_recorded_history_replays(path: Path) -> None:
+async def test_a_recorded_history_replays(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if path.stem.startswith("rescore_contin"):
+        monkeypatch.setattr("workflows.rescore.STINTS", 2)  # as it was when they were recorded
     history = WorkflowHistory.from_json(path.stem, path.read_text())
-    await Replayer(workflows=[RescoreWorkflow], data_converter=DATA_CONVERTER).replay_workflow(history)
+    runner = UnsandboxedWorkflowRunner()  # the sandbox would load the module anew
+    replayer = Replayer(workflows=[RescoreWorkflow], data_converter=DATA_CONVERTER, workflow_runner=runner, debug_mode=True)
+    await replayer.replay_workflow(history)

@@ -53,7 +53,7 @@ async def pumps(world: World, temporal_client: Client, temporal_settings: Settin
             await temporal_client.get_workflow_handle(f"scoring:{partition}").terminate()
 
 
-async def until(question: Callable[[], Awaitable[object]], wanted: object, seconds: float = 25.0) -> None:
+async def until(question: Callable[[], Awaitable[object]], wanted: object, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while (answer := await question()) != wanted:
         assert time.monotonic() < deadline, f"still {answer!r}, not {wanted!r}"

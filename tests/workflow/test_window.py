@@ -35,7 +35,7 @@ from storage.reward_item import write_item
 from storage.webhook import NewEndpoint, create_endpoint
 from tests.recording import keep_history
 from tests.scoring_world import Event, World, definition, reference
-from tests.window_world import KEY, close_now, ending, page, scoring, the_window
+from tests.window_world import KEY, close_now, end_in, ending, noon_zone, page, scoring, the_window
 from tests.workflow.redemption_stage import new_queues
 from workflows.payout import PayoutRunWorkflow
 from workflows.window import LeaderboardWindowWorkflow
@@ -82,7 +82,7 @@ async def status(stage: Stage, board: Leaderboard, key: str = KEY) -> str:
     return (await the_window(stage.world, board, key)).status
 
 
-async def until(condition: Any, seconds: float = 15.0) -> Any:
+async def until(condition: Any, seconds: float = 60.0) -> Any:
     async with asyncio.timeout(seconds):
         while not (found := await condition()):
             await asyncio.sleep(0.05)
@@ -90,10 +90,11 @@ async def until(condition: Any, seconds: float = 15.0) -> Any:
 
 
 async def test_a_window_closes_at_its_time_and_its_result_is_the_reference(stage: Stage, request: pytest.FixtureRequest) -> None:
-    what = ending(ends_at=utc_now() + timedelta(seconds=2), grace_seconds=1)
+    what = ending()
     board = await stage.world.make_board("b", what)
     await stage.world.send(EVENTS)
     await stage.world.pump()
+    await end_in(stage.world, 1, grace_seconds=1)
     async with transaction(stage.world.pool) as connection:
         endpoint = NewEndpoint(url="http://127.0.0.1:1/", events=["leaderboard.window_closed"])
         await create_endpoint(connection, stage.world.tenant_id, endpoint, b"sealed", utc_now())
@@ -142,7 +143,7 @@ async def test_a_window_pays_the_prizes_of_the_config_that_was_in_force_when_it_
     assert {row["external_id"] for row in rows} == {user for user, _ in reference(what, EVENTS)[:3]}
     await keep_history(request, "window_paid", stage.handle(board))
     history = await stage.handle(board).fetch_history()
-    await Replayer(workflows=[LeaderboardWindowWorkflow], data_converter=DATA_CONVERTER).replay_workflow(history)
+    await Replayer(workflows=[LeaderboardWindowWorkflow], data_converter=DATA_CONVERTER, debug_mode=True).replay_workflow(history)
 
 
 async def test_an_early_close_ends_the_wait(stage: Stage, request: pytest.FixtureRequest) -> None:
@@ -158,7 +159,7 @@ async def test_an_early_close_ends_the_wait(stage: Stage, request: pytest.Fixtur
     assert (outcome["status"], outcome["total"]) == ("paid", 7)
     await keep_history(request, "window_closed_early", stage.handle(board))
     history = await stage.handle(board).fetch_history()
-    await Replayer(workflows=[LeaderboardWindowWorkflow], data_converter=DATA_CONVERTER).replay_workflow(history)
+    await Replayer(workflows=[LeaderboardWindowWorkflow], data_converter=DATA_CONVERTER, debug_mode=True).replay_workflow(history)
 
 
 async def test_an_early_close_from_temporals_own_tools(stage: Stage) -> None:
@@ -174,18 +175,23 @@ async def test_an_early_close_from_temporals_own_tools(stage: Stage) -> None:
 
 
 async def test_a_window_that_ended_while_the_worker_was_away_closes_with_what_came_in_time(stage: Stage) -> None:
-    what = ending(ends_at=utc_now() + timedelta(seconds=1))
+    what = ending()
     board = await stage.world.make_board("b", what)
     await stage.world.send(EVENTS[:1])
     await stage.world.pump()
     await stage.world.send(EVENTS[1:])
-    await asyncio.sleep(1.1)
+    await end_in(stage.world, 0)
     await stage.world.send([Event("u1", 1000, 5, "late")])
     assert await stage.relay.deliver_batch() == 1
     async with stage.worker():
         running = asyncio.create_task(stage.outcome(stage.handle(board)))
-        await asyncio.sleep(1)
-        assert await status(stage, board) == "closing", "scoring has not passed the end yet"
+
+        async def closes() -> bool:
+            return await status(stage, board) == "closing"
+
+        await until(closes)
+        await asyncio.sleep(0.5)
+        assert await closes(), "scoring has not passed the end yet"
         async with scoring(stage.world):
             outcome = await running
     assert (outcome["total"], outcome["late_events"]) == (7, 1)
@@ -193,7 +199,7 @@ async def test_a_window_that_ended_while_the_worker_was_away_closes_with_what_ca
 
 
 async def test_the_next_window_is_there_an_hour_before_it_starts_and_no_earlier(stage: Stage) -> None:
-    what = definition(timeframe={"type": "daily"})
+    what = definition(timeframe={"type": "daily", "timezone": noon_zone()})
     board = await stage.world.make_board("b", what)
     timeframe, now = board.config.timeframe, utc_now()
     present = window_at(timeframe, now)
@@ -209,9 +215,8 @@ async def test_the_next_window_is_there_an_hour_before_it_starts_and_no_earlier(
             return [row["window_key"] for row in rows]
 
         until_then = present.ends_at - timedelta(hours=1) - await stage.environment.get_current_time()
-        if until_then > timedelta(minutes=2):
-            await stage.environment.sleep(until_then - timedelta(minutes=1))
-            assert await keys() == [present.key]
+        await stage.environment.sleep(until_then - timedelta(minutes=1))
+        assert await keys() == [present.key]
         await stage.environment.sleep(timedelta(minutes=2))
 
         async def both() -> bool:
@@ -223,7 +228,7 @@ async def test_the_next_window_is_there_an_hour_before_it_starts_and_no_earlier(
 
 
 async def test_archiving_ends_the_window_and_the_succession(stage: Stage) -> None:
-    board = await stage.world.make_board("b", definition(timeframe={"type": "monthly"}))
+    board = await stage.world.make_board("b", definition(timeframe={"type": "monthly", "timezone": noon_zone()}))
     await send_now(stage)
     async with stage.worker(), scoring(stage.world):
         assert await stage.relay.deliver_batch() == 1
@@ -239,7 +244,7 @@ async def test_archiving_ends_the_window_and_the_succession(stage: Stage) -> Non
 
 
 async def test_the_window_of_an_inactive_board_ends_and_has_no_next_one(stage: Stage) -> None:
-    what = definition(timeframe={"type": "daily"})
+    what = definition(timeframe={"type": "daily", "timezone": noon_zone()})
     board = await stage.world.make_board("b", what)
     await send_now(stage)
     await stage.world.change_board(board, msgspec.structs.replace(what, status=BoardStatus.INACTIVE))
