@@ -26,6 +26,7 @@ class RunStatus(StrEnum):
     FAILED = "failed"
 
 
+SHORTEST_LOOK_SECONDS, LONGEST_LOOK_SECONDS, LATEST_LOOK_SECONDS = 5.0, 120.0, 3600.0
 OVER = frozenset({RunStatus.COMPLETED, RunStatus.CANCELLED, RunStatus.FAILED})
 
 
@@ -108,6 +109,20 @@ def add_to(total: dict[str, int], more: Iterable[tuple[str, int]]) -> None:
     """Add amounts by their keys."""
     for key, amount in more:
         total[key] = total.get(key, 0) + amount
+
+
+def seconds_until_next_look(closes_at: datetime | None, now: datetime) -> float:
+    """How long a run waits before it asks again for an audience whose window is not frozen yet.
+
+    Until the window closes, but two minutes at most: it may be closed early, and the run cancelled. After that a tenth of how late it
+    is, from five seconds to an hour. So neither a day of grace nor a week without scoring makes a long history.
+    """
+    if closes_at is None:
+        return LONGEST_LOOK_SECONDS
+    late = (now - closes_at).total_seconds()
+    if late < 0:
+        return min(LONGEST_LOOK_SECONDS, max(SHORTEST_LOOK_SECONDS, -late))
+    return min(LATEST_LOOK_SECONDS, max(SHORTEST_LOOK_SECONDS, late / 10))
 
 
 def payout_workflow_id(tenant_id: UUID, run_id: UUID, attempt: int = 1) -> str:

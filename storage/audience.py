@@ -1,10 +1,11 @@
 """Audiences: which users a payout run is for, as one query for each type (contract 4).
 
-A type is a function that answers a query of `user_id, external_user_id, rank, score` (rank and score may be null) or None: not there
-yet, ask again. Planning wraps the query into the one statement that freezes it. `storage/audience_type.py` lists the types.
+A type is a function that answers a query of `user_id, external_user_id, rank, score` (rank and score may be null) or `NotYet`: ask
+again. Planning wraps the query into the one statement that freezes it. `storage/audience_type.py` lists the types.
 """
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -22,19 +23,24 @@ class Audience(msgspec.Struct, frozen=True, kw_only=True):
     ranked: int = 0
 
 
-Selection = Callable[[Connection, UUID, Run], Awaitable[Audience | None]]
+class NotYet(msgspec.Struct, frozen=True, kw_only=True):
+    """The audience is not there yet: its window is not frozen. That cannot be before `closes_at`."""
+
+    closes_at: datetime | None
 
 
-async def of_window(connection: Connection, tenant_id: UUID, run: Run) -> Audience | None:
-    """Those whom the window's snapshot keeps, with their final ranks; None until the window is frozen."""
+Selection = Callable[[Connection, UUID, Run], Awaitable[Audience | NotYet]]
+
+
+async def of_window(connection: Connection, tenant_id: UUID, run: Run) -> Audience | NotYet:
+    """Those whom the window's snapshot keeps, with their final ranks, once the window is frozen."""
     window_id = UUID(run.audience["window_id"])
     cursor = await connection.execute(
-        "SELECT total FROM leaderboard_window WHERE tenant_id = %s AND window_id = %s AND status IN ('closed', 'paid')",
-        (tenant_id, window_id),
+        "SELECT total, status, closes_at FROM leaderboard_window WHERE tenant_id = %s AND window_id = %s", (tenant_id, window_id)
     )
     row = await cursor.fetchone()
-    if row is None:
-        return None
+    if row is None or row["status"] not in ("closed", "paid"):
+        return NotYet(closes_at=row["closes_at"] if row else None)
     query = """
         SELECT user_id, external_user_id, rank, score FROM snapshot_entry
         WHERE tenant_id = %(tenant_id)s AND window_id = %(window_id)s

@@ -5,12 +5,12 @@ from uuid import UUID
 
 from domain.payout import Run
 from runtime.postgres import Connection
-from storage.audience import Audience, Selection, of_window
+from storage.audience import Audience, NotYet, Selection, of_window
 from storage.schedule_audience import SCHEDULE_SELECTIONS
 
 SELECTIONS: Mapping[str, Selection] = {"window": of_window, **SCHEDULE_SELECTIONS}
 
 
-async def audience_of(connection: Connection, tenant_id: UUID, run: Run) -> Audience | None:
-    """The audience of a run, by its type; None when it is not there yet."""
+async def audience_of(connection: Connection, tenant_id: UUID, run: Run) -> Audience | NotYet:
+    """The audience of a run, by its type."""
     return await SELECTIONS[run.audience["type"]](connection, tenant_id, run)

@@ -7,13 +7,11 @@ from uuid import UUID
 import msgspec
 from psycopg.types.json import Jsonb
 
-from domain.payout import Prizes, Progress, Run, RunStatus, highest_rank, tier_cost, total_cost
+from domain.payout import Prizes, Progress, Run, RunStatus, highest_rank, seconds_until_next_look, tier_cost, total_cost
 from runtime.postgres import Connection
-from storage.audience import Audience
+from storage.audience import Audience, NotYet
 from storage.audience_type import audience_of
 from storage.payout import end_run, find_run, progress_of
-
-NOT_READY_SECONDS = 5.0
 
 
 async def plan(connection: Connection, tenant_id: UUID, run_id: UUID, now: datetime) -> Progress:
@@ -27,8 +25,8 @@ async def plan(connection: Connection, tenant_id: UUID, run_id: UUID, now: datet
     if run.cancel_requested:
         return await end_run(connection, run, RunStatus.CANCELLED, now, reason="cancelled before it was planned")
     audience = await audience_of(connection, tenant_id, run)
-    if audience is None:
-        return msgspec.structs.replace(progress_of(run), wait_seconds=NOT_READY_SECONDS)
+    if isinstance(audience, NotYet):
+        return msgspec.structs.replace(progress_of(run), wait_seconds=seconds_until_next_look(audience.closes_at, now))
     cursor = await connection.execute(
         freezing(audience, run.prizes),
         {**audience.parameters, **_freezing_parameters(run, audience)},

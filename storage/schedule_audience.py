@@ -12,7 +12,7 @@ from domain.payout_schedule import AllUsers, LeaderboardTop, ListedUsers, TierMe
 from domain.scoring import min_score_units
 from domain.segment import parse_segment
 from runtime.postgres import Connection
-from storage.audience import Audience, Selection
+from storage.audience import Audience, NotYet, Selection
 from storage.segment_query import segment_clause
 from storage.standing import direction, ranked_total
 
@@ -22,14 +22,14 @@ NOBODY = Audience(
 NOT_ERASED = "u.external_id <> 'erased:' || u.user_id::text"
 
 
-async def leaderboard_top(connection: Connection, tenant_id: UUID, run: Run) -> Audience | None:
-    """The first n: of the latest window with `ends_at` ≤ the instant, None while it is closing; or of the present one, as it stands."""
+async def leaderboard_top(connection: Connection, tenant_id: UUID, run: Run) -> Audience | NotYet:
+    """The first n: of the latest window with `ends_at` ≤ the instant, once it is closed; or of the present one, as it stands."""
     wanted = msgspec.convert(run.audience, LeaderboardTop)
     if wanted.window == "current":
         return await _current(connection, tenant_id, wanted)
     cursor = await connection.execute(
         """
-        SELECT w.window_id, w.status, w.total FROM leaderboard_window AS w JOIN leaderboard AS b USING (tenant_id, board_id)
+        SELECT w.window_id, w.status, w.total, w.closes_at FROM leaderboard_window AS w JOIN leaderboard AS b USING (tenant_id, board_id)
         WHERE b.tenant_id = %s AND b.leaderboard_id = %s AND w.ends_at <= %s
         ORDER BY w.ends_at DESC, b.board_id DESC LIMIT 1
         """,
@@ -39,7 +39,7 @@ async def leaderboard_top(connection: Connection, tenant_id: UUID, run: Run) -> 
     if row is None:
         return NOBODY
     if row["status"] not in ("closed", "paid"):
-        return None
+        return NotYet(closes_at=row["closes_at"])
     query = """
         SELECT user_id, external_user_id, rank, score FROM snapshot_entry
         WHERE tenant_id = %(tenant_id)s AND window_id = %(window_id)s AND rank <= %(n)s

@@ -10,6 +10,7 @@ from domain.payout import Prizes, Run, RunStatus, total_cost
 from domain.payout_schedule import Schedule
 from domain.payout_wire import total_wire
 from runtime.postgres import Connection
+from storage.audience import NotYet
 from storage.audience_type import audience_of
 from storage.payout_plan import selecting, selecting_parameters
 from storage.schedule_run import schedule_prizes
@@ -39,7 +40,7 @@ async def preview(connection: Connection, schedule: Schedule, instant: datetime,
     """The plan of a run of this instant, with its first `limit` recipients."""
     prizes = await schedule_prizes(connection, schedule, instant)
     audience = await audience_of(connection, schedule.tenant_id, _imagined(schedule, instant, prizes))
-    if audience is None:
+    if isinstance(audience, NotYet):
         return Preview(prizes=prizes, is_waiting=True)
     selected, covered = selecting(audience, prizes)
     parameters = {**audience.parameters, **selecting_parameters(prizes, audience.ranked), "run_shown": limit}

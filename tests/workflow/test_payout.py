@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from temporalio.client import Client
+from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, Worker
 
 from activities.outbox import Relay
@@ -21,6 +23,7 @@ from runtime.temporal import DATA_CONVERTER, TaskQueues
 from storage.payout import request_cancel, retry_run
 from tests.payout_world import closed_window, grants, item, make_run, prizes, the_run, tier
 from tests.recording import keep_history
+from tests.schedule_world import until
 from tests.store_world import World, make_world
 from tests.workflow.redemption_stage import new_queues
 from workflows.payout import PayoutRunWorkflow
@@ -60,7 +63,7 @@ async def deliver(world: World, client: Client, queues: TaskQueues) -> None:
 
 async def outcome(world: World, client: Client, run_id: Any, attempt: int = 1) -> Progress:
     handle = client.get_workflow_handle(payout_workflow_id(world.tenant_id, run_id, attempt), result_type=Progress)
-    return await asyncio.wait_for(handle.result(), 30)
+    return await asyncio.wait_for(handle.result(), 60)
 
 
 async def test_a_run_is_paid_to_its_end_and_its_history_names_nobody(
@@ -76,7 +79,7 @@ async def test_a_run_is_paid_to_its_end_and_its_history_names_nobody(
     await keep_history(request, "payout_completed", handle)
     history = await handle.fetch_history()
     assert '"u1"' not in history.to_json()
-    await Replayer(workflows=[PayoutRunWorkflow], data_converter=DATA_CONVERTER).replay_workflow(history)
+    await Replayer(workflows=[PayoutRunWorkflow], data_converter=DATA_CONVERTER, debug_mode=True).replay_workflow(history)
 
 
 async def test_a_cancelled_run_ends_and_a_retry_pays_the_rest(
@@ -95,6 +98,31 @@ async def test_a_cancelled_run_ends_and_a_retry_pays_the_rest(
         await deliver(world, temporal_client, queues)
         assert (await outcome(world, temporal_client, run_id, 2)).status is RunStatus.COMPLETED
     assert len(await grants(world)) == 7
+
+
+async def test_a_run_of_a_window_that_is_still_closing_waits_for_it(
+    world: World, temporal_env: WorkflowEnvironment, queues: TaskQueues, request: pytest.FixtureRequest
+) -> None:
+    client, run_id = temporal_env.client, await begin(world)
+    await world.rows("UPDATE leaderboard_window SET status = 'open', closes_at = %s RETURNING 1", (utc_now() + timedelta(hours=20),))
+    await deliver(world, client, queues)
+    handle = client.get_workflow_handle(payout_workflow_id(world.tenant_id, run_id))
+
+    async def waits() -> bool:
+        return "timerStartedEventAttributes" in (await handle.fetch_history()).to_json()
+
+    async with worker(world, client, queues):
+        await until(waits)
+        await temporal_env.sleep(timedelta(minutes=5))
+        await world.rows("UPDATE leaderboard_window SET status = 'closed' RETURNING 1")
+        async with temporal_env.time_skipping_unlocked():  # type: ignore[attr-defined]
+            done = await outcome(world, client, run_id)
+        await keep_history(request, "payout_waited", handle)
+    assert (done.status, done.recipients, done.paid) == ("completed", 5, 5)
+    history = json.loads((await handle.fetch_history()).to_json())["events"]
+    timers = [event["timerStartedEventAttributes"] for event in history if "timerStartedEventAttributes" in event]
+    assert {each["startToFireTimeout"] for each in timers} == {"120s"}, "the clock of the windows is PostgreSQL's, which skips nothing"
+    assert len(timers) in (3, 4)
 
 
 async def test_the_sweep_starts_what_temporal_lost_and_what_was_stopped_there(
