@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 
 PREFIX = "erased:"
-PERSONAL = frozenset({"email", "display_name", "avatar_url", "attributes", "fields", "fulfillment_data"})
+PERSONAL = frozenset({"email", "display_name", "avatar_url", "attributes", "fields", "fulfillment_data", "fulfillmentData"})
 """Members of our own documents that hold what a person, or a partner about it, has told."""
 
 
