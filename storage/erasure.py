@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 from psycopg.types.json import Jsonb
 
+from domain.canonical_json import canonical_json
 from domain.erasure import ErasureInput, erase_workflow_id, erased_id, scrubbed
 from domain.error import UserNotFound
 from domain.redemption import FINAL, Move, State
@@ -237,7 +238,10 @@ DOCUMENTS = (
         ("delivery_id",),
         "convert_from(body, 'UTF8')",
         "body = convert_to(%(value)s, 'UTF8')",
-        "position(convert_to(%(uuid)s, 'UTF8') IN body) > 0",
+        (
+            "(position(convert_to(%(uuid)s, 'UTF8') IN body) > 0"
+            " OR (event = 'leaderboard.window_closed' AND position(convert_to(%(ranked)s, 'UTF8') IN body) > 0))"
+        ),
     ),
     (
         "idempotency_record",
@@ -272,6 +276,7 @@ async def scrub_documents(connection: Connection, of: Erasure) -> None:
         "tenant": of.tenant_id,
         "uuid": str(of.user_id),
         "subjects": subjects,
+        "ranked": f'"user_id":{canonical_json(of.external_id).decode()}',
         "attributes": Jsonb({"attributes": {"ExternalUserId": of.external_id}}),
         "named": [*(Jsonb({name: of.external_id}) for name in names), Jsonb({"audience": {"external_ids": [of.external_id]}})],
     }

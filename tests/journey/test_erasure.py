@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -13,6 +13,7 @@ from psycopg import sql
 from tests.conftest import Stack
 from tests.journey.programme import PATIENCE_SECONDS, add_board, add_rule, event, eventually, fresh, points_of, post
 
+TOLD = ["reward_redeemed", "redemption_updated", "leaderboard.window_closed"]
 TEXTS = """
     SELECT c.table_name, c.column_name, c.data_type FROM information_schema.columns AS c JOIN information_schema.tables AS t
         USING (table_schema, table_name)
@@ -52,6 +53,20 @@ def gamer(client: httpx.Client, stack: Stack, user: str) -> httpx.Client:
     return httpx.Client(base_url=stack.described["api_url"], headers={"Authorization": f"Bearer {token}"}, timeout=60.0)
 
 
+def close_with(client: httpx.Client, user: str) -> str:
+    """A board whose only window is being closed, with the user on it."""
+    goal, board, today = fresh("goal"), fresh("over"), datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    span = {"starts_at": (today - timedelta(days=10)).isoformat(), "ends_at": (today + timedelta(days=10)).isoformat()}
+    scoring = {"rules": [{"event_type": goal, "points_expression": "1"}]}
+    config = {"timeframe": {"type": "custom", "grace_seconds": 0, **span}, "scoring": scoring}
+    post(client, "/v1/admin/leaderboards", {"leaderboard_id": board, "name": "Over", "config": config})
+    post(client, "/v1/events", event(goal, user), 202)
+    eventually(lambda: client.get(f"/v1/leaderboards/{board}").json()["total"] == 1)
+    (window,) = client.get(f"/v1/admin/leaderboards/{board}/windows").json()["windows"]
+    post(client, f"/v1/admin/leaderboards/{board}/windows/{window['window_key']}/close", {}, 202)
+    return board
+
+
 def furnish(client: httpx.Client, stack: Stack, user: str, secret: str) -> tuple[str, dict[str, Any]]:
     """A user of whom something is held everywhere; answers the board and an open redemption."""
     goal, slug = fresh("goal"), fresh("parcel")
@@ -59,8 +74,10 @@ def furnish(client: httpx.Client, stack: Stack, user: str, secret: str) -> tuple
     post(client, "/v1/users", {"external_id": user, **profile})
     board = add_board(client, goal)
     add_rule(client, goal)
-    post(client, "/v1/admin/webhook-endpoints", {"url": "http://127.0.0.1:9/", "events": ["reward_redeemed", "redemption_updated"]})
+    post(client, "/v1/admin/webhook-endpoints", {"url": "http://127.0.0.1:9/", "events": TOLD})
+    closed = close_with(client, user)
     fields = [{"name": "street"}]
+    assert eventually(lambda: client.get(f"/v1/snapshots/{closed}").json()["snapshots"])
     price = [{"currency": "points", "amount": 5}]
     post(client, "/v1/admin/rewards", {"slug": slug, "name": "Parcel", "fulfilment": {"type": "manual"}, "prices": price, "fields": fields})
     sent = {**event(goal, user, points=20), "actor": {"user_id": user, "metadata": {"ip": secret}}}
@@ -85,7 +102,7 @@ def test_nothing_is_left_of_a_user_who_is_erased(stack: Stack) -> None:
         uuid = client.get(f"/v1/users/{user}").json()["user_id"]
         exported = client.get(f"/v1/users/{user}/export").json()
         assert exported["profile"]["email"] == f"{secret}@example.com"
-        assert (len(exported["events"]), len(exported["redemptions"])) == (2, 2)
+        assert (len(exported["events"]), len(exported["redemptions"])) == (3, 2)
         assert all(exported[section] for section in ("balances", "transactions", "standings", "redemption_moves", "audit"))
         assert traces(stack.described["database_url"], user, secret)
 
