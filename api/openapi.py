@@ -66,7 +66,7 @@ def render(document: dict[str, Any]) -> str:
     refusals = "".join(_part(f"error-{code}", code, example["value"]) for code, example in parts["examples"].items())
     return (
         '<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content="width=device-width">'
-        f"<title>Laurel API</title><style>{STYLE}</style><h1>Laurel API</h1>"
+        f"<title>Laurel API</title><link rel=icon href=data:,><style>{STYLE}</style><h1>Laurel API</h1>"
         f'<p><a href="/openapi.json">openapi.json</a></p><nav>{links} · <a href="#errors">Errors</a> · <a href="#schemas">Schemas</a></nav>'
         f'{body}<h2 id="errors">Errors</h2>{refusals}<h2 id="schemas">Schemas</h2>{shapes}</html>'
     )
@@ -87,7 +87,7 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
     answers = {status: answer for status, answer in operation["responses"].items() if "$ref" not in answer}
     codes = [code for answer in operation["responses"].values() if "$ref" in answer for code in answer["$ref"].split("/")[-1].split("-")]
     refused = " ".join(f'<a href="#error-{code}"><code>{code}</code></a>' for code in codes)
-    summary = f"<b>{method.upper()}</b><code>{html.escape(path)}</code> <small>{html.escape(operation['summary'])}</small>"
+    summary = f"<b>{method.upper()}</b> <code>{html.escape(path)}</code> <small>{html.escape(operation['summary'])}</small>"
     parts = _shown(shown | {"responses": answers})
     return (
         f'<details id="{operation["operationId"]}"><summary>{summary}</summary><p>{html.escape(operation["description"])}</p>'

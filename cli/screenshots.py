@@ -14,7 +14,7 @@ from cli.stack import StackFile, data_dir_option, read_stack
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 OPTIONS = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking")
 PAGES_UNDER_A_LINK = 4
-LOAD_MILLISECONDS = 15_000
+LOAD_MILLISECONDS = 60_000
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):

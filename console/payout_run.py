@@ -51,9 +51,9 @@ async def list_runs(visit: Visit) -> Response[bytes]:
 async def show_run(visit: Visit, run_id: str) -> Response[bytes]:
     """A run with its progress and its recipients."""
     wanted = {"state": visit.query("state"), "cursor": visit.query("cursor"), "limit": RECIPIENTS}
-    run, recipients, names = await asyncio.gather(
-        visit.api.read(f"{ROOT}/{run_id}"), visit.api.read(f"{ROOT}/{run_id}/recipients", wanted), item_names(visit)
-    )
+    # The run first: a page that says that it is over is not asked for again, so its recipients must be the last word.
+    run, names = await asyncio.gather(visit.api.read(f"{ROOT}/{run_id}"), item_names(visit))
+    recipients = await visit.api.read(f"{ROOT}/{run_id}/recipients", wanted)
     schedule: dict[str, Any] | None = None
     if run["schedule_id"]:
         answer = await visit.api.get(f"/v1/admin/schedules/{run['schedule_id']}")

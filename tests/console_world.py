@@ -33,7 +33,7 @@ class Tab:
 
     def __init__(self, url: str, **headers: str) -> None:
         self.client = httpx.Client(
-            base_url=f"{url}/console", follow_redirects=True, timeout=15.0, headers={"Accept-Language": "en"} | headers
+            base_url=f"{url}/console", follow_redirects=True, timeout=60.0, headers={"Accept-Language": "en"} | headers
         )
         self.page: httpx.Response | None = None
 

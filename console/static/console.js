@@ -16,30 +16,46 @@ document.addEventListener("click", async (event) => {
 });
 
 // Live parts: <… id="standings" data-live="3"> is fetched again with the page it is in, every 3 seconds, and replaced when it changed.
-// data-live-url names another page. Nothing is fetched while the tab is hidden, the part has the focus or holds an open menu.
-const busy = (part) => part.contains(document.activeElement) && part.querySelector("input, textarea, select") || part.querySelector("details.confirm[open]");
+// data-live-url names another page. Nothing is fetched while the tab is hidden, and a part stays as it is while somebody types in it,
+// presses on it (a click needs the same element to go down on and to come up from), or has one of its menus open.
+let pressed = null;
+addEventListener("pointerdown", (event) => { pressed = event.target; }, true);
+for (const over of ["pointerup", "pointercancel"]) addEventListener(over, () => setTimeout(() => { pressed = null; }), true);
+const FIELDS = "input:not([type=hidden]), textarea, select";
+const typing = (focused) => focused?.matches(FIELDS) || focused?.closest("form")?.querySelector(FIELDS);
+const busy = (part) => part.contains(document.activeElement) && typing(document.activeElement) || part.querySelector("details.confirm[open]") || part.contains(pressed);
+// Whoever walks by keyboard stays where it was, if that is still there.
+function focusAgain(had, old, fresher) {
+  const named = (each) => each.getAttribute("aria-label") ?? each.textContent;
+  const alike = (part) => [...part.querySelectorAll("a, button, summary, [tabindex]")].filter((each) => each.tagName === had.tagName && named(each) === named(had));
+  const again = had === old ? fresher : alike(fresher)[alike(old).indexOf(had)];
+  again?.focus({ preventScroll: true });
+}
 async function renew(url, ids) {
-  const answer = await fetch(url, { headers: { "X-Laurel-Live": "1" }, redirect: "manual" });
+  const answer = await fetch(url, { headers: { "X-Laurel-Live": "1" }, redirect: "manual", signal: AbortSignal.timeout(30000) });
   if (answer.type === "opaqueredirect") { location.reload(); return; }
   if (!answer.ok) throw new Error(String(answer.status));
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  if (document.hidden) return;
   for (const id of ids) {
     const old = document.getElementById(id), made = fresh.getElementById(id);
     if (!old || busy(old)) continue;
     if (!made) { old.removeAttribute("data-live"); continue; }
-    if (old.outerHTML === made.outerHTML) continue;
     for (const details of old.querySelectorAll("details[open]")) {
       const same = [...made.querySelectorAll("details")][[...old.querySelectorAll("details")].indexOf(details)];
       if (same) same.open = true;
     }
-    old.replaceWith(document.importNode(made, true));
-    showCopyButtons(document.getElementById(id));
+    showCopyButtons(made);
+    if (old.outerHTML === made.outerHTML) continue;
+    const had = document.activeElement, held = old.contains(had), fresher = document.importNode(made, true);
+    old.replaceWith(fresher);
+    if (held) focusAgain(had, old, fresher);
   }
 }
+// One round at a time: an answer that comes late must not overwrite a later one.
 const due = new Map();
-let failures = 0;
-setInterval(async () => {
-  if (document.hidden) return;
+let failures = 0, asking = false;
+async function round() {
   const now = Date.now(), wanted = new Map();
   for (const part of document.querySelectorAll("[data-live][id]")) {
     const seconds = Number(part.dataset.live) || 5;
@@ -52,6 +68,11 @@ setInterval(async () => {
   for (const [url, ids] of wanted) {
     try { await renew(url, ids); failures = 0; } catch { failures += 1; }
   }
+}
+setInterval(async () => {
+  if (document.hidden || asking) return;
+  asking = true;
+  try { await round(); } finally { asking = false; }
 }, 500);
 
 // A confirmation closes with Escape, or when another place is clicked; its first field gets the focus.
@@ -80,9 +101,11 @@ for (const form of document.querySelectorAll("form[data-preview]")) {
   let timer, asked = 0;
   const look = async () => {
     const number = ++asked;
-    const answer = await fetch(form.dataset.preview, { method: "POST", body: new URLSearchParams(new FormData(form)), headers: { "X-Laurel-Live": "1" }, redirect: "manual" });
+    const asks = { method: "POST", body: new URLSearchParams(new FormData(form)), headers: { "X-Laurel-Live": "1" }, redirect: "manual" };
+    let answer, text;
+    try { answer = await fetch(form.dataset.preview, asks); text = await answer.text(); } catch { return; } // the page is left, or the network is away
     if (number !== asked || !answer.ok && answer.status !== 400) return;
-    const made = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById(form.dataset.previewInto);
+    const made = new DOMParser().parseFromString(text, "text/html").getElementById(form.dataset.previewInto);
     const old = document.getElementById(form.dataset.previewInto);
     if (made && old) old.replaceWith(document.importNode(made, true));
   };

@@ -1,30 +1,14 @@
 """The audit log over HTTP: every admin's change leaves who, what, before, after and why; a change that failed leaves nothing."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
-import pytest
-import pytest_asyncio
 
-from runtime.postgres import Pool
 from runtime.settings import Settings
-from tests.api_world import World, event, make_world, serving
-from tests.conftest import settings_for
+from tests.api_world import World, event, make_world
 
 OPERATOR = {"Authorization": "Bearer operator-key-of-the-tests"}
 LOG = "/v1/admin/audit-log"
-
-
-@pytest.fixture(scope="module")
-def url(postgres_url: str, redis_server: str) -> Iterator[str]:
-    with serving(settings_for(postgres_url, redis_server, "127.0.0.1:1")) as address:
-        yield address
-
-
-@pytest_asyncio.fixture
-async def world(pool: Pool, settings: Settings, url: str) -> World:
-    return await make_world(settings, url)
 
 
 def entries(client: httpx.Client, **wanted: Any) -> list[dict[str, Any]]:

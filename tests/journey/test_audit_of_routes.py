@@ -1,18 +1,12 @@
 """Every route by which an admin or the operator changes something leaves who, what and why in the audit log."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import psycopg
-import pytest
-import pytest_asyncio
 
 from cli.openapi import api_document
-from runtime.postgres import Pool
-from runtime.settings import Settings
-from tests.api_world import World, make_world, serving
-from tests.conftest import settings_for
+from tests.api_world import World
 from tests.furnished import BADGE, CONFIG, GRANT, HANDMADE, NEEDS_TEMPORAL, POINTS_BOARD, SCHEDULE, ask, filled, furnish
 
 OPERATOR = {"Authorization": "Bearer operator-key-of-the-tests"}
@@ -50,17 +44,6 @@ CHANGES: dict[str, Any] = {
     "PATCH /v1/operator/tenants/{tenant_id}": {"name": "Renamed"},
 }
 """Bodies that change something, where the one of tests/furnished.py does not."""
-
-
-@pytest.fixture(scope="module")
-def url(postgres_url: str, redis_server: str) -> Iterator[str]:
-    with serving(settings_for(postgres_url, redis_server, "127.0.0.1:1")) as address:
-        yield address
-
-
-@pytest_asyncio.fixture
-async def world(pool: Pool, settings: Settings, url: str) -> World:
-    return await make_world(settings, url)
 
 
 def prepare(world: World, route: str, things: dict[str, str]) -> None:

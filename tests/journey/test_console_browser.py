@@ -1,24 +1,12 @@
 """The console in a real browser: the main path, both languages, live parts, and nothing that keeps anyone out."""
 
-from collections.abc import Iterator
-
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from console.nav import ENTRIES
 from tests.conftest import Stack
-from tests.console_browser import complaints, enter
-from tests.journey.programme import add_board, event, fresh, post
-
-
-@pytest.fixture(scope="module", params=["light", "dark"])
-def person(browser: Browser, stack: Stack, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """A tab in which the demo's person is signed in, in light and in dark colours."""
-    with browser.new_context(locale="en-GB", color_scheme=request.param, viewport={"width": 1280, "height": 900}) as context:
-        context.set_default_timeout(10_000)
-        page = context.new_page()
-        enter(page, stack.described)
-        yield page
+from tests.console_browser import PATIENCE_MILLISECONDS, complaints, enter, tab
+from tests.journey.programme import add_board, event, eventually, fresh, post
 
 
 @pytest.mark.parametrize("path", [entry.path for entry in ENTRIES] + ["/account"])
@@ -60,7 +48,7 @@ def test_a_board_moves_while_one_looks_at_it(page: Page, stack: Stack) -> None:
         page.goto(f"{stack.described['console_url']}/leaderboards/{board}")
         expect(page.locator("#standings")).to_contain_text("Nobody stands here yet.")
         post(client, "/v1/events", event(kind, player, points=7), 202)
-    expect(page.locator("#standings tbody tr")).to_contain_text(player, timeout=20_000)
+    expect(page.locator("#standings tbody tr")).to_contain_text(player)
 
 
 def test_an_events_pages_keep_nobody_out(person: Page, stack: Stack) -> None:
@@ -113,8 +101,9 @@ def test_archiving_a_board_asks_for_a_reason(page: Page, stack: Stack) -> None:
         page.get_by_label("Reason").fill("a test is over")
         page.get_by_role("button", name="Archive the board").click()
         expect(page.get_by_role("status")).to_have_text("The board is archived.")
-        (entry, *_) = client.get("/v1/admin/audit-log", params={"subject": "leaderboard"}).json()["audit_log"]
-        assert entry["reason"] == "a test is over"
+        about = {"subject": "leaderboard", "subject_id": board}
+        entries = client.get("/v1/admin/audit-log", params=about).json()["audit_log"]
+        assert "a test is over" in [entry["reason"] for entry in entries]
 
 
 def test_the_sign_in_page_keeps_nobody_out_either(page: Page, stack: Stack) -> None:
@@ -123,8 +112,7 @@ def test_the_sign_in_page_keeps_nobody_out_either(page: Page, stack: Stack) -> N
 
 
 def test_pages_fit_on_a_phone_and_the_menu_opens(browser: Browser, stack: Stack) -> None:
-    with browser.new_context(locale="vi-VN", viewport={"width": 360, "height": 740}) as context:
-        page = context.new_page()
+    with tab(browser, locale="vi-VN", viewport={"width": 360, "height": 740}) as page:
         enter(page, stack.described)
         expect(page.locator("h1")).to_have_text("Tổng quan")
         for entry in ENTRIES:
@@ -136,8 +124,7 @@ def test_pages_fit_on_a_phone_and_the_menu_opens(browser: Browser, stack: Stack)
 
 
 def test_the_console_works_without_a_script(browser: Browser, stack: Stack) -> None:
-    with browser.new_context(locale="en-GB", java_script_enabled=False) as context:
-        page = context.new_page()
+    with tab(browser, java_script_enabled=False) as page:
         enter(page, stack.described)
         page.get_by_role("button", name="Tiếng Việt").click()
         expect(page.locator("h1")).to_have_text("Tổng quan")
@@ -151,13 +138,14 @@ def test_the_dashboard_sees_an_event_arrive(page: Page, stack: Stack) -> None:
     kind = fresh("arrival")
     enter(page, stack.described)
     today = page.locator(".figure", has_text="Events today").locator(".value")
-    before = int(today.inner_text().replace("\u202f", ""))
+    before = today.inner_text()
     with stack.client() as client:
         add_board(client, kind)
-        post(client, "/v1/events", event(kind, fresh("player"), points=1), 202)
-    page.wait_for_function(
-        "before => Number([...document.querySelectorAll('.figure')].find(each => each.innerText.includes('Events today'))"
-        ".querySelector('.value').innerText.replace(/\\D/g, '')) > before",
-        arg=before,
-        timeout=30_000,
-    )
+
+        def moved() -> bool:
+            """One more event, and a look: at midnight the figure begins anew, so that a single event may be yesterday's."""
+            post(client, "/v1/events", event(kind, fresh("player"), points=1), 202)
+            page.wait_for_timeout(500)
+            return today.inner_text() != before
+
+        eventually(moved, seconds=PATIENCE_MILLISECONDS / 1000)

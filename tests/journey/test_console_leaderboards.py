@@ -1,28 +1,11 @@
 """Leaderboards in the console over HTTP: the editor and its preview, who may change what, and the wall between tenants."""
 
-from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
-import pytest_asyncio
-
-from runtime.postgres import Pool
 from runtime.settings import Settings
-from tests.api_world import World, make_world, serving
-from tests.conftest import settings_for
+from tests.api_world import World, make_world
 from tests.console_world import Tab, heading, signed_in
-
-
-@pytest.fixture(scope="module")
-def url(postgres_url: str, redis_server: str) -> Iterator[str]:
-    with serving(settings_for(postgres_url, redis_server, "127.0.0.1:1")) as address:
-        yield address
-
-
-@pytest_asyncio.fixture
-async def world(pool: Pool, settings: Settings, url: str) -> World:
-    return await make_world(settings, url)
-
 
 SAMPLE = '{"event_id":"s","type":"goal","actor":{"user_id":"p"},"occurred_at":"2026-01-05T10:00:00Z","attrs":{"goals":3}}'
 FORM: dict[str, Any] = {
@@ -43,9 +26,9 @@ FORM: dict[str, Any] = {
 }
 
 
-def new_board(tab: Tab) -> None:
+def new_board(tab: Tab, **more: Any) -> None:
     tab.get("/leaderboards/new")
-    page = tab.send("/leaderboards", **FORM)
+    page = tab.send("/leaderboards", **FORM | more)
     assert (page.status_code, heading(page)) == (200, "Top scorers"), page.text
 
 
@@ -133,7 +116,7 @@ async def test_another_tenants_board_is_not_there(world: World, settings: Settin
 
 def test_an_open_window_is_closed_early_with_a_reason(world: World) -> None:
     tab = signed_in(world)
-    new_board(tab)
+    new_board(tab, timezone="UTC", reset_time=f"{datetime.now(UTC) + timedelta(hours=12):%H}:00")  # not while the test runs
     with world.client() as admin:
         key = admin.get("/v1/leaderboards/scorers").json()["window_key"]
     page = tab.send(f"/leaderboards/scorers/windows/{key}/close", reason="a fault in the game")

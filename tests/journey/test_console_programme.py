@@ -1,23 +1,10 @@
 """The programme's pages in a real browser: schedules, the store, prizes, users, event types, the event log."""
 
-from collections.abc import Iterator
-
-import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.conftest import Stack
-from tests.console_browser import complaints, enter
+from tests.console_browser import complaints, enter, tab
 from tests.journey.programme import fresh, post
-
-
-@pytest.fixture(scope="module", params=["light", "dark"])
-def person(browser: Browser, stack: Stack, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """A tab in which the demo's person is signed in, in light and in dark colours."""
-    with browser.new_context(locale="en-GB", color_scheme=request.param, viewport={"width": 1280, "height": 900}) as context:
-        context.set_default_timeout(10_000)
-        page = context.new_page()
-        enter(page, stack.described)
-        yield page
 
 
 def add_schedule(stack: Stack, name: str) -> str:
@@ -62,8 +49,7 @@ def test_the_pages_of_schedules_keep_nobody_out(person: Page, stack: Stack) -> N
 
 
 def test_a_schedule_shows_its_next_ten_runs_while_one_types_and_is_run_by_hand(browser: Browser, stack: Stack) -> None:
-    with browser.new_context(locale="vi-VN", viewport={"width": 1280, "height": 900}) as context:
-        page = context.new_page()
+    with tab(browser, locale="vi-VN", viewport={"width": 1280, "height": 900}) as page:
         enter(page, stack.described)
         with stack.client() as client:
             user, item = fresh("nguoi-choi"), fresh("nam diem")
@@ -88,7 +74,7 @@ def test_a_schedule_shows_its_next_ten_runs_while_one_types_and_is_run_by_hand(b
         page.locator("summary", has_text="Chạy ngay…").click()
         page.get_by_role("button", name="Chạy ngay", exact=True).click()
         expect(page.locator("h1")).to_have_text(f"Lần chạy của {name}")
-        expect(page.locator("#status .pill.good")).to_be_visible(timeout=30_000)
+        expect(page.locator("#status .pill.good")).to_be_visible()
         expect(page.locator("#recipients tbody tr")).to_contain_text(user)
 
 

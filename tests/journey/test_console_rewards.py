@@ -1,28 +1,10 @@
 """The store in the console over HTTP: the editor with the webhook's body, stock, codes, who may do what, and the wall between tenants."""
 
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
-import pytest_asyncio
-
-from runtime.postgres import Pool
 from runtime.settings import Settings
-from tests.api_world import World, make_world, serving
-from tests.conftest import settings_for
+from tests.api_world import World, make_world
 from tests.console_world import Tab, heading, signed_in
-
-
-@pytest.fixture(scope="module")
-def url(postgres_url: str, redis_server: str) -> Iterator[str]:
-    with serving(settings_for(postgres_url, redis_server, "127.0.0.1:1")) as address:
-        yield address
-
-
-@pytest_asyncio.fixture
-async def world(pool: Pool, settings: Settings, url: str) -> World:
-    return await make_world(settings, url)
-
 
 FORM: dict[str, Any] = {
     "name": "Coffee",

@@ -1,28 +1,11 @@
 """Signing in to the console over HTTP: sessions, throttling, forged forms, headers, roles."""
 
-from collections.abc import Iterator
-
 import httpx
 import pytest
-import pytest_asyncio
 
 from console.nav import ENTRIES
-from runtime.postgres import Pool
-from runtime.settings import Settings
-from tests.api_world import World, make_world, serving
-from tests.conftest import settings_for
+from tests.api_world import World
 from tests.console_world import PASSWORD, Tab, add_person, heading, signed_in
-
-
-@pytest.fixture(scope="module")
-def url(postgres_url: str, redis_server: str) -> Iterator[str]:
-    with serving(settings_for(postgres_url, redis_server, "127.0.0.1:1")) as address:
-        yield address
-
-
-@pytest_asyncio.fixture
-async def world(pool: Pool, settings: Settings, url: str) -> World:
-    return await make_world(settings, url)
 
 
 def test_whoever_is_not_signed_in_is_led_to_the_sign_in_page_and_then_on(world: World) -> None:
@@ -93,7 +76,7 @@ def test_signing_out_ends_the_session_and_signing_out_everywhere_ends_all(world:
     stolen = dict(third.client.cookies)
     third.get("/account")
     assert third.send("/sign-out").url.path == "/console/sign-in"
-    assert httpx.get(f"{world.url}/console/account", cookies=stolen).status_code == 303
+    assert httpx.get(f"{world.url}/console/account", cookies=stolen, timeout=60.0).status_code == 303
     here.get("/account")
     assert here.send("/account/sign-out-everywhere").url.path == "/console/sign-in"
     assert there.get("/account").url.path == "/console/sign-in"
@@ -179,10 +162,10 @@ def test_the_language_of_the_browser_is_the_first_choice(world: World) -> None:
 
 
 def test_a_gamer_or_a_key_of_the_api_opens_no_page(world: World) -> None:
-    answer = httpx.get(f"{world.url}/console/dashboard", headers={"Authorization": f"Bearer {world.keys['admin']}"})
+    answer = httpx.get(f"{world.url}/console/dashboard", headers={"Authorization": f"Bearer {world.keys['admin']}"}, timeout=60.0)
     assert answer.status_code == 303
 
 
 def test_headers_from_outside_do_not_make_an_admission(world: World) -> None:
-    answer = httpx.get(f"{world.url}/v1/admin/settings", headers={"laurel.console": "admin", "X-Laurel-Console": "admin"})
+    answer = httpx.get(f"{world.url}/v1/admin/settings", headers={"laurel.console": "admin", "X-Laurel-Console": "admin"}, timeout=60.0)
     assert answer.status_code == 401

@@ -1,28 +1,12 @@
 """Stuck work in the console over HTTP, while Temporal is away: what is shown, what may be done, and the wall between tenants."""
 
-from collections.abc import Iterator
-
 import psycopg
 import pytest
-import pytest_asyncio
 
-from runtime.postgres import Pool
 from runtime.settings import Settings
-from tests.api_world import World, event, make_world, serving
-from tests.conftest import settings_for
+from tests.api_world import World, event, make_world
 from tests.console_world import signed_in
 from tests.journey.programme import add_reward, give_points, post
-
-
-@pytest.fixture(scope="module")
-def url(postgres_url: str, redis_server: str) -> Iterator[str]:
-    with serving(settings_for(postgres_url, redis_server, "127.0.0.1:1")) as address:
-        yield address
-
-
-@pytest_asyncio.fixture
-async def world(pool: Pool, settings: Settings, url: str) -> World:
-    return await make_world(settings, url)
 
 
 def change(world: World, statement: str, *parameters: object) -> None:

@@ -1,31 +1,21 @@
 """Users, tiers and earning rules in the console over HTTP: looking for users, points, tiers, erasing, and the wall between tenants."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
-from runtime.postgres import Pool
 from runtime.settings import Settings
-from tests.api_world import World, make_world, serving
-from tests.conftest import settings_for
+from tests.api_world import World, make_world
 from tests.console_world import heading, signed_in
 
 
-@pytest.fixture(scope="module")
-def url(postgres_url: str, redis_server: str) -> Iterator[str]:
-    with serving(settings_for(postgres_url, redis_server, "127.0.0.1:1")) as address:
-        yield address
-
-
-@pytest_asyncio.fixture
-async def world(pool: Pool, settings: Settings, url: str) -> World:
-    made = await make_world(settings, url)
-    with made.client() as admin:
+@pytest.fixture
+def world(world: World) -> World:
+    """The tenant with three users."""
+    with world.client() as admin:
         for name in ("lan", "lan-2", "minh"):
-            admin.post("/v1/users", json={"external_id": name, "display_name": name.title()})
-    return made
+            admin.post("/v1/users", json={"external_id": name, "display_name": name.title()}).raise_for_status()
+    return world
 
 
 def available(world: World, user: str = "lan") -> int:

@@ -1,33 +1,15 @@
 """Every fault that contract 1 lists, over HTTP: the code, the status and the shape of the body."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
-import pytest_asyncio
 
-from runtime.postgres import Pool
 from runtime.settings import Settings
-from tests.api_world import World, event, make_world, serving
+from tests.api_world import World, event, serving
 
 MEBIBYTE = 1_048_576
-
-
-@pytest.fixture(scope="module")
-def served(postgres_url: str, redis_server: str) -> Iterator[str]:
-    """A running API for all tests of this file."""
-    from tests.conftest import settings_for
-
-    with serving(settings_for(postgres_url, redis_server, "127.0.0.1:1")) as url:
-        yield url
-
-
-@pytest_asyncio.fixture
-async def world(settings: Settings, pool: Pool, served: str) -> World:
-    """A tenant of the running API."""
-    return await make_world(settings, served)
 
 
 def refused(answer: httpx.Response) -> tuple[int, str]:

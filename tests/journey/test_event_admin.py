@@ -2,11 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
-import pytest
 import pytest_asyncio
 
 from activities.scoring import Pump
@@ -15,21 +13,9 @@ from runtime.postgres import Pool
 from runtime.redis import Redis
 from runtime.settings import Settings
 from storage.live import LiveStore
-from tests.api_world import World, event, make_world, serving
-from tests.conftest import settings_for
+from tests.api_world import World, event, make_world
 
 EVENTS = "/v1/admin/events"
-
-
-@pytest.fixture(scope="module")
-def url(postgres_url: str, redis_server: str) -> Iterator[str]:
-    with serving(settings_for(postgres_url, redis_server, "127.0.0.1:1")) as address:
-        yield address
-
-
-@pytest_asyncio.fixture
-async def world(pool: Pool, settings: Settings, url: str) -> World:
-    return await make_world(settings, url)
 
 
 @pytest_asyncio.fixture

@@ -1,32 +1,17 @@
 """Declared event types over HTTP: the admin's side, and what ingestion makes of them."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import httpx
-import pytest
-import pytest_asyncio
 
-from runtime.postgres import Pool
 from runtime.settings import Settings
-from tests.api_world import World, event, make_world, serving
-from tests.conftest import settings_for
+from tests.api_world import World, event, make_world
 
 TYPES = "/v1/admin/event-types"
 SCHEMA = {"type": "object", "properties": {"amount": {"type": "number"}}, "required": ["amount"]}
 SOON = 60.0
-
-
-@pytest.fixture(scope="module")
-def url(postgres_url: str, redis_server: str) -> Iterator[str]:
-    with serving(settings_for(postgres_url, redis_server, "127.0.0.1:1")) as address:
-        yield address
-
-
-@pytest_asyncio.fixture
-async def world(pool: Pool, settings: Settings, url: str) -> World:
-    return await make_world(settings, url)
 
 
 def wait_for(found: Callable[[], bool]) -> None:

@@ -3,11 +3,9 @@
 Long: `./laurel test tests/journey/test_fuzz.py tests/property/test_fuzz_text.py --fuzz 5000` tries so many examples of each operation.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 import schemathesis
 from hypothesis import HealthCheck, given
 from hypothesis import settings as effort
@@ -21,10 +19,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from cli.openapi import api_document
-from runtime.postgres import Pool
-from runtime.settings import Settings
-from tests.api_world import World, make_world, serving
-from tests.conftest import settings_for
+from tests.api_world import World
 from tests.furnished import NEEDS_TEMPORAL, furnish
 
 EXAMPLES = 3
@@ -45,17 +40,6 @@ OWN = {
     "reward_config_id",
 }
 """Ids in paths that name something that is there, so that bodies are looked at."""
-
-
-@pytest.fixture(scope="module")
-def url(postgres_url: str, redis_server: str) -> Iterator[str]:
-    with serving(settings_for(postgres_url, redis_server, "127.0.0.1:1")) as address:
-        yield address
-
-
-@pytest_asyncio.fixture
-async def world(pool: Pool, settings: Settings, url: str) -> World:
-    return await make_world(settings, url)
 
 
 def operations() -> list[Any]:

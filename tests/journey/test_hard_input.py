@@ -83,11 +83,6 @@ def exclusive_url(postgres_url: str, redis_server: str) -> Iterator[str]:
 
 
 @pytest_asyncio.fixture
-async def world(pool: Pool, settings: Settings, url: str) -> World:
-    return await make_world(settings, url)
-
-
-@pytest_asyncio.fixture
 async def impatient(pool: Pool, settings: Settings, impatient_url: str) -> World:
     return await make_world(settings, impatient_url)
 

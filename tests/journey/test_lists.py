@@ -1,17 +1,11 @@
 """Every list answers as contract 1 says: its noun, `next_cursor`, and pages of 1 to 500."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
-import pytest
-import pytest_asyncio
 
 from cli.openapi import api_document
-from runtime.postgres import Pool
-from runtime.settings import Settings
-from tests.api_world import World, make_world, serving
-from tests.conftest import settings_for
+from tests.api_world import World
 from tests.furnished import ask, furnish
 from tests.journey.test_audit_of_routes import OPERATOR
 
@@ -29,17 +23,6 @@ WRONG = ({"limit": "0"}, {"limit": "501"}, {"limit": "-1"}, {"limit": "1.5"}, {"
 def noun_of(route: str) -> str:
     fixed = [segment for segment in route.split("/") if not segment.startswith("{")]
     return NOUNS.get(route, fixed[-1].replace("-", "_"))
-
-
-@pytest.fixture(scope="module")
-def url(postgres_url: str, redis_server: str) -> Iterator[str]:
-    with serving(settings_for(postgres_url, redis_server, "127.0.0.1:1")) as address:
-        yield address
-
-
-@pytest_asyncio.fixture
-async def world(pool: Pool, settings: Settings, url: str) -> World:
-    return await make_world(settings, url)
 
 
 def test_every_list_has_its_noun_a_cursor_and_a_bounded_page(world: World) -> None:

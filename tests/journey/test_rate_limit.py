@@ -3,35 +3,21 @@
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
-import pytest_asyncio
 from websockets.exceptions import InvalidStatus
 from websockets.http11 import Response
 
-from runtime.postgres import Pool
 from runtime.settings import Settings
-from tests.api_world import World, event, make_world, serving
+from tests.api_world import World, event, make_world
 from tests.board_socket import BoardSocket, watching
-from tests.conftest import settings_for
 
 PATIENCE_SECONDS = 60.0
 OPERATOR = {"Authorization": "Bearer operator-key-of-the-tests"}
-
-
-@pytest.fixture(scope="module")
-def url(postgres_url: str, redis_server: str) -> Iterator[str]:
-    with serving(settings_for(postgres_url, redis_server, "127.0.0.1:1")) as address:
-        yield address
-
-
-@pytest_asyncio.fixture
-async def world(pool: Pool, settings: Settings, url: str) -> World:
-    return await make_world(settings, url)
 
 
 def refused_request(ask: Callable[[], httpx.Response]) -> httpx.Response:

@@ -1,7 +1,6 @@
 """What one tenant has is nothing to another: every kind of thing is made in one tenant and asked for, changed and deleted as the other."""
 
 import re
-from collections.abc import Iterator
 from uuid import uuid4
 
 import psycopg
@@ -12,8 +11,7 @@ from cli.openapi import api_document
 from runtime.postgres import Pool
 from runtime.settings import Settings
 from tests.access_rules import roles_for
-from tests.api_world import World, make_world, serving
-from tests.conftest import settings_for
+from tests.api_world import World, make_world
 from tests.furnished import HANDMADE, POINTS_BOARD, ask, furnish, make
 
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -32,12 +30,6 @@ EMPTY_FOR_ALL = {
     "GET /v1/leaderboards/{leaderboard_id}/score/{user_id}",
 }
 """Nothing was scored and no window has closed here, so that the owner is answered 404 too."""
-
-
-@pytest.fixture(scope="module")
-def url(postgres_url: str, redis_server: str) -> Iterator[str]:
-    with serving(settings_for(postgres_url, redis_server, "127.0.0.1:1")) as address:
-        yield address
 
 
 @pytest_asyncio.fixture
