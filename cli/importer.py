@@ -1,7 +1,9 @@
 """`laurel import`: a history of events from a file, sent through the same path as any other event (contract 2)."""
 
 import time
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,6 +20,7 @@ BULK_BYTES = 900_000
 LINES_PER_REPORT = 100_000
 TIMEOUT_SECONDS = 60.0
 RETRIES = 5
+CALLS_AT_A_TIME = 8
 FIRST_WAIT_SECONDS = 0.25
 
 
@@ -44,7 +47,7 @@ def bulks(file: Path, bookmark: Bookmark) -> Iterator[list[Line]]:
     waiting: list[Line] = []
     size, number, end = 0, bookmark.line, bookmark.offset
     with file.open("rb") as lines:
-        lines.seek(bookmark.offset)
+        lines.seek(end)
         for text in lines:
             number, end = number + 1, end + len(text)
             if waiting and (len(waiting) == BULK_EVENTS or size + len(text) > BULK_BYTES):
@@ -57,24 +60,56 @@ def bulks(file: Path, bookmark: Bookmark) -> Iterator[list[Line]]:
         yield waiting
 
 
-def send_bulk(client: httpx.Client, lines: list[Line], bookmark: Bookmark, refused: TextIO) -> None:
-    """Send one call, count what became of each event, and write down the refused lines with their numbers."""
-    fit: list[Line] = []
-    for line in lines:
-        if _is_json(line.text):
-            fit.append(line)
-        else:
+class Sent(msgspec.Struct, frozen=True):
+    """One call that was answered: its lines, which of them were fit to be sent, and what became of each of those."""
+
+    lines: list[Line]
+    fit: list[Line]
+    results: list[dict[str, Any]]
+
+
+def send_bulk(client: httpx.Client, lines: list[Line]) -> Sent:
+    """Send those of the lines that are JSON in one call."""
+    fit = [line for line in lines if _is_json(line.text)]
+    results = _post(client, b'{"events":[' + b",".join(line.text for line in fit) + b"]}") if fit else []
+    return Sent(lines, fit, results)
+
+
+def note(sent: Sent, bookmark: Bookmark, refused: TextIO) -> None:
+    """Count what became of each line, and write down the refused ones with their numbers."""
+    results = iter(sent.results)
+    fit = {line.number for line in sent.fit}
+    for line in sent.lines:
+        if line.number not in fit:
             _refuse(refused, bookmark, line, "Validation failed: the line is no JSON")
-    if fit:
-        results = _post(client, b'{"events":[' + b",".join(line.text for line in fit) + b"]}")
-        for line, result in zip(fit, results, strict=True):
-            if result["status"] == "failed":
-                _refuse(refused, bookmark, line, result["error"])
-            elif result.get("duplicate"):
-                bookmark.repeated += 1
-            else:
-                bookmark.accepted += 1
-    bookmark.offset, bookmark.line = lines[-1].end, lines[-1].number
+            continue
+        result = next(results)
+        if result["status"] == "failed":
+            _refuse(refused, bookmark, line, result["error"])
+        elif result.get("duplicate"):
+            bookmark.repeated += 1
+        else:
+            bookmark.accepted += 1
+    bookmark.offset, bookmark.line = sent.lines[-1].end, sent.lines[-1].number
+
+
+def sent_in_order(client: httpx.Client, calls: Iterator[list[Line]]) -> Iterator[Sent]:
+    """The calls, several of them under way at a time, answered in the file's order.
+
+    Events may be taken in another order, which changes nothing: scores are merged by sum, minimum and maximum. What was under way when
+    an import is cut off is sent again by the next one, and counts once.
+    """
+    with ThreadPoolExecutor(CALLS_AT_A_TIME) as threads:
+        under_way: deque[Future[Sent]] = deque()
+        try:
+            for lines in calls:
+                under_way.append(threads.submit(send_bulk, client, lines))
+                if len(under_way) > CALLS_AT_A_TIME:
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+        finally:
+            threads.shutdown(wait=True, cancel_futures=True)
 
 
 def _is_json(text: bytes) -> bool:
@@ -106,7 +141,7 @@ def _post(client: httpx.Client, body: bytes) -> list[dict[str, Any]]:
         time.sleep(FIRST_WAIT_SECONDS * 2**attempt)
     if answer.status_code != 202:
         raise click.ClickException(f"the API answered {answer.status_code}: {answer.text[:300]}")
-    results: list[dict[str, Any]] = answer.json()["results"]
+    results: list[dict[str, Any]] = msgspec.json.decode(answer.content)["results"]
     return results
 
 
@@ -146,8 +181,8 @@ def _send_all(client: httpx.Client, file: Path, bookmark: Bookmark, refused: Tex
     reported = bookmark.line
     with Progress(console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(file.name, total=file.stat().st_size, completed=bookmark.offset)
-        for lines in bulks(file, bookmark):
-            send_bulk(client, lines, bookmark, refused)
+        for sent in sent_in_order(client, bulks(file, bookmark)):
+            note(sent, bookmark, refused)
             refused.flush()
             part = mark.with_suffix(".part")
             part.write_bytes(msgspec.json.encode(bookmark))
