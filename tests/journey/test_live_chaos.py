@@ -100,7 +100,7 @@ def verify(stack: Stack, board: str) -> list[Verdict]:
             async with pool.connection() as connection:
                 windows = await live_windows(connection, None, board)
             try:
-                return [await verify_window(pool, LiveStore(live), window.board) for window in windows]
+                return [await verify_window(pool, LiveStore(live), window.board, patience_seconds=60.0) for window in windows]
             except RedisError:  # it is not ready yet: nothing is live
                 return [Verdict(live=False) for _ in windows]
             finally:
@@ -134,7 +134,7 @@ def test_boards_answer_right_at_once_whatever_happens_to_redis(own_stack: Stack)
             assert [entry["rank"] for entry in around["entries"]] == [4, 5, 6], act.__name__
             if act is kill_redis:
                 eventually(lambda victims=victims: fresh_and_alive(own_stack, "redis", victims))  # type: ignore[misc]
-            eventually(lambda: is_live(own_stack, board, len(players)), seconds=40.0)
+            eventually(lambda: is_live(own_stack, board, len(players)))
             assert page(client, board, next(limits)) == expected, act.__name__
 
 
@@ -168,7 +168,7 @@ def test_after_chaos_in_mid_stream_there_is_no_drift(own_stack: Stack) -> None:
                 sender.join()
         assert [failure for sender in senders for failure in sender.failures] == []
         eventually(lambda: dict(board_of(client, board)) == dict(acknowledged()), seconds=60.0)
-        eventually(lambda: is_live(own_stack, board, USERS), seconds=40.0)
+        eventually(lambda: is_live(own_stack, board, USERS))
         assert dict(board_of(client, board)) == dict(acknowledged())
 
 

@@ -75,7 +75,7 @@ def test_stack_json_says_everything_and_only_to_its_owner(stack: Stack) -> None:
     assert not stack.described["api_url"].endswith("/")
     assert all(name.startswith("LAUREL_") for name in stack.described["env"])
     with stack.client() as client:
-        assert client.get("/ready").status_code == 200
+        eventually(lambda: client.get("/ready").status_code == 200)  # its probes have two seconds
 
 
 def test_commands_run_with_its_environment_alone(stack: Stack) -> None:
