@@ -115,7 +115,7 @@ def test_nothing_is_left_of_a_user_who_is_erased(stack: Stack) -> None:
         assert client.get(f"/v1/leaderboards/{board}").json()["entries"] == []
         left = client.get(f"/v1/redemptions/{redemption['redemption_id']}").json()
         assert (left["status"], left["external_user_id"], left["fields"]) == ("cancelled", f"erased:{uuid}", {})
-        assert client.get(f"/v1/users/erased:{uuid}/points").json()["balances"][0]["available"] == 31
+        assert points_of(client, f"erased:{uuid}")["available"] == 31
 
         post(client, "/v1/users", {"external_id": user})
         assert client.get(f"/v1/users/{user}").json()["user_id"] != uuid
