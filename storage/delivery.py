@@ -17,6 +17,7 @@ Trigger = Literal["scheduled", "manual", "test"]
 NETWORK_ERRORS = frozenset({"dns", "refused", "reset", "timeout", "tls", "blocked_address", "bad_url"})
 
 STUCK = (DeliveryState.EXHAUSTED.value, DeliveryState.HELD.value)
+ENDED_OTHERWISE = (DeliveryState.SUPERSEDED.value, DeliveryState.CANCELLED.value)
 
 COLUMNS = """delivery_id, endpoint_id, event, redemption_id, body, state, attempts, last_status, last_error, next_attempt_at,
     created_at, updated_at"""
@@ -292,6 +293,8 @@ async def list_deliveries(connection: Connection, tenant_id: UUID, wanted: Filte
     }
     if wanted.state in STUCK:
         tests["state"] += " AND state IN ('exhausted', 'held')"  # said twice, so that the index of these few can be used
+    if wanted.state in ENDED_OTHERWISE:
+        tests["state"] += " AND state IN ('superseded', 'cancelled')"
     if wanted.event not in (None, "reward_redeemed"):
         tests["event"] += " AND event <> 'reward_redeemed'"  # the same, for the index of all but the many
     condition = " AND ".join(["tenant_id = %(tenant_id)s", *(test for name, test in tests.items() if getattr(wanted, name) is not None)])

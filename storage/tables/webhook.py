@@ -71,6 +71,14 @@ webhook_delivery = Table(
         "delivery_id",
         postgresql_where=text("state IN ('exhausted', 'held')"),
     ),
+    # How few end otherwise than delivered; with the one above, every state but the many and the fleeting is looked through by its rows.
+    Index(
+        "ix_webhook_delivery_ended_otherwise",
+        "tenant_id",
+        "state",
+        "delivery_id",
+        postgresql_where=text("state IN ('superseded', 'cancelled')"),
+    ),
     # Kinds of events that are rare beside the redemptions, looked through newest first.
     Index(
         "ix_webhook_delivery_event",
