@@ -68,7 +68,7 @@ async def show_recipients(run_id: UUID, request: AnyRequest, principal: Principa
             raise ValidationFault.of("cursor", "is not a cursor of this list")
     async with transaction(pool) as connection:
         run = await find_run(connection, principal.tenant_id, run_id)
-        rows = await recipients_of(connection, principal.tenant_id, run_id, state=state, after=after, limit=page.limit)
+        rows = await recipients_of(connection, principal.tenant_id, run, state=state, after=after, limit=page.limit)
     more = encode_cursor(rows[-1]["ordinal"]) if len(rows) == page.limit else None
     return {"recipients": [recipient_wire(run, row) for row in rows], "next_cursor": more}
 

@@ -70,14 +70,21 @@ async def skipped_reasons(connection: Connection, tenant_id: UUID, run_id: UUID)
 
 
 async def recipients_of(
-    connection: Connection, tenant_id: UUID, run_id: UUID, *, state: str | None, after: int, limit: int
+    connection: Connection, tenant_id: UUID, run: Run, *, state: str | None, after: int, limit: int
 ) -> list[dict[str, Any]]:
-    """A page of the frozen audience in the order in which it is paid, from behind the ordinal `after`."""
+    """A page of the frozen audience in the order in which it is paid, from behind the ordinal `after`.
+
+    The run knows where those who wait begin, and whether there is anybody of a state at all: neither is searched for.
+    """
+    numbers = {"paid": run.paid, "skipped": run.skipped, "pending": run.recipients - run.cursor}
+    if state is not None and numbers[state] == 0:
+        return []
+    after = max(after, run.cursor) if state == "pending" else after
     cursor = await connection.execute(
         """
         SELECT ordinal, user_id, external_user_id, rank, score, tier_number, tier_name, state, reason, missing FROM payout_recipient
         WHERE tenant_id = %s AND payout_run_id = %s AND ordinal > %s AND (%s::text IS NULL OR state = %s) ORDER BY ordinal LIMIT %s
         """,
-        (tenant_id, run_id, after, state, state, limit),
+        (tenant_id, run.payout_run_id, after, state, state, limit),
     )
     return await cursor.fetchall()

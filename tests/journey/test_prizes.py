@@ -89,6 +89,9 @@ def test_a_window_pays_its_ranks_once(client: httpx.Client) -> None:
     ]  # fmt: skip
     more = client.get(f"/v1/admin/payout-runs/{run['run_id']}/recipients", params={"cursor": recipients["next_cursor"]}).json()
     assert [each["external_user_id"] for each in more["recipients"]] == [names[3]]
+    for state, number in (("paid", 4), ("skipped", 0), ("pending", 0)):
+        part = client.get(f"/v1/admin/payout-runs/{run['run_id']}/recipients", params={"state": state}).json()
+        assert (len(part["recipients"]), part["next_cursor"]) == (number, None), state
     again = client.post(f"/v1/admin/leaderboards/{board}/windows/{window['window_key']}/payout")
     assert (again.status_code, again.json()["error"]["code"]) == (409, "INVALID_STATE")
     assert client.post(f"/v1/admin/payout-runs/{run['run_id']}/cancel").status_code == 409
