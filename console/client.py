@@ -13,6 +13,8 @@ from uuid import UUID
 
 import msgspec
 
+from console.refusal_words import refusal_text
+
 PRESET = "laurel.console"
 CHUNKS_AHEAD = 4
 """How much of a stream the API may make before the browser has taken it."""
@@ -22,7 +24,7 @@ Admit = Callable[[UUID, str, str], Awaitable[Any]]
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
-    """The API's error body."""
+    """The API's error body; `message` is in the language of the person."""
 
     code: str
     message: str
@@ -217,4 +219,5 @@ def _answer_of(started: dict[str, Any], content: bytes) -> Answer:
         return Answer(status=status, body=body, headers=headers)
     told = cast(dict[str, Any], body).get("error", {}) if isinstance(body, dict) else {}
     refusal = msgspec.convert({"code": "INTERNAL_ERROR", "message": "", **told, "status": status}, Refusal, strict=False)
-    return Answer(status=status, error=refusal, headers=headers)
+    told_to_people = msgspec.structs.replace(refusal, message=refusal_text(refusal.code, refusal.message))
+    return Answer(status=status, error=told_to_people, headers=headers)
