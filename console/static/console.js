@@ -75,10 +75,12 @@ setInterval(async () => {
   try { await round(); } finally { asking = false; }
 }, 500);
 
-// A confirmation closes with Escape, or when another place is clicked; its first field gets the focus.
+// A confirmation closes with Escape, or when another place is clicked; its first field gets the focus, unless somebody was quicker: the
+// event comes a moment after the opening, and what is being typed must not land in another field.
 document.addEventListener("toggle", (event) => {
   const details = event.target;
-  if (details.matches?.("details.confirm") && details.open) details.querySelector("textarea, input:not([type=hidden])")?.focus();
+  if (!details.matches?.("details.confirm") || !details.open || details.querySelector("form")?.contains(document.activeElement)) return;
+  details.querySelector("textarea, input:not([type=hidden])")?.focus();
 }, true);
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;

@@ -89,6 +89,24 @@ def test_a_click_is_not_lost_to_news_that_come_while_the_button_is_down(page: Pa
     expect(summary).to_be_focused()
 
 
+def test_a_confirmation_that_opens_takes_nobody_out_of_the_field_where_one_types_already(page: Page, stack: Stack) -> None:
+    user = fresh("player")
+    enter(page, stack.described)
+    with stack.client() as client:
+        give_points(client, user, 100)
+        slug = add_reward(client, price=100, fulfilment={"type": "manual"})
+        redemption = post(client, "/v1/redemptions", {"external_user_id": user, "slug": slug})["redemption_id"]
+    page.goto(f"{stack.described['console_url']}/redemptions/{redemption}")
+    confirmation = page.locator("#head details.confirm", has=page.locator("summary", has_text="Mark fulfilled"))
+    first, reason = confirmation.locator("input:not([type=hidden])").first, confirmation.locator("textarea[name=reason]")
+    confirmation.evaluate("(it) => { it.open = true; it.querySelector('textarea[name=reason]').focus(); }")  # before its event comes
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
+    expect(reason).to_be_focused()
+    page.keyboard.press("Escape")
+    confirmation.locator("summary").click()
+    expect(first).to_be_focused()
+
+
 def test_a_new_redemption_appears_in_the_list_by_itself(page: Page, stack: Stack) -> None:
     user = fresh("player")
     enter(page, stack.described)
