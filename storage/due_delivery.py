@@ -156,14 +156,16 @@ async def claim_due(
     sends wait for their turns.
     """
     lease = timedelta(seconds=endpoint.timeout_seconds) + LEASE + spare
+    # Materialized: as a subquery it may be run again for each row it is joined with, and then it takes others, beyond the limit.
     cursor = await connection.execute(
         f"""
-        UPDATE webhook_delivery SET due_at = %(until)s, updated_at = %(now)s
-        WHERE tenant_id = %(tenant_id)s AND delivery_id IN (
-            SELECT delivery_id FROM webhook_delivery
+        WITH due AS MATERIALIZED (
+            SELECT delivery_id AS due_id FROM webhook_delivery
             WHERE tenant_id = %(tenant_id)s AND endpoint_id = %(endpoint_id)s AND due_at <= %(now)s AND state <> 'held'
             ORDER BY due_at, delivery_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
         )
+        UPDATE webhook_delivery SET due_at = %(until)s, updated_at = %(now)s FROM due
+        WHERE tenant_id = %(tenant_id)s AND delivery_id = due_id
         RETURNING {COLUMNS}, due_trigger
         """,
         {"until": now + lease, "now": now, "tenant_id": tenant_id, "endpoint_id": endpoint.endpoint_id, "limit": limit},

@@ -73,11 +73,11 @@ def _columns(tenant_id: UUID, entry: Entry) -> tuple[object, ...]:
 
 async def lease_due(connection: Connection, limit: int, *, workflow_id: str | None = None) -> list[Row]:
     """Take up to `limit` due commands for 30 s, the oldest unsent one of each workflow. With `workflow_id`, only that workflow's."""
+    # Materialized: as a subquery it may be run again for each row it is joined with, and then it takes others, beyond the limit.
     cursor = await connection.execute(
         """
-        UPDATE outbox SET leased_until = clock_timestamp() + %(lease)s, tries = tries + 1
-        WHERE outbox_id IN (
-            SELECT due.outbox_id FROM outbox AS due
+        WITH taken AS MATERIALIZED (
+            SELECT due.outbox_id AS taken_id FROM outbox AS due
             WHERE due.sent_at IS NULL AND due.due_at <= clock_timestamp()
               AND (due.leased_until IS NULL OR due.leased_until < clock_timestamp())
               AND (%(workflow_id)s::text IS NULL OR due.workflow_id = %(workflow_id)s)
@@ -89,6 +89,8 @@ async def lease_due(connection: Connection, limit: int, *, workflow_id: str | No
             LIMIT %(limit)s
             FOR UPDATE SKIP LOCKED
         )
+        UPDATE outbox SET leased_until = clock_timestamp() + %(lease)s, tries = tries + 1 FROM taken
+        WHERE outbox_id = taken_id
         RETURNING outbox_id, tenant_id, kind, workflow_id, name, argument, tries, trace_context
         """,
         {"lease": LEASE, "workflow_id": workflow_id, "limit": limit},

@@ -1,6 +1,7 @@
 """The checks of style, types and imports, as tests: one red line among the others when one of them fails."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -73,3 +74,12 @@ def test_functions_stay_short_and_have_few_positional_parameters() -> None:
             if lines > 70:
                 guilty.append(f"{path.relative_to(REPOSITORY)}:{node.lineno} {node.name} has {lines} lines")
     assert not guilty, "\n".join(guilty)
+
+
+def test_no_statement_takes_a_limited_number_of_rows_by_a_subquery() -> None:
+    """`… IN (SELECT … LIMIT n FOR UPDATE SKIP LOCKED)` takes more than n when the planner runs the subquery again for each row.
+
+    A `WITH … AS MATERIALIZED` runs once.
+    """
+    subquery = re.compile(r"\bIN\s*\(\s*SELECT(?:(?!RETURNING|\"\"\").)*?\bLIMIT\b[^\"]{0,40}?FOR (?:NO KEY )?UPDATE", re.DOTALL)
+    assert not [path.name for path in sources() if subquery.search(path.read_text())]

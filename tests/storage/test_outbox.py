@@ -77,3 +77,15 @@ async def test_a_sent_start_can_be_made_due_again_and_old_ones_are_forgotten(poo
     async with transaction(pool) as connection:
         assert await outbox.oldest_unsent(connection) is None
         assert await outbox.forget_sent(connection, utc_now() + timedelta(minutes=1), 10) == 1
+
+
+NESTED = "; ".join(f"SET LOCAL enable_{each} = off" for each in ("hashjoin", "mergejoin", "hashagg", "sort", "material", "seqscan"))
+
+
+async def test_no_more_are_leased_than_were_asked_for_whatever_the_plan(pool):
+    """PostgreSQL may run the part with the limit again for each row of the other, and then it skips what is locked already."""
+    for number in range(30):
+        await write(pool, f"w{number}", "Start")
+    async with transaction(pool) as connection:
+        await connection.execute(NESTED)
+        assert len(await outbox.lease_due(connection, 4)) == 4
