@@ -26,7 +26,7 @@ class RunStatus(StrEnum):
     FAILED = "failed"
 
 
-SHORTEST_LOOK_SECONDS, LONGEST_LOOK_SECONDS, LATEST_LOOK_SECONDS = 5.0, 120.0, 3600.0
+SHORTEST_LOOK_SECONDS, LONGEST_LOOK_SECONDS, LATEST_LOOK_SECONDS = 5.0, 120.0, 300.0
 OVER = frozenset({RunStatus.COMPLETED, RunStatus.CANCELLED, RunStatus.FAILED})
 
 
@@ -114,8 +114,9 @@ def add_to(total: dict[str, int], more: Iterable[tuple[str, int]]) -> None:
 def seconds_until_next_look(closes_at: datetime | None, now: datetime) -> float:
     """How long a run waits before it asks again for an audience whose window is not frozen yet.
 
-    Until the window closes, but two minutes at most: it may be closed early, and the run cancelled. After that a tenth of how late it
-    is, from five seconds to an hour. So neither a day of grace nor a week without scoring makes a long history.
+    Until the window closes, but two minutes at most, for it may be closed early. After that a tenth of how late it is, from five seconds
+    to five minutes. So neither a day of grace nor a fortnight without scoring makes a history that Temporal ends, and prizes come soon
+    after the window has been frozen at last.
     """
     if closes_at is None:
         return LONGEST_LOOK_SECONDS

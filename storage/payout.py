@@ -111,7 +111,10 @@ async def fail_run(connection: Connection, tenant_id: UUID, run_id: UUID, reason
 
 
 async def request_cancel(connection: Connection, tenant_id: UUID, run_id: UUID, now: datetime) -> Run:
-    """Have the run end before its next page; InvalidState when it is over. What was paid stays paid."""
+    """Have the run end before its next page, at once when its audience is not frozen yet; InvalidState when it is over.
+
+    What was paid stays paid.
+    """
     run = await find_run(connection, tenant_id, run_id, lock=True)
     if run.status in OVER:
         raise InvalidState(f"The payout run is {run.status.value}", present=run.status.value)
@@ -119,7 +122,9 @@ async def request_cancel(connection: Connection, tenant_id: UUID, run_id: UUID, 
         "UPDATE payout_run SET cancel_requested = true, updated_at = %s WHERE tenant_id = %s AND payout_run_id = %s",
         (now, tenant_id, run_id),
     )
-    return msgspec.structs.replace(run, cancel_requested=True)
+    if run.status is RunStatus.PLANNING:  # its workflow may sleep until a window is frozen, and finds it over then
+        await end_run(connection, run, RunStatus.CANCELLED, now, reason="cancelled before it was planned")
+    return await find_run(connection, tenant_id, run_id)
 
 
 async def retry_run(connection: Connection, tenant_id: UUID, run_id: UUID, now: datetime) -> Run:

@@ -11,7 +11,7 @@ from domain.payout import Prizes, Progress, Run, RunStatus, highest_rank, second
 from runtime.postgres import Connection
 from storage.audience import Audience, NotYet
 from storage.audience_type import audience_of
-from storage.payout import end_run, find_run, progress_of
+from storage.payout import find_run, progress_of
 
 
 async def plan(connection: Connection, tenant_id: UUID, run_id: UUID, now: datetime) -> Progress:
@@ -22,8 +22,6 @@ async def plan(connection: Connection, tenant_id: UUID, run_id: UUID, now: datet
     run = await find_run(connection, tenant_id, run_id, lock=True)
     if run.status is not RunStatus.PLANNING:
         return progress_of(run)
-    if run.cancel_requested:
-        return await end_run(connection, run, RunStatus.CANCELLED, now, reason="cancelled before it was planned")
     audience = await audience_of(connection, tenant_id, run)
     if isinstance(audience, NotYet):
         return msgspec.structs.replace(progress_of(run), wait_seconds=seconds_until_next_look(audience.closes_at, now))

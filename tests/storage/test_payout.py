@@ -109,6 +109,20 @@ async def test_a_cancelled_run_stops_between_pages_and_goes_on_when_it_is_retrie
     assert len(await grants(world)) == 5
 
 
+async def test_a_run_that_is_cancelled_before_it_is_planned_is_over_at_once(world: World):
+    window = await closed_window(world, await users(world, 3))
+    run_id = await make_run(world, window, prizes((tier(), [item(amount=7)])))
+    async with transaction(world.pool) as connection:
+        cancelled = await payout.request_cancel(connection, world.tenant_id, run_id, utc_now())
+    assert (cancelled.status, cancelled.cancel_requested) == (RunStatus.CANCELLED, True)
+    assert (await plan(world, run_id)).status is RunStatus.CANCELLED, "its workflow finds it over"
+    assert await grants(world) == []
+    async with transaction(world.pool) as connection:
+        await payout.retry_run(connection, world.tenant_id, run_id, utc_now())
+    assert (await pay_all(world, run_id)).status is RunStatus.COMPLETED
+    assert len(await grants(world)) == 3
+
+
 async def test_totals_that_differ_fail_the_run_and_leave_the_window_unpaid(world: World):
     window = await closed_window(world, await users(world, 3))
     run_id = await make_run(world, window, prizes((tier(), [item(amount=7)])))
