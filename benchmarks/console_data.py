@@ -14,7 +14,7 @@ from benchmarks.page import BOARD, make_large_board
 from benchmarks.stack import Server
 
 DAYS = 30
-EVENTS_PER_USER = 10
+EVENTS_PER_USER, QUICK_EVENTS_PER_USER = 10, 3
 
 PARTITIONS = f"""
 DO $$
@@ -128,7 +128,7 @@ def furnish(bench: Bench, api: Server) -> dict[str, str]:
     ids = {name: answer.json().get(name) or answer.json()["id"] for name, answer in made.items()}
     named: dict[str, Any] = {
         "tenant_id": bench.tenant_id,
-        "events": bench.members * EVENTS_PER_USER,
+        "events": bench.members * (QUICK_EVENTS_PER_USER if bench.quick else EVENTS_PER_USER),
         "partitions": bench.stack.settings.scoring_partitions,
         **{name: UUID(value) for name, value in ids.items()},
     }

@@ -77,7 +77,7 @@ def scoring(bench: Bench) -> Iterator[list[Comparison]]:
 
     yield [
         Comparison(path=whole, floor=upsert, rows=[row]),
-        Comparison(path=among_others, floor=whole, rows=[among]),
+        Comparison(path=among_others, floor=whole, rows=[among], most_pairs=2 if bench.quick else None),
     ]
 
 

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Literal
 
 import msgspec
@@ -79,8 +80,13 @@ def workflows(bench: Bench) -> Iterator[list[Comparison]]:
             floor=lambda pair: pair.floor.p50_ms or 0.0,
         )
         yield [
-            Comparison(path=lambda: measure("redeem", idle=True), floor=lambda: measure("trivial", idle=True), rows=[soon]),
-            Comparison(path=lambda: measure("redeem", idle=False), floor=lambda: measure("trivial", idle=False), rows=[many]),
+            Comparison(
+                path=partial(measure, "redeem", idle=idle),
+                floor=partial(measure, "trivial", idle=idle),
+                rows=[row],
+                most_pairs=1 if bench.quick else None,
+            )
+            for idle, row in ((True, soon), (False, many))
         ]
 
 
