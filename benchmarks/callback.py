@@ -9,11 +9,9 @@ import psycopg
 
 from benchmarks import event
 from benchmarks.bench import Bench
-from benchmarks.ingestion import rate
-from benchmarks.load import Loaded
-from benchmarks.measure import BenchError, Comparison, Sample, in_process, sample_of
-from benchmarks.redeem import CLIENTS, CONNECTIONS, REDEMPTION_TABLES, make_users, set_stage
-from benchmarks.replay import CALLBACK, Plan
+from benchmarks.measure import BenchError, Comparison, Sample, rate
+from benchmarks.redeem import CLIENTS, REDEMPTION_TABLES, make_users, replay_directly, set_stage
+from benchmarks.replay import CALLBACK
 from benchmarks.stack import Server
 
 SLUG = "bench-called-back"
@@ -40,16 +38,7 @@ def callback(bench: Bench) -> Iterator[list[Comparison]]:
 
         def floor() -> Sample:
             restore(bench)
-            plan = Plan(
-                database_url=bench.stack.settings.database_url,
-                tenant_id=bench.tenant_id,
-                slug=SLUG,
-                users=users,
-                connections=CONNECTIONS,
-                seconds=bench.seconds,
-                work="callback",
-            )
-            sample = sample_of(*in_process("benchmarks.replay", plan, Loaded, bench.meter))
+            sample = replay_directly(bench, SLUG, users, "callback")
             check_one_each(bench)
             return sample
 

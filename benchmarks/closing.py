@@ -10,8 +10,7 @@ from uuid import UUID
 import psycopg
 
 from benchmarks.bench import Bench
-from benchmarks.ingestion import rate
-from benchmarks.measure import BenchError, Comparison, Sample
+from benchmarks.measure import BenchError, Comparison, Sample, rate
 from runtime.ids import new_id
 from runtime.postgres import make_pool, transaction
 from storage.snapshot import freeze_window, lock_freezing

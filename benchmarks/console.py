@@ -9,7 +9,7 @@ import psycopg
 
 from benchmarks.bench import Bench
 from benchmarks.console_data import furnish
-from benchmarks.measure import BenchError, Comparison, Row, Sample
+from benchmarks.measure import BenchError, Comparison, Sample, latency
 from benchmarks.page import BOARD
 from benchmarks.stack import Server
 from console.session import SESSION_COOKIE, new_token, token_hash
@@ -97,15 +97,7 @@ def check_page(bench: Bench, api: Server, path: str, cookie: str) -> None:
 def comparison(bench: Bench, api: Server, name: str, path: str, cookie: str) -> Comparison:
     """The line of one page; its floor is the goal itself."""
     request = f"GET /console{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: {cookie}\r\nAccept-Encoding: identity\r\n\r\n"
-    row = Row(
-        path=f"console: {name}, p99",
-        beside=f"{GOAL_MS:.0f} ms; {bench.members // 1000} 000 users",
-        unit="ms",
-        goal=1.0,
-        bound="at most",
-        value=lambda pair: pair.path.p99_ms or 0.0,
-        floor=lambda pair: pair.floor.p99_ms or 0.0,
-    )
+    row = latency(f"console: {name}, p99", f"{GOAL_MS:.0f} ms; {bench.members // 1000} 000 users", 1.0, "p99")
     return Comparison(
         path=lambda: bench.drive(api, [[request]], status=200, connections=1, seconds=bench.seconds / 2),
         floor=lambda: Sample(per_second=1.0, p99_ms=GOAL_MS),

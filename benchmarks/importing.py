@@ -9,8 +9,8 @@ from pathlib import Path
 
 from benchmarks import event
 from benchmarks.bench import TOKEN_LENGTH, Bench
-from benchmarks.ingestion import BULK, BULK_CONNECTIONS, rate
-from benchmarks.measure import REPOSITORY, BenchError, Comparison, Meter, Sample
+from benchmarks.ingestion import BULK, BULK_CONNECTIONS
+from benchmarks.measure import REPOSITORY, BenchError, Comparison, Meter, Sample, rate
 from benchmarks.stack import Server
 from runtime.embedded import processes
 

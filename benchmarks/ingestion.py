@@ -7,12 +7,13 @@ from benchmarks import event
 from benchmarks.bench import TOKEN_LENGTH, Bench
 from benchmarks.driver import Plan
 from benchmarks.load import Loaded
-from benchmarks.measure import Comparison, Pair, Row, Sample, in_process, sample_of
+from benchmarks.measure import Comparison, Quantile, Row, Sample, in_process, latency, rate, sample_of
 from benchmarks.stack import Server
 
 BULK = 100
 DIRECT_BATCH = 1000
 BULK_CONNECTIONS = 16
+ACK_GOALS: tuple[tuple[Quantile, float], ...] = (("p50", 1.5), ("p99", 2.0))
 HELLO = [["GET /hello HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"]]
 
 
@@ -72,19 +73,6 @@ def single(bench: Bench) -> Iterator[list[Comparison]]:
         ]
 
 
-def rate(path: str, beside: str, goal: float, unit: str = "events/s") -> Row:
-    """A line that compares rates: at least `goal` times the floor."""
-    return Row(
-        path=path,
-        beside=beside,
-        unit=unit,
-        goal=goal,
-        bound="at least",
-        value=lambda pair: pair.path.per_second,
-        floor=lambda pair: pair.floor.per_second,
-    )
-
-
 @contextmanager
 def ack(bench: Bench) -> Iterator[list[Comparison]]:
     """The acknowledgement at c=1, beside the driver's autocommit insert by the same statement."""
@@ -93,32 +81,9 @@ def ack(bench: Bench) -> Iterator[list[Comparison]]:
             Comparison(
                 path=lambda: send_singles(bench, api, connections=1),
                 floor=lambda: insert_directly(bench, connections=1, batch=1),
-                rows=[latency("p50", 1.5), latency("p99", 2.0)],
+                rows=[latency(f"ack at c=1, {which}", "driver's autocommit insert", goal, which) for which, goal in ACK_GOALS],
             )
         ]
-
-
-def latency(which: str, goal: float) -> Row:
-    """A line that compares latencies at c=1."""
-
-    def pick(sample: Sample) -> float:
-        return (sample.p50_ms if which == "p50" else sample.p99_ms) or 0.0
-
-    def value(pair: Pair) -> float:
-        return pick(pair.path)
-
-    def floor(pair: Pair) -> float:
-        return pick(pair.floor)
-
-    return Row(
-        path=f"ack at c=1, {which}",
-        beside="driver's autocommit insert",
-        unit="ms",
-        goal=goal,
-        bound="at most",
-        value=value,
-        floor=floor,
-    )
 
 
 @contextmanager

@@ -42,6 +42,9 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
     floor: Sample
 
 
+Quantile = Literal["p50", "p99"]
+
+
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the table. `value` and `floor` pick what is compared; the goal is a bound on value ÷ floor."""
 
@@ -52,6 +55,36 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     bound: Literal["at least", "at most"]
     value: Callable[[Pair], float]
     floor: Callable[[Pair], float]
+
+
+def rate(path: str, beside: str, goal: float, unit: str = "events/s") -> Row:
+    """A line that compares rates: at least `goal` times the floor."""
+    return Row(
+        path=path,
+        beside=beside,
+        unit=unit,
+        goal=goal,
+        bound="at least",
+        value=lambda pair: pair.path.per_second,
+        floor=lambda pair: pair.floor.per_second,
+    )
+
+
+def latency(path: str, beside: str, goal: float, which: Quantile) -> Row:
+    """A line that compares latencies: at most `goal` times the floor's."""
+
+    def pick(sample: Sample) -> float:
+        return (sample.p50_ms if which == "p50" else sample.p99_ms) or 0.0
+
+    return Row(
+        path=path,
+        beside=beside,
+        unit="ms",
+        goal=goal,
+        bound="at most",
+        value=lambda pair: pick(pair.path),
+        floor=lambda pair: pick(pair.floor),
+    )
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):

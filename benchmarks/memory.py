@@ -1,7 +1,6 @@
 """Memory of the API and of the scoring worker while millions of events are taken and scored: the last fifth beside the second one."""
 
 import statistics
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,10 +11,9 @@ import psycopg
 from benchmarks import event
 from benchmarks.bench import TOKEN_LENGTH, Bench
 from benchmarks.ingestion import BULK, BULK_CONNECTIONS
-from benchmarks.measure import REPOSITORY, BenchError, Comparison, Row, Sample
-from benchmarks.scoring import make_boards, rewind
+from benchmarks.measure import BenchError, Comparison, Row, Sample
+from benchmarks.scoring import api_and_pumps
 from benchmarks.stack import Server
-from runtime.embedded import processes
 
 EVENTS, QUICK_EVENTS = 5_000_000, 100_000
 READINGS = 10
@@ -27,22 +25,10 @@ GOAL = 1.05
 @contextmanager
 def memory(bench: Bench) -> Iterator[list[Comparison]]:
     """Bulk calls, and after every few seconds of them the wait until all is scored, so that both processes have seen as many events."""
-    make_boards(bench)
-    bench.empty_log()
-    rewind(bench)
-    stack = bench.stack
-    argv = (sys.executable, "-m", "benchmarks.pumps")
-    log = stack.directory / "pumps.log"
-    command = processes.Command(name="pumps", argv=argv, log=log, environment=stack.environ, directory=REPOSITORY)
-    pumps = processes.start(command)
     seconds: list[Sample] = []
-    try:
-        with stack.server("api") as server:
-            pids = {"api": server.meter.pids["api"], "pumps": pumps.pid}
-            rows = [row("API", "api", bench), row("scoring worker", "pumps", bench)]
-            yield [Comparison(path=lambda: grow(bench, server, pids, seconds), floor=seconds.pop, rows=rows, path_first=True, most_pairs=1)]
-    finally:
-        processes.stop(pumps, command)
+    with api_and_pumps(bench) as api:
+        rows = [row("API", "api", bench), row("scoring worker", "pumps", bench)]
+        yield [Comparison(path=lambda: grow(bench, api, seconds), floor=seconds.pop, rows=rows, path_first=True, most_pairs=1)]
 
 
 def row(spoken: str, party: str, bench: Bench) -> Row:
@@ -63,9 +49,10 @@ def events_of(bench: Bench) -> int:
     return QUICK_EVENTS if bench.quick else EVENTS
 
 
-def grow(bench: Bench, api: Server, pids: Mapping[str, int], seconds: list[Sample]) -> Sample:
+def grow(bench: Bench, api: Server, seconds: list[Sample]) -> Sample:
     """Take and score all the events, reading what is resident: the mean of the last fifth; that of the second one goes to `seconds`."""
     requests = [event.bulk_request(bench.api_key, number, BULK, TOKEN_LENGTH) for number in range(20)]
+    pids = {party: api.meter.pids[party] for party in ("api", "pumps")}
     readings: list[dict[str, float]] = []
     taken = 0.0
     began = time.monotonic()

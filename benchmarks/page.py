@@ -12,9 +12,9 @@ import psycopg
 from benchmarks import event
 from benchmarks.bench import Bench
 from benchmarks.board import make_board
-from benchmarks.ingestion import rate, send_hello
+from benchmarks.ingestion import send_hello
 from benchmarks.load import Load
-from benchmarks.measure import BenchError, Comparison, Sample, run_load
+from benchmarks.measure import BenchError, Comparison, Sample, rate, run_load
 from benchmarks.stack import Server
 from domain.standing import KEY_LENGTH
 from runtime.postgres import make_pool

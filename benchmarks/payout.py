@@ -12,8 +12,7 @@ from psycopg.types.json import Jsonb
 
 from activities.payout import PAGE
 from benchmarks.bench import Bench
-from benchmarks.ingestion import rate
-from benchmarks.measure import BenchError, Comparison, Sample
+from benchmarks.measure import BenchError, Comparison, Sample, rate
 from domain.leaderboard import config_wire, parse_config
 from domain.payout import NewRun, PrizeItem, Prizes, PrizeTier, RunStatus
 from runtime.ids import new_id, utc_now

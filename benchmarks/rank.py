@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from benchmarks import event
 from benchmarks.bench import Bench
 from benchmarks.board import make_board
-from benchmarks.measure import BenchError, Comparison, Row, Sample
+from benchmarks.measure import BenchError, Comparison, Sample, latency
 from benchmarks.stack import Server
 from domain.standing import order_key
 from runtime.ids import utc_now
@@ -31,15 +31,7 @@ def rank(bench: Bench) -> Iterator[list[Comparison]]:
 def compare_with(bench: Bench, api: Server, members: int, small: list[list[str]]) -> Comparison:
     """The line of a board with so many members."""
     large = ask_about(bench, api, members)
-    row = Row(
-        path=f"rank of one of {spoken(members)}, c=1, p50",
-        beside=f"one of {spoken(SMALL)}",
-        unit="ms",
-        goal=1.5,
-        bound="at most",
-        value=lambda pair: pair.path.p50_ms or 0.0,
-        floor=lambda pair: pair.floor.p50_ms or 0.0,
-    )
+    row = latency(f"rank of one of {spoken(members)}, c=1, p50", f"one of {spoken(SMALL)}", 1.5, "p50")
 
     def ask(requests: list[list[str]]) -> Sample:
         return bench.drive(api, requests, status=200, connections=1)

@@ -27,6 +27,9 @@ from storage.store import Order, redeem
 CALLBACK = {"status": "fulfilled", "fulfillment_data": {"tracking": "1Z999"}}
 
 
+Work = Literal["redeem", "callback"]
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Whose points are spent on what, or whose redemptions of it are called back; over how many connections, for how long."""
 
@@ -36,7 +39,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     users: list[str]
     connections: int
     seconds: float
-    work: Literal["redeem", "callback"] = "redeem"
+    work: Work
 
 
 class Statement(msgspec.Struct):

@@ -1,6 +1,7 @@
 """Scoring whole: from the log to Redis, beside the bare upsert of as many standings."""
 
 import random
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -12,8 +13,10 @@ import redis
 from benchmarks import event
 from benchmarks.bench import Bench
 from benchmarks.driver import APPEND
-from benchmarks.measure import BenchError, Comparison, Row, Sample, in_process
+from benchmarks.measure import REPOSITORY, BenchError, Comparison, Meter, Row, Sample, in_process
 from benchmarks.pump import Plan, Pumped
+from benchmarks.stack import Server
+from runtime.embedded import processes
 from runtime.ids import new_id
 
 BATCH = 5000
@@ -79,6 +82,24 @@ def scoring(bench: Bench) -> Iterator[list[Comparison]]:
         Comparison(path=whole, floor=upsert, rows=[row]),
         Comparison(path=among_others, floor=whole, rows=[among], most_pairs=2 if bench.quick else None),
     ]
+
+
+@contextmanager
+def api_and_pumps(bench: Bench) -> Iterator[Server]:
+    """The API, metered together with the pumps of all partitions in a process beside it: five boards, and an empty log."""
+    make_boards(bench)
+    bench.empty_log()
+    rewind(bench)
+    stack = bench.stack
+    argv = (sys.executable, "-m", "benchmarks.pumps")
+    log = stack.directory / "pumps.log"
+    command = processes.Command(name="pumps", argv=argv, log=log, environment=stack.environ, directory=REPOSITORY)
+    pumps = processes.start(command)
+    try:
+        with stack.server("api") as server:
+            yield Server(port=server.port, meter=Meter({**server.meter.pids, "pumps": pumps.pid}))
+    finally:
+        processes.stop(pumps, command)
 
 
 def make_boards(bench: Bench) -> None:

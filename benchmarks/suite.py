@@ -55,7 +55,7 @@ PARTS: Mapping[str, Part] = {
 }
 
 
-FAULTS = (BenchError, StartError, psycopg.Error, redis.RedisError, httpx.HTTPError, OSError, RuntimeError, TimeoutError)
+FAULTS = (BenchError, StartError, psycopg.Error, redis.RedisError, httpx.HTTPError, OSError, RuntimeError)
 Measured = list[tuple[Row, Result]]
 
 

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 from benchmarks import event
 from benchmarks.bench import TOKEN_LENGTH, Bench
-from benchmarks.ingestion import BULK, BULK_CONNECTIONS, rate
-from benchmarks.measure import Comparison, Sample
+from benchmarks.ingestion import BULK, BULK_CONNECTIONS
+from benchmarks.measure import Comparison, Sample, rate
 from benchmarks.stack import Server
 
 ROWS, QUICK_ROWS = 2_500_000, 300_000

@@ -1,17 +1,14 @@
 """From the acknowledgement of an event to its score, on GET and on the WebSocket, while 2 000 events a second are taken and scored."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
 from benchmarks.bench import Bench
-from benchmarks.ingestion import rate
-from benchmarks.measure import REPOSITORY, Comparison, Meter, Row, Sample, in_process
+from benchmarks.measure import Comparison, Row, Sample, in_process, latency, rate
 from benchmarks.probe import Probe, Seen
-from benchmarks.scoring import make_boards, rewind
+from benchmarks.scoring import api_and_pumps
 from benchmarks.stack import Server
-from runtime.embedded import processes
 
 GOAL_MS = 250.0
 EVENTS_PER_SECOND = 2000
@@ -30,38 +27,18 @@ class Run(NamedTuple):
 @contextmanager
 def visible(bench: Bench) -> Iterator[list[Comparison]]:
     """The API, and the pumps of all partitions in a process beside it; five boards that every event concerns."""
-    make_boards(bench)
-    bench.empty_log()
-    rewind(bench)
-    stack = bench.stack
-    argv = (sys.executable, "-m", "benchmarks.pumps")
-    log = stack.directory / "pumps.log"
-    command = processes.Command(name="pumps", argv=argv, log=log, environment=stack.environ, directory=REPOSITORY)
-    pumps = processes.start(command)
-    try:
-        with stack.server("api") as server:
-            api = Server(port=server.port, meter=Meter({**server.meter.pids, "pumps": pumps.pid}))
-            sent = rate(f"{EVENTS_PER_SECOND} events/s meanwhile", "as planned", 0.95)
-            runs: list[Run] = []  # each run tells both: what the first comparison has measured is the second one's, too
-            yield [
-                comparison("GET", lambda: sample(look(bench, api, runs), "GET"), sent),
-                comparison("WebSocket", lambda: sample(runs.pop(0), "WebSocket")),
-            ]
-    finally:
-        processes.stop(pumps, command)
+    with api_and_pumps(bench) as api:
+        sent = rate(f"{EVENTS_PER_SECOND} events/s meanwhile", "as planned", 0.95)
+        runs: list[Run] = []  # each run tells both: what the first comparison has measured is the second one's, too
+        yield [
+            comparison("GET", lambda: sample(look(bench, api, runs), "GET"), sent),
+            comparison("WebSocket", lambda: sample(runs.pop(0), "WebSocket")),
+        ]
 
 
 def comparison(where: Where, path: Callable[[], Sample], *more: Row) -> Comparison:
     """The line of one way to look; its floor is the goal itself."""
-    row = Row(
-        path=f"acknowledged → visible on {where}, p99",
-        beside=f"{GOAL_MS:.0f} ms, at {EVENTS_PER_SECOND} events/s",
-        unit="ms",
-        goal=1.0,
-        bound="at most",
-        value=lambda pair: pair.path.p99_ms or 0.0,
-        floor=lambda pair: pair.floor.p99_ms or 0.0,
-    )
+    row = latency(f"acknowledged → visible on {where}, p99", f"{GOAL_MS:.0f} ms, at {EVENTS_PER_SECOND} events/s", 1.0, "p99")
 
     def goal() -> Sample:
         return Sample(per_second=EVENTS_PER_SECOND, p99_ms=GOAL_MS)

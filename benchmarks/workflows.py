@@ -10,9 +10,8 @@ import msgspec
 import psycopg
 
 from benchmarks.bench import Bench
-from benchmarks.ingestion import rate
 from benchmarks.load import Loaded
-from benchmarks.measure import REPOSITORY, BenchError, Comparison, Meter, Row, Sample, in_process, sample_of
+from benchmarks.measure import REPOSITORY, BenchError, Comparison, Meter, Sample, in_process, latency, rate, sample_of
 from benchmarks.redeem import REDEMPTION_TABLES, make_users
 from benchmarks.stack import Server, run_part
 from benchmarks.workflow_driver import Plan
@@ -70,15 +69,7 @@ def workflows(bench: Bench) -> Iterator[list[Comparison]]:
             return sample_of(*in_process("benchmarks.workflow_driver", plan, Loaded, Meter({**api.meter.pids, **pids})))
 
         many = rate("redemption workflows, webhook and callback", "trivial workflows, same server", 0.4, "workflows/s")
-        soon = Row(
-            path="redeem → webhook arrives, idle, p50",
-            beside="trivial workflow, not eager, start → result",
-            unit="ms",
-            goal=0.5,
-            bound="at most",
-            value=lambda pair: pair.path.p50_ms or 0.0,
-            floor=lambda pair: pair.floor.p50_ms or 0.0,
-        )
+        soon = latency("redeem → webhook arrives, idle, p50", "trivial workflow, not eager, start → result", 0.5, "p50")
         yield [
             Comparison(
                 path=partial(measure, "redeem", idle=idle),
