@@ -1,7 +1,7 @@
 """Keeps the parts of an embedded stack running: starts them in order, starts again what dies, stops all in the right order.
 
 Everything happens in the main thread, because a part's death signal is tied to the thread that forked it. Signals are written to a
-pipe that the loop waits on, so nothing polls.
+pipe that the loop waits on; beside them it wakes once a minute to look at the size of the logs.
 """
 
 import contextlib
@@ -22,8 +22,11 @@ FIRST_RESTART_SECONDS = 0.2
 LONGEST_RESTART_SECONDS = 10.0
 STEADY_SECONDS = 30.0
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# Contract 6 gives ten seconds for all of it: the tiers' own limits add up to less.
-STOP_TIERS: tuple[tuple[tuple[str, ...], float], ...] = ((("api", "worker"), 4.5), (("temporal", "redis"), 2.0), (("postgres",), 2.0))
+LOG_LOOK_SECONDS = 60.0
+TELL_AGAIN_SECONDS = 1.0
+# PostgreSQL is nearly always gone within a second. It is not killed for a slow disk: a cluster that was shut down needs no recovery
+# and can be copied.
+STOP_TIERS: tuple[tuple[tuple[str, ...], float], ...] = ((("api", "worker"), 4.5), (("temporal", "redis"), 2.0), (("postgres",), 60.0))
 
 
 class StopRequested(BaseException):
@@ -54,6 +57,7 @@ class Supervisor:
         self.announce = announce
         self.changed = changed
         self.parts: list[Part] = []
+        self.untold = False
 
     def add(self, kind: str, launch: Callable[[], tuple[subprocess.Popen[bytes], Command]]) -> Part:
         """Start a part now and look after it from now on."""
@@ -78,12 +82,30 @@ class Supervisor:
             while True:
                 now = time.monotonic()
                 restarted = [part for part in self.parts if self._look_after(part, now)]
-                if restarted:
-                    self.changed()
+                if restarted or self.untold:
+                    self._tell()
+                self._keep_logs_small()
                 waiting = [part.due_at for part in self.parts if part.due_at is not None]
-                select.select([wake], [], [], max(0.0, min(waiting) - time.monotonic()) if waiting else None)
+                look_again = now + (TELL_AGAIN_SECONDS if self.untold else LOG_LOOK_SECONDS)
+                select.select([wake], [], [], max(0.0, min([*waiting, look_again]) - time.monotonic()))
                 with contextlib.suppress(BlockingIOError):
                     os.read(wake, 4096)
+
+    def _tell(self) -> None:
+        """Say that processes have changed; a full disk ends nothing here, it is said as soon as there is room."""
+        try:
+            self.changed()
+        except OSError as fault:
+            if not self.untold:
+                self.announce(f"the new process ids could not be written ({fault.strerror}); trying again")
+            self.untold = True
+        else:
+            self.untold = False
+
+    def _keep_logs_small(self) -> None:
+        for log in {part.command.log for part in self.parts if part.command is not None and part.command.log is not None}:
+            with contextlib.suppress(OSError):  # a full disk: the next look may find room
+                processes.set_log_aside(log)
 
     def _look_after(self, part: Part, now: float) -> bool:
         if part.pid:

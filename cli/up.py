@@ -1,6 +1,7 @@
 """`laurel up`: the whole platform on embedded parts, looked after until Ctrl-C (contract 6)."""
 
 import asyncio
+import contextlib
 import os
 import time
 from functools import partial
@@ -70,7 +71,8 @@ class Up:
 
     def announce(self, line: str) -> None:
         """One line of progress, with the seconds since the start."""
-        self.console.print(f"[dim]{time.monotonic() - self.began:6.1f} s[/dim]  {line}", soft_wrap=True)
+        with contextlib.suppress(OSError):  # standard output may be a file on a full disk, or a pipe that nobody reads any more
+            self.console.print(f"[dim]{time.monotonic() - self.began:6.1f} s[/dim]  {line}", soft_wrap=True)
 
     def run(self) -> None:
         """Start, watch, stop. A signal at any moment leads to the orderly stop; so does a part that does not start."""

@@ -4,6 +4,7 @@ import contextlib
 import os
 import pwd
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,6 +23,7 @@ READY_SECONDS = 120.0
 PORTS = (15_000, 32_000)
 PORT_TRIES = 100
 LOG_BYTES = 20 * 1024 * 1024
+GROUP_SECONDS = 5.0
 
 
 class StartError(RuntimeError):
@@ -60,12 +62,12 @@ def launched(command: Command) -> list[str]:
 
 
 def start(command: Command) -> subprocess.Popen[bytes]:
-    """Start a part in a session of its own; a log that has grown large is put aside first, as `.log.1`.
+    """Start a part in a session of its own, its output appended to its log.
 
     Call it from the main thread: the death signal follows the thread that forked.
     """
-    if command.log and command.log.exists() and command.log.stat().st_size > LOG_BYTES:
-        command.log.replace(command.log.with_suffix(".log.1"))
+    if command.log:
+        set_log_aside(command.log)
     with contextlib.ExitStack() as files:
         output = files.enter_context(command.log.open("ab")) if command.log else None
         return subprocess.Popen(
@@ -78,6 +80,19 @@ def start(command: Command) -> subprocess.Popen[bytes]:
             pass_fds=command.keep_files,
             start_new_session=True,
         )
+
+
+def set_log_aside(log: Path, limit: int = LOG_BYTES) -> bool:
+    """Keep a copy of a log beyond `limit` bytes as `.log.1` and empty it; answers whether it did.
+
+    Copied and emptied in place, because the running part holds the file open and appends: a renamed one would go on growing. What is
+    written in between is lost, a few lines at most.
+    """
+    if not log.exists() or log.stat().st_size <= limit:
+        return False
+    shutil.copyfile(log, log.with_suffix(".log.1"))
+    os.truncate(log, 0)
+    return True
 
 
 def run(command: Command, *, timeout_seconds: float = 60.0) -> None:
@@ -134,15 +149,24 @@ def ask_to_stop(process: subprocess.Popen[bytes], command: Command) -> None:
 
 
 def stop(process: subprocess.Popen[bytes], command: Command, timeout_seconds: float = 5.0) -> None:
-    """Stop a part and everything in its process group; returns when it is gone."""
+    """Stop a part and everything in its process group; returns when all of it is gone."""
     ask_to_stop(process, command)
     try:
         process.wait(timeout_seconds)
     except subprocess.TimeoutExpired:
         pass
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+    _signal_group(process.pid, signal.SIGKILL)
     process.wait()
+    wait_until(lambda: not _signal_group(process.pid, 0), GROUP_SECONDS)
+
+
+def _signal_group(leader: int, number: int) -> bool:
+    """Send a signal to a process group; answers whether anybody is in it."""
+    try:
+        os.killpg(leader, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
 
 
 def command_line(pid: int) -> str:
