@@ -1,7 +1,7 @@
 """The sweep: finds redemptions and windows that Temporal has lost, and redemptions that are past their deadline although a workflow
 should have ended them.
 
-Postgres is the truth, so losing Temporal's database loses no redemption (design: Division of labour).
+Postgres is the truth, so losing Temporal's database loses no redemption.
 """
 
 import asyncio

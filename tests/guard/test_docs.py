@@ -12,7 +12,8 @@ from runtime.settings import PREFIX, SETTINGS
 
 REPOSITORY = Path(__file__).parent.parent.parent
 README = REPOSITORY / "README.md"
-DOCUMENTS = [README, *sorted((REPOSITORY / "docs").rglob("*.md"))]
+SOURCES = ("activities", "api", "benchmarks", "cli", "console", "domain", "migrations", "runtime", "storage", "tests", "workflows")
+DOCUMENTS = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").rglob("*.md"))]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
@@ -71,3 +72,23 @@ def test_every_link_leads_somewhere(document: Path) -> None:
         if not file.exists() or (fragment and fragment not in headings):
             lost.append(target)
     assert not lost
+
+
+def test_every_contract_that_the_code_cites_is_in_the_repository() -> None:
+    """`contract 4`, `contracts 3 and 4`: a pointer to a paper that nobody has explains nothing."""
+    cited = re.compile(r"\bcontracts? (\d+)(?:(?:, | and )(\d+))*", re.IGNORECASE)
+    sources = [path for folder in SOURCES for path in (REPOSITORY / folder).rglob("*.py")] + DOCUMENTS
+    numbers = {number for path in sources for found in cited.finditer(path.read_text()) for number in re.findall(r"\d+", found.group())}
+    present = {path.name.partition("-")[0] for path in (REPOSITORY / "docs/contract").glob("[0-9]*.md")}
+    assert numbers, "the pattern finds none"
+    assert numbers <= present
+
+
+def test_decisions_are_numbered_once_and_listed() -> None:
+    decisions = sorted((REPOSITORY / "docs/decisions").glob("*.md"))
+    numbers = [int(path.name[:4]) for path in decisions]
+    assert numbers == list(range(1, len(decisions) + 1)), "each number once, none left out"
+    titles = [path.read_text().splitlines()[0].removeprefix("# ") for path in decisions]
+    assert [int(title.partition(".")[0]) for title in titles] == numbers
+    index = decisions[0].read_text()
+    assert [path.name for path, title in zip(decisions[1:], titles[1:], strict=True) if f"- [{title}]({path.name})" not in index] == []
