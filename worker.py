@@ -104,7 +104,7 @@ async def run(settings: Settings, ready: Callable[[], None]) -> None:
 async def keep_books(resources: Resources, stop: asyncio.Event) -> None:
     """Run relay, sweep, tally and upkeep until `stop`. Should one of them fail, the process ends with its error, to be started afresh."""
     async with asyncio.TaskGroup() as group:
-        group.create_task(run_relay(resources.pool, resources.client, resources.queues, stop), name="relay")
+        group.create_task(run_relay(resources.pool, resources.client, resources.queues, stop, resources.settings.session_url), name="relay")
         group.create_task(run_sweep(resources.pool, resources.client, stop), name="sweep")
         group.create_task(run_tally(resources.pool, resources.settings.scoring_partitions, stop), name="tally")
         ensure = functools.partial(ensure_started, resources.settings, resources.client)
@@ -148,7 +148,7 @@ async def connect(settings: Settings, stop: asyncio.Event) -> Client | None:
 @contextlib.asynccontextmanager
 async def open_resources(settings: Settings, client: Client) -> AsyncIterator[Resources]:
     """The pool and the Redis client, closed at the end of the block."""
-    pool, redis = make_pool(settings.database_url, "worker", max_size=POOL_SIZE), make_redis(settings)
+    pool, redis = make_pool(settings.database_url, "worker", max_size=POOL_SIZE, pooled=settings.pooled), make_redis(settings)
     await pool.open()
     try:
         yield Resources(settings=settings, client=client, queues=temporal.task_queues(settings), pool=pool, redis=redis)
@@ -202,7 +202,7 @@ def endpoint_worker(resources: Resources) -> Worker:
     """The endpoints' pumps, apart from the fulfilment webhooks: however many copies a dead endpoint is owed, those go on."""
     settings = resources.settings
     sender = Sender(settings.webhook_allow_cidrs)
-    endpoint = EndpointActivities(resources.pool, Vault(settings.secret_key, settings.secret_key_previous), sender, settings.database_url)
+    endpoint = EndpointActivities(resources.pool, Vault(settings.secret_key, settings.secret_key_previous), sender, settings.session_url)
     return Worker(
         resources.client,
         task_queue=f"{resources.queues.core}-endpoints",
@@ -254,7 +254,7 @@ def schedule_worker(resources: Resources) -> Worker:
 
 def scoring_worker(resources: Resources) -> Worker:
     """The pumps: at most one for each partition, running for hours."""
-    scoring = ScoringActivities(resources.pool, LiveStore(resources.redis), resources.settings.database_url)
+    scoring = ScoringActivities(resources.pool, LiveStore(resources.redis), resources.settings.session_url)
     return Worker(
         resources.client,
         task_queue=resources.queues.scoring,

@@ -11,17 +11,13 @@ import asyncio
 import logging
 from datetime import datetime
 
-import psycopg
-from psycopg_pool import PoolTimeout
-
-from runtime.postgres import Pool
+from runtime.postgres import DATABASE_AWAY, Pool
 from storage.window import Sight, look_at_barrier
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.2
 AWAY_SECONDS = 1.0
-AWAY = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, OSError)
 
 
 class Waiting:
@@ -67,7 +63,7 @@ class Barrier:
             try:
                 async with self._pool.connection() as connection:
                     self._tell(await look_at_barrier(connection))
-            except AWAY as fault:
+            except DATABASE_AWAY as fault:
                 log.warning("closing windows wait for PostgreSQL: %s", fault)
                 pause = AWAY_SECONDS
             await asyncio.sleep(pause)

@@ -11,8 +11,6 @@ import random
 import time
 from datetime import datetime, timedelta
 
-import psycopg
-from psycopg_pool import PoolTimeout
 from temporalio import activity
 
 from activities.attempt import Claim, Waits, exchange, is_gone, move_on, open_secrets, result_of
@@ -24,7 +22,7 @@ from domain.webhook import DeliveryState, EndpointInput, Shift, error_class
 from runtime.crypto import Vault
 from runtime.http import Outcome, Sender
 from runtime.ids import utc_now
-from runtime.postgres import Connection, Pool, transaction
+from runtime.postgres import DATABASE_AWAY, Connection, Pool, transaction
 from storage import delivery as deliveries
 from storage.delivery import Result, Trigger, hold_due
 from storage.due_delivery import Claimed, claim_due, next_due, reserve_turns
@@ -38,7 +36,6 @@ LOOK_SECONDS = 30.0
 HEARTBEAT_SECONDS = 3.0
 SHIFT_SECONDS = 11 * 3600.0
 AWAY_SECONDS = 1.0
-AWAY = (psycopg.OperationalError, PoolTimeout, OSError)
 RECORD_TRIES = 20
 
 
@@ -63,7 +60,7 @@ class Pump:
                 except NotFound:
                     self.shift.archived = True
                     break
-                except AWAY as fault:
+                except DATABASE_AWAY as fault:
                     log.warning("the pump of endpoint %s waits for PostgreSQL: %s", self.endpoint_id, fault)
                     idle_seconds = AWAY_SECONDS
                 if idle_seconds > 0:
@@ -128,7 +125,7 @@ class Pump:
             try:
                 async with transaction(self.pool) as connection:
                     state = await self._record(connection, claim, trigger, outcome)
-            except AWAY:
+            except DATABASE_AWAY:
                 await asyncio.sleep(AWAY_SECONDS)
             else:
                 self.shift.delivered += state is DeliveryState.DELIVERED

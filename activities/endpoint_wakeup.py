@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import psycopg
 
-from runtime.postgres import connect
+from runtime.postgres import connect, notices
 from storage.due_delivery import CHANNEL
 
 log = logging.getLogger(__name__)
@@ -43,8 +43,8 @@ class EndpointWakeup:
                 async with await connect(self._database_url, "deliveries") as connection:
                     await connection.execute(f"LISTEN {CHANNEL}")
                     self._wake_all()
-                    async for notice in connection.notifies():
-                        if (event := self._events.get(notice.payload)) is not None:
+                    async for payload in notices(connection):
+                        if (event := self._events.get(payload)) is not None:
                             event.set()
             except (psycopg.Error, OSError) as fault:
                 log.warning("the connection that wakes the endpoints' pumps is lost: %s", fault)

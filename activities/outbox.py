@@ -12,7 +12,6 @@ from datetime import timedelta
 from uuid import UUID
 
 import psycopg
-from psycopg_pool import PoolTimeout
 from temporalio.client import Client, WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError
 from temporalio.common import (
     Priority,
@@ -27,7 +26,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities.schedule_sync import bring_in_line
 from runtime import tracing
-from runtime.postgres import Pool, connect, transaction
+from runtime.postgres import DATABASE_AWAY, Pool, connect, notices, transaction
 from runtime.temporal import TaskQueues
 from storage import outbox
 from storage.outbox import Row
@@ -39,7 +38,6 @@ RPC_TIMEOUT = timedelta(seconds=5)
 POLL_SECONDS = 1.0
 AWAY_SECONDS = 1.0
 AWAY = frozenset({RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED, RPCStatusCode.RESOURCE_EXHAUSTED})
-DATABASE_AWAY = (psycopg.OperationalError, PoolTimeout, OSError)
 
 
 class TemporalAwayError(Exception):
@@ -49,8 +47,9 @@ class TemporalAwayError(Exception):
 class Relay:
     """Delivers commands. One in each worker process; leases keep several from doing the same work."""
 
-    def __init__(self, pool: Pool, temporal: Client, queues: TaskQueues) -> None:
+    def __init__(self, pool: Pool, temporal: Client, queues: TaskQueues, session_url: str = "") -> None:
         self._pool = pool
+        self._session_url = session_url or str(pool.conninfo)
         self._temporal = temporal
         self._queues = queues
         self._quiet_until = 0.0
@@ -181,19 +180,18 @@ class Relay:
 
     async def _listen(self, wake: asyncio.Event) -> None:
         """Wake the relay at each commit with a command; polling stands in while the connection is away."""
-        address = str(self._pool.conninfo)
         while True:
             with contextlib.suppress(psycopg.Error, OSError):
-                async with await connect(address, "outbox") as connection:
+                async with await connect(self._session_url, "outbox") as connection:
                     await connection.execute(f"LISTEN {outbox.CHANNEL}")
-                    async for _ in connection.notifies():
+                    async for _ in notices(connection):
                         wake.set()
             await asyncio.sleep(AWAY_SECONDS)
 
 
-async def run_relay(pool: Pool, temporal: Client, queues: TaskQueues, stop: asyncio.Event) -> None:
-    """Serve the outbox until `stop` is set."""
-    await Relay(pool, temporal, queues).run(stop)
+async def run_relay(pool: Pool, temporal: Client, queues: TaskQueues, stop: asyncio.Event, session_url: str = "") -> None:
+    """Serve the outbox until `stop` is set; `session_url` is where LISTEN works, when the pool leads to a pooler."""
+    await Relay(pool, temporal, queues, session_url).run(stop)
 
 
 async def _first_of(stop: asyncio.Event, wake: asyncio.Event, timeout_seconds: float) -> None:

@@ -10,10 +10,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 
-from psycopg import OperationalError
-from psycopg_pool import PoolTimeout
-
-from runtime.postgres import Pool
+from runtime.postgres import DATABASE_AWAY, Pool
 from storage.leaderboard import windows_of_partition
 from storage.live import LiveBoard, LiveStore, Publication, RedisError
 from storage.live_repair import repair_window
@@ -76,7 +73,7 @@ class Publisher:
             except AWAY as fault:
                 self._spoil(publications)
                 self._pause(f"the live store is away: {fault}")
-            except (OperationalError, PoolTimeout) as fault:
+            except DATABASE_AWAY as fault:
                 self._pause(f"PostgreSQL is away: {fault}")
             if publications:
                 self._handled += 1

@@ -11,8 +11,6 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import msgspec
-import psycopg
-from psycopg_pool import PoolTimeout
 from temporalio.client import (
     Client,
     Schedule,
@@ -34,7 +32,7 @@ from domain.payout_schedule import Overlap, ScheduleInput, temporal_schedule_id
 from domain.schedule import EPOCH, SECOND, load_when
 from domain.schedule_ticks import ClockTimes, Ticks, ticks_of
 from runtime.ids import utc_now
-from runtime.postgres import Pool, transaction
+from runtime.postgres import DATABASE_FAULTS, Pool, transaction
 from runtime.schedules import drop_schedule, find_schedule, put_schedule
 from runtime.temporal import RPC_TIMEOUT, TaskQueues
 from storage.schedule import find_any_schedule, live_schedules, unsettled_schedules
@@ -55,7 +53,7 @@ GRACE = timedelta(seconds=60)
 PAGE = 200
 ROUNDS = 50
 SIDE_BY_SIDE = 8
-AWAY = (RPCError, RuntimeError, OSError, TimeoutError, psycopg.OperationalError, PoolTimeout)
+AWAY = (RPCError, RuntimeError, OSError, TimeoutError, *DATABASE_FAULTS)
 TENANT = SearchAttributeKey.for_keyword("TenantId")
 
 

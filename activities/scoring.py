@@ -7,8 +7,6 @@ import time
 from datetime import timedelta
 
 import msgspec
-import psycopg
-from psycopg_pool import PoolTimeout
 from temporalio import activity
 from temporalio.service import RPCError
 
@@ -17,7 +15,7 @@ from activities.scoring_batch import Batch, Scorer
 from activities.wakeup import Wakeup
 from domain.error import DomainError
 from domain.scoring import PoisonEvent
-from runtime.postgres import Pool, transaction
+from runtime.postgres import BAD_DATA, DATABASE_AWAY, Pool, briskly, transaction
 from storage.live import LiveStore
 from storage.scoring import StaleOwner, log_head, take_partition
 
@@ -35,8 +33,7 @@ REPORT_SECONDS = 60.0
 SHIFT_SECONDS = 6 * 3600.0
 """After this long the activity ends by itself, so that the workflow can note how far it came and continue as new."""
 
-AWAY = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, OSError)
-POISON = (psycopg.DataError, psycopg.IntegrityError, DomainError, ArithmeticError, ValueError, TypeError, LookupError)
+POISON = (*BAD_DATA, DomainError, ArithmeticError, ValueError, TypeError, LookupError)
 
 
 class Progress(msgspec.Struct, kw_only=True):
@@ -91,7 +88,7 @@ class Pump:
             try:
                 batch = await self.step(scorer)
                 faults = 0
-            except AWAY as fault:
+            except DATABASE_AWAY as fault:
                 faults += 1
                 log.warning("scoring partition %d waits for PostgreSQL: %s", self.progress.partition, fault)
                 await asyncio.sleep(min(RETRY_LIMIT_SECONDS, 0.1 * 2**faults))
@@ -113,7 +110,8 @@ class Pump:
         """One transaction. A batch that fails is halved until the event that breaks it stands alone; that one goes to the dead letters."""
         while True:
             try:
-                batch = await scorer.score(self._limit, self._poison)
+                with briskly():
+                    batch = await scorer.score(self._limit, self._poison)
             except PoisonEvent as fault:
                 self._condemn(fault.position, fault.reason)
                 continue
@@ -177,7 +175,7 @@ class ScoringActivities:
         stop.set()
 
     async def _look_at_head(self, progress: Progress) -> None:
-        with contextlib.suppress(*AWAY):
+        with contextlib.suppress(*DATABASE_AWAY):
             async with self.pool.connection() as connection:
                 progress.head = await log_head(connection)
 

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
-import psycopg
-from psycopg_pool import PoolTimeout
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -24,7 +22,7 @@ from domain.redemption import Move, Redemption, State, workflow_id
 from domain.rescore import rescore_workflow_id
 from domain.webhook import endpoint_workflow_id
 from runtime.ids import utc_now
-from runtime.postgres import Pool, transaction
+from runtime.postgres import DATABASE_FAULTS, Pool, transaction
 from storage import outbox
 from storage.definition import change_instant
 from storage.due_delivery import overdue_endpoints, pump_entry
@@ -60,7 +58,7 @@ async def run_sweep(pool: Pool, temporal: Client, stop: asyncio.Event, *, interv
             await watch_stock(pool)
             if restarted or expired or windows:
                 log.warning("the sweep restarted %d workflows and expired %d redemptions", restarted + windows, expired)
-        except (RPCError, RuntimeError, OSError, psycopg.OperationalError, PoolTimeout) as fault:
+        except (RPCError, RuntimeError, OSError, *DATABASE_FAULTS) as fault:
             log.info("the sweep is put off: %s", fault)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), interval_seconds)

@@ -4,11 +4,8 @@ import asyncio
 import contextlib
 import logging
 
-import psycopg
-from psycopg_pool import PoolTimeout
-
 from runtime.ids import utc_now
-from runtime.postgres import Pool, transaction
+from runtime.postgres import DATABASE_AWAY, Pool, transaction
 from storage.activity import count_events, count_rows, forget_activity, may_count
 
 log = logging.getLogger(__name__)
@@ -21,7 +18,7 @@ async def run_tally(pool: Pool, partitions: int, stop: asyncio.Event, *, interva
     while not stop.is_set():
         try:
             more = await count(pool, partitions)
-        except (psycopg.OperationalError, PoolTimeout, OSError) as fault:
+        except DATABASE_AWAY as fault:
             more = False
             log.info("the tally is put off: %s", fault)
         if not more:

@@ -5,11 +5,9 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
-import psycopg
-from psycopg_pool import PoolTimeout
 from temporalio.service import RPCError
 
-from runtime.postgres import Pool, transaction
+from runtime.postgres import DATABASE_FAULTS, Pool, transaction
 from runtime.redis import Redis, RedisError
 from storage.event import ensure_partitions
 from storage.live_expiry import claim_expiry, expire_unread
@@ -41,7 +39,7 @@ async def run_upkeep(
             await ensure_workflows()
             if await claim_expiry(redis):
                 log.info("let %d live keys go that nobody reads any more", await expire_unread(pool, redis))
-        except (RPCError, RuntimeError, OSError, RedisError, psycopg.OperationalError, PoolTimeout) as fault:
+        except (RPCError, RuntimeError, OSError, RedisError, *DATABASE_FAULTS) as fault:
             log.info("the upkeep is put off: %s", fault)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), interval_seconds)

@@ -6,7 +6,7 @@ import logging
 
 import psycopg
 
-from runtime.postgres import Connection, connect
+from runtime.postgres import BRISK_SECONDS, Connection, connect
 from storage.scoring import log_head
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class Wakeup:
     async def _listen(self) -> None:
         while True:
             try:
-                async with await connect(self._database_url, "wakeup") as connection:
+                async with await connect(self._database_url, "wakeup", answer_seconds=BRISK_SECONDS) as connection:
                     await connection.execute(f"LISTEN {CHANNEL}")
                     await self._follow(connection)
             except (psycopg.Error, OSError) as fault:

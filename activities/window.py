@@ -8,7 +8,7 @@ from datetime import timedelta
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from activities.barrier import AWAY, Barrier
+from activities.barrier import Barrier
 from activities.heartbeat import heartbeats
 from domain.closing import FROZEN, FrozenWindow, Gate, WindowInput, WindowPlan, WindowStatus
 from domain.leaderboard import BoardStatus
@@ -17,7 +17,7 @@ from domain.webhook_body import event_body
 from domain.window import WindowSpan
 from domain.wire import optional_rfc3339, score_number
 from runtime.ids import utc_now
-from runtime.postgres import Connection, Pool, transaction
+from runtime.postgres import DATABASE_AWAY, Connection, Pool, transaction
 from storage.definition import change_instant, lock_definitions_shared
 from storage.due_delivery import Notice, publish
 from storage.leaderboard import live_board_of
@@ -98,7 +98,7 @@ class WindowActivities:
     async def _rescored(self, given: WindowInput) -> None:
         """Wait for a rescore of the window that is at work. None begins any more: the window is `closing`."""
         while True:
-            with contextlib.suppress(*AWAY):
+            with contextlib.suppress(*DATABASE_AWAY):
                 async with self._pool.connection() as connection:
                     if not await is_being_rescored(connection, given.tenant_id, given.window_id):
                         return

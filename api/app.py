@@ -60,7 +60,7 @@ from domain.wire import convert_value, decode_json, holds_nul
 from runtime.collector import calm_collector
 from runtime.crypto import Vault
 from runtime.http import Sender
-from runtime.postgres import make_pool
+from runtime.postgres import BRISK_SECONDS, make_pool
 from runtime.redis import make_redis
 from runtime.settings import Settings
 from runtime.temporal import connect, task_queues
@@ -137,11 +137,11 @@ def provide_state(name: str) -> Provide:
 
 def create_app(settings: Settings) -> Front:
     """The whole API as an ASGI application. Nothing is opened before its lifespan starts."""
-    pool = make_pool(settings.database_url, "api", max_size=POOL_SIZE)
+    pool = make_pool(settings.database_url, "api", max_size=POOL_SIZE, answer_seconds=BRISK_SECONDS, pooled=settings.pooled)
     redis = make_redis(settings)
     authenticator = Authenticator(settings, pool, RateLimiter(redis, settings.rate_limit_per_second))
     live = LiveStore(redis)
-    reader = leaderboard.BoardReader(Boards(pool, live), Profiles(pool, settings.database_url))
+    reader = leaderboard.BoardReader(Boards(pool, live), Profiles(pool, settings.session_url))
     writer = GroupCommitWriter(settings)
     ingest = event.Ingest(authenticator, writer, event_type.TypeMemory(pool), pool)
     sockets = socket.Sockets(settings, reader, redis, authenticator)
@@ -166,7 +166,7 @@ def create_app(settings: Settings) -> Front:
         await writer.start()
         await sockets.start()
         app.state.temporal = await connect(settings, lazy=True)
-        app.state.relay = Relay(pool, app.state.temporal, task_queues(settings))
+        app.state.relay = Relay(pool, app.state.temporal, task_queues(settings), settings.session_url)
         calm_collector()
         try:
             yield

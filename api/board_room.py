@@ -8,15 +8,13 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from uuid import UUID
 
-import psycopg
-from psycopg_pool import PoolTimeout
-
 from api.board_client import Client, LiveView, Shown, encode, error_message
 from api.board_lines import EntryWire, entry_wire
 from api.leaderboard import BoardReader
 from domain.board_view import CURRENT, AroundUser, Configure, Ping, Users, Wanted, read_request, wanted_after
 from domain.error import LeaderboardNotFound
 from runtime.ids import utc_now
+from runtime.postgres import DATABASE_AWAY
 from runtime.redis import RedisError
 from storage.board import Place, View
 from storage.board_feed import BoardFeed
@@ -35,7 +33,7 @@ AT_ONCE = 8
 CACHED_WINDOWS = 64
 GONE_CODE = 4404
 ENDED = ("closed", "paid")
-AWAY = (psycopg.OperationalError, PoolTimeout, RedisError, OSError)
+AWAY = (*DATABASE_AWAY, RedisError)
 
 
 class Room:

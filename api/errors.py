@@ -8,9 +8,10 @@ import psycopg
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ImproperlyConfiguredException, ValidationException
 from litestar.types import ExceptionHandlersMap
-from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from domain.error import DomainError, PayloadTooLarge, Unavailable, ValidationFault
+from runtime.metrics import UNAVAILABLE
+from runtime.postgres import cause_of, is_away
 
 log = logging.getLogger("laurel.api")
 
@@ -48,8 +49,8 @@ def known_error(fault: Exception) -> DomainError | None:
     """The refusal that an exception stands for, or None when it is a defect of ours."""
     if isinstance(fault, DomainError):
         return fault
-    if isinstance(fault, psycopg.OperationalError | PoolTimeout | TooManyRequests | PoolClosed):
-        return Unavailable("The database cannot be reached now; nothing was accepted, try again")
+    if is_away(fault):
+        return _database_away(fault)
     if isinstance(fault, psycopg.DataError) and ("NUL" in str(fault) or isinstance(fault, psycopg.errors.UntranslatableCharacter)):
         return ValidationFault("Text may not hold the character U+0000")
     if isinstance(fault, ValidationException):
@@ -57,6 +58,14 @@ def known_error(fault: Exception) -> DomainError | None:
     if isinstance(fault, HTTPException):
         return _error_of_http(fault)
     return None
+
+
+def _database_away(fault: Exception) -> Unavailable:
+    cause = cause_of(fault)
+    UNAVAILABLE.labels(cause).inc()
+    if cause in ("schema", "access", "other"):  # no outage that ends by itself: somebody has to read this
+        log.error("the database refused a request (%s)", cause, exc_info=fault)
+    return Unavailable("The database cannot serve now; nothing was accepted, try again")
 
 
 def _fault_of_parameters(fault: ValidationException) -> ValidationFault:

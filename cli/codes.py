@@ -74,7 +74,7 @@ async def bring_in(
     """Import the file of so many bytes in transactions of 50 000 codes; answers how many were new and how many were known."""
     console = Console(stderr=True)
     added = read = reported = 0
-    connection = await postgres.connect(settings.database_url, "codes")
+    connection = await postgres.connect(settings.session_url, "codes")
     acting.set((BY_COMMAND, ""))
     async with connection:
         tenant_id = (await known_tenant(connection, tenant)).tenant_id

@@ -74,7 +74,7 @@ async def find_place(data_dir: Path) -> Place:
 
 async def make_keys(settings: Settings) -> tuple[str, str]:
     """The keys of a new tenant, of roles admin and fulfilment."""
-    connection = await postgres.connect(settings.database_url, "demo")
+    connection = await postgres.connect(settings.session_url, "demo")
     async with connection, connection.transaction():
         tenant = await make_tenant(connection, "Demo")
         partner_key = await credential.create_key(connection, UUID(tenant["tenant_id"]), name="Partner", role=KeyRole.FULFILMENT)

@@ -35,7 +35,7 @@ def fill_in(keys: Keys) -> None:
 
 async def ensure_demo_tenant(settings: Settings, keys: Keys) -> None:
     """Make the demo tenant with these keys, unless it exists. All of it in one transaction."""
-    connection = await postgres.connect(settings.database_url, "demo-tenant")
+    connection = await postgres.connect(settings.session_url, "demo-tenant")
     async with connection, connection.transaction():
         await tenant.lock_demo(connection)
         tenant_id, now = UUID(keys.tenant_id), utc_now()

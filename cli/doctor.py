@@ -46,7 +46,7 @@ async def python_version(_settings: Settings) -> Finding:
 
 async def postgres_answers(settings: Settings) -> Finding:
     """PostgreSQL: reachable, new enough, able to write."""
-    async with await postgres.connect(settings.database_url, "doctor") as connection:
+    async with await postgres.connect(settings.session_url, "doctor") as connection:
         row = await (await connection.execute("SELECT pg_is_in_recovery() AS standby, current_setting('server_version') AS v")).fetchone()
         number = connection.info.server_version
     assert row is not None
@@ -56,13 +56,13 @@ async def postgres_answers(settings: Settings) -> Finding:
 
 async def schema_current(settings: Settings) -> Finding:
     """The schema's revision is the newest that this code has."""
-    present, newest = await asyncio.to_thread(schema.revisions, settings.database_url)
+    present, newest = await asyncio.to_thread(schema.revisions, settings.session_url)
     return Finding(present == newest, f"revision {present or 'none'}, newest {newest}", "run `laurel migrate`")
 
 
 async def clocks_agree(settings: Settings) -> Finding:
     """This machine's clock against the database's: signatures and deadlines rely on both."""
-    async with await postgres.connect(settings.database_url, "doctor") as connection:
+    async with await postgres.connect(settings.session_url, "doctor") as connection:
         row = await (await connection.execute("SELECT clock_timestamp() AS now")).fetchone()
     assert row is not None
     apart = abs((datetime.now(UTC) - row["now"]).total_seconds())

@@ -17,7 +17,7 @@ from storage.ledger_audit import CHECKS, MAX_FINDINGS_PER_CHECK, Finding, verify
 
 async def examine(settings: Settings, console: Console) -> list[Finding]:
     """Run every check in one snapshot, with a progress bar on a terminal and plain lines elsewhere."""
-    connection = await postgres.connect(settings.database_url, "verify-ledger")
+    connection = await postgres.connect(settings.session_url, "verify-ledger")
     await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
     await connection.set_read_only(True)
     found: list[Finding] = []

@@ -14,14 +14,14 @@ from storage import platform
 
 async def set_up_platform(settings: Settings) -> None:
     """Write what is fixed once for the platform, and make the partitions of the coming days; raises `SettingError`."""
-    connection = await postgres.connect(settings.database_url, "migrate")
+    connection = await postgres.connect(settings.session_url, "migrate")
     async with connection, connection.transaction():
         await platform.set_up(connection, settings.scoring_partitions, datetime.now(UTC))
 
 
 def bring_up_to_date(settings: Settings) -> None:
     """Migrate and set up. Safe to repeat, and safe when several machines do it at once."""
-    schema.upgrade(settings.database_url)
+    schema.upgrade(settings.session_url)
     asyncio.run(set_up_platform(settings))
 
 
@@ -30,6 +30,6 @@ def bring_up_to_date(settings: Settings) -> None:
 def migrate(data_dir: Path) -> None:
     """Bring the database's schema up to date. Safe to repeat."""
     settings = settings_for(data_dir)
-    before, newest = schema.revisions(settings.database_url)
+    before, newest = schema.revisions(settings.session_url)
     bring_up_to_date(settings)
     click.echo(f"schema is at revision {newest}" + ("" if before == newest else f" (was {before or 'empty'})"), err=True)

@@ -39,7 +39,7 @@ def rebuild_rankings(tenant: str | None, data_dir: Path) -> None:
 
 async def _rebuild(settings: Settings, tenant: str | None) -> int:
     redis = make_redis(settings)
-    pool = make_pool(settings.database_url, "rebuild-rankings", max_size=2)
+    pool = make_pool(settings.session_url, "rebuild-rankings", max_size=2)
     await pool.open()
     try:
         tenant_id = await _tenant_id(pool, tenant)
@@ -108,7 +108,7 @@ def verify_rankings(tenant: str | None, board: str | None, data_dir: Path) -> No
 
 async def _verify(settings: Settings, tenant: str | None, board: str | None) -> int:
     redis = make_redis(settings)
-    pool = make_pool(settings.database_url, "verify-rankings", max_size=2)
+    pool = make_pool(settings.session_url, "verify-rankings", max_size=2)
     await pool.open()
     try:
         tenant_id = await _tenant_id(pool, tenant)

@@ -37,7 +37,7 @@ def rescore(tenant_text: str, board: str, window: str, data_dir: Path) -> None:
 
 
 async def _run(settings: Settings, tenant_text: str, board: str, window: str) -> RescoreProgress:
-    pool = make_pool(settings.database_url, "rescore", max_size=1)
+    pool = make_pool(settings.session_url, "rescore", max_size=1)
     await pool.open()
     try:
         async with transaction(pool) as connection:

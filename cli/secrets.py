@@ -21,7 +21,7 @@ async def rotate(settings: Settings) -> int:
     """Seal again, in batches, what a previous key has sealed; answers how many. UnsealError for one that no known key opens."""
     vault = Vault(settings.secret_key, settings.secret_key_previous)
     prefix, done, console = vault.seal_prefix(SECRET_PURPOSE), 0, Console(stderr=True)
-    connection = await postgres.connect(settings.database_url, "rotate-secrets")
+    connection = await postgres.connect(settings.session_url, "rotate-secrets")
     acting.set(("command:rotate-secrets", "the secret key was changed"))
     async with connection:
         with Progress(console=console, disable=not console.is_terminal) as progress:

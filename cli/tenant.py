@@ -31,7 +31,7 @@ def print_answer(settings: Settings, work: Callable[[Connection], Awaitable[dict
     """Do the work in one transaction and print what it answers as one line of JSON."""
 
     async def run() -> dict[str, Any]:
-        connection = await postgres.connect(settings.database_url, "command")
+        connection = await postgres.connect(settings.session_url, "command")
         acting.set((BY_COMMAND, ""))
         async with connection, connection.transaction():
             await name_actor(connection)

@@ -5,7 +5,6 @@ import warnings
 from typing import Any
 from urllib.parse import quote
 
-import psycopg
 from litestar import Litestar, Request, Response, Router, get
 from litestar.datastructures import State
 from litestar.di import Provide
@@ -13,7 +12,6 @@ from litestar.exceptions import HTTPException
 from litestar.exceptions.base_exceptions import LitestarDeprecationWarning
 from litestar.response import Redirect
 from litestar.types import ControllerRouterHandler, Receive, Scope, Send
-from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from console import (
     account,
@@ -51,6 +49,7 @@ from console.fault import PageFault, SignInNeeded
 from console.session import LANGUAGE_COOKIE, PATH
 from console.text import choose_language, language
 from console.visit import Parts, Visitor, provide_visit, provide_visitor
+from runtime.postgres import is_away
 
 log = logging.getLogger("laurel.console")
 
@@ -129,7 +128,7 @@ def answer_fault(request: Request[Any, Any, State], fault: Exception) -> Respons
         # A malformed id in the address of a page is a page that does not exist.
         status = 404 if fault.refusal.status == 400 else fault.refusal.status
         return error_page(request, status, fault.refusal.message)
-    if isinstance(fault, psycopg.OperationalError | PoolTimeout | TooManyRequests | PoolClosed):
+    if is_away(fault):
         return error_page(request, 503)
     if isinstance(fault, HTTPException) and fault.status_code < 500:
         return error_page(request, fault.status_code)

@@ -2,31 +2,117 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import psycopg
+from psycopg import errors
+from psycopg.abc import RV, PQGen
 from psycopg.rows import DictRow, dict_row
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
-
-Connection = psycopg.AsyncConnection[DictRow]
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
 CONNECT_TIMEOUT_SECONDS = 5
 RECONNECT_SECONDS = 5.0
 TELL_SECONDS = 0.05
+DRAIN_SECONDS = 1.0
+ANSWER_SECONDS = 120.0
+"""Within this time a server answers each statement, or its connection is given up: TCP does not notice a peer that is frozen."""
+BRISK_SECONDS = 15.0
+"""The same where somebody waits: requests, ingestion, scoring."""
+LISTEN_SECONDS = 15.0
+"""A connection that listens is asked this often whether it still leads to the server."""
+DEAD_PEER = {"tcp_user_timeout": 5000, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 2}
+"""A host that vanished without a word is noticed after 5 to 9 seconds, not after the kernel's minutes and hours."""
+SESSION = {"timezone": "UTC", "idle_in_transaction_session_timeout": "10s", "lock_timeout": "12s"}
+"""A process that froze in a transaction, or whose host is gone, holds its locks for 10 seconds at most; nobody queues for ever."""
+
+BAD_DATA = (
+    psycopg.DataError,  # class 22
+    psycopg.IntegrityError,  # class 23
+    errors.ProgramLimitExceeded,  # class 54: too large for an index, too deep
+    errors.StatementTooComplex,
+    errors.TooManyColumns,
+    errors.TooManyArguments,
+)
+"""What PostgreSQL holds against the data itself. Nothing else may be blamed on an event or on whoever sent it."""
+
+DATABASE_FAULTS = (
+    psycopg.OperationalError,  # lost, full, stopping, locked, cancelled
+    psycopg.InterfaceError,  # a connection that was closed
+    psycopg.InternalError,  # read-only (25006), ended while idle in a transaction, damaged
+    psycopg.ProgrammingError,  # the schema is of another release, or a right is missing
+    psycopg.NotSupportedError,
+    PoolTimeout,
+    PoolClosed,
+    TooManyRequests,
+)
+DATABASE_AWAY = (*DATABASE_FAULTS, OSError)
+"""The database cannot do its work now, and nothing is known against the data: wait, or answer 503. Catch `BAD_DATA` first."""
+
+CAUSES = {"25": "read_only", "26": "pooler", "28": "access", "40": "conflict", "42": "schema", "53": "no_resources", "55": "lock"}
 
 acting: ContextVar[tuple[str, str] | None] = ContextVar("acting", default=None)
 """Who changes something in the present request, and why: the audit log's triggers write it down. None: nobody who is audited."""
 
 
-class Pool(AsyncConnectionPool[Connection]):
-    """A pool that looks at all its connections when one comes back broken.
+brisk: ContextVar[bool] = ContextVar("brisk", default=False)
+"""Whether the present task expects each answer within `BRISK_SECONDS`, whatever its connection is used for otherwise."""
 
-    So a server that was restarted costs the request that finds out, and not one request for each connection.
+
+def cause_of(fault: BaseException) -> str:
+    """Why the database could not do its work, in a word for metrics and logs."""
+    if isinstance(fault, PoolTimeout | TooManyRequests):
+        return "pool"
+    state = (fault.sqlstate or "") if isinstance(fault, psycopg.Error) else ""
+    if state == "53100":
+        return "disk_full"
+    if state in ("57014", "25P03"):
+        return "timeout"
+    if not state or state[:2] in ("08", "57"):
+        return "connection"
+    return CAUSES.get(state[:2], "other")
+
+
+def is_away(fault: BaseException) -> bool:
+    """Whether PostgreSQL cannot serve now. What it holds against data is not that, nor is a statement that was never sent."""
+    if isinstance(fault, psycopg.ProgrammingError) and fault.sqlstate is None:
+        return False
+    return isinstance(fault, DATABASE_FAULTS) and not isinstance(fault, BAD_DATA)
+
+
+def leads_astray(fault: BaseException) -> bool:
+    """Whether the connection leads to a server that takes no writes: a new one may find the present primary."""
+    return isinstance(fault, psycopg.errors.ReadOnlySqlTransaction)
+
+
+class Connection(psycopg.AsyncConnection[DictRow]):
+    """A connection on which every exchange has its time: one that gets no answer is closed, as if the server had closed it."""
+
+    answer_seconds: float = ANSWER_SECONDS
+
+    async def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:  # noqa: ASYNC109 - psycopg's own
+        """What psycopg does for each exchange; raises `OperationalError` when no answer came in time."""
+        if timeout is not None:
+            return await super().wait(gen, interval, timeout)
+        limit = min(self.answer_seconds, BRISK_SECONDS) if brisk.get() else self.answer_seconds
+        try:
+            return await super().wait(gen, interval, limit)
+        except errors._WaitTimeout:  # psycopg's only word for it
+            self.pgconn.finish()
+            raise psycopg.OperationalError(f"PostgreSQL did not answer within {limit:.0f} s; the connection was closed") from None
+
+
+class Pool(AsyncConnectionPool[Connection]):
+    """A pool that looks at all its connections when one comes back broken, and parts with all when one led to a read-only server.
+
+    So a server that was restarted, or is the primary no longer, costs the request that finds out, and not one for each connection.
     """
+
+    _drained = 0.0
 
     _checking: asyncio.Task[None] | None = None
     _telling: asyncio.Task[None] | None = None
@@ -38,6 +124,18 @@ class Pool(AsyncConnectionPool[Connection]):
         await super().putconn(conn)
         if broken and not self.closed and (self._checking is None or self._checking.done()):
             self._checking = asyncio.create_task(self.check())
+
+    @asynccontextmanager
+    async def connection(self, timeout: float | None = None) -> AsyncIterator[Connection]:  # noqa: ASYNC109 - the pool's own signature
+        """A connection of the pool, as the pool gives it; none that turned out to lead astray comes back."""
+        async with super().connection(timeout) as connection:
+            try:
+                yield connection
+            except psycopg.Error as fault:
+                if leads_astray(fault) and time.monotonic() > self._drained + DRAIN_SECONDS:
+                    self._drained = time.monotonic()
+                    await self.drain()
+                raise
 
     async def close(self, timeout: float = 5.0) -> None:  # noqa: ASYNC109 - the pool's own signature
         """Close all connections; what has not been told is found by polling."""
@@ -54,7 +152,7 @@ class Pool(AsyncConnectionPool[Connection]):
     async def _tell(self) -> None:
         while self._untold:
             told, self._untold = sorted(self._untold), None
-            with contextlib.suppress(psycopg.Error, PoolTimeout, OSError):  # a hint: whoever misses it looks by itself
+            with contextlib.suppress(*DATABASE_AWAY):  # a hint: whoever misses it looks by itself
                 async with self.connection() as connection, connection.transaction():
                     # Nobody else can commit a NOTIFY while this one does, so it does not wait for the disk.
                     await connection.execute("SET LOCAL synchronous_commit TO off")
@@ -92,24 +190,44 @@ async def telling(pool: Pool, connection: Connection) -> AsyncIterator[None]:
         del _to_tell[connection]
 
 
-def connection_options(name: str) -> dict[str, Any]:
-    """Keyword arguments for psycopg: rows are dicts, autocommit, UTC; `name` shows in pg_stat_activity."""
+def connection_options(name: str, *, pooled: bool = False) -> dict[str, Any]:
+    """Keyword arguments for psycopg: rows are dicts, autocommit, UTC; `name` shows in pg_stat_activity.
+
+    `pooled`: a pooler that gives each transaction another server stands between, so nothing may be prepared or set for a session.
+    """
+    session = {} if pooled else {"options": " ".join(f"-c {name}={value}" for name, value in SESSION.items())}
     return {
         "row_factory": dict_row,
         "autocommit": True,
-        "prepare_threshold": 2,
+        "prepare_threshold": None if pooled else 2,
         "application_name": f"laurel-{name}",
         "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-        "options": "-c timezone=UTC",
+        **DEAD_PEER,
+        **session,
     }
 
 
-def make_pool(database_url: str, name: str, *, max_size: int = 10, timeout_seconds: float = 10.0) -> Pool:
+def make_pool(
+    database_url: str,
+    name: str,
+    *,
+    max_size: int = 10,
+    timeout_seconds: float = 10.0,
+    answer_seconds: float = ANSWER_SECONDS,
+    pooled: bool = False,
+) -> Pool:
     """A closed pool; `await pool.open()` starts it (it also opens while Postgres is away, and waits)."""
+
+    async def configure(connection: Connection) -> None:
+        connection.answer_seconds = answer_seconds
+        if pooled:  # of all that can be set, poolers carry this along for each client
+            await connection.execute("SET timezone TO 'UTC'")
+
     return Pool(
         database_url,
-        connection_class=psycopg.AsyncConnection[DictRow],
-        kwargs=connection_options(name),
+        connection_class=Connection,
+        kwargs=connection_options(name, pooled=pooled),
+        configure=configure,
         min_size=1,
         max_size=max_size,
         timeout=timeout_seconds,
@@ -139,6 +257,28 @@ async def name_actor(connection: Connection, *, reason: str | None = None) -> No
         )
 
 
-async def connect(database_url: str, name: str) -> Connection:
-    """One connection outside the pool, for LISTEN and for writers that own theirs."""
-    return await psycopg.AsyncConnection[DictRow].connect(database_url, **connection_options(name))
+async def connect(database_url: str, name: str, *, answer_seconds: float = ANSWER_SECONDS) -> Connection:
+    """One connection outside the pool, for LISTEN and for writers that own theirs. It must lead to PostgreSQL itself, not to a pooler."""
+    connection = await Connection.connect(database_url, **connection_options(name))
+    connection.answer_seconds = answer_seconds
+    return connection
+
+
+async def notices(connection: Connection, probe_seconds: float = LISTEN_SECONDS) -> AsyncIterator[str]:
+    """The payloads of the notifications that `connection` listens for. Raises `OperationalError` once it leads nowhere any more, which
+    is looked at every `probe_seconds`."""
+    connection.answer_seconds = probe_seconds
+    while True:
+        async for notice in connection.notifies(timeout=probe_seconds):
+            yield notice.payload
+        await connection.execute("SELECT 1")
+
+
+@contextlib.contextmanager
+def briskly() -> Iterator[None]:
+    """Within this block no exchange with PostgreSQL takes longer than `BRISK_SECONDS`."""
+    token = brisk.set(True)
+    try:
+        yield
+    finally:
+        brisk.reset(token)

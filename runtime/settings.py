@@ -38,6 +38,8 @@ class Setting(msgspec.Struct, frozen=True):
 
 SETTINGS: tuple[Setting, ...] = (
     Setting("DATABASE_URL", "", "PostgreSQL address, `postgresql://user:password@host:port/database` (required)"),
+    Setting("DATABASE_DIRECT_URL", "", "the same database without the pooler in between, for LISTEN and event writers; empty: no pooler"),
+    Setting("DATABASE_PREPARE", "on", "`off` behind a pooler in transaction mode: nothing is prepared or set for a session"),
     Setting("REDIS_URL", "redis://127.0.0.1:6379/0", "Redis-compatible server, `redis://` or `unix://`"),
     Setting("TEMPORAL_ADDRESS", "127.0.0.1:7233", "Temporal frontend, `host:port`"),
     Setting("TEMPORAL_NAMESPACE", "default", "Temporal namespace"),
@@ -78,6 +80,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The whole configuration of a process. Durations and sizes carry their unit in the name."""
 
     database_url: str
+    database_direct_url: str
+    database_prepare: Literal["on", "off"]
     redis_url: str
     temporal_address: str
     temporal_namespace: str
@@ -111,6 +115,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     trace_sample_ratio: Annotated[float, msgspec.Meta(ge=0, le=1)]
     log_format: Literal["text", "json"]
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+    @property
+    def session_url(self) -> str:
+        """Where a connection keeps its session: for LISTEN, and for whoever holds a connection for long."""
+        return self.database_direct_url or self.database_url
+
+    @property
+    def pooled(self) -> bool:
+        """Whether a pooler gives each transaction of `database_url` another server connection."""
+        return self.database_prepare == "off"
 
 
 def process_environment() -> dict[str, str]:
@@ -150,6 +164,8 @@ def _check(settings: Settings) -> None:
     production = settings.environment == "production"
     if not settings.database_url:
         raise SettingError(f"{PREFIX}DATABASE_URL is missing")
+    if settings.pooled and not settings.database_direct_url:
+        raise SettingError(f"{PREFIX}DATABASE_DIRECT_URL is missing: a pooler in transaction mode passes on no LISTEN")
     if len(settings.secret_key) < MINIMUM_SECRET_LENGTH:
         raise SettingError(f"{PREFIX}SECRET_KEY is missing or shorter than {MINIMUM_SECRET_LENGTH} characters")
     if any(len(each) < MINIMUM_SECRET_LENGTH for each in settings.secret_key_previous):

@@ -18,8 +18,8 @@ import psycopg
 
 from domain.error import DomainError, Unavailable, ValidationFault
 from runtime.ids import new_id
-from runtime.metrics import EVENT_BATCHES, EVENTS_ACCEPTED, EVENTS_REPEATED, EVENTS_WAITING
-from runtime.postgres import Connection, connect
+from runtime.metrics import EVENT_BATCHES, EVENTS_ACCEPTED, EVENTS_REPEATED, EVENTS_WAITING, UNAVAILABLE
+from runtime.postgres import BAD_DATA, BRISK_SECONDS, DATABASE_AWAY, Connection, cause_of, connect, leads_astray
 from runtime.settings import Settings
 from storage.platform import DAYS_OF_PARTITIONS_AHEAD
 
@@ -38,8 +38,6 @@ NOTIFY_SECONDS = 0.010
 STATEMENT_SECONDS = 10
 STOP_SECONDS = 10.0
 CHANNEL = "laurel_events"
-TRANSIENT = frozenset({"", "08", "40", "53", "55", "57", "58"})
-"""Classes of SQLSTATE that say nothing against the events themselves: lost connection, deadlock, no resources, cancelled."""
 
 APPEND = """
 SELECT append_events(%b::uuid[], %b::text[], %b::text[], %b::text[], %b::uuid[], %b::uuid[],
@@ -204,31 +202,39 @@ class GroupCommitWriter:
             firsts.setdefault(event.key, event)
         ordered = [firsts[key] for key in sorted(firsts)]
         results: list[Outcome] | None = None
+        cause = ""
         for _ in range(2):
             try:
                 if connection is None or connection.closed:
                     connection = await self._connect()
                 results = await self._append(connection, ordered)
                 break
-            except (psycopg.Error, OSError) as fault:
-                log.warning("a batch of %d events was not committed: %s", len(events), fault)
+            except Exception as fault:  # whatever it is: every request of the batch waits for its answer
+                cause = cause_of(fault)
+                known = isinstance(fault, DATABASE_AWAY)
+                log.warning("a batch of %d events was not committed (%s): %s", len(events), cause, fault, exc_info=not known)
+                if connection is not None and leads_astray(fault):
+                    await connection.close()
         if results is None:
-            return connection, [Unavailable("The database cannot be reached now; nothing was accepted, try again")] * len(events)
+            UNAVAILABLE.labels(cause).inc(len(events))
+            return connection, [Unavailable("The database cannot serve now; nothing was accepted, try again")] * len(events)
         by_key = {event.key: outcome for event, outcome in zip(ordered, results, strict=True)}
         return connection, _with_repeats(events, by_key)
 
     async def _connect(self) -> Connection:
-        connection = await connect(self._settings.database_url, "event-writer")
+        connection = await connect(self._settings.session_url, "event-writer", answer_seconds=BRISK_SECONDS)
         await connection.execute(f"SET statement_timeout = '{STATEMENT_SECONDS}s'")
         return connection
 
     async def _append(self, connection: Connection, events: list[NewEvent]) -> list[Outcome]:
-        """Append in one statement; if that fails for what is in it, in halves, so that a bad event never fails its neighbours."""
+        """Append in one statement; if that fails for what is in it, in halves, so that a bad event never fails its neighbours.
+
+        Only what PostgreSQL holds against the data is an event's fault. A sender drops what was refused for good, so a server that is
+        read-only, full, of another release or at a loss must never be told as one: whatever is not known to be the event's is ours.
+        """
         try:
             return await self._append_whole(connection, events)
-        except (psycopg.Error, ValueError, TypeError) as fault:
-            if connection.closed or (isinstance(fault, psycopg.OperationalError) and (fault.sqlstate or "")[:2] in TRANSIENT):
-                raise
+        except (*BAD_DATA, UnicodeError) as fault:
             if len(events) == 1:
                 log.warning("event %r of tenant %s cannot be stored: %s", events[0].event_id, events[0].tenant_id, fault)
                 return [ValidationFault("Validation failed: the event cannot be stored")]
@@ -277,7 +283,7 @@ class GroupCommitWriter:
             self._committed.clear()
             try:
                 if connection is None or connection.closed:
-                    connection = await connect(self._settings.database_url, "event-notify")
+                    connection = await connect(self._settings.session_url, "event-notify", answer_seconds=BRISK_SECONDS)
                 await connection.execute(f"NOTIFY {CHANNEL}")
                 await self._learn_users(connection)
             except (psycopg.Error, OSError) as fault:

@@ -11,7 +11,7 @@ import msgspec
 import psycopg
 from psycopg.rows import tuple_row
 
-from runtime.postgres import Connection, Pool, connect
+from runtime.postgres import Connection, Pool, connect, notices
 from storage.user import PROFILE_CHANNEL
 
 log = logging.getLogger(__name__)
@@ -111,11 +111,8 @@ class Profiles:
                     await connection.execute(f"LISTEN {PROFILE_CHANNEL}")
                     self._forget_all()
                     self._listening = True
-                    while True:
-                        async for note in connection.notifies(timeout=PROBE_SECONDS):
-                            self._forget(note.payload)
-                        async with asyncio.timeout(PROBE_SECONDS):
-                            await connection.execute("SELECT 1")
+                    async for payload in notices(connection, PROBE_SECONDS):
+                        self._forget(payload)
             except (psycopg.Error, OSError) as fault:
                 log.warning("the profile connection is lost: %s", fault)
             finally:
