@@ -11,8 +11,10 @@ from msgspec import UNSET, Meta, UnsetType
 from api.auth import Principal, allow
 from api.credential import SharedQueries
 from api.pagination import Page, decode_cursor, encode_cursor
+from domain import limits
 from domain.error import AlreadyExists, InvalidState, NotFound, ValidationFault
-from domain.event_type import MAX_TYPES, DeclaredType, EventType, TypeRules, check_schema_shape, check_type_name, count_nodes
+from domain.event_type import DeclaredType, EventType, TypeRules, check_schema_shape, check_type_name, count_nodes
+from domain.pattern import ENGINE
 from domain.tenant import TenantAccess
 from domain.wire import rfc3339
 from runtime.ids import utc_now
@@ -52,14 +54,14 @@ class TypeMemory:
 
     async def _read(self, tenant_id: UUID) -> dict[str, DeclaredType]:
         async with self._pool.connection() as connection:
-            types = await storage.list_types(connection, tenant_id, after=None, limit=MAX_TYPES)
+            types = await storage.list_types(connection, tenant_id, after=None, limit=limits.EVENT_TYPES.value)
         return {each.name: _compiled(each) for each in types}
 
 
 def _compiled(declared: EventType) -> DeclaredType:
     if declared.schema is None:
         return DeclaredType(declared.server_only, None, 0)
-    return DeclaredType(declared.server_only, compile_schema(declared.schema), count_nodes(declared.schema))
+    return DeclaredType(declared.server_only, compile_schema(declared.schema, ENGINE), count_nodes(declared.schema))
 
 
 class NewEventType(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -131,8 +133,6 @@ async def create_event_type(principal: Principal, data: NewEventType, pool: Pool
     try:
         async with transaction(pool) as connection:
             await storage.begin_change(connection, principal.tenant_id)
-            if await storage.count_types(connection, principal.tenant_id) >= MAX_TYPES:
-                raise ValidationFault(f"A tenant declares at most {MAX_TYPES} event types")
             await storage.insert_type(connection, principal.tenant_id, declared)
     except psycopg.errors.UniqueViolation:
         raise AlreadyExists("An event type of this name is declared") from None

@@ -15,6 +15,7 @@ from console.visit import Form, Visit
 from domain.error import DomainError
 from domain.event import validate_event
 from domain.event_type import check_schema_shape
+from domain.pattern import ENGINE
 from runtime.json_schema import problems_of, schema_problem
 
 ROOT = "/v1/admin/event-types"
@@ -145,7 +146,7 @@ def _try_sample(made: Preview, values: Values, schema: dict[str, Any] | None, vi
         return
     made.other_type = event.type if values.name and event.type != values.name else ""
     if made.has_schema and schema is not None:
-        made.problems = problems_of(schema, event.attrs, most=MOST_PROBLEMS)
+        made.problems = problems_of(schema, event.attrs, ENGINE, most=MOST_PROBLEMS)
 
 
 def schema_like(attrs: dict[str, Any], depth: int = 0) -> dict[str, Any]:

@@ -160,6 +160,12 @@ class VersionConflict(Conflict):
     code = "VERSION_CONFLICT"
 
 
+class LimitReached(Conflict):
+    """The tenant has as many of these as it may have (`limit`); archive or revoke one, or ask for less."""
+
+    code = "LIMIT_REACHED"
+
+
 class EventsExpired(Conflict):
     """Retention has dropped events that this needs."""
 

@@ -1,76 +1,80 @@
-"""Regular expressions that people may write into definitions: whatever text they meet, a match ends soon.
+"""Regular expressions that people may write into definitions, matched by RE2: in time linear in the text, whatever the pattern.
 
-Python's `re` tries the ways to match one after the other. A pattern is taken only when the number of ways has a small bound, which
-is computed from its parts; so no text can make a match take long. Text longer than `MATCHED_CHARACTERS` fits no pattern.
+Python's own `re` tries the ways to match one after the other and holds the interpreter meanwhile; no pattern of a tenant goes near it.
+RE2 knows neither back-references nor look-around. What remains to be bounded is the size of the compiled pattern, which multiplies the
+length of the text.
 """
 
-import re
+from collections.abc import Callable
 from functools import lru_cache
-from re import _constants, _parser  # type: ignore[attr-defined]  # what `re` itself parses with; there is no public one
-from typing import Any
+from typing import Any, NamedTuple
 
-MATCHED_CHARACTERS = 1000
-MAXIMUM_WAYS = 2_000_000
+import re2
 
-_ONE_WAY = frozenset({"LITERAL", "NOT_LITERAL", "ANY", "IN", "AT"})
-_REPEATS = frozenset({"MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"})
+from domain import limits
+
+_OPTIONS = re2.Options()
+_OPTIONS.max_mem = limits.PATTERN_MEMORY.value
+_OPTIONS.log_errors = False
 
 
-class _RefusedError(Exception):
-    """Why the pattern is not taken."""
+@lru_cache(maxsize=128)
+def _compiled(pattern: str) -> Any:
+    """The compiled pattern; raises re2.error or ValueError (a lone surrogate) with the reason. At most 64 MiB are remembered."""
+    return re2.compile(pattern, _OPTIONS)
 
 
 @lru_cache(maxsize=4096)
 def pattern_problem(pattern: str) -> str | None:
     """Why this cannot be a pattern, as the end of a sentence; None if it can."""
+    if len(pattern) > limits.PATTERN_CHARACTERS.value:
+        return f"is longer than {limits.PATTERN_CHARACTERS.value} characters"
     try:
-        re.compile(pattern)
-        ways = _ways(_parser.parse(pattern))
-    except (re.error, OverflowError) as fault:
-        return f"is not a regular expression: {fault}"
-    except RecursionError:
-        return "is nested too deeply"
-    except _RefusedError as refusal:
-        return str(refusal)
-    if ways > MAXIMUM_WAYS:
-        return "could take too long to match: give its repetitions upper limits, as in [a-z]{1,64}, and repeat nothing that repeats"
+        compiled = _compiled(pattern)
+    except (re2.error, ValueError) as fault:
+        return f"is not a regular expression of RE2: {_said(fault)}"
+    if compiled.programsize > limits.PATTERN_PROGRAM.value:
+        return f"is too large when compiled ({compiled.programsize} instructions, at most {limits.PATTERN_PROGRAM.value}): repeat less"
     return None
+
+
+def _said(fault: Exception) -> str:
+    argument = fault.args[0] if fault.args else ""
+    return argument.decode(errors="replace") if isinstance(argument, bytes) else str(argument)
+
+
+def program_size(pattern: str) -> int:
+    """How many instructions the compiled pattern has; 0 for one that is not taken."""
+    return 0 if pattern_problem(pattern) else int(_compiled(pattern).programsize)
+
+
+def pattern_cost(pattern: str, text: str) -> int:
+    """At most how many steps it takes to look for the pattern in this text."""
+    return len(text) * program_size(pattern)
 
 
 def fits(pattern: str, text: str) -> bool:
     """Whether the pattern matches the whole text; one that is not taken (it may be older than the rule) fits nothing."""
-    return len(text) <= MATCHED_CHARACTERS and pattern_problem(pattern) is None and re.fullmatch(pattern, text) is not None
+    return _can_be_tried(pattern, text) and _compiled(pattern).fullmatch(text) is not None
 
 
-def _ways(parts: Any) -> int:
-    """At most how many ways there are to match these parts, one behind the other; anything above the maximum counts the same."""
-    ways = 1
-    for code, argument in parts:
-        ways = min(ways * _ways_of(str(code), argument), MAXIMUM_WAYS + 1)
-    return ways
+def found(pattern: str, text: str) -> bool:
+    """Whether the pattern matches anywhere in the text, as JSON Schema means it; one that is not taken is found nowhere."""
+    return _can_be_tried(pattern, text) and _compiled(pattern).search(text) is not None
 
 
-def _ways_of(code: str, argument: Any) -> int:
-    if code in _ONE_WAY:
-        return 1
-    if code == "BRANCH":
-        return sum(_ways(each) for each in argument[1])
-    if code == "SUBPATTERN":
-        return _ways(argument[3])
-    if code in _REPEATS:
-        least, most, inner = argument
-        return _repeated(int(least), MATCHED_CHARACTERS if most is _constants.MAXREPEAT else int(most), _ways(inner))
-    raise _RefusedError("may hold no back-references, and nothing that looks ahead or behind")
+def _can_be_tried(pattern: str, text: str) -> bool:
+    if len(text) > limits.MATCHED_CHARACTERS.value or pattern_problem(pattern) is not None:
+        return False
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _repeated(least: int, most: int, inner: int) -> int:
-    """The ways of every number of repetitions, together."""
-    most = min(most, max(least, MATCHED_CHARACTERS))
-    if inner == 1:
-        return most - least + 1
-    total = 0
-    for count in range(most, least - 1, -1):
-        total += inner ** min(count, 64)
-        if total > MAXIMUM_WAYS:
-            break
-    return total
+class Engine(NamedTuple):
+    """How the patterns of a schema are matched: whether one is found in a text, what that costs, and what one check may cost in all."""
+
+    found: Callable[[str, str], bool]
+    cost: Callable[[str, str], int]
+    most_steps: int
+
+
+ENGINE = Engine(found, pattern_cost, limits.PATTERN_STEPS.value)

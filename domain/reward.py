@@ -9,10 +9,11 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
+from domain import limits
 from domain.canonical_json import canonical_json
 from domain.error import NotEligible, ValidationFault
 from domain.ledger import Currency, amount_from_wire
-from domain.pattern import fits, pattern_problem
+from domain.pattern import fits, pattern_problem, program_size
 from domain.segment import parse_segment
 from domain.wire import amount_number, convert_value, optional_rfc3339, parse_client_id, rfc3339
 
@@ -156,6 +157,8 @@ def parse_reward(value: Any) -> RewardBody:
         raise ValidationFault.of("fields", "has two of the same name")
     for place, field in enumerate(body.fields):
         _check_pattern(field, f"fields[{place}].pattern")
+    if sum(program_size(field.pattern) for field in body.fields if field.pattern is not None) > limits.REWARD_PROGRAMS.value:
+        raise ValidationFault.of("fields", f"have patterns of more than {limits.REWARD_PROGRAMS.value} instructions together")
     _check_variants(body)
     _check_span(body.visible_from, body.visible_until, "visible_until")
     _check_span(body.available_from, body.available_until, "available_until")

@@ -1,30 +1,54 @@
-"""JSON Schema by the library, without references, and with a limit to what a pattern is tried on."""
+"""JSON Schema by the library, without references, and with its patterns matched by an engine that the caller brings."""
 
-import re
+import threading
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, ValidationError
 from jsonschema.validators import extend
 
-MATCHED_CHARACTERS = 256
-"""Longer text fits no pattern: with at most two quantifiers, a match costs the square of this at most."""
-
 MESSAGE_CHARACTERS = 200
+
+
+class Patterns(Protocol):
+    """How patterns are matched: whether one is found in a text, what that costs in steps, and how many steps one check may take."""
+
+    @property
+    def found(self) -> Callable[[str, str], bool]: ...  # noqa: D102
+    @property
+    def cost(self) -> Callable[[str, str], int]: ...  # noqa: D102
+    @property
+    def most_steps(self) -> int: ...  # noqa: D102
+
+
+class _Work(threading.local):
+    """What the check that runs in this thread may still spend. The library hands its keywords no state of ours."""
+
+    patterns: Patterns
+    steps_left: int = 0
+
+
+_work = _Work()
 
 
 def _pattern(_: Any, pattern: str, instance: Any, __: Any) -> Iterator[ValidationError]:
     if not isinstance(instance, str):
         return
-    if len(instance) > MATCHED_CHARACTERS:
-        yield ValidationError(f"text longer than {MATCHED_CHARACTERS} characters fits no pattern")
-    elif not re.search(pattern, instance):
-        yield ValidationError(f"{instance!r} does not match {pattern!r}")
+    _work.steps_left -= _work.patterns.cost(pattern, instance)
+    if _work.steps_left < 0:
+        raise ArithmeticError("patterns take more steps than one check may")
+    if not _work.patterns.found(pattern, instance):
+        yield ValidationError(f"{instance!r:.100} does not match {pattern!r}")
 
 
 _Validator: Any = extend(Draft202012Validator, {"pattern": _pattern})  # type: ignore[no-untyped-call]
+
+
+def _faults(validator: Any, value: Any, patterns: Patterns) -> Iterator[Any]:
+    _work.patterns, _work.steps_left = patterns, patterns.most_steps
+    return iter(validator.iter_errors(value))
 
 
 def schema_problem(schema: dict[str, Any]) -> str | None:
@@ -36,13 +60,13 @@ def schema_problem(schema: dict[str, Any]) -> str | None:
     return None
 
 
-def compile_schema(schema: dict[str, Any]) -> Callable[[Any], str | None]:
+def compile_schema(schema: dict[str, Any], patterns: Patterns) -> Callable[[Any], str | None]:
     """A function that says what is wrong with a value, or None. The schema was checked by its author's request."""
     validator = _Validator(schema)
 
     def check(value: Any) -> str | None:
         try:
-            fault = next(validator.iter_errors(value), None)
+            fault = next(_faults(validator, value, patterns), None)
         except (ArithmeticError, RecursionError, ValueError, TypeError) as broken:
             return f"it cannot be checked ({type(broken).__name__})"
         return None if fault is None else _said(fault)
@@ -50,10 +74,10 @@ def compile_schema(schema: dict[str, Any]) -> Callable[[Any], str | None]:
     return check
 
 
-def problems_of(schema: dict[str, Any], value: Any, *, most: int) -> list[tuple[str, str]]:
+def problems_of(schema: dict[str, Any], value: Any, patterns: Patterns, *, most: int) -> list[tuple[str, str]]:
     """What is wrong with a value, as (place, message), at most so many: for a person who writes the schema."""
     try:
-        faults = list(islice(_Validator(schema).iter_errors(value), most))
+        faults = list(islice(_faults(_Validator(schema), value, patterns), most))
     except (ArithmeticError, RecursionError, ValueError, TypeError) as broken:
         return [("", f"it cannot be checked ({type(broken).__name__})")]
     return [(".".join(str(part) for part in list(fault.absolute_path)[:16]), fault.message[:MESSAGE_CHARACTERS]) for fault in faults]

@@ -6,10 +6,12 @@ from uuid import UUID
 
 import msgspec
 
+from domain import limits
 from domain.credential import RANDOM_BYTES, KeyRole, compose_key, parse_key
 from domain.tenant import TenantAccess
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection
+from storage.limit import check_room
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +66,7 @@ async def create_key(connection: Connection, tenant_id: UUID, *, name: str, role
 
 async def insert_key(connection: Connection, tenant_id: UUID, key: ApiKey, secret_hash: bytes) -> None:
     """Keep a key whose text the caller knows."""
+    await check_room(connection, tenant_id, limits.API_KEYS)
     await connection.execute(
         """
         INSERT INTO api_key (tenant_id, key_id, public_id, secret_hash, name, role, created_at, expires_at)

@@ -7,11 +7,13 @@ import msgspec
 from msgspec import UNSET
 from psycopg.types.json import Jsonb
 
+from domain import limits
 from domain.error import AlreadyExists, InvalidState, NotFound
 from domain.ledger import Currency, CurrencyChange, CurrencyDefinition
 from runtime.ids import new_id
 from runtime.postgres import Connection
 from storage.definition import change_instant
+from storage.limit import check_room
 
 CURRENCY_COLUMNS = """currency_id, name, symbol, decimal_places, is_spendable, expires_after_days, pending_seconds,
     issue_account_id, redemption_account_id, created_at, expiry_from, undated_expires_at"""
@@ -19,6 +21,7 @@ CURRENCY_COLUMNS = """currency_id, name, symbol, decimal_places, is_spendable, e
 
 async def create_currency(connection: Connection, tenant_id: UUID, definition: CurrencyDefinition, now: datetime) -> Currency:
     """Keep a new currency with its two system accounts; AlreadyExists when the tenant has one of that id."""
+    await check_room(connection, tenant_id, limits.CURRENCIES, beside=definition.currency_id)
     days = definition.expires_after_days
     cursor = await connection.execute(
         f"""

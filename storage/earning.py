@@ -8,9 +8,11 @@ from uuid import UUID
 import msgspec
 from psycopg.types.json import Jsonb
 
+from domain import limits
 from domain.earning import EarningRule, rule_wire
 from runtime.postgres import Connection
 from storage.definition import change_instant
+from storage.limit import check_room
 
 
 class KeptRule(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +58,7 @@ async def list_rules(connection: Connection, tenant_id: UUID, *, after: UUID | N
 
 async def write_rule(connection: Connection, tenant_id: UUID, rule_id: UUID, rule: EarningRule, now: datetime) -> KeptRule:
     """Make the rule or replace it (then lock it before); the new version holds for events accepted from this change on."""
+    await check_room(connection, tenant_id, limits.EARNING_RULES, beside=rule_id)
     cursor = await connection.execute(
         f"""
         INSERT INTO earning_rule (tenant_id, rule_id, name, version, definition, active, created_at, updated_at)

@@ -6,8 +6,10 @@ from uuid import UUID
 import msgspec
 from psycopg.types.json import Jsonb
 
+from domain import limits
 from domain.event_type import EventType
 from runtime.postgres import Connection
+from storage.limit import check_room
 
 COLUMNS = "name, description, schema, server_only, is_system, created_at, updated_at"
 
@@ -28,12 +30,6 @@ async def list_types(connection: Connection, tenant_id: UUID, *, after: str | No
     return [msgspec.convert(row, EventType) for row in await cursor.fetchall()]
 
 
-async def count_types(connection: Connection, tenant_id: UUID) -> int:
-    """How many types the tenant has declared."""
-    row = await (await connection.execute("SELECT count(*) AS types FROM event_type WHERE tenant_id = %s", (tenant_id,))).fetchone()
-    return 0 if row is None else int(row["types"])
-
-
 async def begin_change(connection: Connection, tenant_id: UUID) -> None:
     """Let one change of the tenant's types happen at a time, and make every process read them again within a second of the commit."""
     await connection.execute("UPDATE tenant SET event_types_version = event_types_version + 1 WHERE tenant_id = %s", (tenant_id,))
@@ -41,6 +37,7 @@ async def begin_change(connection: Connection, tenant_id: UUID) -> None:
 
 async def insert_type(connection: Connection, tenant_id: UUID, declared: EventType) -> None:
     """Keep a new type. Raises psycopg's UniqueViolation when the name is taken."""
+    await check_room(connection, tenant_id, limits.EVENT_TYPES, beside=declared.name)
     await connection.execute(
         f"INSERT INTO event_type (tenant_id, {COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
         (

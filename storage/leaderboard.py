@@ -9,6 +9,7 @@ import msgspec
 from psycopg.rows import tuple_row
 from psycopg.types.json import Jsonb
 
+from domain import limits
 from domain.earning import EarningRule, EarningVersion
 from domain.leaderboard import (
     BoardStatus,
@@ -23,6 +24,7 @@ from domain.leaderboard import (
 from domain.scoring import RuleBook, min_score_units
 from domain.timeline import Timeline, in_force, segment_at, segments
 from runtime.postgres import Connection
+from storage.limit import check_room
 from storage.live import LiveBoard
 from storage.window import WINDOW_COLUMNS, BoardWindow, close_all_early
 
@@ -125,6 +127,7 @@ async def insert_board(
     connection: Connection, tenant_id: UUID, board_id: UUID, leaderboard_id: str, *, definition: LeaderboardDefinition, instant: datetime
 ) -> Leaderboard:
     """Keep a new board with its first version, in force from `instant`; psycopg's UniqueViolation when the id is taken."""
+    await check_room(connection, tenant_id, limits.LEADERBOARDS)
     cursor = await connection.execute(
         f"""
         INSERT INTO leaderboard ({GIVEN}) VALUES (%s, %s, %s, %s, %s, %s, 1, %s, %s, %s, %s) RETURNING {COLUMNS}

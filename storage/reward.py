@@ -8,11 +8,13 @@ import msgspec
 from psycopg.errors import CheckViolation, UniqueViolation
 from psycopg.types.json import Jsonb
 
+from domain import limits
 from domain.error import AlreadyExists, OutOfStock
 from domain.ledger import Currency
 from domain.reward import Reward, RewardBody, prices_of, variants_of
 from runtime.postgres import Connection
 from storage.code import free_codes
+from storage.limit import check_room
 
 COLUMNS = """reward_id, slug, name, description, image_url, active, type, value, prices, fields, fulfilment, config, stock, version,
     created_at, updated_at, variants, max_per_user, per_user_period, visible_from, visible_until, available_from, available_until,
@@ -108,6 +110,7 @@ async def write_reward(
 
     The stock of a reward that gives codes is what is left of its pool, or of the pool of each variant, whatever the body says.
     """
+    await check_room(connection, tenant_id, limits.REWARDS, beside=reward_id)
     values = {name: getattr(body, name) for name in WRITTEN if name != "updated_at"}
     values |= {"prices": prices_of(body, currencies), "variants": variants_of(body, currencies)}
     values = {name: Jsonb(msgspec.to_builtins(value)) if name in AS_JSON else value for name, value in values.items()}

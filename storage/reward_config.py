@@ -7,12 +7,14 @@ from uuid import UUID
 import msgspec
 from psycopg.types.json import Jsonb
 
+from domain import limits
 from domain.error import InvalidState, NotFound, ValidationFault
 from domain.payout import Prizes, PrizeTier
 from domain.reward_config import RewardConfig
 from domain.reward_item import prize_item
 from runtime.postgres import Connection
 from storage.ledger import currencies_of
+from storage.limit import check_room
 from storage.reward_item import items_by_id
 
 COLUMNS = "reward_config_id, name, tiers, budget, version, created_at, updated_at, archived_at"
@@ -66,6 +68,7 @@ async def list_configs(connection: Connection, tenant_id: UUID, *, after: UUID |
 
 async def write_config(connection: Connection, tenant_id: UUID, reward_config_id: UUID, written: Written, now: datetime) -> RewardConfig:
     """Make the config or replace it (then lock it before); the new version pays windows that close from now on."""
+    await check_room(connection, tenant_id, limits.REWARD_CONFIGS, beside=reward_config_id)
     cursor = await connection.execute(
         f"""
         INSERT INTO reward_config (tenant_id, reward_config_id, name, tiers, budget, version, created_at, updated_at)

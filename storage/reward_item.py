@@ -7,9 +7,11 @@ from uuid import UUID
 import msgspec
 from psycopg.types.json import Jsonb
 
+from domain import limits
 from domain.error import InvalidState, NotFound
 from domain.reward_item import ItemBody, RewardItem
 from runtime.postgres import Connection
+from storage.limit import check_room
 
 COLUMNS = """item_id, name, description, reward_type, reward_value, payload, fulfilment, currency, amount, version, created_at,
     updated_at, archived_at"""
@@ -56,6 +58,7 @@ async def write_item(
     connection: Connection, tenant_id: UUID, item_id: UUID, body: ItemBody, *, credit: tuple[str | None, int | None], now: datetime
 ) -> RewardItem:
     """Make the item or replace it (then lock it before). What was given keeps what it was given as."""
+    await check_room(connection, tenant_id, limits.REWARD_ITEMS, beside=item_id)
     cursor = await connection.execute(
         f"""
         INSERT INTO reward_item (tenant_id, item_id, name, description, reward_type, reward_value, payload, fulfilment, currency, amount,

@@ -8,11 +8,13 @@ from uuid import UUID
 import msgspec
 from psycopg.types.json import Jsonb
 
+from domain import limits
 from domain.error import NotFound
 from domain.payout_schedule import Overlap, Schedule, temporal_schedule_id
 from domain.schedule import WhenVersion, load_when
 from runtime.postgres import Connection
 from storage import outbox
+from storage.limit import check_room
 
 COLUMNS = """tenant_id, schedule_id, name, due, audience, reward_config_id, item_ids, budget, overlap, catchup_seconds, paused, note,
     version, settled_until, created_at, updated_at, archived_at"""
@@ -42,6 +44,7 @@ def _values(definition: Definition) -> dict[str, Any]:
 
 async def insert_schedule(connection: Connection, tenant_id: UUID, schedule_id: UUID, definition: Definition, *, now: datetime) -> Schedule:
     """Keep a new schedule; Temporal is told at commit. It owes the instants from now on."""
+    await check_room(connection, tenant_id, limits.SCHEDULES)
     cursor = await connection.execute(
         f"""
         INSERT INTO payout_schedule (tenant_id, schedule_id, name, due, audience, reward_config_id, item_ids, budget, overlap,

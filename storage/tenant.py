@@ -7,12 +7,14 @@ from uuid import UUID
 import msgspec
 from psycopg.types.json import Jsonb
 
+from domain import limits
 from domain.ledger import POINTS_CURRENCY
 from domain.tenant import Tenant
 from runtime.ids import new_id
 from runtime.postgres import Connection
 from storage.definition import change_instant
 from storage.ledger import create_currency
+from storage.limit import check_room
 
 COLUMNS = "tenant_id, name, status, org_id, timezone, cors_origins, settings, is_demo, created_at, updated_at, rate_limit_per_second"
 
@@ -87,6 +89,7 @@ async def lock_demo(connection: Connection) -> None:
 
 async def insert_console_user(connection: Connection, tenant_id: UUID, *, email: str, password_hash: str, role: str, now: datetime) -> None:
     """Let a person sign in to the tenant's console. Raises psycopg's UniqueViolation when the address is taken."""
+    await check_room(connection, tenant_id, limits.CONSOLE_USERS)
     await connection.execute(
         "INSERT INTO console_user (tenant_id, console_user_id, email, password_hash, role, created_at) VALUES (%s, %s, %s, %s, %s, %s)",
         (tenant_id, new_id(), email, password_hash, role, now),

@@ -7,11 +7,13 @@ from uuid import UUID
 import msgspec
 from psycopg import sql
 
+from domain import limits
 from domain.error import InvalidState, NotFound
 from domain.webhook import DEFAULT_RATE_PER_SECOND, DEFAULT_RETRY_DELAYS, DEFAULT_TIMEOUT_SECONDS, Endpoint
 from runtime.ids import new_id
 from runtime.postgres import Connection
 from storage.delivery import cancel_due, hold_due
+from storage.limit import check_room
 
 SECRET_PURPOSE = "webhook secret"  # noqa: S105 - names what is sealed
 
@@ -33,6 +35,7 @@ class NewEndpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 async def create_endpoint(connection: Connection, tenant_id: UUID, new: NewEndpoint, sealed: bytes, now: datetime) -> Endpoint:
     """Keep a new endpoint with its sealed secret."""
+    await check_room(connection, tenant_id, limits.WEBHOOK_ENDPOINTS)
     endpoint_id = new_id()
     cursor = await connection.execute(
         f"""

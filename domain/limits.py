@@ -1,0 +1,83 @@
+"""What anybody may ask of Laurel: every bound by name, in one place. docs/limits.md shows this table, and a test keeps both equal.
+
+A bound is declared where it is listed here and used by its value everywhere else: `LEADERBOARDS.value`.
+"""
+
+from typing import Literal
+
+import msgspec
+
+Scope = Literal["request", "event", "definition", "tenant", "credential", "user", "endpoint", "connection", "address", "process"]
+
+
+class Limit(msgspec.Struct, frozen=True, kw_only=True):
+    """One bound. `beyond` says what happens to whoever exceeds it; `setting` names the variable that moves it, if one does."""
+
+    section: str
+    name: str
+    value: int
+    unit: str
+    scope: Scope
+    beyond: str
+    setting: str | None = None
+
+
+LIMITS: list[Limit] = []
+REFUSED = "409 `LIMIT_REACHED` with `limit`"
+INVALID = "400 `VALIDATION_ERROR`"
+
+
+def _limit(section: str, name: str, value: int, unit: str, scope: Scope, beyond: str, setting: str | None = None) -> Limit:
+    limit = Limit(section=section, name=name, value=value, unit=unit, scope=scope, beyond=beyond, setting=setting)
+    LIMITS.append(limit)
+    return limit
+
+
+DEFINITIONS = "Definitions of a tenant"
+LEADERBOARDS = _limit(DEFINITIONS, "leaderboards that are not archived", 500, "boards", "tenant", REFUSED)
+EARNING_RULES = _limit(DEFINITIONS, "earning rules that are not archived", 500, "rules", "tenant", REFUSED)
+EVENT_TYPES = _limit(DEFINITIONS, "declared event types", 500, "types", "tenant", REFUSED)
+API_KEYS = _limit(DEFINITIONS, "API keys that are neither revoked nor expired", 200, "keys", "tenant", REFUSED)
+WEBHOOK_ENDPOINTS = _limit(DEFINITIONS, "webhook endpoints that are not archived", 50, "endpoints", "tenant", REFUSED)
+SCHEDULES = _limit(DEFINITIONS, "payout schedules that are not archived", 200, "schedules", "tenant", REFUSED)
+REWARDS = _limit(DEFINITIONS, "rewards that are not archived", 2000, "rewards", "tenant", REFUSED)
+REWARD_ITEMS = _limit(DEFINITIONS, "reward items that are not archived", 2000, "items", "tenant", REFUSED)
+REWARD_CONFIGS = _limit(DEFINITIONS, "reward configs that are not archived", 500, "configs", "tenant", REFUSED)
+CURRENCIES = _limit(DEFINITIONS, "currencies", 50, "currencies", "tenant", REFUSED)
+CONSOLE_USERS = _limit(DEFINITIONS, "people who may sign in to the console", 200, "accounts", "tenant", REFUSED)
+
+PATTERNS = "Patterns and schemas"
+PATTERN_CHARACTERS = _limit(PATTERNS, "a regular expression in a schema or a reward's field", 200, "characters", "definition", INVALID)
+PATTERN_MEMORY = _limit(PATTERNS, "a compiled regular expression", 524_288, "bytes", "definition", INVALID)
+PATTERN_PROGRAM = _limit(PATTERNS, "a compiled regular expression's program", 4000, "instructions", "definition", INVALID)
+PATTERN_STEPS = _limit(
+    PATTERNS, "characters × instructions of all patterns that an event meets", 4_000_000, "steps", "event", "400 `EVENT_TYPE_NOT_DECLARED`"
+)
+REWARD_PROGRAMS = _limit(PATTERNS, "the programs of all patterns of a reward's fields", 10_000, "instructions", "definition", INVALID)
+MATCHED_CHARACTERS = _limit(PATTERNS, "text that a pattern is tried on", 1000, "characters", "event", "it fits no pattern")
+SCHEMA_NODES = _limit(PATTERNS, "parts of an event type's schema", 200, "values", "definition", INVALID)
+SCHEMA_DEPTH = _limit(PATTERNS, "nesting of an event type's schema", 12, "schemas", "definition", INVALID)
+SCHEMA_BYTES = _limit(PATTERNS, "an event type's schema", 16_384, "bytes", "definition", INVALID)
+SCHEMA_CHECKS = _limit(
+    PATTERNS,
+    "parts of the schema × values of the event",
+    20_000,
+    "checks",
+    "event",
+    "400 `EVENT_TYPE_NOT_DECLARED`, in a bulk call for that event",
+)
+
+
+def table() -> str:
+    """All bounds as Markdown, a table for each section, in the order of declaration."""
+    sections = dict.fromkeys(limit.section for limit in LIMITS)
+    return "\n\n".join(_section(section) for section in sections)
+
+
+def _section(section: str) -> str:
+    lines = [f"## {section}", "", "| What | At most | For each | Beyond |", "|---|---|---|---|"]
+    for limit in (each for each in LIMITS if each.section == section):
+        settable = f" (`LAUREL_{limit.setting}`)" if limit.setting else ""
+        most = f"{limit.value:,}".replace(",", " ")
+        lines.append(f"| {limit.name} | {most} {limit.unit}{settable} | {limit.scope} | {limit.beyond} |")
+    return "\n".join(lines)

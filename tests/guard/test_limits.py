@@ -1,0 +1,32 @@
+"""docs/limits.md is the table of bounds that the code declares, and no bound is declared that nothing uses."""
+
+import re
+from pathlib import Path
+
+from domain import limits
+from storage.limit import COUNTED
+
+REPOSITORY = Path(__file__).parent.parent.parent
+DOCUMENT = REPOSITORY / "docs/limits.md"
+FOLDERS = ("activities", "api", "cli", "console", "domain", "runtime", "storage", "workflows")
+
+
+def test_the_document_is_the_table_of_the_code() -> None:
+    written = DOCUMENT.read_text()
+    assert written[written.index("\n## ") + 1 :].strip() == limits.table().strip()
+
+
+def test_every_bound_is_used() -> None:
+    sources = [path.read_text() for folder in FOLDERS for path in (REPOSITORY / folder).rglob("*.py")]
+    sources += [(REPOSITORY / "worker.py").read_text()]
+    names = [name for name, value in vars(limits).items() if isinstance(value, limits.Limit)]
+    assert [name for name in names if not any(re.search(rf"limits\.{name}\b", source) for source in sources)] == []
+
+
+def test_every_bound_has_a_name_of_its_own_and_a_sensible_value() -> None:
+    assert len({(limit.section, limit.name, limit.scope) for limit in limits.LIMITS}) == len(limits.LIMITS)
+    assert all(limit.value > 0 for limit in limits.LIMITS)
+
+
+def test_every_definition_of_a_tenant_is_counted() -> None:
+    assert set(COUNTED) == {limit for limit in limits.LIMITS if limit.beyond == limits.REFUSED and limit.section == limits.DEFINITIONS}
