@@ -21,8 +21,8 @@ Guard = Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitab
 PRESET = "laurel.console"
 """Key of the ASGI scope under which the console says who asks. It calls inside the process; no request from outside has this key."""
 
-READING_PATHS = ("/explain", "/preview")
-"""Ends of routes that are asked by POST and write nothing."""
+READING_ROUTES = frozenset({"/v1/admin/schedules/{schedule_id}/preview", "/v1/admin/leaderboards/{leaderboard_id}/explain"})
+"""Routes that are asked by POST and write nothing, by their templates: what a path ends in is chosen by whoever names the thing."""
 
 AUDITED_PATHS = ("/v1/admin/", "/v1/operator/", "/v1/users")
 CALLBACKS = ("/v1/admin/rewards/redemptions/", "/v1/users")
@@ -79,9 +79,9 @@ class ConsoleAdmission(msgspec.Struct, frozen=True, kw_only=True):
     admission: Admission
     read_only: bool
 
-    def check(self, method: str, path: str) -> None:
-        """Raise `Forbidden` for a viewer's change."""
-        if self.read_only and method != "GET" and not path.endswith(READING_PATHS):
+    def check(self, method: str, route: str) -> None:
+        """Raise `Forbidden` for a viewer's change; `route` is the template of the path."""
+        if self.read_only and method != "GET" and not (method == "POST" and route in READING_ROUTES):
             raise Forbidden("Viewers may look, but change nothing")
 
 
@@ -171,12 +171,13 @@ def allow(*roles: Role, even_suspended: bool = False, with_admin: bool = True) -
         facts = facts_of(scope["path"], scope["headers"], scope.get("query_string", b""))
         person: ConsoleAdmission | None = scope.get(PRESET)
         admission = person.admission if person else await cast(Admit, connection.app.state.admit)(facts)
-        await admission.charge()
+        scope["state"]["tenant_known"] = True
         if facts.origin is not None and origin_allowed(admission.tenant, facts.origin.decode("latin-1")):
             scope["state"]["cors_origin"] = facts.origin
+        await admission.charge()
         check_tenant(facts, admission.tenant, even_suspended=even_suspended)
         if person is not None:
-            person.check(scope["method"], scope["path"])
+            person.check(scope["method"], scope["path_template"])
         if ("admin" if person else admission.principal.role) not in allowed:
             raise Forbidden("The credential's role may not do this")
         scope["state"]["admission"] = admission

@@ -8,8 +8,8 @@ take effect within a second on every process, and neither Redis nor a connection
 import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -19,8 +19,9 @@ from psycopg_pool import PoolTimeout
 
 from api.auth import Admission, ConsoleAdmission, Principal, RequestFacts, Role, bearer_of, in_token_family, origin_allowed
 from api.token import Identity, TokenVerifier
+from domain import limits
 from domain.credential import KeyText, parse_key, same_secret
-from domain.error import InvalidKey, NotFound, Unauthorized
+from domain.error import InvalidKey, NotFound, Unauthorized, Unavailable
 from domain.tenant import TenantAccess
 from runtime.ids import utc_now
 from runtime.postgres import Pool
@@ -30,12 +31,24 @@ from storage.event import find_user_ids
 from storage.rate_limit import RateLimiter
 
 FRESH_SECONDS = 0.8
-CACHED_CREDENTIALS = 50_000
+CACHED_CREDENTIALS = limits.REMEMBERED_CREDENTIALS.value
 REMEMBERED_BYTES = 2048
 """Headers longer than this are looked up the slower way: what is remembered stays below 100 MB."""
 LAST_USED_SECONDS = 60
+ORIGIN_CHARACTERS = 255
+ORIGINS = 1000
 
 Answer = TypeVar("Answer")
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+def _keep(memory: dict[Key, Value], key: Key, value: Value, *, most: int = CACHED_CREDENTIALS) -> None:
+    """Remember a value as the newest; the oldest goes when there are too many."""
+    memory.pop(key, None)
+    memory[key] = value
+    if len(memory) > most:
+        memory.pop(next(iter(memory)))
 
 
 class Remembered(msgspec.Struct):
@@ -44,6 +57,32 @@ class Remembered(msgspec.Struct):
     admission: Admission
     expires_at: float
     fresh_until: float
+
+
+def _is_stale(remembered: Remembered) -> bool:
+    """Whether nobody has used the credential for long: whoever uses one makes it fresh again within a second."""
+    return remembered.fresh_until + limits.REMEMBERED_SECONDS.value < time.monotonic()
+
+
+class Strangers:
+    """Lets few look-ups for those whom nobody knows reach the database at once, so that a flood of them holds up no one else's."""
+
+    def __init__(self) -> None:
+        """Nobody waits."""
+        self._free = asyncio.Semaphore(limits.STRANGERS.value)
+        self._waiting = 0
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for a turn; raises `Unavailable` when too many wait already."""
+        if self._waiting >= limits.STRANGERS_WAITING.value:
+            raise Unavailable("Too many unknown credentials are being looked up; try again")
+        self._waiting += 1
+        try:
+            async with self._free:
+                yield
+        finally:
+            self._waiting -= 1
 
 
 class SharedQueries:
@@ -78,7 +117,10 @@ class Authenticator:
         self._limiter = limiter
         self._queries = SharedQueries()
         self._credentials: dict[bytes, Remembered] = {}
-        self._identities: dict[bytes, Identity] = {}
+        self._identities: dict[bytes, tuple[Identity, float]] = {}
+        self._strangers = Strangers()
+        self._known_keys: dict[str, float] = {}
+        self._origins: dict[tuple[str, str | None], tuple[bool, float]] = {}
         self._tenants: dict[tuple[bool, str], tuple[TenantAccess, float]] = {}
         self._tokens = TokenVerifier(settings)
 
@@ -110,9 +152,10 @@ class Authenticator:
     def _remember(self, raw: bytes, remembered: Remembered) -> None:
         if len(raw) > REMEMBERED_BYTES:
             return  # its verification is remembered all the same, by its digest
-        if len(self._credentials) >= CACHED_CREDENTIALS:
-            self._credentials.pop(next(iter(self._credentials)))
+        self._credentials.pop(raw, None)  # to the end: the first is always the one that was refreshed longest ago
         self._credentials[raw] = remembered
+        while len(self._credentials) > CACHED_CREDENTIALS or _is_stale(next(iter(self._credentials.values()))):
+            self._credentials.pop(next(iter(self._credentials)))
 
     async def _admit_key(self, text: str) -> Remembered:
         parsed = parse_key(text)
@@ -132,6 +175,15 @@ class Authenticator:
         return Remembered(self._admission(principal, access.tenant), expires_at, fresh_until)
 
     async def _find_key(self, parsed: KeyText) -> tuple[credential.KeyAccess | None, float]:
+        if parsed.public_id in self._known_keys:
+            return await self._read_key(parsed)
+        async with self._strangers.turn():
+            access, fresh_until = await self._read_key(parsed)
+        if access is not None:
+            _keep(self._known_keys, parsed.public_id, fresh_until)
+        return access, fresh_until
+
+    async def _read_key(self, parsed: KeyText) -> tuple[credential.KeyAccess | None, float]:
         fresh_until = time.monotonic() + FRESH_SECONDS
         async with self._pool.connection() as connection:
             return await credential.find_key_access(connection, parsed.public_id), fresh_until
@@ -150,12 +202,11 @@ class Authenticator:
 
     async def _admit_token(self, text: str) -> Remembered:
         raw = hashlib.sha256(text.encode()).digest()
-        identity = self._identities.get(raw)
-        if identity is None:
+        identity, believed_until = self._identities.get(raw, (None, 0.0))
+        if identity is None or believed_until < time.monotonic():
+            self._identities.pop(raw, None)
             identity = await self._tokens.verify(text)
-            if len(self._identities) >= CACHED_CREDENTIALS:
-                self._identities.pop(next(iter(self._identities)))
-            self._identities[raw] = identity
+            _keep(self._identities, raw, (identity, time.monotonic() + limits.TOKEN_SECONDS.value))
         if identity.expires_at < time.time():
             self._identities.pop(raw, None)
             raise Unauthorized("The token has expired")
@@ -184,7 +235,7 @@ class Authenticator:
         if tenant is None:
             self._tenants.pop(question, None)
             raise Unauthorized("The token names no tenant")
-        self._tenants[question] = (tenant, fresh_until)
+        _keep(self._tenants, question, (tenant, fresh_until))
         return tenant, fresh_until
 
     def _principal(self, identity: Identity, tenant: TenantAccess) -> Principal:
@@ -206,16 +257,25 @@ class Authenticator:
 
     async def preflight_allowed(self, origin: str, tenant_id: str | None) -> bool:
         """Whether a browser of that origin may go on: judged by the tenant when one is named, else by all active ones."""
-        if not origin or "\0" in origin:
+        if not origin or "\0" in origin or len(origin) > ORIGIN_CHARACTERS:
             return False
         try:
             wanted = None if tenant_id is None else UUID(tenant_id)
         except ValueError:
             return False
-        async with self._pool.connection() as connection:
-            if wanted is None:
+        question = (origin, None if wanted is None else str(wanted))
+        allowed, fresh_until = self._origins.get(question, (False, 0.0))
+        if fresh_until < time.monotonic():
+            fresh_until = time.monotonic() + FRESH_SECONDS
+            allowed = await self._queries.ask(("origin", *question), lambda: self._judge_origin(origin, wanted))
+            _keep(self._origins, question, (allowed, fresh_until), most=ORIGINS)
+        return allowed
+
+    async def _judge_origin(self, origin: str, tenant_id: UUID | None) -> bool:
+        async with self._strangers.turn(), self._pool.connection() as connection:
+            if tenant_id is None:
                 return await credential.origin_is_allowed_somewhere(connection, origin)
-            tenant = await credential.find_tenant_access(connection, wanted)
+            tenant = await credential.find_tenant_access(connection, tenant_id)
         return tenant is not None and origin_allowed(tenant, origin)
 
     async def user_exists(self, tenant_id: UUID, external_id: str) -> bool:

@@ -92,6 +92,7 @@ class Ingest:
     async def _admit(self, scope: Any) -> Admission:
         facts = facts_of(scope["path"], scope["headers"], scope["query_string"])
         admission = await self._authenticator(facts)
+        scope.setdefault("state", {})["tenant_known"] = True
         if facts.origin is not None and origin_allowed(admission.tenant, facts.origin.decode("latin-1")):
             scope.setdefault("state", {})["cors_origin"] = facts.origin
         check_tenant(facts, admission.tenant)

@@ -21,6 +21,15 @@ def gateway_of(path: str) -> Gateway | None:
     return next((gateway for prefix, gateway in _PREFIXES if path == prefix or path.startswith(prefix + "/")), None)
 
 
+def is_plain(path: str, raw_path: bytes) -> bool:
+    """Whether a path is written in the one way in which it is judged.
+
+    The router folds `//` and takes `%2F` for a slash, so another way to write a path would reach a route past whoever judges paths by
+    their beginning: a gateway's setting here, a proxy's rules in front of us. No id of ours holds a slash.
+    """
+    return "//" not in path and b"%2f" not in raw_path.lower() and not any(part in (".", "..") for part in path.split("/"))
+
+
 def serves(gateways: Iterable[str], path: str) -> bool:
     """Whether a process with this setting answers the path."""
     gateway = gateway_of(path)

@@ -20,6 +20,8 @@ PREFIX = "/v1/leaderboards/"
 READING_ROLES = frozenset({"admin", "server", "read", "gamer", "member"})
 THOROUGH_HEADERS = frozenset({b"x-api-key", b"x-tenant-id", b"origin", b"if-none-match"})
 REMEMBERED_QUERIES = 10_000
+PLAIN_QUERY_BYTES = 128
+"""`limit`, `offset` and `window_key` need no more; the route looks at what is longer, and nothing of it is kept."""
 
 
 class PageQuery(msgspec.Struct, frozen=True):
@@ -44,9 +46,11 @@ class HotPages:
     async def answer(self, scope: Any) -> Reply | None:
         """The page; None when Litestar has to look at the request."""
         leaderboard_id = scope["path"][len(PREFIX) :]
-        query = self._query(scope["query_string"])
         admission = self._admit(scope["headers"])
-        if query is None or admission is None or "/" in leaderboard_id:
+        if admission is None or "/" in leaderboard_id or len(scope["query_string"]) > PLAIN_QUERY_BYTES:
+            return None
+        query = self._query(scope["query_string"])
+        if query is None:
             return None
         if not admission.meter.take():
             return None

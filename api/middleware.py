@@ -8,7 +8,7 @@ import itertools
 import os
 import re
 import time
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -16,18 +16,23 @@ from litestar import Litestar
 from litestar.types import Message, Receive, Send
 
 from api.errors import error_body, internal_error, known_error
-from api.gateway import serves
+from api.gateway import is_plain, serves
+from domain import limits
 from domain.error import CorsNotAllowed, DomainError, NotFound, PayloadTooLarge
 from runtime.metrics import REQUEST_SECONDS
 
-MAXIMUM_BODY_BYTES = 1_048_576
+MAXIMUM_BODY_BYTES = limits.BODY_BYTES.value
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 ALLOWED_METHODS = b"GET, POST, PUT, PATCH, DELETE"
-ALLOWED_HEADERS = b"Authorization, Content-Type, Idempotency-Key, If-Match, X-API-Key, X-Audit-Reason, X-Request-Id, X-Tenant-Id"
+ALLOWED_HEADERS = (
+    b"Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-API-Key, X-Audit-Reason, X-Request-Id, X-Tenant-Id"
+)
 EXPOSED_HEADERS = b"X-Request-Id, Idempotency-Replayed, Retry-After, ETag"
 PREFLIGHT_SECONDS = b"600"
+NOT_PLAIN = "There is no such path: write it without empty parts, dots and encoded slashes"
 NOT_SERVED = "This process does not serve this part of the API"
 CONSOLE = "/console"
+INTERNAL = "/-/"
 PAGE_ROUTE = "/v1/leaderboards/{leaderboard_id}"
 
 # A request id only has to be unique: drawing a UUID for each request would cost a tenth of accepting an event.
@@ -145,7 +150,7 @@ class Front:
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """One ASGI connection."""
         if scope["type"] == "websocket":
-            served = not self._is_partial or serves(self._gateways, scope["path"])
+            served = _is_plain(scope) and (not self._is_partial or serves(self._gateways, scope["path"]))
             await self._sockets(scope, receive, send, request_id=request_id_for(scope["headers"]), served=served)
             return
         if scope["type"] != "http":
@@ -153,7 +158,9 @@ class Front:
             return
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         request_id = request_id_for(headers)
-        if self._is_partial and not serves(self._gateways, scope["path"]):
+        if not _is_plain(scope):
+            await send_reply(send, error_reply(NotFound(NOT_PLAIN), request_id), request_id)
+        elif self._is_partial and not serves(self._gateways, scope["path"]):
             await send_reply(send, error_reply(NotFound(NOT_SERVED), request_id), request_id)
         elif scope["method"] == "POST" and scope["path"] in self._ingest.paths:
             await self._take_events(scope, receive, send, request_id)
@@ -174,7 +181,7 @@ class Front:
             return
         except Exception as fault:  # the edge of the process: whatever it is, it becomes an answer
             reply = error_reply(fault, request_id)
-            if allowed := scope.get("state", {}).get("cors_origin"):
+            if allowed := await self._readable_by(scope, reply.status):
                 reply = Reply(status=reply.status, body=reply.body, headers=reply.headers + cors_headers(allowed))
         await send_reply(send, reply, request_id)
         REQUEST_SECONDS.observe(scope["path"], reply.status, time.perf_counter() - started)
@@ -191,11 +198,31 @@ class Front:
         await send_reply(send, reply, request_id)
         REQUEST_SECONDS.observe(PAGE_ROUTE, reply.status, time.perf_counter() - started)
 
-    async def _preflight(self, scope: Any, origin: bytes, request_id: bytes) -> Reply:
-        query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
+    async def _readable_by(self, scope: Any, status: int) -> bytes | None:
+        """The browser's origin that may read this answer.
+
+        A refusal from before the tenant was known (no credential, an expired token) is shown to whom a preflight would let pass: without
+        that, a page sees a failed fetch and not that it has to sign in again.
+        """
+        state = scope.get("state", {})
+        if (allowed := state.get("cors_origin")) is not None or status < 400 or state.get("tenant_known"):
+            return cast(bytes | None, allowed)
+        origin = header_of(scope["headers"], b"origin")
+        if origin is None:
+            return None
         try:
-            allowed = await self._authenticator.preflight_allowed(origin.decode("latin-1"), query.get("tenant_id") or query.get("tenant"))
-            if not allowed:
+            return origin if await self._is_allowed(scope, origin) else None
+        except Exception:  # a database that is away, say: the refusal itself is on its way
+            return None
+
+    async def _is_allowed(self, scope: Any, origin: bytes) -> bool:
+        query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
+        named = query.get("tenant_id") or query.get("tenant")
+        return cast(bool, await self._authenticator.preflight_allowed(origin.decode("latin-1"), named))
+
+    async def _preflight(self, scope: Any, origin: bytes, request_id: bytes) -> Reply:
+        try:
+            if not await self._is_allowed(scope, origin):
                 raise CorsNotAllowed("No tenant allows this origin")
         except Exception as fault:  # the edge of the process
             reply = error_reply(fault, request_id)
@@ -218,7 +245,7 @@ class Front:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 own = [(b"x-request-id", request_id)]
-                if allowed := state.get("cors_origin"):
+                if allowed := await self._readable_by(scope, status):
                     own.extend(cors_headers(allowed))
                 message["headers"] = [*message["headers"], *own]
             await send(message)
@@ -226,6 +253,11 @@ class Front:
         await (app or self._app)(scope, receive, send_with_id)
         handler = scope.get("route_handler")
         REQUEST_SECONDS.observe(_route_of(scope, handler), status, time.perf_counter() - started)
+
+
+def _is_plain(scope: Any) -> bool:
+    path: str = scope["path"]
+    return is_plain(path, scope.get("raw_path", b"")) and not path.startswith(INTERNAL)
 
 
 def _route_of(scope: Any, handler: Any) -> str:

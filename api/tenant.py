@@ -14,6 +14,7 @@ from api.auth import Admission, Principal, allow, operator
 from api.credential import Authenticator
 from api.pagination import Page
 from api.token import GamerTokens
+from domain import limits
 from domain.credential import KeyRole
 from domain.error import AlreadyExists, NotFound, UserNotFound, ValidationFault
 from domain.tenant import Tenant, TenantSettings, TenantStatus
@@ -25,6 +26,7 @@ from storage import tenant as storage
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Origin = Annotated[str, Meta(pattern=r"^(\*|https?://[A-Za-z0-9.\[\]:-]+)$", max_length=300)]
+Origins = Annotated[list[Origin], Meta(max_length=limits.CORS_ORIGINS.value)]
 OrgId = Annotated[str, Meta(min_length=1, max_length=200)]
 Rate = Annotated[int, Meta(ge=1, le=10_000_000)]
 TTL_SECONDS = 3600
@@ -52,7 +54,7 @@ class NewTenant(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     status: TenantStatus = TenantStatus.ACTIVE
     org_id: OrgId | None = None
     timezone: str = "UTC"
-    cors_origins: list[Origin] = []
+    cors_origins: Origins = []
     settings: TenantSettings = msgspec.field(default_factory=TenantSettings)
     rate_limit_per_second: Rate | None = None
 
@@ -64,7 +66,7 @@ class TenantChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omi
     status: TenantStatus | UnsetType = UNSET
     org_id: OrgId | UnsetType | None = UNSET
     timezone: str | UnsetType = UNSET
-    cors_origins: list[Origin] | UnsetType = UNSET
+    cors_origins: Origins | UnsetType = UNSET
     settings: "SettingsChange | UnsetType" = UNSET
     rate_limit_per_second: Rate | UnsetType | None = UNSET
 
@@ -91,7 +93,7 @@ class AdminSettingsChange(SettingsChange, kw_only=True, forbid_unknown_fields=Tr
     """What a tenant's admin changes; what is not given stays."""
 
     timezone: str | UnsetType = UNSET
-    cors_origins: list[Origin] | UnsetType = UNSET
+    cors_origins: Origins | UnsetType = UNSET
 
 
 class NewKey(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -225,6 +227,8 @@ async def _change(pool: Pool, tenant_id: UUID, changes: dict[str, Any]) -> Tenan
             raise NotFound("There is no such tenant")
         if "settings" in changes:
             changes["settings"] = msgspec.to_builtins(tenant.settings) | changes["settings"]
+            if len(msgspec.json.encode(changes["settings"]["metadata"])) > limits.SETTINGS_BYTES.value:
+                raise ValidationFault.of("metadata", f"is larger than {limits.SETTINGS_BYTES.value} bytes of JSON")
         return await storage.update_tenant(connection, tenant_id, changes, utc_now())
 
 

@@ -1,7 +1,7 @@
 """Tokens: those of the platform for gamers, and those of trusted issuers (contract 1, credentials)."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeGuard
 from uuid import UUID
 
 import jwt
@@ -14,6 +14,7 @@ from runtime.jwks import ALGORITHMS, JwksCache, JwksUnavailable
 from runtime.settings import Settings
 
 LEEWAY_SECONDS = 30
+LATEST_EXPIRY = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 PLATFORM_ISSUER = "laurel"
 PLATFORM_AUDIENCE = "laurel"
 RESOURCE_OWNER_CLAIM = "urn:zitadel:iam:user:resourceowner:id"
@@ -91,7 +92,7 @@ class TokenVerifier:
             raise Unauthorized("The token has expired") from None
         except jwt.PyJWTError as fault:
             raise Unauthorized(f"The token is not valid: {fault}") from None
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             raise Unauthorized("The token is malformed") from None
         return _identity(claims, platform=issuer == PLATFORM_ISSUER)
 
@@ -112,18 +113,25 @@ class TokenVerifier:
 def _identity(claims: dict[str, Any], *, platform: bool) -> Identity:
     subject, is_gamer = claims["sub"], claims.get("user_type") == "gamer"
     organisation = claims.get("org_id") or claims.get(RESOURCE_OWNER_CLAIM)
-    if not isinstance(organisation, str) or "\0" in organisation:
+    if not _is_text(organisation):
         raise Unauthorized("The token names no tenant")
-    if is_gamer and external_id_problem(subject) is not None:
+    if not claims["exp"] <= LATEST_EXPIRY:
+        raise Unauthorized("The token never expires")
+    if not _is_text(subject) or (is_gamer and external_id_problem(subject) is not None):
         raise Unauthorized("The token's subject is no user id")
     return Identity(
         subject=subject,
         organisation=organisation,
         is_gamer=is_gamer,
-        roles=frozenset(_roles(claims)),
+        roles=frozenset(_roles(claims, organisation)),
         platform=platform,
         expires_at=float(claims["exp"]) + LEEWAY_SECONDS,
     )
+
+
+def _is_text(value: object) -> TypeGuard[str]:
+    """Whether a claim is text that a database keeps: neither U+0000 nor half a character."""
+    return isinstance(value, str) and "\0" not in value and not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _decode(text: str, key: Any, algorithms: list[str], issuer: str, audience: str | None) -> dict[str, Any]:
@@ -139,10 +147,17 @@ def _decode(text: str, key: Any, algorithms: list[str], issuer: str, audience: s
     return claims
 
 
-def _roles(claims: dict[str, Any]) -> set[str]:
-    """Every role in the token: Zitadel writes objects whose members are the roles, others write lists."""
+def _roles(claims: dict[str, Any], organisation: str) -> set[str]:
+    """Every role that the token gives in this organisation.
+
+    Zitadel writes objects, `{"<role>": {"<org id>": "<domain>"}}`: a role that was given in other organisations alone says nothing about
+    this one. Others write lists, or objects without organisations.
+    """
     roles: set[str] = set()
     for name, value in claims.items():
         if name == "roles" or (name.startswith("urn:zitadel:iam:org:project:") and name.endswith("roles")):
-            roles |= {str(role) for role in value} if isinstance(value, dict | list) else {str(value)}
+            if isinstance(value, dict):
+                roles |= {str(role) for role, given in value.items() if not (isinstance(given, dict) and given) or organisation in given}
+            else:
+                roles |= {str(role) for role in value} if isinstance(value, list) else {str(value)}
     return roles

@@ -46,6 +46,26 @@ REWARD_CONFIGS = _limit(DEFINITIONS, "reward configs that are not archived", 500
 CURRENCIES = _limit(DEFINITIONS, "currencies", 50, "currencies", "tenant", REFUSED)
 CONSOLE_USERS = _limit(DEFINITIONS, "people who may sign in to the console", 200, "accounts", "tenant", REFUSED)
 
+SETTINGS_BYTES = _limit(DEFINITIONS, "`metadata` of the settings", 16_384, "bytes of JSON", "tenant", INVALID)
+CORS_ORIGINS = _limit(DEFINITIONS, "origins in `cors_origins`", 100, "origins", "tenant", INVALID)
+
+CREDENTIALS = "Credentials"
+REMEMBERED_CREDENTIALS = _limit(
+    CREDENTIALS, "remembered credentials", 50_000, "credentials", "process", "the longest unused is looked up anew"
+)
+REMEMBERED_SECONDS = _limit(CREDENTIALS, "a credential that is not used any more", 900, "seconds", "process", "it is forgotten")
+STRANGERS = _limit(CREDENTIALS, "look-ups for credentials and origins never seen before", 3, "queries at once", "process", "others wait")
+STRANGERS_WAITING = _limit(
+    CREDENTIALS, "such look-ups that wait", 200, "requests", "process", "503 `UNAVAILABLE`; known credentials are not concerned"
+)
+TOKEN_SECONDS = _limit(CREDENTIALS, "trust in a verified token", 300, "seconds", "credential", "it is verified anew")
+JWKS_BYTES = _limit(CREDENTIALS, "an issuer's JWKS document", 262_144, "bytes", "process", "401 `UNAUTHORIZED` or 503 `UNAVAILABLE`")
+
+REQUESTS = "Requests"
+BODY_BYTES = _limit(REQUESTS, "a body", 1_048_576, "bytes", "request", "413 `PAYLOAD_TOO_LARGE`")
+HEAD_BYTES = _limit(REQUESTS, "a head: request line and headers", 65_536, "bytes", "request", "431, connection closed")
+HEADERS = _limit(REQUESTS, "headers", 128, "headers", "request", "431, connection closed")
+
 PATTERNS = "Patterns and schemas"
 PATTERN_CHARACTERS = _limit(PATTERNS, "a regular expression in a schema or a reward's field", 200, "characters", "definition", INVALID)
 PATTERN_MEMORY = _limit(PATTERNS, "a compiled regular expression", 524_288, "bytes", "definition", INVALID)

@@ -39,13 +39,20 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     rate_limit_per_second: int | None = None
 
 
+class AccessSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings that judge requests. It stays in memory with every credential, so what is free in size (`metadata`) is left out."""
+
+    event_types: Literal["open", "declared"] = "open"
+    users: Literal["auto", "identified"] = "auto"
+
+
 class TenantAccess(msgspec.Struct, frozen=True, kw_only=True):
     """What a request must know of its tenant."""
 
     tenant_id: UUID
     status: TenantStatus
     cors_origins: tuple[str, ...]
-    settings: TenantSettings
+    settings: AccessSettings
     event_types_version: int = 0
     rate_limit_per_second: int | None = None
 

@@ -1,6 +1,7 @@
 """Signing keys of trusted issuers, fetched over HTTP and cached."""
 
 import asyncio
+import json
 import time
 from typing import Any
 
@@ -14,6 +15,8 @@ MAXIMUM_AGE_SECONDS = 3600.0
 AWAY_SECONDS = 2.0
 """An issuer that has never answered is asked again after so long, not by every request that waits for it."""
 FETCH_TIMEOUT_SECONDS = 5.0
+"""For the whole answer: an issuer that drips does not hold the requests that wait for its keys."""
+DOCUMENT_BYTES = 262_144
 
 
 class JwksUnavailable(Exception):
@@ -46,11 +49,9 @@ class JwksCache:
 
     async def _fetch(self) -> None:
         try:
-            async with httpx.AsyncClient(timeout=FETCH_TIMEOUT_SECONDS, follow_redirects=False) as client:
-                answer = await client.get(self._url)
-            answer.raise_for_status()
-            document = answer.json()
-        except (httpx.HTTPError, ValueError) as fault:
+            async with asyncio.timeout(FETCH_TIMEOUT_SECONDS):
+                document = json.loads(await self._read())
+        except (httpx.HTTPError, ValueError, TimeoutError, RecursionError) as fault:
             if self._keys:
                 return  # the keys that were good a while ago are better than none
             raise JwksUnavailable(self._url) from fault
@@ -58,6 +59,20 @@ class JwksCache:
             self._tried_at = time.monotonic()
         self._keys = _usable_keys(document)
         self._fetched_at = time.monotonic()
+
+    async def _read(self) -> bytes:
+        """The document; raises ValueError when it is too large."""
+        document = b""
+        async with (
+            httpx.AsyncClient(timeout=FETCH_TIMEOUT_SECONDS, follow_redirects=False) as client,
+            client.stream("GET", self._url) as answer,
+        ):
+            answer.raise_for_status()
+            async for part in answer.aiter_bytes():
+                document += part
+                if len(document) > DOCUMENT_BYTES:
+                    raise ValueError("the JWKS document is too large")
+        return document
 
 
 def _usable_keys(document: Any) -> dict[str | None, jwt.PyJWK]:

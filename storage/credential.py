@@ -41,6 +41,7 @@ class KeyAccess(msgspec.Struct, frozen=True, kw_only=True):
     tenant: TenantAccess
 
 
+ACCESS_COLUMNS = "tenant_id, status, cors_origins, settings - 'metadata' AS settings, event_types_version, rate_limit_per_second"
 KEY_COLUMNS = "tenant_id, key_id, public_id, name, role, created_at, expires_at, revoked_at, last_used_at"
 
 
@@ -82,7 +83,7 @@ async def find_key_access(connection: Connection, public_id: str) -> KeyAccess |
         """
         SELECT k.key_id, k.public_id, k.secret_hash, k.role, k.expires_at, k.revoked_at, k.last_used_at,
                json_build_object('tenant_id', t.tenant_id, 'status', t.status, 'cors_origins', t.cors_origins,
-                                 'settings', t.settings, 'event_types_version', t.event_types_version,
+                                 'settings', t.settings - 'metadata', 'event_types_version', t.event_types_version,
                                  'rate_limit_per_second', t.rate_limit_per_second) AS tenant
         FROM api_key AS k JOIN tenant AS t USING (tenant_id) WHERE k.public_id = %s
         """,
@@ -95,7 +96,7 @@ async def find_key_access(connection: Connection, public_id: str) -> KeyAccess |
 async def find_tenant_access(connection: Connection, tenant_id: UUID) -> TenantAccess | None:
     """What requests need to know of a tenant, or None when there is none of that id."""
     cursor = await connection.execute(
-        "SELECT tenant_id, status, cors_origins, settings, event_types_version, rate_limit_per_second FROM tenant WHERE tenant_id = %s",
+        f"SELECT {ACCESS_COLUMNS} FROM tenant WHERE tenant_id = %s",
         (tenant_id,),
     )
     row = await cursor.fetchone()
@@ -105,7 +106,7 @@ async def find_tenant_access(connection: Connection, tenant_id: UUID) -> TenantA
 async def find_tenant_access_by_org(connection: Connection, org_id: str) -> TenantAccess | None:
     """The tenant whose `org_id` equals a token's claim, or None."""
     cursor = await connection.execute(
-        "SELECT tenant_id, status, cors_origins, settings, event_types_version, rate_limit_per_second FROM tenant WHERE org_id = %s",
+        f"SELECT {ACCESS_COLUMNS} FROM tenant WHERE org_id = %s",
         (org_id,),
     )
     row = await cursor.fetchone()

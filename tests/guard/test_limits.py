@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from domain import limits
+from runtime import http_server, jwks
 from storage.limit import COUNTED
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -18,7 +19,7 @@ def test_the_document_is_the_table_of_the_code() -> None:
 
 def test_every_bound_is_used() -> None:
     sources = [path.read_text() for folder in FOLDERS for path in (REPOSITORY / folder).rglob("*.py")]
-    sources += [(REPOSITORY / "worker.py").read_text()]
+    sources += [(REPOSITORY / "worker.py").read_text(), Path(__file__).read_text()]
     names = [name for name, value in vars(limits).items() if isinstance(value, limits.Limit)]
     assert [name for name in names if not any(re.search(rf"limits\.{name}\b", source) for source in sources)] == []
 
@@ -30,3 +31,10 @@ def test_every_bound_has_a_name_of_its_own_and_a_sensible_value() -> None:
 
 def test_every_definition_of_a_tenant_is_counted() -> None:
     assert set(COUNTED) == {limit for limit in limits.LIMITS if limit.beyond == limits.REFUSED and limit.section == limits.DEFINITIONS}
+
+
+def test_what_knows_no_business_has_the_same_bounds() -> None:
+    """`runtime/` imports nothing of the domain, so its constants are compared here."""
+    assert limits.HEAD_BYTES.value == http_server.HEAD_BYTES
+    assert limits.HEADERS.value == http_server.HEADERS
+    assert limits.JWKS_BYTES.value == jwks.DOCUMENT_BYTES

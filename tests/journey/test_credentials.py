@@ -92,6 +92,9 @@ async def test_a_token_of_a_trusted_issuer_sends_events(world: World, key: str) 
         {"org_id": "unknown"},
         {"org_id": None},
         {"sub": None},
+        {"sub": "u\ud800"},
+        {"exp": 10**400},
+        {"exp": 10**15},
         {"header": {"kid": "oct"}},
         {"header": {"kid": "unknown"}},
         {"header": {"kid": "ec"}},
@@ -147,7 +150,10 @@ async def test_a_plain_token_gets_server_rights_by_its_role_only(world: World) -
         )
 
     assert code_of(issue(signed())) == (403, "FORBIDDEN")
-    assert issue(signed(extra={"urn:zitadel:iam:org:project:roles": {"laurel-server": {"1": "x"}}})).status_code == 201
+    roles = "urn:zitadel:iam:org:project:roles"
+    assert code_of(issue(signed(extra={roles: {"laurel-server": {"org-2": "x"}}}))) == (403, "FORBIDDEN"), "a role of another organisation"
+    assert issue(signed(extra={roles: {"laurel-server": {"org-1": "x"}}})).status_code == 201
+    assert issue(signed(extra={"roles": ["laurel-server"]})).status_code == 201
 
 
 async def test_a_gamer_token_has_the_contracts_claims(world: World) -> None:
@@ -246,6 +252,12 @@ async def test_browsers_are_let_in_by_the_tenants_list(world: World) -> None:
         answer = httpx.post(f"{world.url}/v1/events", headers={"Origin": origin} | key, json=event("e1"))
         assert answer.status_code == status
         assert answer.headers.get("Access-Control-Allow-Origin") == (origin if status == 202 else None)
+    for path, method in (("/v1/events", "POST"), ("/v1/admin/settings", "GET"), ("/v1/leaderboards/x", "GET")):
+        for origin in ("https://shop.example", "https://evil.example"):
+            refusal = httpx.request(method, f"{world.url}{path}", headers={"Origin": origin, "Authorization": "Bearer lk_unknown"})
+            assert refusal.status_code == 401
+            seen = refusal.headers.get("Access-Control-Allow-Origin")
+            assert seen == ("https://shop.example" if origin == "https://shop.example" else None), "a page must see that it has to sign in"
     readable = httpx.get(f"{world.url}/v1/admin/settings", headers={"Origin": "https://shop.example"} | key)
     assert (readable.status_code, readable.headers["Access-Control-Allow-Origin"]) == (403, "https://shop.example")
 

@@ -115,6 +115,18 @@ def told(connection: socket.socket) -> tuple[int, str]:
     return int(head.split()[1]), json.loads(body)["error"]["code"]
 
 
+def answer(connection: socket.socket) -> tuple[int, str]:
+    """Status and code of the first answer, on a connection that may stay open."""
+    with connection.makefile("rb") as lines:
+        status = int(lines.readline().split()[1])
+        length = 0
+        while (line := lines.readline().strip()) != b"":
+            name, _, value = line.partition(b":")
+            length = int(value) if name.lower() == b"content-length" else length
+        body = json.loads(lines.read(length))
+    return status, body["error"]["code"] if "error" in body else ""
+
+
 def head(world: World, *more: str, path: str = "/v1/events") -> bytes:
     lines = [f"POST {path} HTTP/1.1", "Host: laurel", f"Authorization: Bearer {world.keys['admin']}", *more]
     return "\r\n".join(lines).encode() + b"\r\n\r\n"
@@ -188,6 +200,78 @@ def test_what_is_no_request_is_refused(world: World, nonsense: bytes) -> None:
         connection.sendall(nonsense)
         assert told(connection) == (400, "VALIDATION_ERROR")
     goes_on(world)
+
+
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/admin/api-keys"])
+def test_trailers_never_pass_for_headers(world: World, path: str) -> None:
+    """A proxy judges and rewrites headers of the head; what comes behind the body was judged by nobody."""
+    body = json.dumps(event("trailed") if path == "/v1/events" else {"name": "trailed", "role": "admin"}).encode()
+    lines = [f"POST {path} HTTP/1.1", "Host: laurel", "Transfer-Encoding: chunked", "Trailer: Authorization"]
+    message = "\r\n".join(lines).encode() + b"\r\n\r\n" + b"%x\r\n%b\r\n0\r\n" % (len(body), body)
+    with connected(world) as connection:
+        connection.sendall(message + f"Authorization: Bearer {world.keys['admin']}\r\nX-Forwarded-For: 203.0.113.77\r\n\r\n".encode())
+        assert answer(connection)[0] == 401
+    goes_on(world, "after-trailers")
+
+
+@pytest.mark.parametrize("piece", [b"X-A: " + b"a" * 60_000 + b"\r\n", b"a" * 65_536], ids=["many-trailers", "one-endless-trailer"])
+def test_endless_trailers_are_refused_and_kept_nowhere(world: World, piece: bytes) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with connected(world) as connection, suppress(ConnectionError):
+        connection.sendall(head(world, "Transfer-Encoding: chunked") + b"2\r\n{}\r\n0\r\n" + (b"" if piece.endswith(b"\r\n") else b"X-A: "))
+        for _ in range(400):
+            connection.sendall(piece)
+        pytest.fail("it read 24 MB of trailers")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000, "kilobytes"
+    goes_on(world, "after-flood")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["GET /health HTTP/1.1"],
+        ["GET /health HTTP/1.1", "Host: a", "Host: b"],
+        ["POST /v1/events HTTP/1.0", "Host: a", "Transfer-Encoding: chunked"],
+        ["POST /v1/events HTTP/1.1", "Host: a", "Transfer-Encoding: gzip, chunked"],
+        ["POST /v1/events HTTP/1.1", "Host: a", "Transfer-Encoding: chunked", "Transfer-Encoding: chunked"],
+        ["GET /health HTTP/0.9", "Host: a"],
+    ],
+    ids=["no-host", "two-hosts", "chunked-in-1.0", "gzip", "chunked-twice", "0.9"],
+)
+def test_what_two_servers_may_understand_in_two_ways_is_refused(world: World, lines: list[str]) -> None:
+    with connected(world) as connection:
+        connection.sendall("\r\n".join(lines).encode() + b"\r\n\r\n0\r\n\r\n")
+        assert answer(connection)[0] == 400
+
+
+def test_a_head_in_one_piece_has_the_same_limit(world: World) -> None:
+    with connected(world) as connection, suppress(ConnectionError):
+        connection.sendall(head(world, "X-Long: " + "a" * HEAD_BYTES))
+        assert told(connection) in ((431, "HEADERS_TOO_LARGE"), RESET)
+
+
+def test_a_wish_for_http_2_is_not_granted_and_costs_no_body(world: World) -> None:
+    """What Java's client sends first on a plain connection."""
+    body = json.dumps(event("from-java")).encode()
+    upgrade = ["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA"]
+    with connected(world) as connection:
+        connection.sendall(head(world, *upgrade, f"Content-Length: {len(body)}") + body)
+        assert answer(connection)[0] == 202
+
+
+def test_a_request_before_a_malformed_one_is_answered(world: World) -> None:
+    with connected(world) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: laurel\r\n\r\nno request at all\r\n\r\n")
+        assert answer(connection)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["//v1/admin/settings", "/v1//admin/settings", "/v1/admin%2fsettings", "/v1/./admin/settings", "/-/openapi.json"]
+)
+def test_a_path_has_one_spelling(world: World, path: str) -> None:
+    with connected(world) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: laurel\r\nAuthorization: Bearer {world.keys['admin']}\r\n\r\n".encode())
+        assert answer(connection) == (404, "NOT_FOUND")
 
 
 def test_more_connections_than_a_process_takes_are_refused_and_the_next_ones_served(exclusive: World) -> None:

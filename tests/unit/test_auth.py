@@ -1,14 +1,19 @@
 """What authentication reads out of a request, and the refusals that depend on the route."""
 
+from typing import cast
+
 import pytest
 
-from api.auth import Principal, bearer_of, check_tenant, facts_of
+from api.app import create_app
+from api.auth import READING_ROUTES, Admission, ConsoleAdmission, Principal, bearer_of, check_tenant, facts_of
+from api.openapi import written
 from domain.error import CorsNotAllowed, DomainError, Forbidden, InvalidKey, MissingKey, TenantQueryMismatch, Unauthorized
-from domain.tenant import TenantAccess, TenantSettings, TenantStatus
+from domain.tenant import AccessSettings, TenantAccess, TenantStatus
 from runtime.ids import new_id
+from runtime.settings import Settings
 
-TENANT = TenantAccess(tenant_id=new_id(), status=TenantStatus.ACTIVE, cors_origins=("https://shop.example",), settings=TenantSettings())
-SUSPENDED = TenantAccess(tenant_id=new_id(), status=TenantStatus.SUSPENDED, cors_origins=("*",), settings=TenantSettings())
+TENANT = TenantAccess(tenant_id=new_id(), status=TenantStatus.ACTIVE, cors_origins=("https://shop.example",), settings=AccessSettings())
+SUSPENDED = TenantAccess(tenant_id=new_id(), status=TenantStatus.SUSPENDED, cors_origins=("*",), settings=AccessSettings())
 
 
 @pytest.mark.parametrize(
@@ -71,3 +76,34 @@ def test_a_gamer_acts_for_itself_only() -> None:
     gamer.check_user("u1")
     with pytest.raises(Forbidden):
         gamer.check_user("u2")
+
+
+@pytest.mark.parametrize(
+    ("method", "route", "allowed"),
+    [
+        ("GET", "/v1/admin/leaderboards/{leaderboard_id}", True),
+        ("POST", "/v1/admin/leaderboards/{leaderboard_id}/explain", True),
+        ("POST", "/v1/admin/schedules/{schedule_id}/preview", True),
+        ("DELETE", "/v1/admin/leaderboards/{leaderboard_id}", False),
+        ("DELETE", "/v1/users/{external_id}", False),
+        ("PUT", "/v1/admin/leaderboards/{leaderboard_id}/explain", False),
+    ],
+)
+def test_a_viewer_reads_by_route_and_method(method: str, route: str, allowed: bool) -> None:
+    """What the last part of a path is called is up to whoever names the thing: a board may be called `preview`."""
+    viewer = ConsoleAdmission(admission=cast(Admission, None), read_only=True)
+    if allowed:
+        viewer.check(method, route)
+    else:
+        with pytest.raises(Forbidden):
+            viewer.check(method, route)
+
+
+def test_the_routes_that_viewers_may_post_to_exist(settings: Settings) -> None:
+    posted = {route.path_format for route in create_app(settings).application.routes if "POST" in getattr(route, "route_handler_map", {})}
+    assert posted >= READING_ROUTES
+
+
+def test_the_document_is_made_once(settings: Settings) -> None:
+    app = create_app(settings).application
+    assert written(app) is written(app)

@@ -4,6 +4,7 @@ import http.server
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import jwt
@@ -20,6 +21,7 @@ class Issuer:
     def __init__(self) -> None:
         self.kids: list[str] | None = None
         self.fetched = 0
+        self.padding = 0
         issuer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -29,7 +31,8 @@ class Issuer:
                 self.send_response(503 if issuer.kids is None else 200)
                 self.send_header("content-length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body)
+                with suppress(ConnectionError):
+                    self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
                 return
@@ -44,7 +47,9 @@ class Issuer:
     def document(self) -> bytes:
         coder: Any = jwt.algorithms.OKPAlgorithm
         keys = [json.loads(coder.to_jwk(Ed25519PrivateKey.generate().public_key())) | {"kid": kid} for kid in self.kids or []]
-        return json.dumps({"keys": [*keys, {"kty": "oct", "k": "c2VjcmV0", "kid": "oct"}, {"kty": "strange"}]}).encode()
+        return (
+            json.dumps({"keys": [*keys, {"kty": "oct", "k": "c2VjcmV0", "kid": "oct"}, {"kty": "strange"}]}).encode() + b" " * self.padding
+        )
 
 
 @pytest.fixture
@@ -79,3 +84,9 @@ async def test_a_rotated_key_is_found_and_an_outage_keeps_the_known_ones(issuer:
     assert await cache.key("a") is not None
     assert await cache.key("c") is None
     assert await cache.key("oct") is None
+
+
+async def test_a_document_without_an_end_is_given_up(issuer: Issuer) -> None:
+    issuer.kids, issuer.padding = ["one"], 10_000_000
+    with pytest.raises(JwksUnavailable):
+        await JwksCache(issuer.url).key("one")
