@@ -33,6 +33,7 @@ from storage.tier import TieredTenant, review_tiers, tier_sets
 log = logging.getLogger(__name__)
 
 MAX_KNOWN_WINDOWS = 100_000
+CLOCK_STEP_SECONDS = 600.0
 EMPTY_ADVANCE_SECONDS = 1.0
 """A partition without events of its own follows the log's head this often: each step is a commit that scores nothing."""
 
@@ -64,6 +65,8 @@ class Scorer:
     def __init__(self, pool: Pool, partition: int, epoch: int) -> None:
         self.pool, self.partition, self.epoch = pool, partition, epoch
         self._advance_at = 0.0
+        self._caught_up = False
+        self._clock: float | None = None
         self._change = 0
         self._books: dict[UUID, RuleBook] = {}
         self._tiered: dict[UUID, TieredTenant] = {}
@@ -82,6 +85,7 @@ class Scorer:
             async with transaction(self.pool) as connection:
                 batch = await self._score(connection, limit, poison, found)
         except BaseException:
+            self._caught_up = False
             self._forget_definitions()
             raise
         settled = {key: window for key, window in found.items() if not window.hollow}
@@ -115,7 +119,9 @@ class Scorer:
         horizon = await scoring.event_horizon(connection)
         if horizon <= cursor.position:
             return Batch(0, cursor.position, False, [])
-        events = await scoring.events_after(connection, self.partition, cursor, horizon=horizon, limit=limit)
+        await self._look_at_clock(connection)
+        events = await scoring.events_after(connection, self.partition, cursor, horizon=horizon, limit=limit, anywhere=not self._caught_up)
+        self._caught_up = self._caught_up or len(events) < limit
         if not events:
             if time.monotonic() < self._advance_at:
                 return Batch(0, cursor.position, False, [])
@@ -131,6 +137,15 @@ class Scorer:
         publications = await self._apply(connection, healthy, position, found)
         await self._advance(connection, cursor, events, position)
         return Batch(len(events), position, len(events) == limit, publications)
+
+    async def _look_at_clock(self, connection: Connection) -> None:
+        """When the server's clock has stepped, what waits may have been accepted at any time: the next events are looked for everywhere,
+        as a new owner does, until there is none left. Where they were looked for too late in time they would be passed over for ever."""
+        clock = (await scoring.server_clock(connection)).timestamp() - time.monotonic()
+        if self._clock is not None and abs(clock - self._clock) > CLOCK_STEP_SECONDS:
+            log.warning("PostgreSQL's clock has stepped by %.0f s", clock - self._clock)
+            self._caught_up = False
+        self._clock = clock
 
     async def _advance(self, connection: Connection, cursor: Cursor, events: Sequence[LoggedEvent], position: int) -> None:
         latest = max(event.accepted_at for event in events)

@@ -102,6 +102,16 @@ async def event_horizon(connection: Connection) -> int:
     return int(row[0]) if row else 0
 
 
+async def server_clock(connection: Connection) -> datetime:
+    """What PostgreSQL's clock says."""
+    async with connection.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute("SELECT clock_timestamp()")
+        row = await cursor.fetchone()
+    assert row is not None
+    now: datetime = row[0]
+    return now
+
+
 async def log_head(connection: Connection) -> int:
     """The last position drawn by any writer, committed or not."""
     async with connection.cursor(row_factory=tuple_row) as cursor:
@@ -110,18 +120,24 @@ async def log_head(connection: Connection) -> int:
     return int(row[0]) if row else 0
 
 
-async def events_after(connection: Connection, partition: int, cursor_now: Cursor, *, horizon: int, limit: int) -> list[LoggedEvent]:
-    """The partition's next events in order, up to the horizon. The bound on `accepted_at` only spares old parts of the log:
-    positions are drawn within moments of the clock reading, so an hour is ample."""
+async def events_after(
+    connection: Connection, partition: int, cursor_now: Cursor, *, horizon: int, limit: int, anywhere: bool = True
+) -> list[LoggedEvent]:
+    """The partition's next events in order, up to the horizon.
+
+    Unless they may lie `anywhere`, old parts of the log are spared: positions are drawn within moments of the clock reading, so an hour
+    before both the cursor's time and the present is ample, as long as the server's clock does not step.
+    """
+    since = None if anywhere else cursor_now.accepted_at
     async with connection.cursor(row_factory=tuple_row, binary=True) as cursor:
         await cursor.execute(
             """
             SELECT position, accepted_at, occurred_at, tenant_id, user_id, external_user_id, event_id, type, body FROM event_log
             WHERE scoring_partition = %s AND position > %s AND position <= %s
-              AND accepted_at >= coalesce(%s::timestamptz - interval '1 hour', '-infinity')
+              AND accepted_at >= least(coalesce(%s::timestamptz, '-infinity'), now()) - interval '1 hour'
             ORDER BY position LIMIT %s
             """,
-            (partition, cursor_now.position, horizon, cursor_now.accepted_at, limit),
+            (partition, cursor_now.position, horizon, since, limit),
         )
         return [LoggedEvent(*row) for row in await cursor.fetchall()]
 

@@ -170,3 +170,34 @@ async def test_earnings_are_posted_once_in_the_scoring_transaction(world: World)
     await world.pump()
     assert [row["posted"] for row in await world.rows("SELECT posted FROM account")] == [14]
     assert len(await world.rows("SELECT * FROM transfer")) == 2
+
+
+async def test_events_of_a_server_whose_clock_was_fast_hide_none(world: World) -> None:
+    """One was accepted by a clock that was hours ahead; those before and behind it by one that was right."""
+    board = await world.make_board("b", definition())
+    await world.send([Event("u", 1, 0, "a")])
+    partition = await world.partition_of("u")
+    await world.pump()
+    await world.send([Event("u", 2, 1, "wrong")])
+    async with world.pool.connection() as connection:
+        await connection.execute("UPDATE event_log SET accepted_at = accepted_at + interval '3 hours' WHERE event_id = 'wrong'")
+    scorer = await world.owner(partition)
+    await scorer.score(5000, {})
+    await world.send([Event("u", 4, 2, "c")])
+    await scorer.score(5000, {})
+    assert await world.stored_rows(board) == [("u", 70_000)]
+
+
+async def test_a_step_of_the_servers_clock_makes_an_owner_look_everywhere(world: World) -> None:
+    await world.make_board("b", definition())
+    await world.send([Event("u", 1, 0, "a")])
+    partition = await world.partition_of("u")
+    scorer = await world.owner(partition)
+    await scorer.score(5000, {})
+    await scorer.score(5000, {})
+    await world.send([Event("u", 2, 1, "slow")])
+    async with world.pool.connection() as connection:
+        await connection.execute("UPDATE event_log SET accepted_at = accepted_at - interval '3 hours' WHERE event_id = 'slow'")
+    assert scorer._clock is not None
+    scorer._clock -= 3 * 3600  # what it noted while the clock was slow
+    assert (await scorer.score(5000, {})).events == 1
