@@ -104,7 +104,20 @@ FEATURES = (
     delivery,
 )
 POOL_SIZE = 10
-INJECTED = ("pool", "redis", "live", "reader", "settings", "temporal", "relay", "sender", "vault", "authenticator", "gamer_tokens")
+INJECTED = (
+    "readiness",
+    "pool",
+    "redis",
+    "live",
+    "reader",
+    "settings",
+    "temporal",
+    "relay",
+    "sender",
+    "vault",
+    "authenticator",
+    "gamer_tokens",
+)
 """Resources that handlers may ask for by name."""
 
 
@@ -149,6 +162,7 @@ def create_app(settings: Settings) -> Front:
         "ingest": ingest,
         "settings": settings,
         "pool": pool,
+        "readiness": health.Readiness(pool, settings.scoring_partitions),
         "redis": redis,
         "live": live,
         "reader": reader,

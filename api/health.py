@@ -1,6 +1,8 @@
 """Whether the process serves, whether an event could be persisted now, and its metrics (contract 1, health)."""
 
 import asyncio
+import logging
+import time
 from collections.abc import Awaitable
 from datetime import timedelta
 from typing import Any
@@ -11,10 +13,14 @@ from temporalio.client import Client
 
 from api.auth import PUBLIC
 from runtime.metrics import CONTENT_TYPE, render_metrics
-from runtime.postgres import Pool
+from runtime.postgres import Pool, cause_of
 from runtime.redis import Redis
+from storage.readiness import NotReady, prove_ready
+
+log = logging.getLogger(__name__)
 
 PROBE_SECONDS = 2.0
+PROOF_SECONDS = 1.0
 
 
 async def works(probe: Awaitable[Any]) -> bool:
@@ -26,11 +32,39 @@ async def works(probe: Awaitable[Any]) -> bool:
     return True
 
 
-async def _postgres_accepts(pool: Pool) -> None:
-    async with pool.connection() as connection:
-        row = await (await connection.execute("SELECT pg_is_in_recovery() AS standby")).fetchone()
-    if row is None or row["standby"]:
-        raise RuntimeError("the database takes no writes")
+class Readiness:
+    """Whether an event could be persisted now, proved by doing what it takes. However often it is asked, one proof at a time is made,
+    and one that is a second old still stands: whoever probes costs the database a commit a second."""
+
+    def __init__(self, pool: Pool, scoring_partitions: int) -> None:
+        self._pool, self._partitions = pool, scoring_partitions
+        self._proving: asyncio.Task[str] | None = None
+        self._proved_at = float("-inf")
+        self.draining = False
+
+    async def reason(self) -> str:
+        """Why no event could be persisted now, in a word; empty when one could."""
+        if self.draining:
+            return "draining"
+        if self._proving is None or (self._proving.done() and time.monotonic() > self._proved_at + PROOF_SECONDS):
+            self._proving = asyncio.create_task(self._prove(), name="readiness")
+        return await asyncio.shield(self._proving)
+
+    async def _prove(self) -> str:
+        try:
+            async with asyncio.timeout(PROBE_SECONDS), self._pool.connection(timeout=PROBE_SECONDS) as connection:
+                await prove_ready(connection, self._partitions)
+        except NotReady as fault:
+            log.warning("not ready: %s", fault)
+            return fault.reason
+        except TimeoutError:
+            return "timeout"
+        except Exception as fault:  # whatever stops it would stop an event
+            log.warning("not ready: %s", fault)
+            return cause_of(fault)
+        finally:
+            self._proved_at = time.monotonic()
+        return ""
 
 
 @get("/health", opt={"rule": PUBLIC}, operation_id="health")
@@ -40,21 +74,23 @@ async def health() -> dict[str, str]:
 
 
 @get("/ready", opt={"rule": PUBLIC}, operation_id="ready")
-async def ready(pool: Pool, redis: Redis, temporal: Client) -> Response[dict[str, str]]:
-    """200 when an event could be persisted now, else 503; without Redis or Temporal the platform is degraded, yet ready."""
-    postgres, cache, waiting = await asyncio.gather(
-        works(_postgres_accepts(pool)),
+async def ready(readiness: Readiness, redis: Redis, temporal: Client) -> Response[dict[str, str]]:
+    """200 when an event could be persisted now, else 503 with the `reason`; without Redis or Temporal it is degraded, yet ready."""
+    reason, cache, waiting = await asyncio.gather(
+        readiness.reason(),
         works(redis.ping()),
         works(temporal.service_client.check_health(timeout=timedelta(seconds=PROBE_SECONDS))),
     )
-    status = "unavailable" if not postgres else "ready" if cache and waiting else "degraded"
+    status = ("draining" if reason == "draining" else "unavailable") if reason else "ready" if cache and waiting else "degraded"
     body = {
         "status": status,
-        "postgres": "up" if postgres else "down",
+        "postgres": "down" if reason and reason != "draining" else "up",
         "redis": "up" if cache else "down",
         "temporal": "up" if waiting else "down",
     }
-    return Response(body, status_code=HTTP_200_OK if postgres else HTTP_503_SERVICE_UNAVAILABLE)
+    if reason:
+        body["reason"] = reason
+    return Response(body, status_code=HTTP_503_SERVICE_UNAVAILABLE if reason else HTTP_200_OK)
 
 
 @get("/metrics", opt={"rule": PUBLIC}, operation_id="metrics")

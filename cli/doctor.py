@@ -20,7 +20,7 @@ from runtime.redis import make_redis
 from runtime.settings import Settings
 
 OLDEST_PYTHON = (3, 11)
-OLDEST_POSTGRES = 160000
+OLDEST_POSTGRES = schema.OLDEST_POSTGRES
 CLOCK_TOLERANCE_SECONDS = 2.0
 CHECK_SECONDS = 10.0
 
@@ -51,7 +51,7 @@ async def postgres_answers(settings: Settings) -> Finding:
         number = connection.info.server_version
     assert row is not None
     good = number >= OLDEST_POSTGRES and not row["standby"]
-    return Finding(good, f"PostgreSQL {row['v']}{' (standby)' if row['standby'] else ''}", "use a primary of PostgreSQL 16 or newer")
+    return Finding(good, f"PostgreSQL {row['v']}{' (standby)' if row['standby'] else ''}", "use a primary of PostgreSQL 18 or newer")
 
 
 async def schema_current(settings: Settings) -> Finding:

@@ -1,13 +1,21 @@
-"""New ids and the wall clock: read here, at the edge, and handed to `domain/` as arguments."""
+"""New ids and the wall clock: read here, at the edge, and handed to `domain/` as arguments.
+
+There is one clock for all processes, PostgreSQL's: each corrects its own machine's by what it last saw there. So an order is not made
+past its deadline, and a good event not refused, because one host's clock is wrong."""
 
 import os
 import threading
 import time
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 _lock = threading.Lock()
 _last = 0
+_difference = timedelta()
+_correction = timedelta()
+
+CLOCK_NOISE = timedelta(milliseconds=100)
+"""A difference below this, beside the time of asking, is left alone: NTP does better, and a clock that is not touched never jumps."""
 
 
 def new_id() -> uuid.UUID:
@@ -16,7 +24,7 @@ def new_id() -> uuid.UUID:
     Ids of one process sort in the order in which they were made, also those of one millisecond, for lists are read in that order.
     """
     global _last
-    milliseconds, rest = divmod(time.time_ns(), 1_000_000)
+    milliseconds, rest = divmod(time.time_ns() + _correction // timedelta(microseconds=1) * 1_000, 1_000_000)
     instant = milliseconds << 12 | rest * 4096 // 1_000_000
     with _lock:
         instant = _last = max(instant, _last + 1)
@@ -27,5 +35,17 @@ def new_id() -> uuid.UUID:
 
 
 def utc_now() -> datetime:
-    """The current instant, aware, in UTC."""
-    return datetime.now(UTC)
+    """The current instant by PostgreSQL's clock, aware, in UTC."""
+    return datetime.now(UTC) + _correction if _correction else datetime.now(UTC)
+
+
+def set_clock(database_now: datetime, round_trip: timedelta) -> None:
+    """Follow PostgreSQL's clock, which said `database_now` somewhere within the `round_trip` that has just ended."""
+    global _difference, _correction
+    _difference = database_now + round_trip / 2 - datetime.now(UTC)
+    _correction = _difference if abs(_difference) > CLOCK_NOISE + round_trip else timedelta()
+
+
+def clock_difference() -> timedelta:
+    """How far PostgreSQL's clock was ahead of this machine's when it was last looked at."""
+    return _difference

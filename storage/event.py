@@ -41,7 +41,8 @@ CHANNEL = "laurel_events"
 
 APPEND = """
 SELECT append_events(%b::uuid[], %b::text[], %b::text[], %b::text[], %b::uuid[], %b::uuid[],
-                     %b::text[], %b::timestamptz[], %b::bytea[], %b::integer, %b::bigint) AS fresh,
+                     %b::text[], %b::timestamptz[], %b::bytea[],
+                     coalesce((SELECT scoring_partitions FROM platform), %b::integer), %b::bigint) AS fresh,
        (SELECT last_value FROM erasure_number) AS erasures
 """
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -42,10 +43,11 @@ def server_setting(database_url: str, name: str, value: str) -> Iterator[None]:
 
 
 def _await_setting(database_url: str, name: str, value: str, *, gone: bool = False) -> None:
-    while True:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
         with psycopg.connect(database_url, autocommit=True) as connection:
             row = connection.execute("SELECT current_setting(%s)", (name,)).fetchone()
-        if row is not None and (row[0] == value) is not gone:
+        if row is not None and (row[0] == value.strip("'")) is not gone:
             return
 
 

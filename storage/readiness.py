@@ -1,0 +1,55 @@
+"""Proof that PostgreSQL would take an event now: a commit, and everything without which the commit of an event would fail."""
+
+import time
+from datetime import datetime, timedelta
+
+from psycopg.rows import tuple_row
+
+from runtime import ids, schema
+from runtime.postgres import Connection
+
+CLOCK_TOLERANCE = timedelta(seconds=10)
+"""Times that are this far apart are no drift: somebody has to set a clock before order and deadlines are decided by it."""
+ROOM_ROWS = 20_000
+"""About a megabyte, written and thrown away: a disk that cannot take that is full, though a small commit may still find room."""
+
+
+class NotReady(Exception):
+    """No event could be persisted now. `reason` is a word for machines: read_only, schema, partitions, clock."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+async def prove_ready(connection: Connection, scoring_partitions: int) -> None:
+    """Raise `NotReady`, or what PostgreSQL raises, unless an event could be persisted now. Also sets this process's clock by the server's.
+
+    The schema may be newer than this code, for migrations only add; it may not be older.
+    """
+    async with connection.transaction(), connection.cursor(row_factory=tuple_row) as cursor:
+        before = time.monotonic()
+        await cursor.execute("SELECT clock_timestamp(), current_setting('transaction_read_only') = 'on' OR pg_is_in_recovery()")
+        now, read_only = await cursor.fetchone() or (None, True)
+        ids.set_clock(now, timedelta(seconds=time.monotonic() - before))
+        if read_only:
+            raise NotReady("read_only", "the database takes no writes")
+        await cursor.execute("SELECT (SELECT version_num FROM alembic_version), (SELECT scoring_partitions FROM platform)")
+        present, partitions = await cursor.fetchone() or (None, None)
+        if schema.is_behind(present):
+            raise NotReady("schema", f"the schema is at revision {present or 'none'}: run `laurel migrate`")
+        if partitions != scoring_partitions:
+            raise NotReady("partitions", f"LAUREL_SCORING_PARTITIONS is {scoring_partitions}, the database was set up with {partitions}")
+        await cursor.execute("SET LOCAL work_mem TO '64kB'")
+        await cursor.execute("SELECT count(*) FROM generate_series(1, %s)", (ROOM_ROWS,))  # more than fits: it goes to disk
+        await cursor.execute("SELECT pg_logical_emit_message(true, 'laurel', 'ready')")  # a record that has to reach the disk at commit
+    check_clock(now)
+
+
+def check_clock(now: datetime) -> None:
+    """Raise `NotReady` when this machine's clock and the database's, which says `now`, are too far apart."""
+    apart = ids.clock_difference()
+    if abs(apart) > CLOCK_TOLERANCE:
+        raise NotReady(
+            "clock", f"this machine's clock is {apart.total_seconds():.1f} s from the database's, where it is {now:%H:%M:%S} UTC"
+        )
