@@ -21,12 +21,18 @@ def gateway_of(path: str) -> Gateway | None:
     return next((gateway for prefix, gateway in _PREFIXES if path == prefix or path.startswith(prefix + "/")), None)
 
 
+FREE_IDS = "/v1/admin/events/"
+"""Behind this an event's id follows, which its sender chose, slashes and dots included (contract 1)."""
+
+
 def is_plain(path: str, raw_path: bytes) -> bool:
     """Whether a path is written in the one way in which it is judged.
 
     The router folds `//` and takes `%2F` for a slash, so another way to write a path would reach a route past whoever judges paths by
-    their beginning: a gateway's setting here, a proxy's rules in front of us. No id of ours holds a slash.
+    their beginning: a gateway's setting here, a proxy's rules in front of us. No other id holds a slash.
     """
+    if raw_path.startswith(FREE_IDS.encode()):
+        return True
     return "//" not in path and b"%2f" not in raw_path.lower() and not any(part in (".", "..") for part in path.split("/"))
 
 

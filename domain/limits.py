@@ -65,6 +65,14 @@ REQUESTS = "Requests"
 BODY_BYTES = _limit(REQUESTS, "a body", 1_048_576, "bytes", "request", "413 `PAYLOAD_TOO_LARGE`")
 HEAD_BYTES = _limit(REQUESTS, "a head: request line and headers", 65_536, "bytes", "request", "431, connection closed")
 HEADERS = _limit(REQUESTS, "headers", 128, "headers", "request", "431, connection closed")
+BESIDE_BODY_BYTES = _limit(
+    REQUESTS,
+    "chunk sizes, extensions and trailers in a row",
+    16_384,
+    "bytes",
+    "request",
+    "431, connection closed",
+)
 
 PATTERNS = "Patterns and schemas"
 PATTERN_CHARACTERS = _limit(PATTERNS, "a regular expression in a schema or a reward's field", 200, "characters", "definition", INVALID)

@@ -6,21 +6,21 @@ its connection for ever. Bodies are bounded where they are read (`api/middleware
 
 import asyncio
 import json
-import re
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 HEAD_BYTES = 65_536
 HEADERS = 128
-FRAMING_BYTES_PER_BODY_BYTE = 16
-"""A chunk of one byte costs five more to frame it; whatever frames more than this is no body but a flood of extensions or trailers."""
-TRANSFER_ENCODINGS = frozenset({b"chunked"})
-OTHER_UPGRADE = re.compile(rb"\r\nupgrade:(?![ \t]*websocket[ \t]*\r\n)", re.IGNORECASE)
+BESIDE_BODY_BYTES = 16_384
+"""What may come between two bytes of a body in chunks, and behind the last one: sizes, extensions, trailers."""
+
+UPGRADE_HEADERS = frozenset({b"upgrade", b"http2-settings"})
 
 
-class RefusedHead(Exception):
-    """The request's head is too large, or says what we do not serve."""
+class RefusedRequest(Exception):
+    """The request's head is larger than we take, or a proxy in front may read it in another way."""
 
 
 class PatientProtocol(HttpToolsProtocol):
@@ -35,9 +35,14 @@ class PatientProtocol(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None
     _in_message = False
     _in_head = False
-    _head_bytes = 0
-    _framing_bytes = 0
-    _body_bytes = 0
+    _head_seen = 0
+    _piece_seen = 0
+    _beside_body = 0
+    _is_replayed = False
+    """The head asks for another protocol than WebSocket, and is read once more without that wish."""
+    _hears_no_more = False
+    _running: RequestResponseCycle | None = None
+    """The request that is being answered; `cycle` is the last that came, which may wait behind it."""
     _refusal = (400, "VALIDATION_ERROR", "Malformed HTTP request")
 
     def connection_made(self, transport: Any) -> None:
@@ -57,87 +62,134 @@ class PatientProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came; a request that is not whole yet has its time."""
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._hears_no_more:
             return
-        if (self._in_head or not self._in_message) and not self._head_fits(data):
-            self._refuse(431, "HEADERS_TOO_LARGE", f"The head of a request has at most {HEAD_BYTES} bytes")
+        self._piece_seen = len(data)
+        if self._in_head or not self._in_message:
+            self._head_seen += len(data)
+        else:
+            self._beside_body += len(data)
+        self._unset_keepalive_if_required()
+        self._parse(data)
+        self._judge_progress()
+
+    def _judge_progress(self) -> None:
+        if self._hears_no_more or self.transport.is_closing():
             return
-        self._framing_bytes += len(data)
-        super().data_received(without_other_upgrade(data) if self._in_head or not self._in_message else data)
-        if self._framing_bytes - self._body_bytes > 2 * HEAD_BYTES + FRAMING_BYTES_PER_BODY_BYTE * self._body_bytes:
-            self._refuse(431, "HEADERS_TOO_LARGE", "The framing of the body is too large: chunk extensions and trailers are not taken")
-        elif self._in_message and self._timer is None and not self.transport.is_closing():
+        if self._in_head and self._head_seen > HEAD_BYTES:
+            self._refuse(*self._too_large())
+        elif self._in_message and not self._in_head and self._beside_body > BESIDE_BODY_BYTES:
+            self._refuse(431, "HEADERS_TOO_LARGE", f"Beside its bytes a body has at most {BESIDE_BODY_BYTES} bytes of chunks and trailers")
+        elif self._in_message and self._timer is None:
             self._wait(self.head_seconds if self._in_head else self.message_seconds)
 
-    def _head_fits(self, data: bytes) -> bool:
-        """Whether the head stays within its size with what has come; a body behind it in the same piece does not count."""
-        end = data.find(b"\r\n\r\n")
-        self._head_bytes += len(data) if end < 0 else end
-        return self._head_bytes <= HEAD_BYTES
+    def _parse(self, data: bytes) -> None:
+        rest = memoryview(data)
+        try:
+            while (read := self._feed(rest)) is not None:
+                # The parser takes what follows such a head for another protocol's. We speak none, so it is a request like any other
+                # (RFC 9110, 7.8), with its body, and others behind it.
+                rest, replay = rest[read:], self._head_without_upgrade()
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+                self.parser.feed_data(replay)
+        except httptools.HttpParserError:
+            self._refuse(*self._refusal)
 
-    def on_body(self, body: bytes) -> None:
-        """A part of the body."""
-        self._body_bytes += len(body)
-        super().on_body(body)
+    def _feed(self, data: memoryview) -> int | None:
+        """None when all was read; else how much, up to the end of a head that has to be replayed."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._is_replayed:
+                return int(upgrade.args[0])
+            self.handle_websocket_upgrade()
+        return None
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header of the head. One behind the body (a trailer) is dropped: nobody judged it, and it must not pass for a header."""
-        if self._in_head:
-            super().on_header(name, value)
+    def _head_without_upgrade(self) -> bytes:
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
+        for name, value in self.headers:
+            if name == b"connection":
+                kept = [each for each in value.split(b",") if each.strip().lower() not in UPGRADE_HEADERS]
+                lines.append(b"connection: %b" % b",".join(kept))
+            elif name not in UPGRADE_HEADERS:
+                lines.append(b"%b: %b" % (name, value))
+        return b"\r\n".join([*lines, b"", b""])
 
     def on_message_begin(self) -> None:
         """A request begins."""
         self._in_message = self._in_head = True
-        self._framing_bytes = self._body_bytes = 0
+        self._beside_body = 0
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header. Trailers are dropped: what was judged by the head must not change behind it."""
+        if self._in_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The head is whole: what is left of the time is the body's."""
-        self._in_head, self._head_bytes = False, 0
+        if (refusal := self._refusal_of_head()) is not None:
+            self._refusal = refusal
+            raise RefusedRequest
+        self._is_replayed = self.parser.should_upgrade() and not self._should_upgrade()
+        if self._is_replayed:
+            return
+        self._in_head, self._head_seen = False, 0
         self._stop_waiting()
-        if len(self.headers) > HEADERS:
-            self._refusal = (431, "HEADERS_TOO_LARGE", f"A request has at most {HEADERS} headers")
-            raise RefusedHead
-        if (problem := self._head_problem()) is not None:
-            self._refusal = (400, "VALIDATION_ERROR", problem)
-            raise RefusedHead
         super().on_headers_complete()
 
-    def _head_problem(self) -> str | None:
-        """What a careful server takes from nobody (RFC 9112): who sends it may be understood in two ways by two servers."""
-        version = self.parser.get_http_version()
-        if version not in ("1.0", "1.1"):
-            return f"HTTP/{version} is not spoken here"
-        hosts = sum(name == b"host" for name, _ in self.headers)
-        if hosts > 1 or (hosts == 0 and version == "1.1"):
-            return "A request names its host once"
-        codings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
-        if codings and (version == "1.0" or len(codings) > 1 or codings[0] not in TRANSFER_ENCODINGS):
-            return "The only transfer coding that is taken is chunked, in HTTP/1.1"
-        return None
+    def on_body(self, body: bytes) -> None:
+        """More of the body."""
+        self._beside_body = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request is whole: from now on it waits for us."""
+        if self._is_replayed:
+            return
         self._in_message = False
         self._stop_waiting()
         super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _too_large(self) -> tuple[int, str, str]:
+        return 431, "HEADERS_TOO_LARGE", f"The head of a request has at most {HEAD_BYTES} bytes"
+
+    def _refusal_of_head(self) -> tuple[int, str, str] | None:
+        if len(self.headers) > HEADERS:
+            return 431, "HEADERS_TOO_LARGE", f"A request has at most {HEADERS} headers"
+        may_be_large = max(self._head_seen, self._piece_seen) > HEAD_BYTES
+        if may_be_large and len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > HEAD_BYTES:
+            return self._too_large()
+        problem = self._problem_of_framing()
+        return None if problem is None else (400, "VALIDATION_ERROR", f"Malformed HTTP request: {problem}")
+
+    def _problem_of_framing(self) -> str | None:
+        """What a proxy in front of us may read in another way (RFC 9112, 2.3, 3.2 and 6.1)."""
+        hosts, codings = 0, []
+        for name, value in self.headers:
+            if name == b"host":
+                hosts += 1
+            elif name == b"transfer-encoding":
+                codings.append(value.strip().lower())
+        version = self.parser.get_http_version()
+        if version not in ("1.0", "1.1"):
+            return "only HTTP/1.0 and HTTP/1.1 are spoken here"
+        if hosts > 1 or (hosts == 0 and version == "1.1"):
+            return "it must name one Host"
+        if codings and (codings != [b"chunked"] or version == "1.0"):
+            return "the only transfer coding is chunked, in HTTP/1.1"
+        return "this is no proxy" if self.parser.get_method() == b"CONNECT" else None
 
     def handle_websocket_upgrade(self) -> None:
         """A WebSocket has times of its own."""
         self._stop_waiting()
         self._in_message = self._in_head = False
         super().handle_websocket_upgrade()
-
-    def send_400_response(self, msg: str) -> None:
-        """What uvicorn says to a request that it cannot parse. One before it that is still being answered gets its answer first."""
-        in_head = self._in_head or not self._in_message
-        if in_head and not getattr(self.cycle, "response_complete", True):
-            self.cycle.keep_alive = False
-            self._in_message = self._in_head = False
-            self._stop_waiting()
-            self.transport.pause_reading()
-        else:
-            self._refuse(*self._refusal)
 
     def _wait(self, seconds: float) -> None:
         self._timer = asyncio.get_running_loop().call_later(seconds, self._time_is_up)
@@ -149,16 +201,16 @@ class PatientProtocol(HttpToolsProtocol):
 
     def _time_is_up(self) -> None:
         self._timer = None
-        begun, over = getattr(self.cycle, "response_started", False), getattr(self.cycle, "response_complete", False)
-        if begun and not (over and self._in_head):  # an answer of ours is on the wire already
-            self.transport.abort()
-        else:
-            self._refuse(408, "REQUEST_TIMEOUT", "The request did not come to its end in time")
+        self._refuse(408, "REQUEST_TIMEOUT", "The request did not come to its end in time")
 
     def _refuse(self, status: int, code: str, message: str) -> None:
+        in_head = self._in_head or not self._in_message
         self._stop_waiting()
         self._in_message = self._in_head = False
         if self.transport.is_closing():
+            return
+        self._hears_no_more = True
+        if self._owes_another_answer(in_head):
             return
         body = json.dumps({"error": {"code": code, "message": message, "status": status}}).encode()
         head = f"HTTP/1.1 {status} Refused\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n"
@@ -166,16 +218,22 @@ class PatientProtocol(HttpToolsProtocol):
         self.transport.write(head.encode() + b"\r\n" + body)
         self.transport.close()
 
-
-def without_other_upgrade(data: bytes) -> bytes:
-    """The head without the wish to go on in another protocol than WebSocket, which a server may ignore.
-
-    Java's client asks for h2c on its first request; the parser would take the request's body for that protocol's.
-    """
-    end = data.find(b"\r\n\r\n")
-    if end < 0 or b"pgrade" not in data[:end]:
-        return data
-    return OTHER_UPGRADE.sub(b"\r\nx-upgrade:", data[: end + 2]) + data[end + 2 :]
+    def _owes_another_answer(self, in_head: bool) -> bool:
+        """Whether whoever reads the refusal would take it for the answer to an earlier request; the connection ends behind that one's."""
+        last: RequestResponseCycle | None = self.cycle
+        if last is None:
+            return False
+        if not in_head and self.pipeline and self.pipeline[0][0] is last:  # its body is what is refused, and nobody has begun with it
+            self.pipeline.popleft()
+            last = self.pipeline[0][0] if self.pipeline else self._running
+        elif not in_head:
+            if last.response_started:  # an answer of ours is on the wire already
+                self.transport.abort()
+            return last.response_started
+        if last is None or last.response_complete:
+            return False
+        last.keep_alive = False
+        return True
 
 
 def protocol(max_connections: int) -> type[PatientProtocol]:

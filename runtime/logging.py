@@ -14,6 +14,10 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 tenant_id: ContextVar[str] = ContextVar("tenant_id", default="")
 
 WORKFLOW_FIELDS = ("temporal_workflow", "temporal_activity")
+_STEERING = (*range(32), *range(127, 160), 0x2028, 0x2029)
+_ESCAPED = {code: repr(chr(code))[1:-1] for code in _STEERING}
+"""What would begin a new line, or steer a terminal: text of strangers must not look like lines of ours."""
+
 QUIET = ("httpx", "httpcore", "uvicorn.access", "alembic", "temporalio.worker")
 
 
@@ -24,7 +28,7 @@ class TextFormatter(logging.Formatter):
         """One line, and the traceback below it if there is one."""
         facts = " ".join(f"{name}={value}" for name, value in context_of(record).items())
         line = f"{instant_of(record)} {record.levelname:<7} {record.name}: {record.getMessage()}"
-        line += f" [{facts}]" if facts else ""
+        line = (line + (f" [{facts}]" if facts else "")).translate(_ESCAPED)
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 

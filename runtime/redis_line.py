@@ -104,8 +104,9 @@ class _Wire(asyncio.Protocol):
         elif not commands:
             asked.future.set_result([])
         else:
-            self._waiting.append(asked)
-            self._transport.write(b"".join(hiredis.pack_command(tuple(command)) for command in commands))
+            packed = b"".join(hiredis.pack_command(tuple(command)) for command in commands)  # raises for what cannot be sent
+            self._waiting.append(asked)  # only behind that: whoever waits without having asked gets the answers of others
+            self._transport.write(packed)
             if self._watch is None:
                 self._watch = self._loop.call_later(self._timeout, self._look)
         return asked.future

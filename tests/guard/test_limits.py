@@ -37,4 +37,5 @@ def test_what_knows_no_business_has_the_same_bounds() -> None:
     """`runtime/` imports nothing of the domain, so its constants are compared here."""
     assert limits.HEAD_BYTES.value == http_server.HEAD_BYTES
     assert limits.HEADERS.value == http_server.HEADERS
+    assert limits.BESIDE_BODY_BYTES.value == http_server.BESIDE_BODY_BYTES
     assert limits.JWKS_BYTES.value == jwks.DOCUMENT_BYTES

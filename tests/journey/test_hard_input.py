@@ -254,15 +254,46 @@ def test_a_wish_for_http_2_is_not_granted_and_costs_no_body(world: World) -> Non
     """What Java's client sends first on a plain connection."""
     body = json.dumps(event("from-java")).encode()
     upgrade = ["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA"]
+    message = head(world, *upgrade, f"Content-Length: {len(body)}") + body
+    for cut in (len(message), 40, message.index(b"AAEA")):  # also when the head comes in two pieces
+        with connected(world) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.sendall(message[:cut])
+            time.sleep(0.05 if cut < len(message) else 0)  # the kernel would join the pieces
+            connection.sendall(message[cut:])
+            assert answer(connection)[0] == 202
+
+
+def test_what_comes_behind_a_wish_for_http_2_is_answered_too(world: World) -> None:
+    one = b"GET /health HTTP/1.1\r\nHost: laurel\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
     with connected(world) as connection:
-        connection.sendall(head(world, *upgrade, f"Content-Length: {len(body)}") + body)
-        assert answer(connection)[0] == 202
+        connection.sendall(one * 3 + head(world, "Connection: close", "Content-Length: 2") + b"{}")
+        received = b""
+        while part := connection.recv(65_536):
+            received += part
+    assert (received.count(b"HTTP/1.1 200"), received.count(b"HTTP/1.1 400")) == (3, 1)
 
 
 def test_a_request_before_a_malformed_one_is_answered(world: World) -> None:
     with connected(world) as connection:
         connection.sendall(b"GET /health HTTP/1.1\r\nHost: laurel\r\n\r\nno request at all\r\n\r\n")
         assert answer(connection)[0] == 200
+
+
+def test_a_large_head_behind_another_request_in_one_piece_is_refused_behind_its_answer(world: World) -> None:
+    with connected(world) as connection, suppress(ConnectionError):
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: laurel\r\n\r\n" + head(world, "X-Long: " + "a" * (HEAD_BYTES + 1000)))
+        assert answer(connection)[0] == 200
+        assert b"202" not in connection.recv(65_536)
+
+
+def test_trailers_behind_a_large_body_have_the_same_limit(world: World) -> None:
+    body = b" " * 1_000_000
+    with connected(world) as connection, suppress(ConnectionError):
+        connection.sendall(head(world, "Transfer-Encoding: chunked") + b"%x\r\n%b\r\n0\r\nX-A: " % (len(body), body))
+        for _ in range(200):  # the kernel takes some MB itself
+            connection.sendall(b"a" * 65_536)
+        pytest.fail("it read 13 MB of trailers")
 
 
 @pytest.mark.parametrize(
