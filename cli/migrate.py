@@ -4,7 +4,9 @@ import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psycopg
 import rich_click as click
+import sqlalchemy as sa
 
 from cli.stack import data_dir_option, settings_for
 from runtime import postgres, schema
@@ -30,6 +32,10 @@ def bring_up_to_date(settings: Settings) -> None:
 def migrate(data_dir: Path) -> None:
     """Bring the database's schema up to date. Safe to repeat."""
     settings = settings_for(data_dir)
-    before, newest = schema.revisions(settings.session_url)
-    bring_up_to_date(settings)
+    try:
+        before, newest = schema.revisions(settings.session_url)
+        bring_up_to_date(settings)
+    except (psycopg.OperationalError, sa.exc.OperationalError) as fault:
+        said = str(getattr(fault, "orig", None) or fault).strip()
+        raise SystemExit(f"laurel: the database cannot be migrated now: {said}") from None
     click.echo(f"schema is at revision {newest}" + ("" if before == newest else f" (was {before or 'empty'})"), err=True)

@@ -25,7 +25,7 @@ BRISK_SECONDS = 15.0
 """The same where somebody waits: requests, ingestion, scoring."""
 LISTEN_SECONDS = 15.0
 """A connection that listens is asked this often whether it still leads to the server."""
-DEAD_PEER = {"tcp_user_timeout": 5000, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 2}
+DEAD_PEER: dict[str, Any] = {"tcp_user_timeout": 5000, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 2}
 """A host that vanished without a word is noticed after 5 to 9 seconds, not after the kernel's minutes and hours."""
 SESSION = {"timezone": "UTC", "idle_in_transaction_session_timeout": "10s", "lock_timeout": "12s"}
 """A process that froze in a transaction, or whose host is gone, holds its locks for 10 seconds at most; nobody queues for ever."""

@@ -3,8 +3,9 @@
 Revision: 0016
 """
 
-import sqlalchemy as sa
 from alembic import op
+
+from runtime.online import create_index
 
 revision = "0016"
 down_revision = "0015"
@@ -15,20 +16,20 @@ OPEN = "status IN ('pending_claim', 'pending_approval', 'pending', 'processing')
 
 
 def upgrade() -> None:
-    op.create_index("ix_redemption_tenant_id_reward_id_redemption_id", "redemption", ["tenant_id", "reward_id", "redemption_id"])
-    op.create_index(
+    create_index("ix_redemption_tenant_id_reward_id_redemption_id", "redemption", ["tenant_id", "reward_id", "redemption_id"])
+    create_index(
         "ix_redemption_flagged_open",
         "redemption",
         ["tenant_id", "redemption_id"],
-        postgresql_where=sa.text(f"flags <> '{{}}' AND {OPEN}"),
+        where=f"flags <> '{{}}' AND {OPEN}",
     )
-    op.create_index(
+    create_index(
         "ix_webhook_delivery_stuck",
         "webhook_delivery",
         ["tenant_id", "state", "delivery_id"],
-        postgresql_where=sa.text("state IN ('exhausted', 'held')"),
+        where="state IN ('exhausted', 'held')",
     )
-    op.create_index("ix_dead_letter_open", "dead_letter", ["tenant_id", "position"], postgresql_where=sa.text("replayed_at IS NULL"))
+    create_index("ix_dead_letter_open", "dead_letter", ["tenant_id", "position"], where="replayed_at IS NULL")
 
 
 def downgrade() -> None:

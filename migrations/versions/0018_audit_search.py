@@ -3,8 +3,9 @@
 Revision: 0018
 """
 
-import sqlalchemy as sa
 from alembic import op
+
+from runtime.online import create_index
 
 revision = "0018"
 down_revision = "0017"
@@ -13,13 +14,13 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.create_index("ix_audit_log_subject", "audit_log", ["tenant_id", "subject", "audit_id"])
-    op.create_index("ix_audit_log_subject_id", "audit_log", ["tenant_id", "subject_id", "audit_id"])
-    op.create_index(
+    create_index("ix_audit_log_subject", "audit_log", ["tenant_id", "subject", "audit_id"])
+    create_index("ix_audit_log_subject_id", "audit_log", ["tenant_id", "subject_id", "audit_id"])
+    create_index(
         "ix_webhook_delivery_event",
         "webhook_delivery",
         ["tenant_id", "event", "delivery_id"],
-        postgresql_where=sa.text("event <> 'reward_redeemed'"),
+        where="event <> 'reward_redeemed'",
     )
 
 

@@ -3,8 +3,9 @@
 Revision: 0019
 """
 
-import sqlalchemy as sa
 from alembic import op
+
+from runtime.online import create_index
 
 revision = "0019"
 down_revision = "0018"
@@ -13,11 +14,11 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.create_index(
+    create_index(
         "ix_webhook_delivery_ended_otherwise",
         "webhook_delivery",
         ["tenant_id", "state", "delivery_id"],
-        postgresql_where=sa.text("state IN ('superseded', 'cancelled')"),
+        where="state IN ('superseded', 'cancelled')",
     )
 
 
