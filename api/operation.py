@@ -141,7 +141,7 @@ REFUSALS: dict[str, tuple[str, ...]] = {
     "replace_config": VERSION,
     "change_config": VERSION,
     "end_config": STATE,
-    "grant_by_hand": ("IDEMPOTENCY_CONFLICT", "USER_NOT_FOUND"),
+    "grant_by_hand": ("IDEMPOTENCY_CONFLICT", "USER_NOT_FOUND", "OUT_OF_STOCK"),
     "edit_schedule": VERSION,
     "end_schedule": VERSION,
     "pause_schedule": VERSION,

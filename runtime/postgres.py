@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg import errors
-from psycopg.abc import RV, PQGen
+from psycopg.abc import RV, Params, PQGen, QueryNoTemplate
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
@@ -176,6 +176,18 @@ async def notify(connection: Connection, channel: str, payload: str = "") -> Non
         noted.add((channel, payload))
     else:
         await connection.execute("SELECT pg_notify(%s, %s)", (channel, payload))
+
+
+async def count_changed(connection: Connection, statement: QueryNoTemplate, parameters: Params | None = None) -> int:
+    """How many rows the statement changed, also within a pipeline.
+
+    There a cursor's own `rowcount` is -1 until the answer is in: whoever takes it for a number refuses what could be done.
+    """
+    cursor = await connection.execute(statement, parameters)
+    if cursor.rowcount < 0:
+        async with connection.pipeline():  # leaving one within another fetches all that is under way
+            pass
+    return cursor.rowcount
 
 
 @asynccontextmanager

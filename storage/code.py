@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from runtime.postgres import Connection
+from runtime.postgres import Connection, count_changed
 
 ADD = """
 INSERT INTO reward_code (tenant_id, reward_id, variant_id, code, imported_at)
@@ -42,8 +42,8 @@ async def add_codes(
     """
     await _wait_for_other_imports(connection, tenant_id, reward_id)
     pool = {"tenant_id": tenant_id, "reward_id": reward_id, "variant_id": variant_id or "", "now": now}
-    cursor = await connection.execute(ADD, {**pool, "codes": list(codes)})
-    return await _count_in(connection, tenant_id, reward_id, variant_id, added=cursor.rowcount)
+    changed = await count_changed(connection, ADD, {**pool, "codes": list(codes)})
+    return await _count_in(connection, tenant_id, reward_id, variant_id, added=changed)
 
 
 async def copy_codes(
@@ -56,8 +56,8 @@ async def copy_codes(
         for code in codes:
             await copy.write_row((code,))
     pool = {"tenant_id": tenant_id, "reward_id": reward_id, "variant_id": variant_id or "", "now": now}
-    cursor = await connection.execute(ADD_STAGED, pool)
-    return await _count_in(connection, tenant_id, reward_id, variant_id, added=cursor.rowcount)
+    changed = await count_changed(connection, ADD_STAGED, pool)
+    return await _count_in(connection, tenant_id, reward_id, variant_id, added=changed)
 
 
 async def _wait_for_other_imports(connection: Connection, tenant_id: UUID, reward_id: UUID) -> None:

@@ -9,7 +9,7 @@ import msgspec
 from psycopg.types.json import Jsonb
 
 from runtime.ids import new_id
-from runtime.postgres import Connection
+from runtime.postgres import Connection, count_changed
 
 ConsoleRole = Literal["admin", "viewer"]
 IDLE = timedelta(hours=12)
@@ -125,11 +125,11 @@ async def close_session(connection: Connection, tenant_id: UUID, session_id: UUI
 
 async def close_sessions(connection: Connection, tenant_id: UUID, console_user_id: UUID, *, but: UUID | None = None) -> int:
     """Sign the person out everywhere, but in the session `but`; how many sessions ended."""
-    cursor = await connection.execute(
+    return await count_changed(
+        connection,
         "DELETE FROM console_session WHERE tenant_id = %s AND console_user_id = %s AND (%s::uuid IS NULL OR session_id <> %s)",
         (tenant_id, console_user_id, but, but),
     )
-    return cursor.rowcount
 
 
 async def find_password_hash(connection: Connection, tenant_id: UUID, console_user_id: UUID) -> str | None:

@@ -10,7 +10,7 @@ from domain import limits
 from domain.credential import RANDOM_BYTES, KeyRole, compose_key, parse_key
 from domain.tenant import TenantAccess
 from runtime.ids import new_id, utc_now
-from runtime.postgres import Connection
+from runtime.postgres import Connection, count_changed
 from storage.limit import check_room
 
 
@@ -132,11 +132,12 @@ async def list_keys(connection: Connection, tenant_id: UUID, *, after: UUID | No
 
 async def revoke_key(connection: Connection, tenant_id: UUID, key_id: UUID, now: datetime) -> bool:
     """Revoke a key from `now` on; false when the tenant has no such key. Revoking twice keeps the first instant."""
-    cursor = await connection.execute(
+    changed = await count_changed(
+        connection,
         "UPDATE api_key SET revoked_at = coalesce(revoked_at, %s) WHERE tenant_id = %s AND key_id = %s",
         (now, tenant_id, key_id),
     )
-    return cursor.rowcount == 1
+    return changed == 1
 
 
 async def touch_key(connection: Connection, tenant_id: UUID, key_id: UUID, now: datetime) -> None:

@@ -14,7 +14,7 @@ from domain.canonical_json import canonical_json
 from domain.erasure import ErasureInput, erase_workflow_id, erased_id, scrubbed
 from domain.error import UserNotFound
 from domain.redemption import FINAL, Move, State
-from runtime.postgres import Connection
+from runtime.postgres import Connection, count_changed
 from storage import outbox
 from storage.definition import change_instant
 from storage.leaderboard import boards_by_id, live_board
@@ -129,7 +129,8 @@ async def cancel_redemption(connection: Connection, of: Erasure, redemption_id: 
 
 async def scrub_events(connection: Connection, of: Erasure, day: datetime, partitions: int) -> int:
     """Leave of the user's events accepted within 24 h of `day` what says nothing of the person; how many there were."""
-    cursor = await connection.execute(
+    return await count_changed(
+        connection,
         """
         WITH mine AS (
             SELECT scoring_partition, position, accepted_at, event_id, sender FROM event_log
@@ -158,7 +159,6 @@ async def scrub_events(connection: Connection, of: Erasure, day: datetime, parti
             "to": day + timedelta(days=1),
         },
     )
-    return cursor.rowcount
 
 
 async def leave_boards(connection: Connection, of: Erasure) -> list[LiveBoard]:

@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 from psycopg.rows import tuple_row
 
-from runtime.postgres import Connection
+from runtime.postgres import Connection, count_changed
 
 STEP_POSITIONS = 10_000
 MAX_STEPS = 20
@@ -241,8 +241,8 @@ async def replay(connection: Connection, tenant_id: UUID, letter: DeadLetter) ->
             "to": drawn[0],
             "now": drawn[1],
         }
-        await cursor.execute(MOVE, where)
-        if cursor.rowcount != 1:
+        changed = await count_changed(connection, MOVE, where)
+        if changed != 1:
             return None
         await cursor.execute(
             "UPDATE dead_letter SET replayed_at = %s WHERE tenant_id = %s AND position = %s", (drawn[1], tenant_id, letter.position)

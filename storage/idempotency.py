@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 
 from domain.error import IdempotencyConflict
-from runtime.postgres import Connection
+from runtime.postgres import Connection, count_changed
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,11 +62,11 @@ async def keep_answer(connection: Connection, tenant_id: UUID, claim: Claim, ans
 
 async def forget_answers(connection: Connection, before: datetime, limit: int) -> int:
     """Delete answers given before this instant, at most `limit` of them; answers how many went. They live for at least 24 h."""
-    cursor = await connection.execute(
+    return await count_changed(
+        connection,
         """
         DELETE FROM idempotency_record WHERE (tenant_id, scope, key) IN
             (SELECT tenant_id, scope, key FROM idempotency_record WHERE created_at < %s ORDER BY created_at LIMIT %s)
         """,
         (before, limit),
     )
-    return cursor.rowcount

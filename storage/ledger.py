@@ -12,7 +12,7 @@ import msgspec
 from domain.error import InvalidState
 from domain.ledger import POINTS, Account, Earning, GrantCredit, Hold, Transfer, TransferKind
 from runtime.ids import new_id
-from runtime.postgres import Connection
+from runtime.postgres import Connection, count_changed
 from storage.currency import create_currency as create_currency
 from storage.currency import currencies_of as currencies_of
 from storage.currency import find_currency as find_currency
@@ -108,11 +108,12 @@ async def settle_hold(connection: Connection, tenant_id: UUID, redemption_id: UU
 
     A redemption that cost nothing has no hold, and nothing happens. InvalidState with `present` when the hold was settled before.
     """
-    cursor = await connection.execute(
+    changed = await count_changed(
+        connection,
         CAPTURE if capture else RELEASE,
         {"tenant_id": tenant_id, "redemption_id": redemption_id, "transfer_id": new_id(), "now": now},
     )
-    if cursor.rowcount == 1:
+    if changed == 1:
         if not capture:
             await review_redemption(connection, tenant_id, redemption_id, now)
         return

@@ -7,7 +7,7 @@ from datetime import datetime
 from uuid import UUID
 
 from domain.webhook_body import event_body
-from runtime.postgres import Connection
+from runtime.postgres import Connection, count_changed
 from storage.due_delivery import Notice, publish
 
 # `told` has one row for each reward and variant, so of many who see the same low stock one tells it.
@@ -59,4 +59,4 @@ async def tell_low_stock(connection: Connection, now: datetime, *, tenant_id: UU
 
 async def forget_low_stock(connection: Connection) -> int:
     """Forget what was told of rewards that have more again: the next time is told too. Answers how many."""
-    return (await connection.execute(FORGET)).rowcount
+    return await count_changed(connection, FORGET)

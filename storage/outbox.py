@@ -13,7 +13,7 @@ import msgspec
 from psycopg.types.json import Jsonb
 
 from runtime import tracing
-from runtime.postgres import Connection, notify
+from runtime.postgres import Connection, count_changed, notify
 
 CHANNEL = "outbox"
 LEASE = timedelta(seconds=30)
@@ -145,7 +145,6 @@ async def oldest_unsent(connection: Connection) -> datetime | None:
 
 async def forget_sent(connection: Connection, before: datetime, limit: int) -> int:
     """Delete commands that were sent before this instant, at most `limit` of them; answers how many went."""
-    cursor = await connection.execute(
-        "DELETE FROM outbox WHERE outbox_id IN (SELECT outbox_id FROM outbox WHERE sent_at < %s LIMIT %s)", (before, limit)
+    return await count_changed(
+        connection, "DELETE FROM outbox WHERE outbox_id IN (SELECT outbox_id FROM outbox WHERE sent_at < %s LIMIT %s)", (before, limit)
     )
-    return cursor.rowcount

@@ -12,7 +12,7 @@ from domain.closing import WindowStatus
 from domain.error import EventsExpired, InvalidState
 from domain.rescore import RescoreProgress, RescoreStatus, rescore_workflow_id
 from runtime.ids import new_id
-from runtime.postgres import Connection
+from runtime.postgres import Connection, count_changed
 from storage import outbox
 from storage.leaderboard import Leaderboard
 from storage.outbox import Entry
@@ -266,7 +266,8 @@ async def switch_standings(connection: Connection, rescore: Rescore) -> bool:
         "AND u.external_id < %(until)s AND s.tenant_id = %(tenant)s AND s.window_id = %(rescore)s AND s.user_id = u.user_id",
         {"tenant": rescore.tenant_id, "from": ERASED_FROM, "until": ERASED_UNTIL, "rescore": rescore.rescore_id},
     )
-    cursor = await connection.execute(
+    changed = await count_changed(
+        connection,
         """
         WITH switched AS (
             UPDATE leaderboard_window SET standings_id = %(rescore)s
@@ -278,7 +279,7 @@ async def switch_standings(connection: Connection, rescore: Rescore) -> bool:
         """,
         {"tenant": rescore.tenant_id, "rescore": rescore.rescore_id, "window": rescore.window_id},
     )
-    return cursor.rowcount == 1
+    return changed == 1
 
 
 async def fail_rescore(connection: Connection, rescore: Rescore, reason: str) -> None:
@@ -299,14 +300,15 @@ async def replaced_standings(connection: Connection, tenant_id: UUID, rescore_id
 
 async def delete_standings(connection: Connection, tenant_id: UUID, standings_id: UUID, limit: int) -> int:
     """Delete up to `limit` standings that stand there, and then the positions: how many went."""
-    cursor = await connection.execute(
+    changed = await count_changed(
+        connection,
         "DELETE FROM standing WHERE tenant_id = %(t)s AND window_id = %(s)s AND user_id IN "
         "(SELECT user_id FROM standing WHERE tenant_id = %(t)s AND window_id = %(s)s LIMIT %(limit)s)",
         {"t": tenant_id, "s": standings_id, "limit": limit},
     )
-    if cursor.rowcount < limit:
+    if changed < limit:
         await connection.execute("DELETE FROM live_position WHERE tenant_id = %s AND window_id = %s", (tenant_id, standings_id))
-    return cursor.rowcount
+    return changed
 
 
 async def unfinished_rescores(connection: Connection, idle: datetime, limit: int) -> list[tuple[Rescore, str]]:

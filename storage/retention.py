@@ -4,7 +4,7 @@ from datetime import datetime
 
 from psycopg import sql
 
-from runtime.postgres import Connection
+from runtime.postgres import Connection, count_changed
 
 
 async def drop_event_partitions(connection: Connection, before: datetime) -> int:
@@ -45,21 +45,22 @@ async def forget_in_blocks(connection: Connection, table: str, before: datetime,
     """Delete the rows from before this instant in the next blocks of a table; how many went, and the block to go on with, if any."""
     name, age = sql.Identifier(table), sql.Identifier(AGED_BY[table])
     row = await (await connection.execute("SELECT pg_relation_size(%s::regclass) / 8192 AS blocks", (table,))).fetchone()
-    cursor = await connection.execute(
+    changed = await count_changed(
+        connection,
         sql.SQL("DELETE FROM {} WHERE ctid >= %s::text::tid AND ctid < %s::text::tid AND {} < %s").format(name, age),
         (f"({first},0)", f"({first + BLOCKS},0)", before),
     )
     is_through = row is None or first + BLOCKS >= row["blocks"]
-    return cursor.rowcount, None if is_through else first + BLOCKS
+    return changed, None if is_through else first + BLOCKS
 
 
 async def forget_dead_letters(connection: Connection, before: datetime, limit: int) -> int:
     """Delete up to `limit` dead letters of events accepted before this instant, whose bodies are gone."""
-    cursor = await connection.execute(
+    return await count_changed(
+        connection,
         """
         DELETE FROM dead_letter WHERE (tenant_id, position) IN (
             SELECT tenant_id, position FROM dead_letter WHERE accepted_at < %s LIMIT %s)
         """,
         (before, limit),
     )
-    return cursor.rowcount

@@ -12,7 +12,7 @@ from domain import limits
 from domain.error import AlreadyExists, OutOfStock
 from domain.ledger import Currency
 from domain.reward import Reward, RewardBody, prices_of, variants_of
-from runtime.postgres import Connection
+from runtime.postgres import Connection, count_changed
 from storage.code import free_codes
 from storage.limit import check_room
 
@@ -148,11 +148,12 @@ async def _write_variant_stock(connection: Connection, tenant_id: UUID, reward_i
 
 async def archive_reward(connection: Connection, tenant_id: UUID, reward_id: UUID, now: datetime) -> bool:
     """Take the reward out of the store; what was redeemed stays. False when there is no such reward."""
-    cursor = await connection.execute(
+    changed = await count_changed(
+        connection,
         "UPDATE reward SET archived_at = %s, version = version + 1 WHERE tenant_id = %s AND reward_id = %s AND archived_at IS NULL",
         (now, tenant_id, reward_id),
     )
-    return cursor.rowcount == 1
+    return changed == 1
 
 
 TAKE_STOCK = "UPDATE reward SET stock = stock - 1 WHERE tenant_id = %s AND reward_id = %s"

@@ -12,7 +12,7 @@ from domain.error import InvalidState, NotFound, ValidationFault
 from domain.payout import Prizes, PrizeTier
 from domain.reward_config import RewardConfig
 from domain.reward_item import prize_item
-from runtime.postgres import Connection
+from runtime.postgres import Connection, count_changed
 from storage.ledger import currencies_of
 from storage.limit import check_room
 from storage.reward_item import items_by_id
@@ -45,11 +45,12 @@ async def check_config(connection: Connection, tenant_id: UUID, reward_config_id
     """ValidationFault of `reward_config_id` when something names a config that there is not; it stays until the end of the transaction."""
     if reward_config_id is None:
         return
-    cursor = await connection.execute(
+    changed = await count_changed(
+        connection,
         "SELECT FROM reward_config WHERE tenant_id = %s AND reward_config_id = %s AND archived_at IS NULL FOR SHARE",
         (tenant_id, reward_config_id),
     )
-    if cursor.rowcount == 0:
+    if changed == 0:
         raise ValidationFault.of("reward_config_id", "there is no such reward config")
 
 

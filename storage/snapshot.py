@@ -9,7 +9,7 @@ from psycopg.rows import tuple_row
 from domain.closing import FROZEN, FrozenWindow, WindowStatus
 from domain.leaderboard import Method
 from domain.scoring import min_score_units
-from runtime.postgres import Connection
+from runtime.postgres import Connection, count_changed
 from storage.payout import run_of_source
 from storage.rescore import is_being_rescored
 from storage.standing import Entry, direction, ranked_total
@@ -67,7 +67,8 @@ async def _write_entries(
     connection: Connection, tenant_id: UUID, window: BoardWindow, *, method: Method, min_score: int | None, size: int
 ) -> int:
     order = f"score {direction(method)}, reached_at, external_user_id"
-    cursor = await connection.execute(
+    return await count_changed(
+        connection,
         f"""
         INSERT INTO snapshot_entry (tenant_id, window_id, rank, user_id, external_user_id, score, reached_at)
         SELECT tenant_id, %s, row_number() OVER (ORDER BY {order}), user_id, external_user_id, score, reached_at
@@ -76,7 +77,6 @@ async def _write_entries(
         """,
         (window.window_id, tenant_id, window.standings, min_score, size),
     )
-    return cursor.rowcount
 
 
 async def snapshot_page(connection: Connection, tenant_id: UUID, window_id: UUID, *, first: int, limit: int) -> list[Entry]:

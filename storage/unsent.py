@@ -8,7 +8,7 @@ from uuid import UUID
 
 from domain.redemption import Flag
 from domain.webhook import Endpoint
-from runtime.postgres import Connection, notify
+from runtime.postgres import Connection, count_changed, notify
 from storage import outbox
 
 LOCK = "hashtextextended('endpoints:' || %s::text, 0)"
@@ -24,7 +24,8 @@ async def resume_unsent(connection: Connection, tenant_id: UUID, endpoint: Endpo
     """Tell the workflows of the redemptions that this endpoint can take now; answers how many. Hold the lock."""
     if not endpoint.enabled:
         return 0
-    cursor = await connection.execute(
+    changed = await count_changed(
+        connection,
         """
         INSERT INTO outbox (tenant_id, kind, workflow_id, name, argument, created_at, due_at)
         SELECT tenant_id, 'update', 'redemption:' || tenant_id || ':' || redemption_id, 'resume:' || gen_random_uuid(), '{}',
@@ -41,9 +42,9 @@ async def resume_unsent(connection: Connection, tenant_id: UUID, endpoint: Endpo
             "endpoint_id": str(endpoint.endpoint_id),
         },
     )
-    if cursor.rowcount > 0:
+    if changed > 0:
         await notify(connection, outbox.CHANNEL)
-    return cursor.rowcount
+    return changed
 
 
 async def found_endpoint(connection: Connection, tenant_id: UUID, redemption_id: UUID) -> None:

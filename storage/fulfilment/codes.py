@@ -10,7 +10,7 @@ from uuid import UUID
 
 from domain.error import InvalidState, OutOfStock
 from domain.redemption import NewRedemption, Redemption
-from runtime.postgres import Connection
+from runtime.postgres import Connection, count_changed
 from storage.fulfilment.kind import Kind
 
 # Nobody waits for a code that another redemption is just taking: the next one is as good.
@@ -40,10 +40,11 @@ WHERE c.tenant_id = %(tenant_id)s AND c.reward_id = %(reward_id)s AND c.code = t
 
 async def reserve_many(connection: Connection, tenant_id: UUID, reward_id: UUID, redemptions: Sequence[UUID]) -> int:
     """Set the oldest free codes of a reward without variants apart for these redemptions, in their order; for how many there were."""
-    cursor = await connection.execute(
-        RESERVE_MANY, {"tenant_id": tenant_id, "reward_id": reward_id, "wanted": len(redemptions), "redemptions": list(redemptions)}
+    return await count_changed(
+        connection,
+        RESERVE_MANY,
+        {"tenant_id": tenant_id, "reward_id": reward_id, "wanted": len(redemptions), "redemptions": list(redemptions)},
     )
-    return cursor.rowcount
 
 
 async def reserve(connection: Connection, tenant_id: UUID, new: NewRedemption) -> None:

@@ -83,3 +83,14 @@ def test_no_statement_takes_a_limited_number_of_rows_by_a_subquery() -> None:
     """
     subquery = re.compile(r"\bIN\s*\(\s*SELECT(?:(?!RETURNING|\"\"\").)*?\bLIMIT\b[^\"]{0,40}?FOR (?:NO KEY )?UPDATE", re.DOTALL)
     assert not [path.name for path in sources() if subquery.search(path.read_text())]
+
+
+def test_rows_that_a_statement_changed_are_counted_where_a_pipeline_is_thought_of() -> None:
+    """A cursor's `rowcount` and `statusmessage` say -1 and nothing in a pipeline whose answers are not read: `count_changed` reads them."""
+    readers = {
+        str(path.relative_to(REPOSITORY))
+        for path in sources()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr in ("rowcount", "statusmessage")
+    }
+    assert readers == {"runtime/postgres.py"}
