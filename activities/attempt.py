@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.error import DomainError
+from domain.error import DomainError, NotFound
 from domain.redemption import Decision, Flag, Move, Redemption, State, read_callback
 from domain.webhook import (
     Delivery,
@@ -29,7 +29,7 @@ from runtime.ids import utc_now
 from runtime.postgres import Connection
 from storage.delivery import Attempt, Result
 from storage.redemption import clear_flags, move_redemption, set_flag
-from storage.webhook import SECRET_PURPOSE, live_secrets
+from storage.webhook import SECRET_PURPOSE, disable_endpoint, live_secrets
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +93,15 @@ def _state_after(verdict: Verdict, wait: float | None) -> DeliveryState:
 def is_gone(outcome: Outcome) -> bool:
     """Whether the partner says that this endpoint is no more, which disables it."""
     return outcome.status == GONE and outcome.error is None
+
+
+async def switch_off(connection: Connection, tenant_id: UUID, endpoint_id: UUID, now: datetime) -> bool:
+    """Disable the endpoint that answered 410; False when it was archived during the send, which says the same."""
+    try:
+        await disable_endpoint(connection, tenant_id, endpoint_id, "the endpoint answered 410 Gone", now)
+    except NotFound:
+        return False
+    return True
 
 
 async def move_on(connection: Connection, redemption: Redemption, state: DeliveryState, outcome: Outcome, *, from_workflow: bool) -> None:

@@ -13,26 +13,30 @@ from datetime import datetime, timedelta
 
 from temporalio import activity
 
-from activities.attempt import Claim, Waits, exchange, is_gone, move_on, open_secrets, result_of
+from activities.attempt import Claim, Waits, exchange, is_gone, move_on, open_secrets, result_of, switch_off
 from activities.endpoint_wakeup import EndpointWakeup
 from activities.turn import CONCURRENCY
 from domain.error import NotFound
-from domain.redemption import Redemption
+from domain.redemption import FINAL, Redemption
 from domain.webhook import DeliveryState, EndpointInput, Shift, error_class
 from runtime.crypto import Vault
 from runtime.http import Outcome, Sender
 from runtime.ids import utc_now
 from runtime.postgres import DATABASE_AWAY, Connection, Pool, transaction
 from storage import delivery as deliveries
-from storage.delivery import Result, Trigger, hold_due
-from storage.due_delivery import Claimed, claim_due, next_due, reserve_turns
-from storage.redemption import lock_redemption
-from storage.webhook import disable_endpoint, find_endpoint
+from storage.delivery import Result, Trigger, cancel_due, hold_due
+from storage.due_delivery import Claimed, claim_due, lock_due, next_due, reserve_turns, withdraw_claim
+from storage.redemption import find_redemption, lock_redemption
+from storage.webhook import find_endpoint
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 30.0
 """How long a pump sleeps at most when no notification comes."""
+LOCKED_SECONDS = 0.5
+"""How long a pump waits when somebody else has all rows locked that are due."""
+STALE_SECONDS = 0.2
+"""A send that waited longer than this for its turn looks again at what it was given."""
 HEARTBEAT_SECONDS = 3.0
 SHIFT_SECONDS = 11 * 3600.0
 AWAY_SECONDS = 1.0
@@ -58,6 +62,7 @@ class Pump:
                 try:
                     idle_seconds = await self._take()
                 except NotFound:
+                    await self._end_what_is_due()
                     self.shift.archived = True
                     break
                 except DATABASE_AWAY as fault:
@@ -71,6 +76,12 @@ class Pump:
             for send in self._sends:
                 send.cancel()
         return self.shift
+
+    async def _end_what_is_due(self) -> None:
+        """What was published while the endpoint was being archived is not among what the archiving cancelled."""
+        with contextlib.suppress(*DATABASE_AWAY):  # the sweep looks too
+            async with transaction(self.pool) as connection:
+                await cancel_due(connection, self.tenant_id, self.endpoint_id, utc_now())
 
     async def _take(self) -> float:
         """Start what is due and there is room for; answers for how many seconds there is nothing to do. Raises NotFound when archived."""
@@ -88,9 +99,13 @@ class Pump:
                 return LOOK_SECONDS if due is None else min(LOOK_SECONDS, (due - now).total_seconds() + 0.001)
             spacing = timedelta(seconds=1 / endpoint.rate_per_second)
             count = min(room, max(1, int(endpoint.rate_per_second)))
-            turn = await reserve_turns(connection, self.tenant_id, self.endpoint_id, count, spacing=spacing, now=now)
-            spare = turn - now + spacing * count
-            claimed = await claim_due(connection, self.tenant_id, endpoint, count, now=now, spare=spare)
+            locked = await lock_due(connection, self.tenant_id, self.endpoint_id, count, now=now)
+            if not locked:
+                return LOCKED_SECONDS
+            # Turns for what is there to be sent and no more: they are shared with the orders that workflows send.
+            turn = await reserve_turns(connection, self.tenant_id, self.endpoint_id, len(locked), spacing=spacing, now=now)
+            spare = turn - now + spacing * len(locked)
+            claimed = await claim_due(connection, self.tenant_id, endpoint, locked, now=now, spare=spare)
             secrets = await open_secrets(connection, self.vault, self.tenant_id, self.endpoint_id)
         for number, each in enumerate(claimed):
             claim = Claim(delivery=each.delivery, endpoint=endpoint, secrets=secrets, attempt=each.attempt)
@@ -118,7 +133,13 @@ class Pump:
                 each.cancel()
 
     async def _send(self, claim: Claim, trigger: Trigger, turn: datetime) -> None:
-        await asyncio.sleep(max(0.0, (turn - utc_now()).total_seconds()))
+        wait = max(0.0, (turn - utc_now()).total_seconds())
+        await asyncio.sleep(wait)
+        if wait > STALE_SECONDS or claim.delivery.event == "reward_redeemed":
+            present = await self._looked_at_again(claim)
+            if present is None:
+                return
+            claim = present
         outcome = await exchange(self.sender, claim)
         self.shift.sent += 1
         for _ in range(RECORD_TRIES):
@@ -131,6 +152,33 @@ class Pump:
                 self.shift.delivered += state is DeliveryState.DELIVERED
                 return
 
+    async def _looked_at_again(self, claim: Claim) -> Claim | None:
+        """The claim with the endpoint and the secrets of now; None when it must not be sent any more.
+
+        Since it was claimed, or resent by hand, its endpoint may have been disabled, or its redemption cancelled and refunded.
+        """
+        taken = (claim.delivery, claim.attempt)
+        async with transaction(self.pool) as connection:
+            if await self._is_over(connection, claim):
+                await withdraw_claim(connection, self.tenant_id, taken, None)
+                return None
+            try:
+                endpoint = await find_endpoint(connection, self.tenant_id, self.endpoint_id)
+            except NotFound:
+                endpoint = None
+            if endpoint is None or not endpoint.enabled:
+                await withdraw_claim(connection, self.tenant_id, taken, utc_now())
+                return None
+            secrets = await open_secrets(connection, self.vault, self.tenant_id, self.endpoint_id)
+        return Claim(delivery=claim.delivery, endpoint=endpoint, secrets=secrets, attempt=claim.attempt)
+
+    async def _is_over(self, connection: Connection, claim: Claim) -> bool:
+        """Whether this asks for the fulfilment of a redemption that is final."""
+        if claim.delivery.redemption_id is None or claim.delivery.event != "reward_redeemed":
+            return False
+        redemption = await find_redemption(connection, self.tenant_id, claim.delivery.redemption_id)
+        return redemption.status in FINAL and redemption.fulfilment.get("delivery_id") == str(claim.delivery.delivery_id)
+
     async def _record(self, connection: Connection, claim: Claim, trigger: Trigger, outcome: Outcome) -> DeliveryState:
         """Log the answer and move the delivery on, and its redemption when this delivery is the one that asks for the fulfilment."""
         now, delivery_id, number = utc_now(), claim.delivery.delivery_id, claim.attempt.number
@@ -142,7 +190,7 @@ class Pump:
         result = _planned(result_of(outcome, number, waits, now), present.state, trigger)
         await deliveries.record_result(connection, self.tenant_id, delivery_id, result, now)
         if is_gone(outcome):
-            await disable_endpoint(connection, self.tenant_id, self.endpoint_id, "the endpoint answered 410 Gone", now)
+            await switch_off(connection, self.tenant_id, self.endpoint_id, now)
         if redemption is not None and result.state is DeliveryState.DELIVERED:
             await move_on(connection, redemption, result.state, outcome, from_workflow=False)
         return result.state

@@ -25,7 +25,7 @@ from runtime.ids import utc_now
 from runtime.postgres import DATABASE_FAULTS, Pool, transaction
 from storage import outbox
 from storage.definition import change_instant
-from storage.due_delivery import overdue_endpoints, pump_entry
+from storage.due_delivery import cancel_due_of_archived, overdue_endpoints, pump_entry
 from storage.erasure import start_entry as erasure_start_entry
 from storage.erasure import unfinished_erasures
 from storage.low_stock import forget_low_stock, tell_low_stock
@@ -214,6 +214,7 @@ async def watch_stock(pool: Pool) -> int:
 async def restart_pumps(pool: Pool, temporal: Client) -> int:
     """Write start commands for the workflows of endpoints whose deliveries nobody takes and that Temporal does not know."""
     async with transaction(pool) as connection:
+        await cancel_due_of_archived(connection, utc_now() - IDLE, PAGE)
         overdue: list[tuple[UUID, UUID]] = await overdue_endpoints(connection, utc_now() - IDLE, PAGE)
     lost = [each for each in overdue if await _is_unknown(temporal, endpoint_workflow_id(*each))]
     async with transaction(pool) as connection:

@@ -12,7 +12,7 @@ from datetime import timedelta
 import msgspec
 from temporalio import activity
 
-from activities.attempt import Claim, Waits, exchange, is_gone, move_on, open_secrets, result_of
+from activities.attempt import Claim, Waits, exchange, is_gone, move_on, open_secrets, result_of, switch_off
 from activities.failure import refusals_are_final
 from activities.turn import Turns
 from domain.error import NotFound
@@ -26,8 +26,8 @@ from runtime.postgres import Connection, Pool, transaction
 from storage import delivery as deliveries
 from storage.due_delivery import reserve_turns
 from storage.redemption import find_redemption, last_number, lock_redemption
-from storage.unsent import abandon_delivery
-from storage.webhook import disable_endpoint, find_endpoint
+from storage.unsent import abandon_delivery, lock_endpoints
+from storage.webhook import find_endpoint
 
 HEARTBEAT_SECONDS = 3.0
 TURN_PATIENCE_SECONDS = 0.1
@@ -58,8 +58,20 @@ class WebhookActivities:
                     return await self._record(connection, given, claim, outcome)
 
     async def _claim(self, given: SendInput) -> Claim | Sent:
+        """The attempt, recorded, or what there is to say instead of it."""
+        claim = await self._claim_once(given)
+        if claim is None:
+            claim = await self._claim_once(given, is_held=True)
+        assert claim is not None
+        return claim
+
+    async def _claim_once(self, given: SendInput, *, is_held: bool = False) -> Claim | Sent | None:
+        """None when the endpoint is disabled. `is_held` is the second look, which nobody can enable or archive the endpoint beside:
+        whoever does so waits for this transaction, and then finds the delivery held."""
         now = utc_now()
         async with transaction(self._pool) as connection:
+            if is_held:
+                await lock_endpoints(connection, given.tenant_id, shared=True)
             redemption = await lock_redemption(connection, given.tenant_id, given.redemption_id)
             delivery = await deliveries.lock_delivery(connection, given.tenant_id, given.delivery_id)
             if delivery.attempts >= given.attempt or delivery.state not in (DeliveryState.PENDING, DeliveryState.HELD):
@@ -69,8 +81,9 @@ class WebhookActivities:
             try:
                 endpoint = await find_endpoint(connection, given.tenant_id, delivery.endpoint_id)
             except NotFound:
-                await abandon_delivery(connection, given.tenant_id, given.redemption_id, given.delivery_id)
-                return msgspec.structs.replace(await self._answer(connection, redemption, "its endpoint is archived"), gone=True)
+                return await self._abandon(connection, given, redemption)
+            if not endpoint.enabled and not is_held:
+                return None
             if not endpoint.enabled:
                 await deliveries.hold_delivery(connection, given.tenant_id, given.delivery_id, now)
                 return await self._answer(connection, redemption, "held", held=True)
@@ -99,8 +112,10 @@ class WebhookActivities:
         mine = next((each for each in recorded if each.number == given.attempt), None)
         if mine is not None and mine.ended_at is not None:
             wait = None
-            if delivery.state is DeliveryState.PENDING and delivery.next_attempt_at is not None:
-                wait = max(0.0, (delivery.next_attempt_at - utc_now()).total_seconds())
+            if delivery.state in (DeliveryState.PENDING, DeliveryState.HELD):
+                # Without an instant the next attempt was claimed already, and its worker died, or it is held.
+                due = delivery.next_attempt_at
+                wait = 0.0 if due is None else max(0.0, (due - utc_now()).total_seconds())
             return await self._answer(connection, redemption, _shown(mine.status, mine.error_class), wait_seconds=wait)
         if delivery.state is DeliveryState.PENDING or delivery.state is DeliveryState.HELD:
             return None
@@ -119,11 +134,16 @@ class WebhookActivities:
         waits = Waits(delays=given.retry_delays_seconds, jitter=given.jitter, deadline_at=given.deadline_at)
         result = result_of(outcome, given.attempt, waits, now)
         wait = None if result.next_attempt_at is None else (result.next_attempt_at - now).total_seconds()
+        if is_gone(outcome) and not await switch_off(connection, given.tenant_id, delivery.endpoint_id, now):
+            return await self._abandon(connection, given, redemption)
         await deliveries.record_result(connection, given.tenant_id, given.delivery_id, result, now)
-        if is_gone(outcome):
-            await disable_endpoint(connection, given.tenant_id, delivery.endpoint_id, "the endpoint answered 410 Gone", now)
         await move_on(connection, redemption, result.state, outcome, from_workflow=True)
         return await self._answer(connection, redemption, _shown(outcome.status, shown), wait_seconds=wait)
+
+    async def _abandon(self, connection: Connection, given: SendInput, redemption: Redemption) -> Sent:
+        """Its endpoint is archived: the redemption looks for another one."""
+        await abandon_delivery(connection, given.tenant_id, given.redemption_id, given.delivery_id)
+        return msgspec.structs.replace(await self._answer(connection, redemption, "its endpoint is archived"), gone=True)
 
     async def _answer(
         self, connection: Connection, redemption: Redemption, answer: str, *, wait_seconds: float | None = None, held: bool = False

@@ -13,7 +13,7 @@ from api.pagination import Page
 from api.redemption import Reason, instant_in, redemption_id_of, uuid_in
 from api.webhook import id_of
 from domain.error import InvalidState, NotFound, RateLimited, ValidationFault
-from domain.redemption import FINAL, Flag, Redemption, workflow_id
+from domain.redemption import FINAL, Flag, Redemption, State, workflow_id
 from domain.webhook import EVENTS, Delivery, DeliveryState
 from domain.webhook_body import event_body
 from domain.wire import optional_rfc3339, rfc3339
@@ -110,10 +110,26 @@ async def read_delivery(delivery_id: str, principal: Principal, pool: Pool) -> d
 async def resend(delivery_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
     """Make one attempt more, numbered on: the same id and bytes, a new timestamp, no new ladder.
 
-    409 while its endpoint is disabled, and while the delivery is still being tried.
+    409 while its endpoint is disabled, while the delivery is still being tried, and when it would ask for what is over.
     """
+    identity = id_of(delivery_id, "delivery")
     async with transaction(pool) as connection:
-        return delivery_wire(await _send_again(connection, principal.tenant_id, id_of(delivery_id, "delivery")))
+        await _check_not_over(connection, principal.tenant_id, identity)
+        return delivery_wire(await _send_again(connection, principal.tenant_id, identity))
+
+
+async def _check_not_over(connection: Connection, tenant_id: UUID, delivery_id: UUID) -> None:
+    """Raise InvalidState for the `reward_redeemed` of a redemption that is final: what was refunded must not be fulfilled.
+
+    Locks the redemption, so that it cannot end meanwhile. Others' copies of what was fulfilled ask for nothing and may be resent.
+    """
+    delivery = await find_delivery(connection, tenant_id, delivery_id)
+    if delivery.redemption_id is None or delivery.event != "reward_redeemed":
+        return
+    redemption = await lock_redemption(connection, tenant_id, delivery.redemption_id)
+    asks = redemption.fulfilment.get("delivery_id") == str(delivery_id)
+    if redemption.status in FINAL and (asks or redemption.status is not State.FULFILLED):
+        raise InvalidState(f"The redemption is {redemption.status}: it must not be fulfilled any more", present=redemption.status.value)
 
 
 async def _send_again(connection: Connection, tenant_id: UUID, delivery_id: UUID) -> Delivery:

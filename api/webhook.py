@@ -208,6 +208,7 @@ async def remove_endpoint(endpoint_id: str, principal: Principal, pool: Pool) ->
     """Archive the endpoint; its deliveries stay in the log. A redemption that waits for it goes to the next one, if there is one."""
     identity = id_of(endpoint_id, "webhook endpoint")
     async with transaction(pool) as connection:
+        await lock_endpoints(connection, principal.tenant_id)  # a redemption may just be held for it
         await resume_deliveries(connection, principal.tenant_id, identity)
         await archive_endpoint(connection, principal.tenant_id, identity, utc_now())
 

@@ -13,7 +13,7 @@ from domain.webhook import Delivery, DeliveryState, Endpoint, endpoint_workflow_
 from runtime.ids import new_id
 from runtime.postgres import Connection, notify
 from storage import outbox
-from storage.delivery import COLUMNS, Attempt, Trigger, claim_attempt, delivery_in
+from storage.delivery import COLUMNS, Attempt, Trigger, cancel_due, claim_attempt, delivery_in
 
 CHANNEL = "laurel_deliveries"
 WORKFLOW = "EndpointWorkflow"
@@ -147,28 +147,43 @@ def pump_entry(tenant_id: UUID, endpoint_id: UUID) -> outbox.Entry:
     )
 
 
+async def lock_due(connection: Connection, tenant_id: UUID, endpoint_id: UUID, limit: int, *, now: datetime) -> list[UUID]:
+    """Up to `limit` due deliveries of an enabled endpoint, those that wait longest first, locked until commit.
+
+    What somebody else has locked is left out. One that is `held` is due like any other: its cause may have committed behind the enabling.
+    """
+    cursor = await connection.execute(
+        """
+        SELECT delivery_id FROM webhook_delivery WHERE tenant_id = %s AND endpoint_id = %s AND due_at <= %s
+        ORDER BY due_at, delivery_id LIMIT %s FOR UPDATE SKIP LOCKED
+        """,
+        (tenant_id, endpoint_id, now, limit),
+    )
+    return [row["delivery_id"] for row in await cursor.fetchall()]
+
+
 async def claim_due(
-    connection: Connection, tenant_id: UUID, endpoint: Endpoint, limit: int, *, now: datetime, spare: timedelta = timedelta(0)
+    connection: Connection,
+    tenant_id: UUID,
+    endpoint: Endpoint,
+    locked: Sequence[UUID],
+    *,
+    now: datetime,
+    spare: timedelta = timedelta(0),
 ) -> list[Claimed]:
-    """Take up to `limit` due deliveries, those that wait longest first, and record their attempts.
+    """Take these deliveries, which `lock_due` gave, and record their attempts.
 
     A claim is taken over when its worker has not answered in time; the same number is sent again then. `spare` is the time that the
     sends wait for their turns.
     """
     lease = timedelta(seconds=endpoint.timeout_seconds) + LEASE + spare
-    # Materialized: as a subquery it may be run again for each row it is joined with, and then it takes others, beyond the limit.
     cursor = await connection.execute(
         f"""
-        WITH due AS MATERIALIZED (
-            SELECT delivery_id AS due_id FROM webhook_delivery
-            WHERE tenant_id = %(tenant_id)s AND endpoint_id = %(endpoint_id)s AND due_at <= %(now)s AND state <> 'held'
-            ORDER BY due_at, delivery_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-        )
-        UPDATE webhook_delivery SET due_at = %(until)s, updated_at = %(now)s FROM due
-        WHERE tenant_id = %(tenant_id)s AND delivery_id = due_id
+        UPDATE webhook_delivery SET due_at = %(until)s, updated_at = %(now)s
+        WHERE tenant_id = %(tenant_id)s AND delivery_id = ANY(%(locked)s)
         RETURNING {COLUMNS}, due_trigger
         """,
-        {"until": now + lease, "now": now, "tenant_id": tenant_id, "endpoint_id": endpoint.endpoint_id, "limit": limit},
+        {"until": now + lease, "now": now, "tenant_id": tenant_id, "locked": list(locked)},
     )
     taken = [(row.pop("due_trigger"), delivery_in(row)) for row in await cursor.fetchall()]
     claimed = []
@@ -192,13 +207,34 @@ async def _number_of_next(connection: Connection, tenant_id: UUID, delivery_id: 
     return 1 if row is None else row["lost"] or row["last"] + 1
 
 
-async def next_due(connection: Connection, tenant_id: UUID, endpoint_id: UUID) -> datetime | None:
-    """When the endpoint's next delivery is due, None when nothing is."""
-    cursor = await connection.execute(
+async def withdraw_claim(connection: Connection, tenant_id: UUID, claimed: tuple[Delivery, Attempt], due_at: datetime | None) -> None:
+    """Take back a claim of which nothing was sent, so that it is no attempt; `due_at` None when it is never to be sent.
+
+    An attempt that a dead worker left behind stays in the log: it may have been sent.
+    """
+    delivery, attempt = claimed
+    if attempt.started_at == delivery.updated_at:
+        await connection.execute(
+            "DELETE FROM webhook_attempt WHERE tenant_id = %s AND delivery_id = %s AND number = %s AND ended_at IS NULL",
+            (tenant_id, delivery.delivery_id, attempt.number),
+        )
+    await connection.execute(
         """
-        SELECT min(due_at) AS due FROM webhook_delivery
-        WHERE tenant_id = %s AND endpoint_id = %s AND due_at IS NOT NULL AND state <> 'held'
+        UPDATE webhook_delivery AS delivery SET due_at = %(due)s::timestamptz, updated_at = clock_timestamp(),
+            due_trigger = CASE WHEN %(due)s::timestamptz IS NULL THEN NULL ELSE due_trigger END,
+            state = CASE WHEN %(due)s::timestamptz IS NULL AND state IN ('pending', 'held') THEN 'superseded' ELSE state END,
+            attempts = (SELECT coalesce(max(number), 0) FROM webhook_attempt AS attempt
+                        WHERE attempt.tenant_id = delivery.tenant_id AND attempt.delivery_id = delivery.delivery_id)
+        WHERE tenant_id = %(tenant_id)s AND delivery_id = %(delivery_id)s AND due_at IS NOT NULL
         """,
+        {"due": due_at, "tenant_id": tenant_id, "delivery_id": delivery.delivery_id},
+    )
+
+
+async def next_due(connection: Connection, tenant_id: UUID, endpoint_id: UUID) -> datetime | None:
+    """When the next delivery of an enabled endpoint is due, None when nothing is."""
+    cursor = await connection.execute(
+        "SELECT min(due_at) AS due FROM webhook_delivery WHERE tenant_id = %s AND endpoint_id = %s AND due_at IS NOT NULL",
         (tenant_id, endpoint_id),
     )
     row = await cursor.fetchone()
@@ -275,8 +311,22 @@ async def overdue_endpoints(connection: Connection, due_before: datetime, limit:
         """
         SELECT DISTINCT delivery.tenant_id, delivery.endpoint_id FROM webhook_delivery AS delivery
         JOIN webhook_endpoint AS endpoint USING (tenant_id, endpoint_id)
-        WHERE delivery.due_at < %s AND delivery.state <> 'held' AND endpoint.enabled AND endpoint.archived_at IS NULL LIMIT %s
+        WHERE delivery.due_at < %s AND endpoint.enabled AND endpoint.archived_at IS NULL LIMIT %s
         """,
         (due_before, limit),
     )
     return [(row["tenant_id"], row["endpoint_id"]) for row in await cursor.fetchall()]
+
+
+async def cancel_due_of_archived(connection: Connection, due_before: datetime, limit: int) -> None:
+    """End what is due to archived endpoints of all tenants: its cause committed behind the archiving."""
+    cursor = await connection.execute(
+        """
+        SELECT DISTINCT delivery.tenant_id, delivery.endpoint_id FROM webhook_delivery AS delivery
+        JOIN webhook_endpoint AS endpoint USING (tenant_id, endpoint_id)
+        WHERE delivery.due_at < %s AND endpoint.archived_at IS NOT NULL LIMIT %s
+        """,
+        (due_before, limit),
+    )
+    for row in await cursor.fetchall():
+        await cancel_due(connection, row["tenant_id"], row["endpoint_id"], due_before)

@@ -298,13 +298,15 @@ def _move_columns(tenant_id: UUID, redemption_id: UUID, number: int, row: Timeli
 
 
 async def supersede_fulfilment_delivery(connection: Connection, tenant_id: UUID, redemption_id: UUID, now: datetime) -> None:
-    """End the delivery that asks for the fulfilment, when it is still being tried: the redemption is final."""
+    """End the delivery that asks for the fulfilment, when it is still being tried or is to be sent once more: the redemption is final."""
     await connection.execute(
         """
-        UPDATE webhook_delivery AS delivery SET state = 'superseded', next_attempt_at = NULL, updated_at = %s
+        UPDATE webhook_delivery AS delivery SET next_attempt_at = NULL, due_at = NULL, due_trigger = NULL, updated_at = %s,
+            state = CASE WHEN delivery.state IN ('pending', 'held') THEN 'superseded' ELSE delivery.state END
         FROM redemption
         WHERE redemption.tenant_id = %s AND redemption.redemption_id = %s AND delivery.tenant_id = redemption.tenant_id
-          AND delivery.delivery_id = (redemption.fulfilment ->> 'delivery_id')::uuid AND delivery.state IN ('pending', 'held')
+          AND delivery.delivery_id = (redemption.fulfilment ->> 'delivery_id')::uuid
+          AND (delivery.state IN ('pending', 'held') OR delivery.due_at IS NOT NULL)
         """,
         (now, tenant_id, redemption_id),
     )

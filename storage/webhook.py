@@ -106,7 +106,9 @@ async def list_endpoints(connection: Connection, tenant_id: UUID, *, after: UUID
 
 
 async def update_endpoint(connection: Connection, tenant_id: UUID, endpoint_id: UUID, changes: dict[str, Any], now: datetime) -> Endpoint:
-    """Change the given columns; raises NotFound."""
+    """Change the given columns; raises NotFound. Another rate counts from now on, whatever turns the old one has given out."""
+    if "rate_per_second" in changes:
+        changes = {**changes, "next_turn_at": None}
     assignments = [sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in [*changes, "updated_at"]]
     query = sql.SQL(
         "UPDATE webhook_endpoint SET {} WHERE tenant_id = %(tenant_id)s AND endpoint_id = %(endpoint_id)s AND archived_at IS NULL"

@@ -4,7 +4,7 @@ import pytest
 
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
-from storage.due_delivery import claim_due, publish_test
+from storage.due_delivery import claim_due, lock_due, publish_test
 from storage.webhook import NewEndpoint, create_endpoint
 from tests.store_world import make_world
 
@@ -26,5 +26,6 @@ async def test_no_more_is_claimed_than_there_is_room_for_whatever_the_plan(pool:
             await publish_test(connection, world.tenant_id, endpoint.endpoint_id, b"{}", now)
     async with transaction(pool) as connection:
         await connection.execute(PLANS[plan].encode())
-        claimed = await claim_due(connection, world.tenant_id, endpoint, 8, now=now)
+        locked = await lock_due(connection, world.tenant_id, endpoint.endpoint_id, 8, now=now)
+        claimed = await claim_due(connection, world.tenant_id, endpoint, locked, now=now)
     assert len({each.delivery.delivery_id for each in claimed}) == len(claimed) == 8

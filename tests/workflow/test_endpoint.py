@@ -17,7 +17,7 @@ from runtime.http import Sender
 from runtime.ids import utc_now
 from runtime.postgres import transaction
 from storage.delivery import forget_deliveries, release_held
-from storage.due_delivery import Notice, claim_due, publish, wake_pump
+from storage.due_delivery import Notice, claim_due, lock_due, publish, wake_pump
 from storage.redemption import move_redemption
 from storage.webhook import archive_endpoint, disable_endpoint, find_endpoint, update_endpoint
 from tests.partner import a_partner
@@ -175,8 +175,9 @@ async def test_a_claim_whose_worker_died_is_taken_over_under_the_same_number(poo
         await tell(stage)
         async with transaction(pool) as connection:
             endpoint = await find_endpoint(connection, stage.world.tenant_id, endpoint_id)
-            (claimed,) = await claim_due(connection, stage.world.tenant_id, endpoint, 8, now=utc_now())
-            assert await claim_due(connection, stage.world.tenant_id, endpoint, 8, now=utc_now()) == []
+            due = await lock_due(connection, stage.world.tenant_id, endpoint_id, 8, now=utc_now())
+            (claimed,) = await claim_due(connection, stage.world.tenant_id, endpoint, due, now=utc_now())
+            assert await lock_due(connection, stage.world.tenant_id, endpoint_id, 8, now=utc_now()) == []
         assert claimed.attempt.number == 1
         await make_due_now(stage)
         async with pumping(stage, endpoint_id):
