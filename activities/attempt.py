@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+import psycopg
 
 from domain.error import DomainError, NotFound
 from domain.redemption import Decision, Flag, Move, Redemption, State, read_callback
@@ -122,7 +123,10 @@ async def move_on(connection: Connection, redemption: Redemption, state: Deliver
         try:
             async with connection.transaction():
                 moved = await move_redemption(connection, tenant_id, redemption_id, callback, now)
-        except DomainError as refusal:
+        except psycopg.OperationalError:
+            raise  # ours: the attempt is recorded later
+        except (DomainError, psycopg.Error, ValueError, OverflowError, RecursionError, TypeError) as refusal:
+            # Whatever stands in an answer, the attempt that it answers is recorded.
             log.warning("the answer's status %s was refused: %s", callback.to, refusal)
             return
         if moved.decision is not Decision.MOVE:

@@ -23,6 +23,7 @@ from runtime.crypto import Vault
 from runtime.http import Outcome, Sender
 from runtime.ids import utc_now
 from runtime.postgres import DATABASE_AWAY, Connection, Pool, transaction
+from runtime.resolver import OwnFaultError
 from storage import delivery as deliveries
 from storage.delivery import Result, Trigger, cancel_due, hold_due
 from storage.due_delivery import Claimed, claim_due, lock_due, next_due, reserve_turns, withdraw_claim
@@ -37,6 +38,8 @@ LOCKED_SECONDS = 0.5
 """How long a pump waits when somebody else has all rows locked that are due."""
 STALE_SECONDS = 0.2
 """A send that waited longer than this for its turn looks again at what it was given."""
+OWN_FAULT_SECONDS = 2.0
+"""How long a delivery waits that could not be sent for want of something of ours."""
 HEARTBEAT_SECONDS = 3.0
 SHIFT_SECONDS = 11 * 3600.0
 AWAY_SECONDS = 1.0
@@ -140,7 +143,14 @@ class Pump:
             if present is None:
                 return
             claim = present
-        outcome = await exchange(self.sender, claim)
+        try:
+            outcome = await exchange(self.sender, claim)
+        except OwnFaultError as fault:
+            log.warning("a send to endpoint %s waits: %s", self.endpoint_id, fault)
+            async with transaction(self.pool) as connection:
+                later = utc_now() + timedelta(seconds=OWN_FAULT_SECONDS)
+                await withdraw_claim(connection, self.tenant_id, (claim.delivery, claim.attempt), later)
+            return
         self.shift.sent += 1
         for _ in range(RECORD_TRIES):
             try:

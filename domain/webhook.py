@@ -207,9 +207,9 @@ def retry_after_seconds(header: str | None, now: datetime) -> float | None:
         return min(float(text[:12]), 1e9) or None
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+        wait = (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds()
+    except (ValueError, OverflowError, TypeError, IndexError):  # what the parser lets out depends on the text
         return None
-    wait = (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds()
     return wait if wait > 0 else None
 
 

@@ -5,8 +5,9 @@ Every resolved address is checked and a checked one is dialled, so a name that c
 """
 
 import asyncio
+import errno
 import ipaddress
-import socket
+import logging
 import ssl
 import time
 from collections.abc import Iterable, Sequence
@@ -18,11 +19,17 @@ import httpcore
 import msgspec
 
 from runtime import tracing
+from runtime.resolver import Address, NoSuchNameError, OwnFaultError, Resolver
+
+log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 5.0
 ANSWER_BYTES = 8 * 1024
+READ_BYTES = 512 * 1024
+"""So much of an answer is read at most, heads, interim answers and framing included; what is still no answer then is none."""
+SHORT_OF = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EAGAIN})
+"""What the system says when we have run out of something."""
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 DENIED: tuple[Network, ...] = tuple(
@@ -91,18 +98,42 @@ def _is_public(address: Address) -> bool:
     return address.is_global and not (address.is_multicast or address.is_reserved or address.is_link_local or address.is_unspecified)
 
 
-async def resolve(host: str, port: int) -> list[Address]:
-    """Every address of the host, as the system resolves it (odd numerals too); raises OSError when there is none."""
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(ipaddress.ip_address(entry[4][0]) for entry in found))
+class _BoundedStream(httpcore.AsyncNetworkStream):
+    """A connection from which at most `READ_BYTES` are read: a partner that never comes to an end costs time only, and little of it."""
+
+    def __init__(self, inner: httpcore.AsyncNetworkStream, left: int = READ_BYTES) -> None:
+        self._inner, self._left = inner, left
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's signature
+        if self._left <= 0:
+            raise httpcore.ReadError("the answer has no end")
+        part = await self._inner.read(min(max_bytes, self._left), timeout)
+        self._left -= len(part)
+        return part
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        await self._inner.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> httpcore.AsyncNetworkStream:
+        return _BoundedStream(await self._inner.start_tls(ssl_context, server_hostname, timeout), self._left)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
 
 
 class _CheckedBackend(httpcore.AsyncNetworkBackend):
     """Resolves, checks all addresses, dials one that was checked, and remembers how far it came. One for each exchange."""
 
-    def __init__(self, opened: Sequence[Network]) -> None:
-        self._opened = opened
+    def __init__(self, opened: Sequence[Network], resolver: Resolver) -> None:
+        self._opened, self._resolver = opened, resolver
         self._inner = httpcore.AnyIOBackend()
         self.remote_address: str | None = None
         self.connected = False
@@ -117,8 +148,8 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         """A connection to a checked address of the host."""
         try:
-            addresses = await asyncio.wait_for(resolve(host, port), timeout)
-        except (OSError, UnicodeError) as fault:  # a time-out is an OSError
+            addresses = await self._resolver.addresses(host, timeout)
+        except NoSuchNameError as fault:
             raise NoAddressError(f"{host} has no address") from fault
         if not all(is_allowed(address, self._opened) for address in addresses):
             raise BlockedAddressError(f"{host} resolves to an address that is not public")
@@ -131,7 +162,7 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
                 last = fault
             else:
                 self.connected = True
-                return stream
+                return _BoundedStream(stream)
         raise last
 
     async def connect_unix_socket(self, path: str, timeout: float | None = None, socket_options: Any = None) -> Any:  # noqa: ASYNC109
@@ -144,9 +175,10 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
 
 
 class Sender:
-    """Sends webhooks. `allow_cidrs` opens networks for development; `context` is for tests with an authority of their own."""
+    """Sends webhooks. `allow_cidrs` opens networks for development; tests have an authority (`context`) and names of their own."""
 
-    def __init__(self, allow_cidrs: Iterable[str] = (), context: ssl.SSLContext | None = None) -> None:
+    def __init__(self, allow_cidrs: Iterable[str] = (), context: ssl.SSLContext | None = None, resolver: Resolver | None = None) -> None:
+        self._resolver = resolver or Resolver()
         self._opened: list[Network] = [ipaddress.ip_network(text) for text in allow_cidrs]
         if context is None:
             context = ssl.create_default_context()
@@ -157,14 +189,17 @@ class Sender:
         """Whether the URL's host resolves, now, to an address that webhooks may not reach; a name that does not resolve is not blocked."""
         parts = urlsplit(url)
         try:
-            addresses = await asyncio.wait_for(resolve(parts.hostname or "", parts.port or 443), CONNECT_SECONDS)
-        except (OSError, UnicodeError):
+            addresses = await self._resolver.addresses(parts.hostname or "", CONNECT_SECONDS)
+        except (NoSuchNameError, OwnFaultError):
             return False
         return not all(is_allowed(address, self._opened) for address in addresses)
 
     async def post(self, url: str, headers: Sequence[tuple[str, str]], body: bytes, timeout_seconds: float) -> Outcome:
-        """Send one request and keep the first 8 KB of the answer. Never raises for what the other side does."""
-        backend = _CheckedBackend(self._opened)
+        """Send one request and keep the first 8 KB of the answer. Never raises for what the other side does.
+
+        Raises OwnFaultError, before anything was sent, when we have run out of something: that is not an attempt.
+        """
+        backend = _CheckedBackend(self._opened, self._resolver)
         started = time.monotonic()
         answer = _Answer()
         error: str | None = None
@@ -172,10 +207,16 @@ class Sender:
             with tracing.sending(url, dict(headers)):
                 async with asyncio.timeout(timeout_seconds):
                     await self._exchange(backend, url, (headers, body), answer)
-        except (OSError, ValueError, httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError) as fault:
-            error = _error_class(fault, backend.connected)
         except httpcore.UnsupportedProtocol:
             error = "bad_url"
+        except OwnFaultError:
+            raise
+        except Exception as fault:
+            if not backend.connected and _is_short(fault):
+                raise OwnFaultError("no connection can be made") from fault
+            if not isinstance(fault, KNOWN):  # whatever the other side sends ends in an answer or an error of the attempt
+                log.exception("the exchange with %s ended in an unknown way", backend.remote_address)
+            error = _error_class(fault, backend.connected)
         return Outcome(
             status=answer.status,
             error=error,
@@ -213,6 +254,20 @@ class _Answer:
         self.status: int | None = None
         self.retry_after: str | None = None
         self.head = bytearray()
+
+
+KNOWN = (OSError, ValueError, httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError)
+
+
+def _is_short(fault: BaseException | None) -> bool:
+    """Whether the system refused a connection because we have run out of files, ports or memory."""
+    for _ in range(10):
+        if fault is None:
+            return False
+        if isinstance(fault, OSError) and fault.errno in SHORT_OF:
+            return True
+        fault = fault.__cause__ or fault.__context__
+    return False
 
 
 def _error_class(fault: Exception, connected: bool) -> str:

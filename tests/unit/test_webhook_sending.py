@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import os
+import resource
 import socket
 import ssl
 from datetime import UTC, datetime, timedelta
@@ -13,6 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from runtime.http import Sender
+from runtime.resolver import OwnFaultError, Resolver
+from tests.name_server import a_name_server
 from tests.partner import a_partner
 
 OPEN = ["127.0.0.0/8"]
@@ -112,12 +116,62 @@ async def test_a_closed_port_is_refused():
         assert (await send(f"http://127.0.0.1:{held.getsockname()[1]}/")).error == "refused"
 
 
-async def test_a_name_without_an_address_is_a_dns_fault(monkeypatch):
-    async def unknown(self, host, port, **_):
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")  # a resolver that is away would take its time
+@contextlib.asynccontextmanager
+async def names(answers, allowed=OPEN):
+    async with a_name_server(answers) as server:
+        yield Sender(allowed, resolver=Resolver([f"127.0.0.1:{server.port}"])), server
 
-    monkeypatch.setattr(type(asyncio.get_running_loop()), "getaddrinfo", unknown)
-    assert (await send("http://no-such-host.invalid/")).error == "dns"
+
+async def test_a_name_without_an_address_is_a_dns_fault():
+    async with names(lambda _: []) as (sender, _):
+        assert (await send("http://no-such-host.example/", sender=sender)).error == "dns"
+        assert not await sender.is_blocked("http://no-such-host.example/"), "a name that does not resolve now is accepted"
+
+
+async def test_a_name_is_reached_by_its_address():
+    async with a_partner(200) as partner, names(lambda _: ["127.0.0.1"]) as (sender, _):
+        assert (await send(f"http://partner.example:{partner.port}/", sender=sender)).status == 200
+    assert partner.received[0].headers["host"] == f"partner.example:{partner.port}"
+
+
+async def test_names_in_the_hosts_file_need_no_name_server(tmp_path):
+    hosts = tmp_path / "hosts"
+    hosts.write_text("127.0.0.1\tlocalhost Partner # ours\nno address here\n::1 six\n")
+    async with a_partner(200) as partner, a_name_server(lambda _: []) as server:
+        resolver = Resolver([f"127.0.0.1:{server.port}"], hosts)
+        for host in ("localhost", "LOCALHOST", "partner", "Partner."):
+            assert (await send(f"http://{host}:{partner.port}/", sender=Sender(OPEN, resolver=resolver))).status == 200, host
+        hosts.write_text("127.0.0.1 another-name\n")
+        assert (await send(f"http://another-name:{partner.port}/", sender=Sender(OPEN, resolver=resolver))).status == 200
+    assert server.asked == []
+
+
+async def test_names_that_are_never_answered_wait_in_front_of_nobody_else():
+    def silent(name):
+        return None if name.startswith("silent") else ["127.0.0.1"]
+
+    async with a_partner(200) as partner, names(silent) as (sender, server):
+        waiting = [asyncio.create_task(send(f"http://silent{number}.example/", 3.0, sender=sender)) for number in range(100)]
+        async with asyncio.timeout(60):
+            while len({name for name in server.asked if name.startswith("silent")}) < 100:
+                await asyncio.sleep(0.01)
+        good = await send(f"http://good.example:{partner.port}/", 3.0, sender=sender)
+        assert good.status == 200
+        assert not any(each.done() for each in waiting), "it was answered while all the others still waited"
+        assert {(await each).error for each in waiting} <= {"dns", "timeout"}
+
+
+async def test_what_we_have_run_out_of_is_no_attempt():
+    limits, sender = resource.getrlimit(resource.RLIMIT_NOFILE), Sender(OPEN)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, limits[1]))
+    try:
+        with pytest.raises(OwnFaultError):
+            await send("http://127.0.0.1:9/", sender=sender)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert (await send("http://127.0.0.1:9/", sender=sender)).error == "refused"
 
 
 HIDDEN = [
@@ -139,29 +193,53 @@ async def test_nothing_is_sent_to_an_address_that_is_not_public(host):
     assert partner.received == []
 
 
-async def test_a_name_with_one_address_that_is_not_public_is_blocked(monkeypatch):
-    async def both(self, host, port, **_):
-        return [(0, 0, 0, "", ("8.8.8.8", port)), (0, 0, 0, "", ("127.0.0.1", port))]
-
-    monkeypatch.setattr(type(asyncio.get_running_loop()), "getaddrinfo", both)
-    assert (await send("http://two-faced.example/", sender=Sender())).error == "blocked_address"
+async def test_a_name_with_one_address_that_is_not_public_is_blocked():
+    async with names(lambda _: ["8.8.8.8", "127.0.0.1"], ()) as (sender, _):
+        assert (await send("http://two-faced.example/", sender=sender)).error == "blocked_address"
+        assert await sender.is_blocked("http://two-faced.example/")
 
 
-async def test_a_name_that_points_elsewhere_when_asked_again_leads_nowhere(monkeypatch):
+async def test_a_name_that_points_elsewhere_when_asked_again_leads_nowhere():
     asked = []
 
-    async def first_public_then_local(self, host, port, **_):
-        asked.append(host)
-        return [(0, 0, 0, "", ("203.0.113.7" if len(asked) == 1 else "127.0.0.1", port))]
+    def first_public_then_local(name):
+        asked.append(name)
+        return ["203.0.113.7" if len(asked) <= 2 else "127.0.0.1"]  # it is asked for both kinds of address
 
-    async with a_partner(200) as partner:
-        monkeypatch.setattr(type(asyncio.get_running_loop()), "getaddrinfo", first_public_then_local)
-        opened = Sender(["203.0.113.0/24"])
-        outcome = await send(f"http://rebinding.example:{partner.port}/", 0.5, sender=opened)
-    assert len(asked) == 1, "what was checked is dialled: there is no second look-up"
+    async with a_partner(200) as partner, names(first_public_then_local, ["203.0.113.0/24"]) as (sender, _):
+        outcome = await send(f"http://rebinding.example:{partner.port}/", 0.5, sender=sender)
+    assert len(asked) == 2, "what was checked is dialled: there is no second look-up"
     assert outcome.status is None
     assert outcome.remote_address == "203.0.113.7"
     assert partner.received == []
+
+
+ENDLESS = {
+    "interim answers": b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n" * 500,
+    "a head": b"x-padding: " + b"a" * 60_000 + b"\r\n",
+    "one header": b"a" * 65536,
+    "chunk extensions": b"1;" + b"e" * 20_000 + b"\r\nx\r\n",
+}
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+async def test_an_answer_without_an_end_is_left(kind):
+    sent = 0
+
+    async def flood(reader, writer):
+        nonlocal sent
+        await reader.readuntil(b"\r\n\r\n")
+        if kind != "interim answers":
+            writer.write(b"HTTP/1.1 200 OK\r\n" + (b"transfer-encoding: chunked\r\n\r\n" if kind == "chunk extensions" else b""))
+        while True:
+            writer.write(ENDLESS[kind])
+            sent += len(ENDLESS[kind])
+            await writer.drain()
+
+    async with a_server(flood) as port:
+        outcome = await send(f"http://127.0.0.1:{port}/", 30.0)
+    assert outcome.error == "reset"
+    assert sent < 32_000_000, "what the sockets hold, and no more"
 
 
 def a_certificate(directory, name):
