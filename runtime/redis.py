@@ -3,7 +3,7 @@
 from functools import cached_property
 from typing import cast
 
-from redis.asyncio import BlockingConnectionPool
+from redis.asyncio import BlockingConnectionPool, SSLConnection
 from redis.asyncio import Redis as Client
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -23,7 +23,11 @@ class Redis(Client):
     @cached_property
     def line(self) -> Line:
         """One connection for all who ask; it goes with the client."""
-        return Line(self.connection_pool.connection_kwargs, TIMEOUT_SECONDS)
+        pool = self.connection_pool
+        secure = (
+            pool.connection_class(**pool.connection_kwargs).ssl_context.get() if issubclass(pool.connection_class, SSLConnection) else None
+        )
+        return Line(pool.connection_kwargs, TIMEOUT_SECONDS, secure=secure)
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         """Close the pool's connections and the line."""
@@ -32,13 +36,18 @@ class Redis(Client):
         await super().aclose(close_connection_pool)
 
 
+def client_url(url: str) -> str:
+    """The address in the client library's words, which knows Valkey by Redis's schemes only."""
+    return url.replace("valkey", "redis", 1) if url.startswith(("valkey://", "valkeys://")) else url
+
+
 def make_redis(settings: Settings, *, max_connections: int = 64) -> "Redis":
     """A client with its own pool; values are bytes. One retry covers a connection that died while idle; a dead server fails fast.
 
     A command waits for a free connection: a pool that refuses would make a crowd of readers look like a dead server.
     """
     pool = BlockingConnectionPool.from_url(
-        settings.redis_url,
+        client_url(settings.redis_url),
         max_connections=max_connections,
         timeout=TIMEOUT_SECONDS,
         socket_timeout=TIMEOUT_SECONDS,

@@ -6,9 +6,9 @@ the commands. Everything else goes through the client.
 """
 
 import asyncio
-import ssl
 from collections import deque
 from collections.abc import Mapping, Sequence
+from ssl import SSLContext
 from typing import Any, cast
 
 import hiredis
@@ -24,9 +24,10 @@ _MORE = object()
 class Line:
     """The connection, made when it is first needed and again when it was lost."""
 
-    def __init__(self, address: Mapping[str, Any], timeout_seconds: float) -> None:
-        """`address`: the client's own connection arguments (host, port, path, username, password, db, ssl)."""
-        self._address, self._timeout = address, timeout_seconds
+    def __init__(self, address: Mapping[str, Any], timeout_seconds: float, *, secure: SSLContext | None = None) -> None:
+        """`address`: the client's own connection arguments (host, port, path, username, password, db). `secure`: the client's TLS, or None
+        for a connection in the clear; nothing is said, no password either, before it stands."""
+        self._address, self._timeout, self._secure = address, timeout_seconds, secure
         self._wire: _Wire | None = None
         self._connecting = asyncio.Lock()
 
@@ -66,8 +67,7 @@ class Line:
         if "path" in address:
             await loop.create_unix_connection(lambda: wire, address["path"])
         else:
-            secure = ssl.create_default_context() if address.get("ssl") else None
-            await loop.create_connection(lambda: wire, address.get("host", "localhost"), address.get("port", 6379), ssl=secure)
+            await loop.create_connection(lambda: wire, address.get("host", "localhost"), address.get("port", 6379), ssl=self._secure)
         try:
             refused = [answer for answer in await wire.ask(_greeting(address)) if isinstance(answer, Exception)]
             if refused:

@@ -14,6 +14,7 @@ import msgspec
 
 PREFIX = "LAUREL_"
 MINIMUM_SECRET_LENGTH = 32
+REDIS_SCHEMES = ("redis", "rediss", "valkey", "valkeys", "unix")
 
 
 class SettingError(ValueError):
@@ -40,7 +41,11 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("DATABASE_URL", "", "PostgreSQL address, `postgresql://user:password@host:port/database` (required)"),
     Setting("DATABASE_DIRECT_URL", "", "the same database without the pooler in between, for LISTEN and event writers; empty: no pooler"),
     Setting("DATABASE_PREPARE", "on", "`off` behind a pooler in transaction mode: nothing is prepared or set for a session"),
-    Setting("REDIS_URL", "redis://127.0.0.1:6379/0", "Redis-compatible server, `redis://` or `unix://`"),
+    Setting(
+        "REDIS_URL",
+        "redis://127.0.0.1:6379/0",
+        "a Redis or Valkey server: `redis[s]://`, `valkey[s]://`, `unix://`; a private CA: `?ssl_ca_certs=FILE`",
+    ),
     Setting("TEMPORAL_ADDRESS", "127.0.0.1:7233", "Temporal frontend, `host:port`"),
     Setting("TEMPORAL_NAMESPACE", "default", "Temporal namespace"),
     Setting("TEMPORAL_UI_URL", "http://127.0.0.1:8233", "Temporal UI, for the links that people follow"),
@@ -160,6 +165,19 @@ def _name_variable(fault: str) -> str:
     return f"{PREFIX}{path.rstrip('`').split('[')[0].upper()}: {reason}"
 
 
+def check_redis_url(url: str) -> None:
+    """Raise `SettingError` for an address that no process could use."""
+    scheme, _, rest = url.partition("://")
+    servers = rest.partition("/")[0].rpartition("@")[2]
+    if "sentinel" in scheme or "cluster" in scheme or "," in servers:
+        raise SettingError(
+            f"{PREFIX}REDIS_URL names Sentinel, Cluster or several servers, which Laurel does not speak: give the one address that always "
+            "leads to the primary (a proxy, a service or a DNS name); what it holds is rebuilt from PostgreSQL after a failover"
+        )
+    if scheme not in REDIS_SCHEMES:
+        raise SettingError(f"{PREFIX}REDIS_URL must begin with {', '.join(f'{each}://' for each in REDIS_SCHEMES)}")
+
+
 def _check(settings: Settings) -> None:
     production = settings.environment == "production"
     if not settings.database_url:
@@ -172,6 +190,7 @@ def _check(settings: Settings) -> None:
         raise SettingError(f"{PREFIX}SECRET_KEY_PREVIOUS holds a key that is shorter than {MINIMUM_SECRET_LENGTH} characters")
     if production and len(set(settings.secret_key)) < 10:
         raise SettingError(f"{PREFIX}SECRET_KEY is too simple for production: use 32 random characters or more")
+    check_redis_url(settings.redis_url)
     if not 1 <= settings.scoring_partitions <= 256:
         raise SettingError(f"{PREFIX}SCORING_PARTITIONS must be 1 to 256")
     if production and settings.webhook_allow_cidrs:
