@@ -41,6 +41,10 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     external_user_id: str | None = None
     actor: str
 
+    def named(self, user_id: str) -> str:
+        """The external id that a path names: `me` is a gamer's own, and anybody else's is as it stands."""
+        return self.external_user_id if user_id == "me" and self.role == "gamer" and self.external_user_id is not None else user_id
+
     def check_user(self, external_id: str) -> None:
         """Raise `Forbidden` when a gamer's token acts for another user."""
         if self.role == "gamer" and external_id != self.external_user_id:

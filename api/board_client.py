@@ -79,6 +79,7 @@ class LiveView:
         self.lock = asyncio.Lock()
         self.shown: Shown | None = None
         self.read_at = float("-inf")
+        self.retry_at = 0.0
         self.version = 0
         self.update: str | None = None
         self._snapshot: str | None = None
@@ -166,7 +167,7 @@ class Client:
 
     def _next(self) -> str | None:
         view = self.view
-        if view is not None and view.version != self._seen:
+        if view is not None and view.shown is not None and view.version != self._seen:
             if self._seen >= 0:
                 self._changes.append(time.monotonic())
             follows, self._seen = self._seen == view.version - 1, view.version

@@ -8,11 +8,13 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from uuid import UUID
 
+import msgspec
+
 from api.board_client import Client, LiveView, Shown, encode, error_message
 from api.board_lines import EntryWire, entry_wire
 from api.leaderboard import BoardReader
 from domain.board_view import CURRENT, AroundUser, Configure, Ping, Users, Wanted, read_request, wanted_after
-from domain.error import LeaderboardNotFound
+from domain.error import DomainError, LeaderboardNotFound, Unavailable, ValidationFault
 from runtime.ids import utc_now
 from runtime.postgres import DATABASE_AWAY
 from runtime.redis import RedisError
@@ -33,7 +35,7 @@ AT_ONCE = 8
 CACHED_WINDOWS = 64
 GONE_CODE = 4404
 ENDED = ("closed", "paid")
-AWAY = (*DATABASE_AWAY, RedisError)
+AWAY = (*DATABASE_AWAY, RedisError, Unavailable)
 
 
 class Room:
@@ -138,9 +140,36 @@ class Room:
         return min(waits)
 
     async def _tick(self) -> None:
-        for chunk in _chunks(list(self._views.values()), AT_ONCE):
-            await asyncio.gather(*(self._refresh(view, 0.0) for view in chunk))
+        now = time.monotonic()
+        for chunk in _chunks([view for view in self._views.values() if view.retry_at <= now], AT_ONCE):
+            faults = await asyncio.gather(*(self._refresh(view, 0.0) for view in chunk), return_exceptions=True)
+            for view, fault in zip(chunk, faults, strict=True):
+                if fault is not None:
+                    self._stumble(view, fault)
         await self._announce_ends(utc_now())
+
+    def _stumble(self, view: LiveView, fault: BaseException) -> None:
+        """What stops one view stops no other of the room; what is true of the whole board, or of PostgreSQL, is raised."""
+        if isinstance(fault, (LeaderboardNotFound, *AWAY)) or not isinstance(fault, Exception):
+            raise fault
+        view.retry_at = time.monotonic() + RETRY_SECONDS
+        if isinstance(fault, ValidationFault):
+            self._give_way(view, fault)
+        elif not isinstance(fault, DomainError):
+            log.error("a view of board %s waits", self._leaderboard_id, exc_info=fault)
+
+    def _give_way(self, view: LiveView, fault: DomainError) -> None:
+        """The view's window is none of the board any more: its clients are told so, and shown the current window instead."""
+        wanted = msgspec.structs.replace(view.wanted, window_key=CURRENT)
+        instead = self._views.get(wanted)
+        if instead is None:
+            instead = self._views[wanted] = LiveView(wanted)
+        for client in list(view.clients):
+            client.tell(error_message(fault))
+            instead.clients.add(client)
+            client.look_at(instead)
+            self._drop(client, view)
+        self._changed.set()
 
     async def _refresh(self, view: LiveView, fresh_seconds: float) -> None:
         async with view.lock:
@@ -155,7 +184,11 @@ class Room:
             shown = [view.shown.window.status for view in self._views.values() if view.shown and view.shown.window.window_key == key]
             if now < ends_at and not any(status in ENDED for status in shown):
                 continue
-            window = await self._window(key)
+            try:
+                window = await self._window(key)
+            except ValidationFault:  # the board has changed, and this is none of its windows any more
+                del self._open[key]
+                continue
             if window.status not in ENDED:
                 continue
             del self._open[key]

@@ -13,14 +13,14 @@ from api.auth import Admission
 from api.credential import Authenticator
 from api.leaderboard import OFFSET_MAXIMUM, PAGE_LIMIT, PAGE_LIMIT_MAXIMUM, BoardReader
 from api.middleware import Reply
+from domain import limits
 from domain.error import DomainError
 from domain.tenant import TenantStatus
 
 PREFIX = "/v1/leaderboards/"
 READING_ROLES = frozenset({"admin", "server", "read", "gamer", "member"})
 THOROUGH_HEADERS = frozenset({b"x-api-key", b"x-tenant-id", b"origin", b"if-none-match"})
-REMEMBERED_QUERIES = 10_000
-PLAIN_QUERY_BYTES = 128
+REMEMBERED_QUERIES, PLAIN_QUERY_BYTES = limits.REMEMBERED_QUERIES.value, limits.PLAIN_QUERY_BYTES.value
 """`limit`, `offset` and `window_key` need no more; the route looks at what is longer, and nothing of it is kept."""
 
 

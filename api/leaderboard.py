@@ -16,10 +16,12 @@ from api.board_lines import BoardLines, EntryWire, entry_wire
 from api.pagination import Page, whole_number
 from api.user import READERS as USER_READERS
 from api.user import user_for
+from domain import limits
 from domain.error import LeaderboardNotFound, UserNotFound, ValidationFault
 from domain.wire import optional_rfc3339, rfc3339, score_number
 from runtime.ids import utc_now
 from runtime.postgres import Pool
+from runtime.shelf import Shelf
 from storage.board import Boards, Place, Slice, View
 from storage.leaderboard import Leaderboard, boards_after
 from storage.profile import NOBODY, Profiles
@@ -33,17 +35,18 @@ Written = tuple[bytes, bytes]
 PAGE_LIMIT, PAGE_LIMIT_MAXIMUM, OFFSET_MAXIMUM = 100, 1000, 100_000_000
 AROUND_LIMIT = 11
 CACHE_SECONDS = 0.1
-CACHED_PAGES = 4096
 CACHE_CONTROL = "private, no-cache"
 USERS_BOARDS_MAXIMUM = 500
+BOARDS_AT_ONCE = 8
+PAGE_OVERHEAD_BYTES = 1000
+"""What a rendered page takes beside its body: the question, the ETag, the objects."""
 
 
 class Rendered(msgspec.Struct, frozen=True):
-    """A body ready to be sent, with its ETag; good until `until` on the monotonic clock."""
+    """A body ready to be sent, with its ETag."""
 
     body: bytes
     etag: str
-    until: float
 
     @property
     def headers(self) -> tuple[tuple[bytes, bytes], ...]:
@@ -56,17 +59,17 @@ class BoardReader:
 
     def __init__(self, boards: Boards, profiles: Profiles) -> None:
         self.boards, self.profiles = boards, profiles
-        self._lines = BoardLines(profiles)
-        self._pages: dict[tuple[object, ...], Rendered] = {}
+        self.lines = BoardLines(profiles)
+        self._pages = Shelf[tuple[object, ...], Rendered](limits.RENDERED_BYTES.value, CACHE_SECONDS)
         self._under_way: dict[tuple[object, ...], asyncio.Future[Rendered | None]] = {}
-        self._views: dict[ViewQuestion, tuple[float, View]] = {}
+        self._views = Shelf[ViewQuestion, View](limits.REMEMBERED_VIEWS.value, CACHE_SECONDS)
         self._views_under_way: dict[ViewQuestion, asyncio.Task[View]] = {}
 
     async def shared(self, question: tuple[object, ...], render: Callable[[], Awaitable[Written]]) -> Rendered:
         """The rendered answer to a question: the one that is at hand, or the one that is being made, or a new one."""
         while True:
             kept = self._pages.get(question)
-            if kept is not None and kept.until > time.monotonic():
+            if kept is not None:
                 return kept
             under_way = self._under_way.get(question)
             if under_way is None:
@@ -96,10 +99,9 @@ class BoardReader:
         began = time.monotonic()
         body, told_by = await render()
         etag = f'"{hashlib.blake2b(told_by, digest_size=12).hexdigest()}"'
-        if len(self._pages) >= CACHED_PAGES:
-            self._pages.clear()
-        kept = self._pages[question] = Rendered(body, etag, began + CACHE_SECONDS)
-        return kept
+        rendered = Rendered(body, etag)
+        self._pages.put(question, rendered, len(body) + PAGE_OVERHEAD_BYTES, began=began)
+        return rendered
 
     def forget(self) -> None:
         """Drop every rendered page: a definition has changed."""
@@ -115,7 +117,7 @@ class BoardReader:
             if live is not None:
                 board, held = live
                 head = msgspec.json.encode(envelope(view, Slice(held.total, held.first, []), limit, []))
-                entries, marks = await self._lines.render(tenant_id, board.method, held)
+                entries, marks = await self.lines.render(tenant_id, board.method, held)
                 return b"%b%b]}" % (head[:-2], entries), head + marks
             found = await self.boards.page(view, offset, limit)
             body = msgspec.json.encode(envelope(view, found, limit, await self.entries(tenant_id, found)))
@@ -128,8 +130,8 @@ class BoardReader:
         """`view`, at most `CACHE_SECONDS` old: all pages of a board that are asked for within that time share two queries."""
         question = (tenant_id, leaderboard_id, window_key)
         kept = self._views.get(question)
-        if kept is not None and kept[0] > time.monotonic():
-            return kept[1]
+        if kept is not None:
+            return kept
         task = self._views_under_way.get(question)
         if task is None:
             task = self._views_under_way[question] = asyncio.ensure_future(self._look_up_view(question))
@@ -137,12 +139,10 @@ class BoardReader:
         return await asyncio.shield(task)
 
     async def _look_up_view(self, question: ViewQuestion) -> View:
-        until = time.monotonic() + CACHE_SECONDS
+        began = time.monotonic()
         view = await self.view(*question)
         if view.standings_id is not None:  # a window that nobody has scored in may begin at any moment
-            if len(self._views) >= CACHED_PAGES:
-                self._views.clear()
-            self._views[question] = (until, view)
+            self._views.put(question, view, began=began)
         return view
 
     async def view(self, tenant_id: UUID, leaderboard_id: str, window_key: str | None) -> View:
@@ -237,6 +237,7 @@ async def show_around(leaderboard_id: str, user_id: str, request: AnyRequest, pr
     """The entries around a user, the user's own among them."""
     limit = whole_number(request, "limit", default=AROUND_LIMIT, low=1, high=PAGE_LIMIT_MAXIMUM)
     window_key = _window_key(request)
+    user_id = principal.named(user_id)
 
     async def render() -> Written:
         view = await reader.view(principal.tenant_id, leaderboard_id, window_key)
@@ -268,6 +269,7 @@ def _no_entry(view: View, user_id: str) -> UserNotFound:
 )
 async def show_rank(leaderboard_id: str, user_id: str, request: AnyRequest, principal: Principal, reader: BoardReader) -> dict[str, Any]:
     """A user's rank and score."""
+    user_id = principal.named(user_id)
     view = await reader.view(principal.tenant_id, leaderboard_id, _window_key(request))
     place = await reader.boards.place(view, user_id)
     if place is None:
@@ -295,13 +297,19 @@ async def show_users_boards(user_id: str, principal: Principal, pool: Pool, read
 
 
 async def _places(reader: BoardReader, boards: Sequence[Leaderboard], user_id: str, now: datetime) -> list[dict[str, Any]]:
+    """Some boards at a time: one after the other would add up their round trips, all at once would take every connection of the pool."""
     found = []
-    for board in boards:
-        view = await reader.boards.view(board, None, now)
-        place = await reader.boards.place(view, user_id) if view is not None else None
-        if view is not None and place is not None:
-            found.append({"leaderboard_id": board.leaderboard_id, "name": board.name, "window_key": view.window_key, **_place_wire(place)})
-    return found
+    for start in range(0, len(boards), BOARDS_AT_ONCE):
+        found += await asyncio.gather(*(_place_on(reader, board, user_id, now) for board in boards[start : start + BOARDS_AT_ONCE]))
+    return [place for place in found if place is not None]
+
+
+async def _place_on(reader: BoardReader, board: Leaderboard, user_id: str, now: datetime) -> dict[str, Any] | None:
+    view = await reader.boards.view(board, None, now)
+    place = await reader.boards.place(view, user_id) if view is not None else None
+    if view is None or place is None:
+        return None
+    return {"leaderboard_id": board.leaderboard_id, "name": board.name, "window_key": view.window_key, **_place_wire(place)}
 
 
 routes = [list_boards, show_page, show_around, show_rank, show_users_boards]

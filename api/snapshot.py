@@ -101,6 +101,7 @@ async def show_snapshot(
 @get("/v1/snapshots/{leaderboard_id:str}/{snapshot_time:str}/user/{user_id:str}", guards=READERS)
 async def show_user_in_snapshot(leaderboard_id: str, snapshot_time: str, user_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
     """A user's final rank and score."""
+    user_id = principal.named(user_id)
     board, window = await _found(pool, principal.tenant_id, leaderboard_id, snapshot_time)
     async with pool.connection() as connection:
         found = await find_snapshot_entry(connection, principal.tenant_id, window.window_id, user_id)

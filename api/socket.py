@@ -10,6 +10,8 @@ import logging
 import re
 import socket
 import time
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -20,14 +22,15 @@ from litestar.exceptions import HTTPException
 from litestar.types import Receive, Send
 from psycopg_pool import PoolTimeout
 
-from api.auth import Admission, Admit, RequestFacts, check_tenant, facts_of
+from api.auth import Admission, Admit, Principal, RequestFacts, check_tenant, facts_of
 from api.board_client import Client, encode, error_message
 from api.board_room import Room
 from api.errors import internal_error, known_error
 from api.leaderboard import READERS, BoardReader
 from api.middleware import NOT_SERVED, error_reply
+from domain import limits
 from domain.board_view import CURRENT, Wanted
-from domain.error import DomainError, Forbidden, InvalidKey, MissingKey, NotFound, Unauthorized
+from domain.error import DomainError, Forbidden, InvalidKey, MissingKey, NotFound, RateLimited, Unauthorized
 from runtime.metrics import SOCKETS_CLOSED, SOCKETS_OPEN
 from runtime.redis import Redis
 from runtime.settings import Settings
@@ -54,6 +57,15 @@ class Connection(msgspec.Struct, frozen=True, eq=False):
     facts: RequestFacts
 
 
+class Upgrade(msgspec.Struct, frozen=True):
+    """A request for a WebSocket, as ASGI gives it."""
+
+    scope: Any
+    receive: Receive
+    send: Send
+    request_id: bytes
+
+
 class Sockets:
     """All WebSockets of a process."""
 
@@ -65,6 +77,7 @@ class Sockets:
         self._feed = BoardFeed(redis)
         self._rooms: dict[tuple[UUID, str], Room] = {}
         self._connections: set[Connection] = set()
+        self._taken: Counter[tuple[UUID, str]] = Counter()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -91,10 +104,37 @@ class Sockets:
             admission = await self._admit(facts)
             _check(facts, admission)
             await admission.charge()
-            room = self._room(admission.principal.tenant_id, leaderboard_id)
         except Exception as fault:  # the edge of the process: whatever it is, it becomes an answer
             await _refuse(scope, send, fault, request_id)
             return
+        try:
+            with self._place(admission.principal):
+                room = self._room(admission.principal.tenant_id, leaderboard_id)
+                await self._serve(room, Upgrade(scope, receive, send, request_id), facts, admission)
+        except RateLimited as fault:
+            await _refuse(scope, send, fault, request_id)
+
+    @contextlib.contextmanager
+    def _place(self, principal: Principal) -> Iterator[None]:
+        """A connection's place among those of its tenant and of its person; raises `RateLimited` when one of them has no more."""
+        places = [((principal.tenant_id, ""), limits.SOCKETS_OF_TENANT.value)]
+        if principal.kind != "api_key":  # whose holders serve many people
+            places.append(((principal.tenant_id, principal.actor), limits.SOCKETS_OF_PERSON.value))
+        for place, most in places:
+            if self._taken[place] >= most:
+                raise RateLimited(f"At most {most} WebSockets at a time", retry_after=1)
+        self._taken.update(place for place, _ in places)
+        try:
+            yield
+        finally:
+            for place, _ in places:
+                self._taken[place] -= 1
+                if not self._taken[place]:
+                    del self._taken[place]
+
+    async def _serve(self, room: Room, upgrade: Upgrade, facts: RequestFacts, admission: Admission) -> None:
+        """The admitted connection, to its end."""
+        scope, receive, send, request_id = upgrade.scope, upgrade.receive, upgrade.send, upgrade.request_id
         client = Client(lambda text: send({"type": "websocket.send", "text": text, "bytes": None}))
         room.clients.add(client)
         try:

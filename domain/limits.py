@@ -95,6 +95,21 @@ SCHEMA_CHECKS = _limit(
     "400 `EVENT_TYPE_NOT_DECLARED`, in a bulk call for that event",
 )
 
+BOARDS = "Boards and what a process remembers of them"
+RENDERED_BYTES = _limit(BOARDS, "rendered pages, each kept for 0.1 s", 33_554_432, "bytes", "process", "the oldest are rendered anew")
+REMEMBERED_VIEWS = _limit(BOARDS, "windows looked up, each kept for 0.1 s", 1024, "windows", "process", "the oldest are looked up anew")
+LINE_BYTES = _limit(
+    BOARDS, "entries as they are sent, kept for 5 minutes", 67_108_864, "bytes", "process", "those of the tenant with most are made anew"
+)
+PROFILE_BYTES = _limit(BOARDS, "profiles that boards show, each kept for 30 s", 33_554_432, "bytes", "process", "they are read anew")
+DECODED_ENTRIES = _limit(
+    BOARDS, "entries of the live store, decoded (at most 1 500 bytes each)", 20_000, "entries", "process", "the least used are decoded anew"
+)
+REMEMBERED_QUERIES = _limit(BOARDS, "plain query strings of pages, parsed", 10_000, "queries", "process", "they are parsed anew")
+PLAIN_QUERY_BYTES = _limit(BOARDS, "a query string that is remembered", 128, "bytes", "request", "parsed each time")
+SOCKETS_OF_PERSON = _limit(BOARDS, "WebSockets of one person (tokens)", 100, "connections", "process", "429 `RATE_LIMITED`")
+SOCKETS_OF_TENANT = _limit(BOARDS, "WebSockets of one tenant", 10_000, "connections", "process", "429 `RATE_LIMITED`")
+
 
 def table() -> str:
     """All bounds as Markdown, a table for each section, in the order of declaration."""

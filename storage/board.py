@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 
+from domain import limits
 from domain.leaderboard import Method, TimeframeType
 from domain.standing import decode_member, is_ranked
 from domain.timeline import find_window, find_window_by_key
@@ -24,7 +25,6 @@ from storage.window import BoardWindow
 log = logging.getLogger(__name__)
 
 AWAY_SECONDS = 1.0
-DECODED_ENTRIES = 50_000
 ENDLESS_OR_ONLY = (TimeframeType.CUSTOM, TimeframeType.ALL_TIME)
 """Timeframes with a single window: there is no earlier one to show instead."""
 
@@ -235,7 +235,7 @@ def _entry(method: Method, member: bytes) -> Entry:
 
 
 # A member's bytes say all there is to an entry, and the pages that are read are mostly the same ones: half the cost of a page.
-_DECODED = {method: lru_cache(maxsize=DECODED_ENTRIES)(partial(_entry, method)) for method in Method}
+_DECODED = {method: lru_cache(maxsize=limits.DECODED_ENTRIES.value // len(Method))(partial(_entry, method)) for method in Method}
 
 
 def _place(board: LiveBoard, external_id: str, rank: LiveRank) -> Place:

@@ -263,10 +263,13 @@ async def find_window(connection: Connection, tenant_id: UUID, board_id: UUID, w
 
 
 async def latest_ended_window(connection: Connection, tenant_id: UUID, board_id: UUID, now: datetime) -> BoardWindow | None:
-    """The window with the latest start among those that are closed or paid, or None."""
+    """The window with the latest start among those that are closed or paid and that rank somebody, or None.
+
+    One that only late events have made is no result: a window without events is passed over as well.
+    """
     cursor = await connection.execute(
         f"SELECT {WINDOW_COLUMNS} FROM leaderboard_window WHERE tenant_id = %s AND board_id = %s "
-        "AND status IN ('closed', 'paid') AND ends_at <= %s ORDER BY starts_at DESC LIMIT 1",
+        "AND status IN ('closed', 'paid') AND ends_at <= %s AND total > 0 ORDER BY starts_at DESC LIMIT 1",
         (tenant_id, board_id, now),
     )
     row = await cursor.fetchone()

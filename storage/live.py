@@ -167,7 +167,7 @@ class LiveStore:
 
     async def forget(self, board: LiveBoard) -> None:
         """Make the window absent, so that reads go to PostgreSQL until it is rebuilt."""
-        await self.redis.delete(*board.keys)
+        await self.redis.unlink(*board.keys)
 
     async def retire(self, board: LiveBoard, seconds: int = RETIRED_SECONDS) -> None:
         """Let a closed window go after a while: it is read from its snapshot, but what was read before may still be asked for."""

@@ -89,7 +89,7 @@ if whole(held[1], ARGV[1], held[2]) then
     for i = 1, #fields, 2 do
         local p = string.match(fields[i], '^t(%d+)$')
         if p and tonumber(fields[i + 1]) > (filled[p] or 0) then
-            redis.call('DEL', KEYS[4], KEYS[5])
+            redis.call('UNLINK', KEYS[4], KEYS[5])
             return 'newer'
         end
     end
@@ -99,7 +99,7 @@ for i = 1, #fields, 2 do
     local p = string.match(fields[i], '^[wt](%d+)$')
     if p then missed[p] = math.max(missed[p] or 0, tonumber(fields[i + 1])) end
 end
-redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
+redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3])
 if redis.call('EXISTS', KEYS[4]) == 1 then
     redis.call('RENAME', KEYS[4], KEYS[1])
     redis.call('RENAME', KEYS[5], KEYS[2])

@@ -11,6 +11,7 @@ import msgspec
 import psycopg
 from psycopg.rows import tuple_row
 
+from domain import limits
 from runtime.postgres import Connection, Pool, connect, notices
 from storage.user import PROFILE_CHANNEL
 
@@ -33,9 +34,10 @@ TTL_SECONDS = 30.0
 PROBE_SECONDS = 2.0
 """How often the listening connection has to show that it is alive: nobody hears of changes over one that was lost in silence."""
 
-CAPACITY = 50_000
 RECONNECT_SECONDS = 1.0
 NOBODY: Profile = (None, None)
+OVERHEAD_BYTES = 400
+"""What a remembered profile takes beside its text."""
 
 
 async def profiles_of(connection: Connection, tenant_id: UUID, external_ids: Sequence[str]) -> dict[str, Profile]:
@@ -54,6 +56,7 @@ class Profiles:
     def __init__(self, pool: Pool, database_url: str) -> None:
         self._pool, self._database_url = pool, database_url
         self._known: dict[Key, Known] = {}
+        self._bytes, self._swept_at = 0, 0.0
         self._listening = False
         self._changes = 0
         self._task: asyncio.Task[None] | None = None
@@ -86,15 +89,26 @@ class Profiles:
             rows = await profiles_of(connection, tenant_id, external_ids)
         loaded = {external_id: Known(0.0, rows.get(external_id, NOBODY)) for external_id in external_ids}
         if self._listening and changes == self._changes:  # else a change may have come between the query and now
-            if len(self._known) > CAPACITY:
-                self._forget_all()
+            self._make_room()
             until = time.monotonic() + TTL_SECONDS
             for external_id, known in loaded.items():
                 known.until = until
                 if (before := self._known.get((tenant_id.bytes, external_id))) is not None:
                     before.until = 0.0
+                    self._bytes -= _size(external_id, before.profile)
                 self._known[tenant_id.bytes, external_id] = known
+                self._bytes += _size(external_id, known.profile)
         return loaded
+
+    def _make_room(self) -> None:
+        """Drop what is too old once in a while, and everything when that is not enough."""
+        now = time.monotonic()
+        if now - self._swept_at > TTL_SECONDS:
+            self._swept_at = now
+            for key in [key for key, known in self._known.items() if known.until < now]:
+                self._bytes -= _size(key[1], self._known.pop(key).profile)
+        if self._bytes > limits.PROFILE_BYTES.value:
+            self._forget_all()
 
     async def close(self) -> None:
         """Stop to listen."""
@@ -126,8 +140,15 @@ class Profiles:
         with contextlib.suppress(ValueError):
             if (known := self._known.pop((UUID(tenant).bytes, external_id), None)) is not None:
                 known.until = 0.0
+                self._bytes -= _size(external_id, known.profile)
 
     def _forget_all(self) -> None:
         for known in self._known.values():
             known.until = 0.0
         self._known.clear()
+        self._bytes = 0
+
+
+def _size(external_id: str, profile: Profile) -> int:
+    """About what it takes in memory, in bytes."""
+    return OVERHEAD_BYTES + 2 * len(external_id) + sum(2 * len(text) for text in profile if text)

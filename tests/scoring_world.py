@@ -84,7 +84,13 @@ class World:
             instant = await change_instant(connection, self.tenant_id)
             return await leaderboard.replace_board(connection, self.tenant_id, board.board_id, definition=what, instant=instant)
 
-    async def send(self, events: Sequence[Event], bodies: dict[str, bytes] | None = None) -> None:
+    async def send_now(self, events: Sequence[Event]) -> None:
+        """Send them as of this moment, for boards whose windows end."""
+        await self.send(events, occurred_at=utc_now())
+
+    async def send(
+        self, events: Sequence[Event], bodies: dict[str, bytes] | None = None, *, occurred_at: dt.datetime | None = None
+    ) -> None:
         given = {event.event_id: event for event in events}
         ordered = sorted(given.values(), key=lambda event: event.event_id.encode())
         document = [
@@ -106,7 +112,7 @@ class World:
                     [None] * len(ordered),
                     [new_id() for _ in ordered],
                     [event.user for event in ordered],
-                    [event.occurred_at for event in ordered],
+                    [occurred_at or event.occurred_at for event in ordered],
                     document,
                     PARTITIONS,
                 ),

@@ -14,7 +14,7 @@ from runtime.postgres import Pool, connect, transaction
 from runtime.redis import Redis
 from storage.board import Boards
 from storage.definition import change_instant
-from storage.leaderboard import Leaderboard, archive_board
+from storage.leaderboard import Leaderboard, archive_board, latest_ended_window
 from storage.live import LiveStore
 from storage.outbox import lease_due
 from tests.scoring_world import PARTITIONS, Event, World, definition, reference
@@ -206,6 +206,8 @@ async def test_history_that_comes_too_late_starts_nothing_and_is_counted(world: 
     assert await commands(world) == []
     window = await the_window(world, board, "2026-02-03T12")
     assert (window.status, window.total, window.late_events) == ("paid", None, 1)
+    async with world.pool.connection() as connection:  # a window without a result is nothing to show in the place of an empty one
+        assert await latest_ended_window(connection, world.tenant_id, board.board_id, utc_now()) is None
 
 
 async def one_event_in_time(world: World) -> tuple[Leaderboard, dt.datetime, str]:
