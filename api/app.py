@@ -210,6 +210,7 @@ def create_app(settings: Settings) -> Front:
         # The names by which handlers ask for what is injected are those of Litestar 2, to which the project is pinned.
         warnings.simplefilter("ignore", LitestarDeprecationWarning)
         app = Litestar.from_config(config)
+    app.state.query_names = openapi.query_names(app)
     secret = resources["vault"].derive("console")
     parts = Parts(
         settings=settings, pool=pool, app=app, admit=authenticator.admit_console, secret=secret, temporal=lambda: app.state.temporal

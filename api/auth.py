@@ -1,7 +1,7 @@
 """Who is asking: API keys, tokens and the operator, and what each route lets them do (contract 1, credentials)."""
 
 import hmac
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Any, Literal, cast
 from urllib.parse import parse_qsl
 from uuid import UUID
@@ -10,7 +10,8 @@ import msgspec
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
-from domain.error import CorsNotAllowed, Forbidden, InvalidKey, MissingKey, TenantQueryMismatch, Unauthorized
+from domain.error import CorsNotAllowed, Forbidden, InvalidKey, MissingKey, TenantQueryMismatch, Unauthorized, ValidationFault
+from domain.misfit import MOST_FAULTS, near_miss
 from domain.tenant import TenantAccess, TenantStatus
 from runtime.postgres import acting
 from storage.rate_limit import Meter
@@ -28,6 +29,18 @@ AUDITED_PATHS = ("/v1/admin/", "/v1/operator/", "/v1/users")
 CALLBACKS = ("/v1/admin/rewards/redemptions/", "/v1/users")
 """What partners and servers do all day, and the timeline keeps: only an admin's is in the audit log."""
 REASON_CHARACTERS = 500
+PARAMETER_CHARACTERS = 60
+TENANT_PARAMETERS = frozenset({"tenant_id", "tenant"})
+PARAMETERS_ELSEWHERE = {
+    "pagesize": "limit",
+    "perpage": "limit",
+    "size": "limit",
+    "count": "limit",
+    "page": "cursor",
+    "after": "cursor",
+    "start": "offset",
+}
+"""Names that other APIs give to what these routes call otherwise."""
 TOKEN_FAMILIES = ("/v1/events", "/v1/leaderboards", "/v1/snapshots", "/v1/rewards", "/v1/orders")
 """Routes that were made for tokens: without a credential they say UNAUTHORIZED, the others AUTH_MISSING_KEY."""
 
@@ -151,7 +164,7 @@ def check_tenant(facts: RequestFacts, tenant: TenantAccess, *, even_suspended: b
     """Raise the 403 that the request's tenant or its Origin calls for. Each tenant that is named must match, also an empty one."""
     own = str(tenant.tenant_id)
     query = parse_qsl(facts.query_string.decode("latin-1"), keep_blank_values=True)
-    named = [value for name, value in query if name in ("tenant_id", "tenant")]
+    named = [value for name, value in query if name in TENANT_PARAMETERS]
     named += [value.decode("latin-1").strip() for value in facts.tenant_headers]
     if any(value.lower() != own for value in named):
         raise TenantQueryMismatch("The tenant in the request is not the tenant of the credential")
@@ -164,6 +177,32 @@ def check_tenant(facts: RequestFacts, tenant: TenantAccess, *, even_suspended: b
 def origin_allowed(tenant: TenantAccess, origin: str) -> bool:
     """Whether the tenant lists the browser's origin."""
     return origin in tenant.cors_origins or "*" in tenant.cors_origins
+
+
+def check_role(role: str, allowed: Collection[str]) -> None:
+    """Raise `Forbidden`, which says which roles may do this, for any other."""
+    if role not in allowed:
+        raise Forbidden(f"This takes a credential of role {' or '.join(sorted(allowed))}; this one is {role}")
+
+
+def check_query(query_string: bytes, known: Collection[str] | None) -> None:
+    """Raise `ValidationFault` for query parameters that the route does not know: one that is misspelt must not be ignored silently.
+
+    None: what the route knows is not known here.
+    """
+    if known is None:
+        return
+    names = dict.fromkeys(name for name, _ in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True))
+    strange = [name for name in names if name not in known and name not in TENANT_PARAMETERS]
+    if strange:
+        raise ValidationFault.of_many([(name[:PARAMETER_CHARACTERS], _unknown_parameter(name, known)) for name in strange[:MOST_FAULTS]])
+
+
+def _unknown_parameter(name: str, known: Collection[str]) -> str:
+    meant = near_miss(name, known) or PARAMETERS_ELSEWHERE.get(name.lower().replace("_", ""))
+    listed = ", ".join(sorted(known)) if known else "none"
+    proposed = f"did you mean {meant}? " if meant in known else ""
+    return f"is not a query parameter of this route; {proposed}It takes {listed}"
 
 
 def allow(*roles: Role, even_suspended: bool = False, with_admin: bool = True) -> Guard:
@@ -182,8 +221,9 @@ def allow(*roles: Role, even_suspended: bool = False, with_admin: bool = True) -
         check_tenant(facts, admission.tenant, even_suspended=even_suspended)
         if person is not None:
             person.check(scope["method"], scope["path_template"])
-        if ("admin" if person else admission.principal.role) not in allowed:
-            raise Forbidden("The credential's role may not do this")
+        check_role("admin" if person else admission.principal.role, allowed)
+        if facts.query_string:
+            check_query(facts.query_string, connection.app.state.query_names(scope["path_template"], scope["method"]))
         scope["state"]["admission"] = admission
         if admission.principal.role == "admin" or not scope["path"].startswith(CALLBACKS):
             _note_actor(scope, admission.principal.actor)

@@ -8,7 +8,7 @@ import msgspec
 from litestar import Request, Response, post
 from litestar.types import Receive, Scope
 
-from api.auth import Admission, Principal, Rule, check_tenant, facts_of, origin_allowed
+from api.auth import Admission, Principal, Rule, check_query, check_role, check_tenant, facts_of, origin_allowed
 from api.credential import Authenticator
 from api.event_type import TypeMemory
 from api.middleware import Reply, cors_headers, read_body
@@ -96,8 +96,8 @@ class Ingest:
         if facts.origin is not None and origin_allowed(admission.tenant, facts.origin.decode("latin-1")):
             scope.setdefault("state", {})["cors_origin"] = facts.origin
         check_tenant(facts, admission.tenant)
-        if admission.principal.role not in SENDING_ROLES:
-            raise Forbidden("The credential's role may not send events")
+        check_role(admission.principal.role, SENDING_ROLES)
+        check_query(facts.query_string, ())
         return admission
 
     async def _take_one(self, admission: Admission, body: bytes) -> Reply:

@@ -2,6 +2,8 @@
 
 import html
 import re
+from collections.abc import Callable, Collection
+from functools import cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -59,6 +61,20 @@ class Written(NamedTuple):
 
     document: bytes
     page: bytes
+
+
+def query_names(app: Litestar) -> Callable[[str, str], Collection[str] | None]:
+    """For a route's template and a method, the query parameters that the document lists; None for a route that is not in it."""
+
+    @cache
+    def known() -> dict[tuple[str, str], frozenset[str]]:
+        return {
+            (path, method.upper()): frozenset(each["name"] for each in operation.get("parameters", ()) if each["in"] == "query")
+            for path, operations in document_of(app)["paths"].items()
+            for method, operation in operations.items()
+        }
+
+    return lambda path, method: known().get((path, method))
 
 
 def written(app: Litestar) -> Written:

@@ -21,6 +21,7 @@ WORDS = {
     "ALREADY_EXISTS": mark("Something of this name is there already."),
     "VERSION_CONFLICT": mark("Somebody else changed it meanwhile."),
     "EVENTS_EXPIRED": mark("Events that this needs are no longer kept."),
+    "LIMIT_REACHED": mark("There are as many of these as a tenant may have."),
     "PAYLOAD_TOO_LARGE": mark("It is too large to be sent at once."),
     "RATE_LIMITED": mark("Too many requests: try again in a moment."),
     "INTERNAL_ERROR": mark("Something went wrong on our side."),

@@ -3,6 +3,7 @@
 Keyword facts become extra members of the error body (`available`, `required`, `present` …); `details` names fields.
 """
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 
@@ -28,6 +29,12 @@ class ValidationFault(DomainError):
     def of(cls, field: str, message: str) -> "ValidationFault":
         """A fault of one field: `message` is shown for the whole and in `details`."""
         return cls(f"{field}: {message}", details=[{"field": field, "message": message}])
+
+    @classmethod
+    def of_many(cls, faults: Sequence[tuple[str, str]]) -> "ValidationFault":
+        """Faults of several fields at once; one of no field stands for the whole body."""
+        said = "; ".join(f"{field}: {message}" if field else message for field, message in faults)
+        return cls(said, details=[{"field": field, "message": message} for field, message in faults if field] or None)
 
 
 class EventTypeNotDeclared(DomainError):

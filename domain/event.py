@@ -4,6 +4,7 @@ A well-formed event of the known shape passes one typed decode. Everything else 
 road, which is the authority and finds the words for what is wrong.
 """
 
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, cast
 
@@ -12,7 +13,8 @@ from msgspec import Meta
 
 from domain.error import ValidationFault
 from domain.leaderboard import EARLIEST, EVENT_TYPE
-from domain.wire import EVENT_ID, EXTERNAL_ID, RESERVED_EXTERNAL_IDS, decode_json, external_id_problem, fault_of, many_digits
+from domain.misfit import near_miss, shown
+from domain.wire import EVENT_ID, EXTERNAL_ID, RESERVED_EXTERNAL_IDS, decode_json, external_id_problem, fault_of, malformed, many_digits
 
 MAX_BULK = 100
 MAX_NESTING = 8
@@ -97,9 +99,9 @@ def decode_bulk(body: bytes) -> list[bytes]:
             body.decode("utf-8")
         events = _decode_envelope(body).events
     except msgspec.ValidationError as error:
-        raise fault_of(error) from None
+        raise fault_of(error, decode_json(body), _Envelope) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValidationFault(f"Malformed JSON: {error}") from None
+        raise malformed(body, error) from None
     if len(events) > MAX_BULK:
         raise _envelope_fault(f"Bulk request can contain maximum {MAX_BULK} events")
     if not events:
@@ -138,37 +140,65 @@ def _examine(body: bytes, now: datetime) -> AcceptedEvent:
         raise ValidationFault(FAILED + fault.message) from None
     if not isinstance(document, dict):
         raise ValidationFault(FAILED + "an event must be an object")
+    faults: list[ValidationFault] = []
+    read: dict[str, Any] = {}
+    for member, check in _CHECKS.items():
+        try:
+            read[member] = check(document, now)
+        except ValidationFault as fault:
+            faults.append(fault)
+    if faults:
+        raise _together(faults)
+    if _deeper_than(document, MAX_DOCUMENT_NESTING):
+        raise ValidationFault(f"{FAILED}the event is nested deeper than {MAX_DOCUMENT_NESTING} levels")
+    return AcceptedEvent(read["event_id"], read["type"], read["user_id"], read["occurred_at"], read["attrs"], body)
+
+
+def _together(faults: list[ValidationFault]) -> ValidationFault:
+    """Every fault of an event in one refusal, `Validation failed: ` once in front."""
+    message = FAILED + "; ".join(fault.message.removeprefix(FAILED) for fault in faults)
+    return ValidationFault(message, details=[detail for fault in faults for detail in fault.details or []])
+
+
+def _event_id_of(document: dict[str, Any], _: datetime) -> str:
     event_id = _text(document, "event_id", "event_id")
     if not EVENT_ID.fullmatch(event_id):
         raise _fail("event_id", "is longer than 255 characters" if len(event_id) > 255 else "contains a control character")
+    return event_id
+
+
+def _type_of(document: dict[str, Any], _: datetime) -> str:
     event_type = _text(document, "type", "event_type")
     if not EVENT_TYPE.fullmatch(event_type):
         raise _fail("event_type", "must be 1 to 100 characters of A-Z a-z 0-9 _ . : -")
-    user_id = _user_id(document)
-    _subject(document)
-    if not isinstance(document.get("tenant_id"), str | None):
-        raise _fail("tenant_id", "must be a string")
-    occurred_at = _occurred_at(document, now)
+    return event_type
+
+
+def _attrs_of(document: dict[str, Any], _: datetime) -> dict[str, Any]:
     attrs = document.get("attrs", {})
     if not isinstance(attrs, dict):
         raise _fail("attrs", "must be an object")
     if _deeper_than(attrs, MAX_NESTING):
         raise _fail("attrs", f"is nested deeper than {MAX_NESTING} levels")
-    if _deeper_than(document, MAX_DOCUMENT_NESTING):
-        raise ValidationFault(f"{FAILED}the event is nested deeper than {MAX_DOCUMENT_NESTING} levels")
-    return AcceptedEvent(event_id, event_type, user_id, occurred_at, attrs, body)
+    return attrs
+
+
+def _tenant_of(document: dict[str, Any], _: datetime) -> None:
+    if not isinstance(document.get("tenant_id"), str | None):
+        raise _fail("tenant_id", "must be a string")
 
 
 def _text(document: dict[str, Any], key: str, field: str) -> str:
     value = document.get(key)
     if value is None or value == "":
-        raise _fail(field, "cannot be empty")
+        meant = next((name for name in document if name != key and near_miss(name, [key]) == key), None)
+        raise _fail(field, "cannot be empty" + (f": it is called {key} here, not {shown(meant)}" if meant is not None else ""))
     if not isinstance(value, str):
         raise _fail(field, "must be a string")
     return value
 
 
-def _user_id(document: dict[str, Any]) -> str:
+def _user_id(document: dict[str, Any], _: datetime) -> str:
     actor = document.get("actor", {})
     if not isinstance(actor, dict):
         raise _fail("actor", "must be an object")
@@ -181,7 +211,7 @@ def _user_id(document: dict[str, Any]) -> str:
     return user_id
 
 
-def _subject(document: dict[str, Any]) -> None:
+def _subject(document: dict[str, Any], _: datetime) -> None:
     subject = document.get("subject")
     if not isinstance(subject, dict | None):
         raise _fail("subject", "must be an object")
@@ -201,6 +231,18 @@ def _occurred_at(document: dict[str, Any], now: datetime) -> datetime:
     if occurred_at < EARLIEST:
         raise _fail("occurred_at", "is too early")
     return occurred_at
+
+
+_CHECKS: Mapping[str, Callable[[dict[str, Any], datetime], Any]] = {
+    "event_id": _event_id_of,
+    "type": _type_of,
+    "user_id": _user_id,
+    "subject": _subject,
+    "tenant_id": _tenant_of,
+    "occurred_at": _occurred_at,
+    "attrs": _attrs_of,
+}
+"""In the order in which faults are told."""
 
 
 def _deeper_than(value: Any, levels: int) -> bool:

@@ -193,7 +193,7 @@ def _checked(config: LeaderboardConfig) -> LeaderboardConfig:
         parse_conditions(rule.conditions, f"{where}.conditions")
     problem = number_problem([config.ranking.min_score])
     if problem:
-        raise ValidationFault.of("config.ranking.min_score", problem)
+        raise ValidationFault.of("config.ranking.min_score", problem.message)
     return msgspec.structs.replace(config, timeframe=_checked_timeframe(config.timeframe))
 
 

@@ -156,7 +156,7 @@ def parse_schedule(value: Any) -> ScheduleBody:
         raise ValidationFault.of("item_ids", "names an item twice")
     problem = number_problem(body.budget)
     if problem:
-        raise ValidationFault.of("budget", problem)
+        raise ValidationFault.of("budget", problem.message)
     _check_audience(body.audience)
     return body
 

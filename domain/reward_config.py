@@ -69,7 +69,7 @@ def _check_tier(tier: WireTier, where: str) -> None:
         raise ValidationFault.of(f"{where}.max_rank", "must not be less than min_rank")
     problem = number_problem([tier.min_score, tier.top_percent])
     if problem:
-        raise ValidationFault.of(where, problem)
+        raise ValidationFault.of(where, problem.message)
     if tier.top_percent is not None and not 0 < tier.top_percent <= 100:
         raise ValidationFault.of(f"{where}.top_percent", "must be more than 0 and at most 100")
 

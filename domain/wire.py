@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from domain.error import ValidationFault
+from domain.misfit import Misfit, misfits
 
 Shape = TypeVar("Shape")
 
@@ -19,6 +20,11 @@ EVENT_ID = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,255}")
 RESERVED_EXTERNAL_IDS = frozenset({".", "..", "me"})
 _DIGITS_AS_ZERO = bytes(ord("0") if chr(byte).isdigit() and byte < 128 else byte for byte in range(256))
 _MANY_ZEROS = b"0" * 16
+
+UTF8_MARK = b"\xef\xbb\xbf"
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\x78\x9c": "deflate", b"\x78\x01": "deflate", b"\x78\xda": "deflate"}
+FORM = re.compile(rb"[A-Za-z_][\w.\[\]%+-]*=")
 
 _WHERE = re.compile(r" - at `(?:key in )?\$(.*)`$")
 
@@ -93,19 +99,19 @@ def external_id_problem(value: str) -> str | None:
     return None if EXTERNAL_ID.fullmatch(value) else "contains '/' or a control character"
 
 
-def number_problem(value: Any) -> str | None:
-    """Why a decoded JSON value breaks the rule of strict numbers (contract 1); None if it does not."""
-    waiting = [value]
+def number_problem(value: Any) -> Misfit | None:
+    """Where and why a decoded JSON value breaks the rule of strict numbers (contract 1); None if it does not."""
+    waiting: list[tuple[str, Any]] = [("", value)]
     while waiting:
-        item = waiting.pop()
+        place, item = waiting.pop()
         if isinstance(item, dict):
-            waiting.extend(item.values())
+            waiting.extend((f"{place}.{name}" if place else name, each) for name, each in item.items())
         elif isinstance(item, list):
-            waiting.extend(item)
+            waiting.extend((f"{place}[{number}]", each) for number, each in enumerate(item))
         elif isinstance(item, int) and not -MAX_INTEGER <= item <= MAX_INTEGER:
-            return "integers beyond 2^53-1 are not allowed"
+            return Misfit(place, "integers beyond 2^53-1 are not allowed: send them as strings")
         elif isinstance(item, float) and not math.isfinite(item):
-            return "numbers must be finite"
+            return Misfit(place, "numbers must be finite")
     return None
 
 
@@ -124,12 +130,32 @@ def decode_json(body: bytes) -> Any:
             body.decode("utf-8")
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValidationFault(f"Malformed JSON: {error}") from None
+        raise malformed(body, error) from None
     if many_digits(body):
         problem = number_problem(value)
         if problem:
-            raise ValidationFault(problem)
+            raise ValidationFault.of_many([problem])
     return value
+
+
+def malformed(body: bytes, error: Exception) -> ValidationFault:
+    """What to say of a body that is no JSON: what it is instead, where that can be told, else where it breaks off."""
+    if not body.strip():
+        return ValidationFault("The body is empty: send a JSON document")
+    if body.startswith(UTF8_MARK):
+        return ValidationFault("The body begins with a byte order mark (BOM): send UTF-8 without it")
+    if body.startswith(UTF16_MARKS):
+        return ValidationFault("The body is UTF-16: send UTF-8")
+    if (packing := next((name for start, name in PACKED.items() if body.startswith(start)), None)) is not None:
+        return ValidationFault(f"The body is compressed ({packing}): send it as it is, without Content-Encoding")
+    if FORM.match(body[:1000]):
+        return ValidationFault("The body is a form (name=value), not JSON: send Content-Type application/json and a JSON document")
+    if isinstance(error, UnicodeDecodeError):
+        return ValidationFault(f"Malformed JSON: the text is not valid UTF-8 (byte {error.start})")
+    if isinstance(error, RecursionError):
+        return ValidationFault("Malformed JSON: it is nested too deeply")
+    reason = "it ends too early" if "truncated" in str(error) else str(error).removeprefix("JSON is malformed: ")
+    return ValidationFault(f"Malformed JSON: {reason}")
 
 
 def decode_body(body: bytes, shape: type[Shape]) -> Shape:
@@ -142,11 +168,17 @@ def convert_value(value: Any, shape: type[Shape], prefix: str = "") -> Shape:
     try:
         return msgspec.convert(value, shape)
     except msgspec.ValidationError as error:
-        raise fault_of(error, prefix) from None
+        raise fault_of(error, value, shape, prefix) from None
 
 
-def fault_of(error: msgspec.ValidationError, prefix: str = "") -> ValidationFault:
-    """msgspec's complaint as a ValidationFault that names the field as clients write it (`config.timeframe.type`)."""
+def fault_of(error: msgspec.ValidationError, value: Any, shape: Any, prefix: str = "") -> ValidationFault:
+    """Everything that keeps the value from being `shape`, each at its place as clients write it (`config.timeframe.type`)."""
+    found = misfits(value, shape, prefix)
+    return ValidationFault.of_many(found) if found else _as_said(error, prefix)
+
+
+def _as_said(error: msgspec.ValidationError, prefix: str) -> ValidationFault:
+    """msgspec's own complaint, for the rare fault that only it sees."""
     text = str(error)
     where = _WHERE.search(text)
     path = where.group(1).lstrip(".") if where else ""
