@@ -272,7 +272,7 @@ def telemetry(settings: Settings) -> Runtime | None:
     """A runtime that serves Prometheus metrics when the settings name a port."""
     if not settings.worker_metrics_port:
         return None
-    metrics = PrometheusConfig(bind_address=f"0.0.0.0:{settings.worker_metrics_port}", durations_as_seconds=True)
+    metrics = PrometheusConfig(bind_address=f"{settings.worker_metrics_host}:{settings.worker_metrics_port}", durations_as_seconds=True)
     return Runtime(telemetry=TelemetryConfig(metrics=metrics))
 
 

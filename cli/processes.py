@@ -34,6 +34,9 @@ def server_config(application: Any, settings: Settings) -> Any:
         ws_per_message_deflate=False,  # it would compress for each client what was encoded once for all
         ws_ping_timeout=PING_TIMEOUT_SECONDS,
         lifespan="on",
+        # Whoever else says so makes its address up: it would count as somebody else where attempts are counted.
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
         access_log=False,
         log_config=None,
         server_header=False,

@@ -30,7 +30,7 @@ def user() -> None:
 @click.option("--role", default="admin", show_default=True, type=click.Choice(["admin", "viewer"]), help="What the person may do.")
 @data_dir_option
 def invite(tenant_text: str, email: str, role: str, data_dir: Path) -> None:
-    """Let a person sign in to the tenant's console. The password is shown here and never again."""
+    """Let a person sign in to the tenant's console. The password is shown here and never again; it holds for 7 days, for one sign-in."""
     name, at, host = email.partition("@")
     if not (name and at and host) or len(email) > LONGEST_EMAIL or not email.isprintable() or " " in email:
         raise click.UsageError(f"'{email}' is no e-mail address")
@@ -41,7 +41,9 @@ def invite(tenant_text: str, email: str, role: str, data_dir: Path) -> None:
         owner = await known_tenant(connection, tenant_text)
         hashed = PasswordHasher().hash(password)
         try:
-            await insert_console_user(connection, owner.tenant_id, email=email, password_hash=hashed, role=role, now=utc_now())
+            await insert_console_user(
+                connection, owner.tenant_id, email=email, password_hash=hashed, role=role, now=utc_now(), is_invited=True
+            )
         except psycopg.errors.UniqueViolation:
             raise AlreadyExists(f"'{email}' can sign in already") from None
         return {

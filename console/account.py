@@ -5,10 +5,11 @@ from uuid import UUID
 from litestar import Response, get, post
 from litestar.response import Redirect
 
-from console.session import SESSION_COOKIE, attempt_keys, too_many
+from console.session import SESSION_COOKIE, session_keys, too_many
 from console.sign_in import hash_password, password_fits
 from console.text import _
 from console.visit import Visit
+from domain import limits
 from runtime.postgres import Connection, transaction
 from storage.console_session import (
     Person,
@@ -22,7 +23,7 @@ from storage.console_session import (
     set_password,
 )
 
-SHORTEST_PASSWORD = 10
+SHORTEST_PASSWORD = 12
 
 
 async def _page(visit: Visit, errors: dict[str, str], status: int = 200) -> Response[bytes]:
@@ -40,19 +41,21 @@ async def show_account(visit: Visit) -> Response[bytes]:
 @post("/account/password")
 async def change_password(visit: Visit) -> Response[bytes] | Redirect:
     """Change the password, which ends all other sessions."""
-    present, new = visit.form.values.get("present", ""), visit.form.values.get("new", "")
+    present, new = visit.form.secret("present"), visit.form.secret("new")
     user = visit.user
-    keys = attempt_keys(visit.parts.secret, user.email, visit.address)
+    keys = session_keys(visit.parts.secret, user.session_id)
     async with transaction(visit.pool) as connection:
         counted = await note_attempt(connection, keys, visit.now)
         known = await find_password_hash(connection, user.tenant_id, user.console_user_id)
     if too_many(counted):
         return await _page(visit, {"present": _("Too many attempts. Wait 15 minutes, then try again.")}, 429)
-    if known is None or not await password_fits(known, present[:1024]):
+    if known is None or not await password_fits(known, present[: limits.PASSWORD_CHARACTERS.value]):
         return await _page(visit, {"present": _("This is not your present password.")}, 400)
-    if not SHORTEST_PASSWORD <= len(new) <= 1024:
+    if not SHORTEST_PASSWORD <= len(new) <= limits.PASSWORD_CHARACTERS.value:
         return await _page(visit, {"new": _("Use at least {n} characters.", n=SHORTEST_PASSWORD)}, 400)
-    if new != visit.form.values.get("again", ""):
+    if new == present:
+        return await _page(visit, {"new": _("This is your present password. Choose another one.")}, 400)
+    if new != visit.form.secret("again"):
         return await _page(visit, {"again": _("The two are not the same.")}, 400)
     password_hash = await hash_password(new)
     async with transaction(visit.pool) as connection:

@@ -45,10 +45,10 @@ from console import (
     webhook_form,
 )
 from console.client import ApiRefused
-from console.fault import PageFault, SignInNeeded
+from console.fault import PageFault, PasswordNeeded, SignInNeeded
 from console.session import LANGUAGE_COOKIE, PATH
 from console.text import choose_language, language
-from console.visit import Parts, Visitor, provide_visit, provide_visitor
+from console.visit import ACCOUNT, Parts, Visitor, provide_visit, provide_visitor
 from runtime.postgres import is_away
 
 log = logging.getLogger("laurel.console")
@@ -122,6 +122,8 @@ def answer_fault(request: Request[Any, Any, State], fault: Exception) -> Respons
     if isinstance(fault, SignInNeeded):
         wanted = f"?next={quote(fault.path, safe='/')}" if fault.path and fault.path != f"{PATH}/dashboard" else ""
         return Redirect(f"{PATH}/sign-in{wanted}", status_code=303)
+    if isinstance(fault, PasswordNeeded):
+        return Redirect(ACCOUNT, status_code=303)
     if isinstance(fault, PageFault):
         return error_page(request, fault.status, fault.message)
     if isinstance(fault, ApiRefused):

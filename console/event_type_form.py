@@ -116,6 +116,8 @@ def _object(text: str) -> tuple[dict[str, Any] | None, str, str]:
         )
     except RecursionError:
         return None, _("This is nested too deeply."), ""
+    except ValueError:  # a number of more digits than Python reads
+        return None, _("This holds a number that is too long."), ""
     return (value, "", "") if isinstance(value, dict) else (None, _("This must be an object: { … }"), "")
 
 

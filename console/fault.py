@@ -16,3 +16,7 @@ class SignInNeeded(Exception):
     def __init__(self, path: str) -> None:
         super().__init__(path)
         self.path = path
+
+
+class PasswordNeeded(Exception):
+    """The person has signed in with the password of its invitation: first comes one of its own."""

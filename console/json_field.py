@@ -1,5 +1,7 @@
 """Values of forms that are JSON, numbers or instants, as the API wants them."""
 
+import math
+import re
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -8,6 +10,9 @@ import msgspec
 
 from console.client import Refusal
 from console.text import _
+
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
+"""What fits a whole number of the API, and no digit of another script, which `int` does not read."""
 
 
 def refusal_of(errors: dict[str, str]) -> Refusal | None:
@@ -24,7 +29,7 @@ def decoded(text: str, field: str, errors: dict[str, str], *, empty: Any = None)
         return empty
     try:
         return msgspec.json.decode(text.encode())
-    except msgspec.DecodeError as fault:
+    except (ValueError, RecursionError) as fault:
         errors[field] = _("This is no JSON: {fault}", fault=str(fault))
         return empty
 
@@ -35,7 +40,7 @@ def value_of(text: str) -> Any:
         return None
     try:
         return msgspec.json.decode(text.encode())
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -56,16 +61,19 @@ def pretty_text(value: Any) -> str:
 
 def whole(text: str) -> Any:
     """A whole number; what is none goes on as it is, for the API to refuse."""
-    return int(text) if text.lstrip("-").isdigit() else text
+    return int(text) if _WHOLE.fullmatch(text) else text
 
 
 def amount(text: str) -> Any:
     """A number, whole or not; what is none goes on as it is."""
     plain = text.replace("\u202f", "").replace(" ", "")
+    if _WHOLE.fullmatch(plain):
+        return int(plain)
     try:
-        return int(plain) if plain.lstrip("-").isdigit() else float(plain)
+        number = float(plain)
     except ValueError:
         return text
+    return number if math.isfinite(number) else text
 
 
 def local_text(instant: str | datetime | None, zone: ZoneInfo) -> str:

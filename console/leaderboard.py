@@ -62,7 +62,7 @@ async def show_board(visit: Visit, leaderboard_id: str) -> Response[bytes]:
 
 def _offset(visit: Visit) -> int:
     text = visit.query("offset")
-    return int(text) if text.isdigit() and len(text) < 8 else 0
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 8 else 0
 
 
 async def _standings(visit: Visit, leaderboard_id: str) -> Any:

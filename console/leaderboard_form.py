@@ -11,6 +11,7 @@ from litestar import Response, get, post
 from litestar.response import Redirect
 
 from console.client import Refusal
+from console.json_field import whole
 from console.text import _, mark
 from console.visit import Form, Visit
 from domain.error import DomainError
@@ -129,10 +130,6 @@ def values_sent(form: Form) -> Values:
     return Values(**{name: form.text(name) for name in names}, rules=rules)
 
 
-def _whole(text: str) -> Any:
-    return int(text) if text.lstrip("-").isdigit() else text
-
-
 def _decoded(text: str, field: str, errors: dict[str, str]) -> Any:
     """The JSON object in a field, or an empty one; what is no JSON is noted under the field's name."""
     if not text:
@@ -162,10 +159,10 @@ def definition_of(values: Values, errors: dict[str, str]) -> dict[str, Any]:
         "type": values.type,
         "timezone": values.timezone or "UTC",
         "reset_time": values.reset_time or "00:00",
-        "grace_seconds": _whole(values.grace_seconds or "60"),
+        "grace_seconds": whole(values.grace_seconds or "60"),
     }
     if values.type in ("weekly", "monthly") and values.reset_day:
-        time["reset_day"] = _whole(values.reset_day)
+        time["reset_day"] = whole(values.reset_day)
     if values.type == "custom":
         time |= {name: _instant(getattr(values, name), time["timezone"]) for name in ("starts_at", "ends_at") if getattr(values, name)}
     try:
@@ -182,7 +179,7 @@ def definition_of(values: Values, errors: dict[str, str]) -> dict[str, Any]:
             "timeframe": time,
             "scope": {"filters": _decoded(values.filters, "config.scope.filters", errors)},
             "scoring": {"rules": rules, "aggregation": values.aggregation},
-            "ranking": {"method": values.method, "size": _whole(values.size or "1000"), "min_score": lowest},
+            "ranking": {"method": values.method, "size": whole(values.size or "1000"), "min_score": lowest},
         },
     }
 
@@ -314,7 +311,7 @@ async def _save(visit: Visit, board: dict[str, Any] | None) -> Response[bytes] |
         answer = await visit.api.post("/v1/admin/leaderboards", body, reason=reason)
     else:
         body["leaderboard_id"] = board["leaderboard_id"]
-        version = _whole(visit.form.text("version"))
+        version = whole(visit.form.text("version"))
         path = f"/v1/admin/leaderboards/{board['leaderboard_id']}"
         answer = await visit.api.put(path, body, reason=reason, version=version if isinstance(version, int) else None)
     if answer.error is not None:

@@ -159,7 +159,7 @@ async def _save(visit: Visit, item: dict[str, Any] | None) -> Response[bytes] | 
         answer = await visit.api.post(ROOT, body, reason=reason)
     else:
         text = visit.form.text("version")
-        version = int(text) if text.isdigit() else None
+        version = int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
         answer = await visit.api.put(f"{ROOT}/{item['item_id']}", body, reason=reason, version=version)
     if answer.error is not None:
         return await _form(visit, values, item=item, error=answer.error)

@@ -121,8 +121,9 @@ async def adjust_stock(visit: Visit, reward_id: str) -> Redirect:
     reward = await visit.api.read(f"{ROOT}/{reward_id}")
     wanted, was = visit.form.text("stock"), visit.form.text("stock_was")
     stock: Any = whole(wanted) if wanted else None
-    if isinstance(stock, int) and was.isdigit() and isinstance(reward["stock"], int):
-        stock = max(0, reward["stock"] + stock - int(was))
+    shown = whole(was)
+    if isinstance(stock, int) and isinstance(shown, int) and isinstance(reward["stock"], int):
+        stock = max(0, reward["stock"] + stock - shown)
     answer = await visit.api.patch(f"{ROOT}/{reward['reward_id']}", {"stock": stock}, reason=visit.form.text("reason"))
     return visit.done(f"/rewards/{reward['reward_id']}", answer.error, _("The stock is changed."))
 

@@ -230,9 +230,10 @@ def body_of(values: Values, zone: ZoneInfo, errors: dict[str, str], present: Map
 def _stock(text: str, was: str, now: int | None, kind: str) -> Any:
     if kind == "codes" or not text:
         return None
-    if now is not None and was and was.isdigit() and text.isdigit():
-        return max(0, now + int(text) - int(was))
-    return whole(text)
+    wanted, shown = whole(text), whole(was)
+    if now is not None and isinstance(wanted, int) and isinstance(shown, int):
+        return max(0, now + wanted - shown)
+    return wanted
 
 
 def _field_of(row: Row) -> dict[str, Any]:
@@ -248,8 +249,9 @@ def _field_of(row: Row) -> dict[str, Any]:
 def _fulfilment_of(values: Values) -> dict[str, Any]:
     fulfilment: dict[str, Any] = {"type": values.fulfilment or "webhook"}
     deadline = amount(values.deadline) if values.deadline else None
-    if isinstance(deadline, int | float) and values.unit.isdigit():
-        fulfilment["deadline_seconds"] = round(deadline * int(values.unit))
+    unit = whole(values.unit)
+    if isinstance(deadline, int | float) and isinstance(unit, int):
+        fulfilment["deadline_seconds"] = round(deadline * unit)
     elif deadline is not None:
         fulfilment["deadline_seconds"] = deadline
     if fulfilment["type"] == "webhook":

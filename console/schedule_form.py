@@ -141,7 +141,7 @@ def values_sent(form: Form) -> Values:
 
 
 def _part(text: str) -> Any:
-    return whole(text) if text.isdigit() else text
+    return whole(text)
 
 
 def when_of(values: Values, zone: ZoneInfo, present: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,8 +151,8 @@ def when_of(values: Values, zone: ZoneInfo, present: Mapping[str, Any]) -> dict[
     if values.kind == "cron":
         return {"cron": values.cron, "timezone": values.timezone or "UTC", **given}
     if values.kind == "every":
-        steps = whole(values.every or "0")
-        return {"every_seconds": steps * int(values.unit) if isinstance(steps, int) and values.unit.isdigit() else steps, **given}
+        steps, unit = whole(values.every or "0"), whole(values.unit)
+        return {"every_seconds": steps * unit if isinstance(steps, int) and isinstance(unit, int) else steps, **given}
     calendar: dict[str, Any] = {
         "hour": _part(values.hour or "0"),
         "minute": _part(values.minute or "0"),

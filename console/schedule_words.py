@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from console.json_field import whole
 from console.show import number, span
 from console.text import _, mark
 from domain.leaderboard import zone_of
@@ -86,7 +87,7 @@ def expanded_days(value: Any) -> list[str] | None:
 
 def _day(text: str) -> str | None:
     plain = text.strip().upper()
-    if plain.isdigit() and int(plain) <= 7:
+    if isinstance(whole(plain), int) and 0 <= int(plain) <= 7:
         return DAYS[int(plain) % 7]
     return plain[:3] if plain[:3] in DAYS and plain.isalpha() else None
 
@@ -94,15 +95,14 @@ def _day(text: str) -> str | None:
 def _numbers(value: Any, most: int) -> list[int] | None:
     """The numbers that a field names one by one; None when it says more than that."""
     parts = value if isinstance(value, list) else str(value).split(",")
-    if len(parts) <= most and all(str(part).strip().isdigit() for part in parts):
-        return [int(part) for part in parts]
-    return None
+    numbers = [number for part in parts[: most + 1] if isinstance(number := whole(str(part).strip()), int)]
+    return numbers if len(numbers) == len(parts) <= most else None
 
 
 def when_words(when: Mapping[str, Any]) -> str:
     """“Every Monday at 09:00”; a pattern that no short sentence says is shown as it is."""
     if "every_seconds" in when:
-        return _("Every {span}", span=span(whole if isinstance(whole := when["every_seconds"], int) else None))
+        return _("Every {span}", span=span(every if isinstance(every := when["every_seconds"], int) else None))
     if "cron" in when:
         parts = str(when["cron"]).split()
         names = ("minute", "hour", "day_of_month", "month", "day_of_week")

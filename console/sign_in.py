@@ -2,6 +2,7 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
@@ -9,9 +10,21 @@ from litestar import Response, get, post
 from litestar.response import Redirect
 
 from console.preferences import safe_path
-from console.session import GUEST_COOKIE, SESSION_COOKIE, attempt_keys, new_token, token_hash, too_many
+from console.session import (
+    DEVICE_COOKIE,
+    GUEST_COOKIE,
+    SESSION_COOKIE,
+    YEAR_SECONDS,
+    attempt_keys,
+    device_of,
+    new_token,
+    token_hash,
+    too_many,
+)
 from console.text import _
 from console.visit import Visit, Visitor
+from domain import limits
+from domain.tenant import TenantStatus
 from runtime.postgres import transaction
 from storage.console_session import (
     LONGEST,
@@ -23,7 +36,7 @@ from storage.console_session import (
     note_attempt,
     note_sign_in,
     open_session,
-    set_password,
+    renew_hash,
 )
 
 HASHER = PasswordHasher()
@@ -63,8 +76,8 @@ async def show_sign_in(visitor: Visitor) -> Response[bytes] | Redirect:
 async def sign_in(visitor: Visitor) -> Response[bytes] | Redirect:
     """Sign in, or say that address and password do not fit: never which of them, and at the same speed."""
     form = visitor.form
-    email, password = form.text("email")[:320], form.values.get("password", "")[:1024]
-    keys = attempt_keys(visitor.parts.secret, email, visitor.address)
+    email, password = form.text("email")[:320], form.secret("password")[: limits.PASSWORD_CHARACTERS.value]
+    keys = attempt_keys(visitor.parts.secret, email, visitor.address, visitor.cookie(DEVICE_COOKIE))
     async with transaction(visitor.pool) as connection:
         counted = await note_attempt(connection, keys, visitor.now)
         user = await find_console_user(connection, email.replace("\0", ""))
@@ -77,8 +90,20 @@ async def sign_in(visitor: Visitor) -> Response[bytes] | Redirect:
             await _note(visitor, user, "sign_in_refused")
         problem = _("Email and password do not fit together.")
         return visitor.page("sign_in.html", status=403, email=email, problem=problem, next=form.text("next"))
+    if problem := _barred(user, visitor.now):
+        await _note(visitor, user, "sign_in_refused")
+        return visitor.page("sign_in.html", status=403, email=email, problem=problem, next=form.text("next"))
     await _let_in(visitor, user, password, keys)
     return visitor.go(safe_path(form.text("next")))
+
+
+def _barred(user: ConsoleUser, now: datetime) -> str:
+    """Why somebody whose password is right may not come in all the same, or nothing."""
+    if user.tenant_status is TenantStatus.SUSPENDED:
+        return _("This organisation is suspended.")
+    if user.first_password_until is not None and user.first_password_until < now:
+        return _("The password of your invitation is over. Ask an administrator to invite you anew.")
+    return ""
 
 
 async def _let_in(visitor: Visitor, user: ConsoleUser, password: str, keys: list[bytes]) -> None:
@@ -89,9 +114,10 @@ async def _let_in(visitor: Visitor, user: ConsoleUser, password: str, keys: list
         await open_session(connection, user, token_hash=token_hash(token), address=visitor.address, user_agent=agent, now=visitor.now)
         await forget_attempts(connection, keys, visitor.now)
         if better is not None:
-            await set_password(connection, user.tenant_id, user.console_user_id, better)
+            await renew_hash(connection, user.tenant_id, user.console_user_id, better)
         await note_sign_in(connection, user, "sign_in", now=visitor.now, facts={"address": visitor.address, "browser": agent})
     visitor.set_cookie(SESSION_COOKIE, token, max_age=int(LONGEST.total_seconds()))
+    visitor.set_cookie(DEVICE_COOKIE, device_of(visitor.parts.secret, user.email, new_token()), max_age=YEAR_SECONDS)
     visitor.drop_cookie(GUEST_COOKIE)
 
 

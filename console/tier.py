@@ -68,7 +68,12 @@ async def replace_tiers(visit: Visit) -> Response[bytes] | Redirect:
     version = form.text("version")
     error = refusal_of(unreadable)
     if error is None:
-        answer = await visit.api.put(ROOT, body, reason=form.text("reason"), version=int(version) if version.isdigit() else None)
+        answer = await visit.api.put(
+            ROOT,
+            body,
+            reason=form.text("reason"),
+            version=given if isinstance(given := whole(version), int) else None,
+        )
         error = answer.error
     if error is None:
         return visit.go("/tiers", good=_("Saved. Users are looked at again when their points move next."))

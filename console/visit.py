@@ -15,7 +15,8 @@ from litestar.response import Redirect
 from temporalio.client import Client
 
 from console.client import Admit, Api, AsgiApp, Refusal
-from console.fault import PageFault, SignInNeeded
+from console.fault import PageFault, PasswordNeeded, SignInNeeded
+from console.json_field import amount
 from console.nav import present_path
 from console.page import render
 from console.session import (
@@ -23,6 +24,7 @@ from console.session import (
     GUEST_COOKIE,
     SESSION_COOKIE,
     THEME_COOKIE,
+    cookie_name,
     form_token,
     make_cookie,
     new_token,
@@ -39,6 +41,7 @@ from storage.stuck_work import count_stuck
 
 AnyRequest = Request[Any, Any, State]
 THEMES = ("light", "dark")
+ACCOUNT = "/console/account"
 LATE = timedelta(minutes=1)
 """A deadline that has just passed is being dealt with: its timer fires within seconds."""
 
@@ -66,6 +69,11 @@ class Form:
         value = self.values.get(name, default)
         return value.strip().replace("\r\n", "\n") if isinstance(value, str) else default
 
+    def secret(self, name: str) -> str:
+        """A password as it was typed; empty for nothing, and for a file."""
+        value = self.values.get(name, "")
+        return value if isinstance(value, str) else ""
+
     def all(self, name: str) -> list[str]:
         """Every value of a field that may come several times (boxes, several rows)."""
         return [value.strip() for value in self.values.getall(name, []) if isinstance(value, str)]
@@ -79,10 +87,8 @@ class Form:
         text = self.text(name).replace("\u202f", "").replace(" ", "")
         if not text:
             return None
-        try:
-            return int(text) if text.lstrip("-").isdigit() else float(text)
-        except ValueError:
-            return text
+        number: int | float | str = amount(text)
+        return number
 
 
 class Visitor:
@@ -96,7 +102,7 @@ class Visitor:
         self.stuck = 0
         """How much waits for a person, for the navigation."""
         self._cookies: list[Cookie] = []
-        self.guest = request.cookies.get(SESSION_COOKIE if session else GUEST_COOKIE, "")
+        self.guest = self.cookie(SESSION_COOKIE if session else GUEST_COOKIE)
         if not self.guest:
             self.guest = new_token()
             self.set_cookie(GUEST_COOKIE, self.guest)
@@ -104,7 +110,11 @@ class Visitor:
     @property
     def secure(self) -> bool:
         """Whether cookies are for https only."""
-        return self.request.scope["scheme"] == "https" or self.settings.public_url.startswith("https://")
+        return is_secure(self.request, self.settings)
+
+    def cookie(self, name: str) -> str:
+        """What the browser keeps under that name, or an empty text."""
+        return self.request.cookies.get(cookie_name(name, secure=self.secure), "")
 
     @property
     def address(self) -> str:
@@ -225,9 +235,14 @@ class Visit(Visitor):
         return self.go(path, good=good) if error is None else self.go(path, bad=error.message)
 
 
+def is_secure(request: AnyRequest, settings: Settings) -> bool:
+    """Whether the browser speaks https with us, or with the proxy that is our public address."""
+    return request.scope["scheme"] == "https" or settings.public_url.startswith("https://")
+
+
 async def find_visitor(request: AnyRequest, parts: Parts) -> Visitor:
     """Whoever asks, signed in or not."""
-    token = request.cookies.get(SESSION_COOKIE, "")
+    token = request.cookies.get(cookie_name(SESSION_COOKIE, secure=is_secure(request, parts.settings)), "")
     if not token:
         return Visitor(request, parts, None)
     async with parts.pool.connection() as connection:
@@ -257,4 +272,6 @@ async def provide_visit(request: AnyRequest, state: State) -> Visit:
     if not isinstance(visitor, Visit):
         query = request.scope["query_string"].decode("latin-1")
         raise SignInNeeded(request.scope["path"] + (f"?{query}" if query else "") if request.method == "GET" else "")
+    if visitor.user.must_choose and not request.scope["path"].startswith(ACCOUNT):
+        raise PasswordNeeded
     return visitor

@@ -109,6 +109,20 @@ REMEMBERED_QUERIES = _limit(BOARDS, "plain query strings of pages, parsed", 10_0
 PLAIN_QUERY_BYTES = _limit(BOARDS, "a query string that is remembered", 128, "bytes", "request", "parsed each time")
 SOCKETS_OF_PERSON = _limit(BOARDS, "WebSockets of one person (tokens)", 100, "connections", "process", "429 `RATE_LIMITED`")
 SOCKETS_OF_TENANT = _limit(BOARDS, "WebSockets of one tenant", 10_000, "connections", "process", "429 `RATE_LIMITED`")
+CONSOLE = "The console"
+PAIR_ATTEMPTS = _limit(
+    CONSOLE,
+    "attempts to sign in in 15 minutes for an e-mail from one address, or in a browser that the person has signed in with before",
+    *(6, "attempts", "user", "429 for the rest of the 15 minutes"),
+)
+EMAIL_ATTEMPTS = _limit(
+    CONSOLE, "such attempts for an e-mail from anywhere", 30, "attempts", "user", "429 for all but browsers that are known"
+)
+ADDRESS_ATTEMPTS = _limit(
+    CONSOLE, "such attempts from one address for any e-mail", 60, "attempts", "address", "429 for all but browsers that are known"
+)
+PASSWORD_CHARACTERS = _limit(CONSOLE, "a password (and 12 at least)", 1024, "characters", "user", "400")
+FIRST_PASSWORD_DAYS = _limit(CONSOLE, "the life of the password of an invitation", 7, "days", "user", "invite the person anew")
 
 
 def table() -> str:

@@ -70,9 +70,11 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("RATE_LIMIT_PER_SECOND", "50000", "requests per second for each credential and each tenant"),
     Setting("API_HOST", "127.0.0.1", "address that `laurel api` listens on"),
     Setting("API_PORT", "8080", "port that `laurel api` listens on"),
+    Setting("TRUSTED_PROXIES", "", "comma-separated addresses and networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed"),
     Setting("MAX_CONNECTIONS", "20000", "connections that one API process takes at a time; one more is answered 503"),
     Setting("SOCKET_HEARTBEAT_SECONDS", "30", "a WebSocket on which nothing was said for this long gets a heartbeat"),
     Setting("SOCKET_STUCK_SECONDS", "60", "a WebSocket whose client reads nothing for this long is closed"),
+    Setting("WORKER_METRICS_HOST", "127.0.0.1", "address that the worker's Prometheus endpoint listens on; nothing else guards it"),
     Setting("WORKER_METRICS_PORT", "0", "port of the worker's Prometheus endpoint; 0 turns it off"),
     Setting("OTLP_ENDPOINT", "", "OpenTelemetry collector that takes traces over HTTP, `http://host:4318`; empty turns tracing off"),
     Setting("TRACE_SAMPLE_RATIO", "1", "share of the traces that begin here and are kept, 0 to 1"),
@@ -112,9 +114,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rate_limit_per_second: int
     api_host: str
     api_port: int
+    trusted_proxies: tuple[str, ...]
     max_connections: Annotated[int, msgspec.Meta(ge=1)]
     socket_heartbeat_seconds: float
     socket_stuck_seconds: float
+    worker_metrics_host: str
     worker_metrics_port: int
     otlp_endpoint: str
     trace_sample_ratio: Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -155,7 +159,7 @@ def _typed(name: str, text: str) -> Any:
             return json.loads(text)
         except ValueError as fault:
             raise SettingError(f"{PREFIX}JWT_ISSUERS is not JSON: {fault}") from None
-    if name in ("WEBHOOK_ALLOW_CIDRS", "GATEWAYS", "SECRET_KEY_PREVIOUS"):
+    if name in ("WEBHOOK_ALLOW_CIDRS", "GATEWAYS", "SECRET_KEY_PREVIOUS", "TRUSTED_PROXIES"):
         return tuple(part.strip() for part in text.split(",") if part.strip())
     return text.rstrip("/") if name.endswith(("_URL", "OTLP_ENDPOINT")) and text.startswith("http") else text
 
@@ -195,11 +199,24 @@ def _check(settings: Settings) -> None:
         raise SettingError(f"{PREFIX}SCORING_PARTITIONS must be 1 to 256")
     if production and settings.webhook_allow_cidrs:
         raise SettingError(f"{PREFIX}WEBHOOK_ALLOW_CIDRS is refused in production")
-    for cidr in settings.webhook_allow_cidrs:
-        try:
-            ipaddress.ip_network(cidr)
-        except ValueError as fault:
-            raise SettingError(f"{PREFIX}WEBHOOK_ALLOW_CIDRS: {fault}") from None
+    for name, networks in (("WEBHOOK_ALLOW_CIDRS", settings.webhook_allow_cidrs), ("TRUSTED_PROXIES", settings.trusted_proxies)):
+        for each in networks:
+            try:
+                ipaddress.ip_network(each)
+            except ValueError as fault:
+                raise SettingError(f"{PREFIX}{name}: {fault}") from None
+    if production:
+        _check_strangers_doors(settings)
     unknown = set(settings.gateways) - {"all", "ingestion", "admin", "query", "console"}
     if unknown or not settings.gateways:
         raise SettingError(f"{PREFIX}GATEWAYS: unknown part {', '.join(sorted(unknown)) or '(empty)'}")
+
+
+def _check_strangers_doors(settings: Settings) -> None:
+    """What anybody on the network could try, or read on its way."""
+    key = settings.operator_key
+    if key and (len(key) < MINIMUM_SECRET_LENGTH or len(set(key)) < 10):
+        raise SettingError(f"{PREFIX}OPERATOR_KEY is too simple for production: use {MINIMUM_SECRET_LENGTH} random characters or more")
+    plain = next((each.issuer for each in settings.jwt_issuers if not each.jwks_url.startswith("https://")), None)
+    if plain is not None:
+        raise SettingError(f"{PREFIX}JWT_ISSUERS: the jwks_url of '{plain}' must be https in production")

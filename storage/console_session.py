@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 from psycopg.types.json import Jsonb
 
+from domain.tenant import TenantStatus
 from runtime.ids import new_id
 from runtime.postgres import Connection, count_changed
 
@@ -31,6 +32,9 @@ class ConsoleUser(Person, frozen=True, kw_only=True):
 
     password_hash: str
     role: ConsoleRole
+    tenant_status: TenantStatus = TenantStatus.ACTIVE
+    first_password_until: datetime | None = None
+    """Until when the password of the invitation may be used; None: the person has chosen its own."""
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +49,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     timezone: str
     created_at: datetime
     last_seen_at: datetime
+    must_choose: bool
+    """Whether the person still has the password of its invitation."""
 
 
 class SessionPlace(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +66,11 @@ class SessionPlace(msgspec.Struct, frozen=True, kw_only=True):
 async def find_console_user(connection: Connection, email: str) -> ConsoleUser | None:
     """The person of that address, in whatever tenant: an address belongs to one."""
     cursor = await connection.execute(
-        "SELECT tenant_id, console_user_id, email, password_hash, role FROM console_user WHERE lower(email) = lower(%s)", (email,)
+        """
+        SELECT tenant_id, u.console_user_id, u.email, u.password_hash, u.role, u.first_password_until, t.status AS tenant_status
+        FROM console_user AS u JOIN tenant AS t USING (tenant_id) WHERE lower(u.email) = lower(%s)
+        """,
+        (email,),
     )
     row = await cursor.fetchone()
     return None if row is None else msgspec.convert(row, ConsoleUser)
@@ -84,13 +94,16 @@ async def open_session(
 
 
 async def find_session(connection: Connection, token_hash: bytes, now: datetime) -> Session | None:
-    """The session of that cookie, unless it ended: 12 h without use, 7 days at the longest. Notes the use, at most once a minute."""
+    """The session of that cookie, unless it ended: 12 h without use, 7 days at the longest, the tenant suspended.
+
+    Notes the use, at most once a minute.
+    """
     cursor = await connection.execute(
         """
         SELECT s.tenant_id, s.session_id, s.console_user_id, u.email, u.role, t.name AS tenant_name, t.timezone,
-               s.created_at, s.last_seen_at
+               s.created_at, s.last_seen_at, u.first_password_until IS NOT NULL AS must_choose
         FROM console_session AS s JOIN console_user AS u USING (tenant_id, console_user_id) JOIN tenant AS t USING (tenant_id)
-        WHERE s.token_hash = %s AND s.expires_at > %s AND s.last_seen_at > %s
+        WHERE s.token_hash = %s AND s.expires_at > %s AND s.last_seen_at > %s AND t.status = 'active'
         """,
         (token_hash, now, now - IDLE),
     )
@@ -142,7 +155,15 @@ async def find_password_hash(connection: Connection, tenant_id: UUID, console_us
 
 
 async def set_password(connection: Connection, tenant_id: UUID, console_user_id: UUID, password_hash: str) -> None:
-    """Give the person another password."""
+    """Give the person the password that it has chosen."""
+    await connection.execute(
+        "UPDATE console_user SET password_hash = %s, first_password_until = NULL WHERE tenant_id = %s AND console_user_id = %s",
+        (password_hash, tenant_id, console_user_id),
+    )
+
+
+async def renew_hash(connection: Connection, tenant_id: UUID, console_user_id: UUID, password_hash: str) -> None:
+    """Keep the same password under a stronger hash."""
     await connection.execute(
         "UPDATE console_user SET password_hash = %s WHERE tenant_id = %s AND console_user_id = %s",
         (password_hash, tenant_id, console_user_id),

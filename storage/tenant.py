@@ -1,6 +1,6 @@
 """Tenants and the people of their console."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -9,7 +9,7 @@ from psycopg.types.json import Jsonb
 
 from domain import limits
 from domain.ledger import POINTS_CURRENCY
-from domain.tenant import Tenant
+from domain.tenant import Tenant, TenantStatus
 from runtime.ids import new_id
 from runtime.postgres import Connection
 from storage.definition import change_instant
@@ -69,7 +69,8 @@ async def list_tenants(connection: Connection, *, after: UUID | None, limit: int
 async def update_tenant(connection: Connection, tenant_id: UUID, changes: dict[str, Any], now: datetime) -> Tenant:
     """Change the given columns of a tenant that exists; the tenant as it is then. The caller chose the names of the columns.
 
-    A change of the timezone makes the scoring pumps read their rules again: days, weeks and months of caps are of that timezone.
+    A suspension signs the people of its console out. A change of the timezone makes the scoring pumps read their rules again: days,
+    weeks and months of caps are of that timezone.
     """
     values = {name: Jsonb(value) if name == "settings" else value for name, value in changes.items()}
     assignments = "".join(f"{name} = %s, " for name in values)
@@ -77,6 +78,8 @@ async def update_tenant(connection: Connection, tenant_id: UUID, changes: dict[s
         f"UPDATE tenant SET {assignments}updated_at = %s WHERE tenant_id = %s RETURNING {COLUMNS}", (*values.values(), now, tenant_id)
     )
     tenant = msgspec.convert(await cursor.fetchone(), Tenant)
+    if tenant.status is not TenantStatus.ACTIVE:
+        await connection.execute("DELETE FROM console_session WHERE tenant_id = %s", (tenant_id,))
     if "timezone" in changes:
         await change_instant(connection, tenant_id)
     return tenant
@@ -87,10 +90,19 @@ async def lock_demo(connection: Connection) -> None:
     await connection.execute("SELECT pg_advisory_xact_lock(7204, 0)")
 
 
-async def insert_console_user(connection: Connection, tenant_id: UUID, *, email: str, password_hash: str, role: str, now: datetime) -> None:
-    """Let a person sign in to the tenant's console. Raises psycopg's UniqueViolation when the address is taken."""
+async def insert_console_user(
+    connection: Connection, tenant_id: UUID, *, email: str, password_hash: str, role: str, now: datetime, is_invited: bool = False
+) -> None:
+    """Let a person sign in to the tenant's console. Raises psycopg's UniqueViolation when the address is taken.
+
+    The password of somebody who `is_invited` holds for some days, in which the person chooses its own.
+    """
+    until = now + timedelta(days=limits.FIRST_PASSWORD_DAYS.value) if is_invited else None
     await check_room(connection, tenant_id, limits.CONSOLE_USERS)
     await connection.execute(
-        "INSERT INTO console_user (tenant_id, console_user_id, email, password_hash, role, created_at) VALUES (%s, %s, %s, %s, %s, %s)",
-        (tenant_id, new_id(), email, password_hash, role, now),
+        """
+        INSERT INTO console_user (tenant_id, console_user_id, email, password_hash, role, created_at, first_password_until)
+        VALUES (%s, %s, %s, %s, %s, %s, %s)
+        """,
+        (tenant_id, new_id(), email, password_hash, role, now, until),
     )

@@ -66,6 +66,7 @@ console_user = Table(
     Column("password_hash", Text, nullable=False),
     Column("role", Text, nullable=False),
     instant_column("created_at"),
+    instant_column("first_password_until", nullable=True),
     ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"]),
     one_of("role", ("admin", "viewer")),
     Index("uq_console_user_email", text("lower(email)"), unique=True),

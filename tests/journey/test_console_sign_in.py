@@ -48,6 +48,76 @@ def test_attempts_are_throttled_for_an_address_that_nobody_has_as_for_one_that_s
     assert world.rows("SELECT count(*) FROM audit_log WHERE action = 'sign_in_refused'") == [(6,)]
 
 
+def test_strangers_cannot_lock_a_person_out_of_a_browser_that_it_has_used_before(world: World) -> None:
+    email, known = add_person(world), Tab(world.url)
+    known.sign_in(email)
+    known.get("/account")
+    known.send("/sign-out")
+    attacker = Tab(world.url)
+    while attacker.sign_in(email, "wrong").status_code != 429:
+        pass
+    fresh = Tab(world.url)
+    assert fresh.sign_in(email).status_code == 429
+    assert known.sign_in(email).status_code == 200
+    assert known.get("/dashboard").url.path == "/console/dashboard"
+
+
+def test_a_known_browser_is_known_for_its_own_person_and_guesses_no_more_than_others(world: World) -> None:
+    email, other, tab = add_person(world), add_person(world), Tab(world.url)
+    tab.sign_in(email)
+    tab.get("/account")
+    tab.send("/sign-out")
+    assert [tab.sign_in(email, "wrong").status_code for _ in range(7)] == [403] * 6 + [429]
+    attacker = Tab(world.url)
+    while attacker.sign_in(other, "wrong").status_code != 429:
+        pass
+    assert tab.sign_in(other).status_code == 429, "the cookie was made for another address"
+
+
+def test_a_suspension_ends_sessions_and_lets_nobody_in(world: World) -> None:
+    email, tab = add_person(world), Tab(world.url)
+    tab.sign_in(email)
+    operator = {"Authorization": "Bearer operator-key-of-the-tests"}
+    path = f"{world.url}/v1/operator/tenants/{world.tenant_id}"
+    assert httpx.patch(path, json={"status": "suspended"}, headers=operator, timeout=60.0).status_code == 200
+    assert world.rows("SELECT count(*) FROM console_session") == [(0,)]
+    for page in ("/dashboard", "/users", "/stuck-work", "/account"):
+        assert tab.get(page).url.path == "/console/sign-in"
+    answer = tab.sign_in(email)
+    assert answer.status_code == 403
+    assert "suspended" in answer.text
+    assert "suspended" not in tab.sign_in(email, "wrong").text, "only who knows the password is told"
+    assert httpx.patch(path, json={"status": "active"}, headers=operator, timeout=60.0).status_code == 200
+    assert tab.sign_in(email).status_code == 200
+
+
+def test_the_password_of_an_invitation_opens_nothing_but_the_choice_of_another(world: World) -> None:
+    email, tab = add_person(world), Tab(world.url)
+    world.rows("UPDATE console_user SET first_password_until = now() + interval '1 day' WHERE email = %s RETURNING 1", email)
+    tab.sign_in(email)
+    for page in ("/dashboard", "/users", "/api-keys"):
+        assert tab.get(page).url.path == "/console/account"
+    assert tab.send("/account/password", present=PASSWORD, new=PASSWORD, again=PASSWORD).status_code == 400
+    new = "other words in a row"
+    tab.send("/account/password", present=PASSWORD, new=new, again=new)
+    assert tab.get("/users").url.path == "/console/users"
+
+
+def test_the_password_of_an_invitation_ends(world: World) -> None:
+    email, tab = add_person(world), Tab(world.url)
+    world.rows("UPDATE console_user SET first_password_until = now() - interval '1 minute' WHERE email = %s RETURNING 1", email)
+    assert tab.sign_in(email).status_code == 403
+
+
+@pytest.mark.parametrize("field", ["email", "password", "next"])
+def test_a_file_in_the_place_of_a_field_is_a_wrong_password(world: World, field: str) -> None:
+    tab = Tab(world.url)
+    tab.get("/sign-in")
+    data = {"form_token": tab.token(), "email": "a@example.com", "password": "x", "next": ""}
+    data.pop(field)
+    assert tab.client.post("/sign-in", data=data, files={field: ("a.txt", b"x")}).status_code == 403
+
+
 def test_a_good_sign_in_starts_the_count_anew(world: World) -> None:
     email = add_person(world)
     for _ in range(2):
@@ -97,7 +167,7 @@ def test_changing_the_password_asks_for_the_present_one_and_signs_out_elsewhere(
     here.get("/account")
     new = "other words in a row"
     assert here.send("/account/password", present="wrong", new=new, again=new).status_code == 400
-    assert here.send("/account/password", present=PASSWORD, new="short", again="short").status_code == 400
+    assert here.send("/account/password", present=PASSWORD, new="elevenchars", again="elevenchars").status_code == 400
     assert here.send("/account/password", present=PASSWORD, new=new, again="else").status_code == 400
     assert "Your password is changed" in here.send("/account/password", present=PASSWORD, new=new, again=new).text
     assert there.get("/account").url.path == "/console/sign-in"

@@ -21,6 +21,7 @@ from runtime.postgres import Pool
 from runtime.settings import Settings
 from tests.api_world import World, event, make_world
 from tests.conftest import settings_for
+from tests.console_world import Tab, add_person
 from tests.journey.programme import eventually
 
 CROWD = 40
@@ -353,3 +354,15 @@ def test_a_member_that_comes_twice_counts_as_the_last_says(world: World) -> None
         assert client.post("/v1/events", content=body).status_code == 202
         (kept,) = client.get("/v1/admin/events", params={"event_id": "twice"}).json()["events"]
     assert kept["type"] == "second"
+
+
+@pytest.mark.parametrize(("trusted", "seen"), [((), "127.0.0.1"), (("127.0.0.0/8",), "203.0.113.7"), (("192.0.2.1",), "127.0.0.1")])
+async def test_only_a_trusted_proxy_says_where_a_request_comes_from(
+    pool: Pool, settings: Settings, trusted: tuple[str, ...], seen: str
+) -> None:
+    with served_as_in_production(msgspec.structs.replace(settings, trusted_proxies=trusted)) as url:
+        world = await make_world(settings, url)
+        email, tab = add_person(world), Tab(url, **{"X-Forwarded-For": "203.0.113.7"})
+        assert tab.sign_in(email).status_code == 200
+    assert world.rows("SELECT address FROM console_session") == [(seen,)]
+    assert world.rows("SELECT after ->> 'address' FROM audit_log WHERE action = 'sign_in'") == [(seen,)]
