@@ -59,6 +59,7 @@ from domain.error import ValidationFault
 from domain.wire import convert_value, decode_json, holds_nul
 from runtime.collector import calm_collector
 from runtime.crypto import Vault
+from runtime.drain import Drain
 from runtime.http import Sender
 from runtime.postgres import BRISK_SECONDS, make_pool
 from runtime.redis import make_redis
@@ -148,8 +149,8 @@ def provide_state(name: str) -> Provide:
     return Provide(provide)
 
 
-def create_app(settings: Settings) -> Front:
-    """The whole API as an ASGI application. Nothing is opened before its lifespan starts."""
+def create_app(settings: Settings, drain: Drain | None = None) -> Front:
+    """The whole API as an ASGI application. Nothing is opened before its lifespan starts. `drain` tells when the process is to leave."""
     pool = make_pool(settings.database_url, "api", max_size=POOL_SIZE, answer_seconds=BRISK_SECONDS, pooled=settings.pooled)
     redis = make_redis(settings)
     authenticator = Authenticator(settings, pool, RateLimiter(redis, settings.rate_limit_per_second))
@@ -162,7 +163,7 @@ def create_app(settings: Settings) -> Front:
         "ingest": ingest,
         "settings": settings,
         "pool": pool,
-        "readiness": health.Readiness(pool, settings.scoring_partitions),
+        "readiness": health.Readiness(pool, settings.scoring_partitions, drain or Drain()),
         "redis": redis,
         "live": live,
         "reader": reader,

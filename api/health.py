@@ -12,6 +12,7 @@ from litestar.status_codes import HTTP_200_OK, HTTP_503_SERVICE_UNAVAILABLE
 from temporalio.client import Client
 
 from api.auth import PUBLIC
+from runtime.drain import Drain
 from runtime.metrics import CONTENT_TYPE, render_metrics
 from runtime.postgres import Pool, cause_of
 from runtime.redis import Redis
@@ -36,15 +37,15 @@ class Readiness:
     """Whether an event could be persisted now, proved by doing what it takes. However often it is asked, one proof at a time is made,
     and one that is a second old still stands: whoever probes costs the database a commit a second."""
 
-    def __init__(self, pool: Pool, scoring_partitions: int) -> None:
+    def __init__(self, pool: Pool, scoring_partitions: int, drain: Drain | None = None) -> None:
         self._pool, self._partitions = pool, scoring_partitions
         self._proving: asyncio.Task[str] | None = None
         self._proved_at = float("-inf")
-        self.draining = False
+        self._drain = drain or Drain()
 
     async def reason(self) -> str:
         """Why no event could be persisted now, in a word; empty when one could."""
-        if self.draining:
+        if self._drain.begun:
             return "draining"
         if self._proving is None or (self._proving.done() and time.monotonic() > self._proved_at + PROOF_SECONDS):
             self._proving = asyncio.create_task(self._prove(), name="readiness")

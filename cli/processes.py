@@ -9,7 +9,7 @@ import rich_click as click
 
 from cli.stack import data_dir_option, settings_for
 from runtime import logging, tracing
-from runtime.http_server import protocol
+from runtime.drain import Drain, DrainingServer, draining_protocol
 from runtime.settings import Settings
 
 BACKLOG = 2048
@@ -19,7 +19,7 @@ PING_TIMEOUT_SECONDS = 120.0
 """Longer than a client may be stuck: one that does not read is closed by us, with its own code."""
 
 
-def server_config(application: Any, settings: Settings) -> Any:
+def server_config(application: Any, settings: Settings, drain: Drain | None = None) -> Any:
     """How an ASGI application is served; the benchmark's floors are served in the same way."""
     import uvicorn
 
@@ -28,7 +28,7 @@ def server_config(application: Any, settings: Settings) -> Any:
         host=settings.api_host,
         port=settings.api_port,
         loop="uvloop",
-        http=protocol(settings.max_connections),
+        http=draining_protocol(settings.max_connections, drain or Drain()),
         ws="websockets-sansio",
         ws_max_size=MESSAGE_BYTES,
         ws_per_message_deflate=False,  # it would compress for each client what was encoded once for all
@@ -53,12 +53,12 @@ def api(fd: int | None, data_dir: Path) -> None:
     """Run one API process against external services (LAUREL_* variables)."""
     settings = settings_for(data_dir)
     logging.set_up(settings)
-    import uvicorn
-
     from api.app import create_app
 
     tracing.set_up(settings, "laurel-api")
-    server = uvicorn.Server(server_config(tracing.traced(create_app(settings), settings), settings))
+    drain = Drain()
+    application = tracing.traced(create_app(settings, drain), settings)
+    server = DrainingServer(server_config(application, settings, drain), drain, settings.drain_seconds)
     server.run(sockets=None if fd is None else [socket.socket(fileno=fd)])
     if not server.started:
         raise SystemExit("the API did not start: its log says why")

@@ -72,6 +72,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("API_PORT", "8080", "port that `laurel api` listens on"),
     Setting("TRUSTED_PROXIES", "", "comma-separated addresses and networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed"),
     Setting("MAX_CONNECTIONS", "20000", "connections that one API process takes at a time; one more is answered 503"),
+    Setting("DRAIN_SECONDS", "2", "so long a stopping API process still accepts, with `draining` on `/ready` and `Connection: close`"),
     Setting("SOCKET_HEARTBEAT_SECONDS", "30", "a WebSocket on which nothing was said for this long gets a heartbeat"),
     Setting("SOCKET_STUCK_SECONDS", "60", "a WebSocket whose client reads nothing for this long is closed"),
     Setting("WORKER_METRICS_HOST", "127.0.0.1", "address that the worker's Prometheus endpoint listens on; nothing else guards it"),
@@ -116,6 +117,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     api_port: int
     trusted_proxies: tuple[str, ...]
     max_connections: Annotated[int, msgspec.Meta(ge=1)]
+    drain_seconds: Annotated[float, msgspec.Meta(ge=0, le=300)]
     socket_heartbeat_seconds: float
     socket_stuck_seconds: float
     worker_metrics_host: str
