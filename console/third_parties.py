@@ -32,27 +32,39 @@ webhook-timestamp: 1772338260
 webhook-signature: v1,<base64>"""
 NODE = """import { createHmac, timingSafeEqual } from "node:crypto";
 
-// secret: as it was shown, "whsec_…". rawBody: the bytes as they came, before any JSON.parse.
+const equal = (one, other) => {
+  const [first, second] = [Buffer.from(one), Buffer.from(other)];
+  return first.length === second.length && timingSafeEqual(first, second);
+};
+// secret: as it was shown, or as you brought it. rawBody: the bytes as they came, before any JSON.parse.
 export function verify(secret, headers, rawBody) {
-  const timestamp = headers["webhook-timestamp"];
-  if (Math.abs(Date.now() / 1000 - Number(timestamp)) > 300) return false;
+  const timestamp = headers["x-gamifyengine-timestamp"] ?? "";
+  if (!(Math.abs(Date.now() / 1000 - Number(timestamp)) <= 300)) return false;
+  if (!secret.startsWith("whsec_")) {
+    const seed = createHmac("sha256", secret).update(`${timestamp}.`).update(rawBody).digest("hex");
+    return equal(seed, headers["x-gamifyengine-signature"] ?? "");
+  }
   const key = Buffer.from(secret.slice("whsec_".length), "base64");
   const signed = createHmac("sha256", key).update(`${headers["webhook-id"]}.${timestamp}.`).update(rawBody).digest("base64");
-  const expected = Buffer.from("v1," + signed);
-  const same = (each) => each.length === expected.length && timingSafeEqual(Buffer.from(each), expected);
-  return headers["webhook-signature"].split(" ").some(same);
+  return (headers["webhook-signature"] ?? "").split(" ").some((each) => equal(each, "v1," + signed));
 }"""
 PYTHON = """import base64, hashlib, hmac, time
 
+def equal(one: str, other: str) -> bool:
+    return hmac.compare_digest(one.encode("utf-8", "replace"), other.encode("utf-8", "replace"))
+
 def verify(secret: str, headers: dict[str, str], body: bytes) -> bool:
-    \"\"\"secret: as it was shown, "whsec_…"; body: the bytes as they came.\"\"\"
-    timestamp = headers["webhook-timestamp"]
-    if abs(time.time() - int(timestamp)) > 300:
+    \"\"\"secret: as it was shown, or as you brought it; headers: names in lower case; body: the bytes as they came.\"\"\"
+    timestamp = headers.get("x-gamifyengine-timestamp", "")
+    if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12) or abs(time.time() - int(timestamp)) > 300:
         return False
+    if not secret.startswith("whsec_"):
+        seed = hmac.new(secret.encode(), timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
+        return equal(seed, headers.get("x-gamifyengine-signature", ""))
     key = base64.b64decode(secret.removeprefix("whsec_"))
-    signed = hmac.new(key, f"{headers['webhook-id']}.{timestamp}.".encode() + body, hashlib.sha256).digest()
+    signed = hmac.new(key, f"{headers.get('webhook-id', '')}.{timestamp}.".encode() + body, hashlib.sha256).digest()
     expected = "v1," + base64.b64encode(signed).decode()
-    return any(hmac.compare_digest(expected, each) for each in headers["webhook-signature"].split(" "))"""
+    return any(equal(expected, each) for each in headers.get("webhook-signature", "").split(" "))"""
 OPENSSL = """# TIMESTAMP from X-GamifyEngine-Timestamp, BODY as it came; compare with X-GamifyEngine-Signature
 printf '%s.%s' "$TIMESTAMP" "$BODY" | openssl dgst -sha256 -hmac "$SECRET\""""
 CALL_BACK = """curl -X PATCH {url}/v1/admin/rewards/redemptions/$REDEMPTION_ID \\

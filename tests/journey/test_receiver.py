@@ -115,6 +115,7 @@ def test_our_example_verifies_the_raw_body_and_calls_back(stack: Stack, tmp_path
         slug = add_reward(client, price=5, endpoint_id=endpoint)
         give_points(client, user, 10)
         facts = {"API_URL": stack.described["api_url"], "FULFILMENT_KEY": stack.described["fulfilment_key"]}
+        facts["STORE"] = str(tmp_path / "store")
         with program(command, log, WEBHOOK_SECRET=secret, PORT=str(port), **facts):
             forged = client.post(
                 f"http://127.0.0.1:{port}/webhooks",
