@@ -38,6 +38,7 @@ EMPTY_ADVANCE_SECONDS = 1.0
 """A partition without events of its own follows the log's head this often: each step is a commit that scores nothing."""
 
 WindowKey = tuple[UUID, str]
+Found = dict[UUID, dict[WindowKey, Window]]
 
 
 class Batch(msgspec.Struct):
@@ -59,6 +60,18 @@ class Touched(msgspec.Struct):
     hidden: bool = False
 
 
+class Known(msgspec.Struct):
+    """What an owner remembers of a tenant, as of its change of definitions number `change`. `boards` are by the id of their standings."""
+
+    change: int
+    book: RuleBook
+    tiers: TieredTenant | None = None
+    rescores: list[RunningRescore] = []
+    windows: dict[WindowKey, Window] = {}
+    closings: dict[WindowKey, datetime | None] = {}
+    boards: dict[UUID, LiveBoard] = {}
+
+
 class Scorer:
     """A partition's owner for one epoch. It keeps between transactions only what can be read again: rules, windows, boards."""
 
@@ -67,30 +80,25 @@ class Scorer:
         self._advance_at = 0.0
         self._caught_up = False
         self._clock: float | None = None
-        self._change = 0
-        self._books: dict[UUID, RuleBook] = {}
-        self._tiered: dict[UUID, TieredTenant] = {}
-        self._rescores: dict[UUID, list[RunningRescore]] = {}
-        self._windows: dict[WindowKey, Window] = {}
-        self._closings: dict[WindowKey, datetime | None] = {}
-        self._boards: dict[UUID, LiveBoard] = {}
+        self._known: dict[UUID, Known] = {}
 
     async def score(self, limit: int, poison: Mapping[int, str]) -> Batch:
         """Score up to `limit` events; those whose position is in `poison` go to the dead letters with that reason.
 
         StaleOwner when another owner has the partition; PoisonEvent when an event breaks its rules. Either way nothing has changed.
         """
-        found: dict[WindowKey, Window] = {}
+        found: Found = defaultdict(dict)
         try:
             async with transaction(self.pool) as connection:
                 batch = await self._score(connection, limit, poison, found)
         except BaseException:
             self._caught_up = False
-            self._forget_definitions()
+            self._known.clear()  # what was read in a transaction that failed may name rows that were never committed
             raise
-        settled = {key: window for key, window in found.items() if not window.hollow}
-        self._windows.update(settled)
-        self._closings.update((key, window.closes_at) for key, window in settled.items())
+        for tenant_id, rows in found.items():
+            known, settled = self._known[tenant_id], {key: window for key, window in rows.items() if not window.hollow}
+            known.windows.update(settled)
+            known.closings.update((key, window.closes_at) for key, window in settled.items())
         return batch
 
     async def next_position(self) -> int | None:
@@ -101,42 +109,44 @@ class Scorer:
             events = await scoring.events_after(connection, self.partition, cursor, horizon=horizon, limit=1)
         return events[0].position if events else None
 
-    def _forget_definitions(self) -> None:
-        """What was read in a transaction that failed may name rows that were never committed."""
-        self._change = 0
-        self._books.clear()
-        self._tiered.clear()
-        self._forget_windows()
-
-    def _forget_windows(self) -> None:
-        self._windows.clear()
-        self._closings.clear()
-        self._boards.clear()
-
-    async def _score(self, connection: Connection, limit: int, poison: Mapping[int, str], found: dict[WindowKey, Window]) -> Batch:
-        await lock_definitions_shared(connection)
+    async def _score(self, connection: Connection, limit: int, poison: Mapping[int, str], found: Found) -> Batch:
         cursor = await scoring.lock_cursor(connection, self.partition, self.epoch)
         horizon = await scoring.event_horizon(connection)
         if horizon <= cursor.position:
             return Batch(0, cursor.position, False, [])
         await self._look_at_clock(connection)
-        events = await scoring.events_after(connection, self.partition, cursor, horizon=horizon, limit=limit, anywhere=not self._caught_up)
-        self._caught_up = self._caught_up or len(events) < limit
+        events, position = await self._read(connection, cursor, horizon=horizon, limit=limit)
+        behind = position < horizon
+        self._caught_up = self._caught_up or not behind
         if not events:
             if time.monotonic() < self._advance_at:
                 return Batch(0, cursor.position, False, [])
             self._advance_at = time.monotonic() + EMPTY_ADVANCE_SECONDS
-            await scoring.advance_cursor(connection, self.partition, position=horizon, accepted_at=None, scored=0)
-            return Batch(0, horizon, False, [])
-        position = events[-1].position if len(events) == limit else horizon
-        await self._load_definitions(connection, {event.tenant_id for event in events})
+            await scoring.advance_cursor(connection, self.partition, position=position, accepted_at=None, scored=0)
+            return Batch(0, position, behind, [])
         healthy = [event for event in events if event.position not in poison and not event.external_user_id.startswith(PREFIX)]
         for event in events:
             if event.position in poison:
                 await scoring.bury(connection, event, partition=self.partition, reason=poison[event.position])
         publications = await self._apply(connection, healthy, position, found)
         await self._advance(connection, cursor, events, position)
-        return Batch(len(events), position, len(events) == limit, publications)
+        return Batch(len(events), position, behind, publications)
+
+    async def _read(self, connection: Connection, cursor: Cursor, *, horizon: int, limit: int) -> tuple[list[LoggedEvent], int]:
+        """The next events, with the definitions of their tenants locked and known, and the position that the partition comes to.
+
+        Whose they are is known only once they are read, so the locks come after. A change of one of these tenants that got its lock in
+        between may have been an erasure, which rewrites events: they are then read again, and no others.
+        """
+        anywhere = not self._caught_up
+        events = await scoring.events_after(connection, self.partition, cursor, horizon=horizon, limit=limit, anywhere=anywhere)
+        position = events[-1].position if len(events) == limit else horizon
+        if events:
+            tenants = {event.tenant_id for event in events}
+            await lock_definitions_shared(connection, tenants)
+            if await self._load_definitions(connection, tenants):
+                events = await scoring.events_after(connection, self.partition, cursor, horizon=position, limit=limit, anywhere=anywhere)
+        return events, position
 
     async def _look_at_clock(self, connection: Connection) -> None:
         """When the server's clock has stepped, what waits may have been accepted at any time: the next events are looked for everywhere,
@@ -152,26 +162,23 @@ class Scorer:
         accepted_at = latest if cursor.accepted_at is None else max(latest, cursor.accepted_at)
         await scoring.advance_cursor(connection, self.partition, position=position, accepted_at=accepted_at, scored=len(events))
 
-    async def _load_definitions(self, connection: Connection, tenants: set[UUID]) -> None:
-        """Rules and windows of tenants whose definitions have changed are read again, under the shared lock."""
-        self._change, changed = await scoring.changed_tenants(connection, self._change)
-        if len(self._windows) > MAX_KNOWN_WINDOWS or changed:
-            self._forget_windows()
-        for tenant_id in changed:
-            self._books.pop(tenant_id, None)
-            self._tiered.pop(tenant_id, None)
-        missing = tenants - self._books.keys()
+    async def _load_definitions(self, connection: Connection, tenants: set[UUID]) -> bool:
+        """Read what is not known, or not any more, of these tenants, under their shared locks. Whether there was any."""
+        if sum(len(known.windows) for known in self._known.values()) > MAX_KNOWN_WINDOWS:
+            self._known.clear()
+        changes = await scoring.changes_of(connection, list(tenants))
+        missing = [t for t, change in changes.items() if t not in self._known or self._known[t].change != change]
+        if not missing:
+            return False
+        tiered = await tier_sets(connection, missing)
         for tenant_id in missing:
-            self._books[tenant_id] = await load_rule_book(connection, tenant_id)
-        if missing:
-            self._tiered.update(await tier_sets(connection, list(missing)))
-            self._rescores.update((tenant_id, []) for tenant_id in missing)
-            for rescore in await running_rescores(connection, list(missing)):
-                self._rescores[rescore.tenant_id].append(rescore)
+            book = await load_rule_book(connection, tenant_id)
+            self._known[tenant_id] = Known(change=changes[tenant_id], book=book, tiers=tiered.get(tenant_id))
+        for rescore in await running_rescores(connection, missing):
+            self._known[rescore.tenant_id].rescores.append(rescore)
+        return True
 
-    async def _apply(
-        self, connection: Connection, events: Sequence[LoggedEvent], position: int, found: dict[WindowKey, Window]
-    ) -> list[Publication]:
+    async def _apply(self, connection: Connection, events: Sequence[LoggedEvent], position: int, found: Found) -> list[Publication]:
         by_tenant: dict[UUID, list[LoggedEvent]] = defaultdict(list)
         for event in events:
             by_tenant[event.tenant_id].append(event)
@@ -187,10 +194,13 @@ class Scorer:
                 outcomes[tenant_id].earnings += given
         now = utc_now()
         await post_earnings(connection, _earnings(outcomes), now)
-        for tenant_id in sorted(outcomes.keys() & self._tiered.keys()):
+        for tenant_id in sorted(outcomes):
+            tiers = self._known[tenant_id].tiers
+            if tiers is None:
+                continue
             earners = {earning.user_id for earning in outcomes[tenant_id].earnings if earning.currency == ledger.POINTS}
             if earners:
-                await review_tiers(connection, tenant_id, list(earners), now, known=self._tiered[tenant_id])
+                await review_tiers(connection, tenant_id, list(earners), now, known=tiers)
         late = [(t, rows[key].window_id, scores.late) for t, key, scores in _scored(outcomes) if scores.late and key in rows]
         if late:
             await scoring.count_late(connection, late)
@@ -198,31 +208,34 @@ class Scorer:
 
     def _evaluate(self, tenant_id: UUID, events: Sequence[LoggedEvent], more: Mapping[WindowKey, datetime | None]) -> Outcome:
         """Run each event through the rules that were in force when it was accepted."""
-        return run_rules(self._books[tenant_id], tenant_id, events, {**self._closings, **more} if more else self._closings)
+        known = self._known[tenant_id]
+        return run_rules(known.book, tenant_id, events, {**known.closings, **more} if more else known.closings)
 
     async def _settle_windows(
         self,
         connection: Connection,
         by_tenant: Mapping[UUID, Sequence[LoggedEvent]],
         outcomes: dict[UUID, Outcome],
-        found: dict[WindowKey, Window],
+        found: Found,
     ) -> dict[WindowKey, Window]:
         """The rows of all touched windows. Where a row closes at another instant than was planned, its tenant's events are scored again."""
-        unknown = [(t, key, scores) for t, key, scores in _scored(outcomes) if key not in self._windows]
+        unknown = [(t, key, scores) for t, key, scores in _scored(outcomes) if key not in self._known[t].windows]
+        tenant_of = {key: t for t, key, _ in unknown}
         wanted = [_new_window(t, scores) for t, _, scores in unknown if scores.by_user]
         rows = await scoring.ensure_windows(connection, wanted) if wanted else []
         only_late = [_new_window(t, scores) for t, _, scores in unknown if scores.late and not scores.by_user]
         rows += await scoring.ensure_late_windows(connection, only_late) if only_late else []
-        found.update({(row.board_id, row.window_key): row for row in rows})
-        planned = {key: (t, scores) for t, key, scores in unknown}
-        again = {planned[key][0] for key, row in found.items() if row.closes_at is not None and row.closes_at != planned[key][1].closes_at}
-        closings = {key: row.closes_at for key, row in found.items()}
-        for tenant_id in again:
-            outcomes[tenant_id] = self._evaluate(tenant_id, by_tenant[tenant_id], closings)
-        hollow = [_new_window(t, scores) for t, key, scores in _scored(outcomes) if scores.by_user and key in found and found[key].hollow]
-        if hollow:
-            found.update({(row.board_id, row.window_key): row for row in await scoring.ensure_windows(connection, hollow)})
-        return {key: found.get(key) or self._windows[key] for _, key, _ in _scored(outcomes) if key in found or key in self._windows}
+        _keep(found, rows, tenant_of)
+        planned = {key: scores.closes_at for _, key, scores in unknown}
+        for tenant_id, mine in list(found.items()):
+            if any(row.closes_at is not None and row.closes_at != planned[key] for key, row in mine.items()):
+                closings = {key: row.closes_at for key, row in mine.items()}
+                outcomes[tenant_id] = self._evaluate(tenant_id, by_tenant[tenant_id], closings)
+        reopened = [(t, key, s) for t, key, s in _scored(outcomes) if s.by_user and key in found[t] and found[t][key].hollow]
+        if reopened:
+            _keep(found, await scoring.ensure_windows(connection, [_new_window(t, s) for t, _, s in reopened]), tenant_of)
+        touched = [(key, found[t].get(key) or self._known[t].windows.get(key)) for t, key, _ in _scored(outcomes)]
+        return {key: row for key, row in touched if row is not None}
 
     async def _write_standings(
         self,
@@ -262,11 +275,11 @@ class Scorer:
         """
         found = []
         for tenant_id, events in by_tenant.items():
-            for rescore in self._rescores.get(tenant_id, ()):
+            for rescore in self._known[tenant_id].rescores:
                 if all(event.accepted_at >= rescore.valid_from for event in events):
                     scores = outcomes[tenant_id].boards.get(rescore.board_id, {}).get(rescore.window_key)
                 else:
-                    versions = [board for board in self._books[tenant_id].boards if board.board_id == rescore.board_id]
+                    versions = [board for board in self._known[tenant_id].book.boards if board.board_id == rescore.board_id]
                     book = RuleBook(under_present_rules(versions, rescore.valid_from))
                     scores = window_scores(book, events, rescore, rescore.closes_at or NEVER)
                 if scores is not None and scores.by_user:
@@ -274,10 +287,11 @@ class Scorer:
         return found
 
     async def _live_board(self, connection: Connection, each: Touched) -> LiveBoard:
-        known = self._boards.get(each.standings_id)
+        boards = self._known[each.tenant_id].boards
+        known = boards.get(each.standings_id)
         if known is None:
             board = (await boards_by_id(connection, each.tenant_id, [each.board_id]))[each.board_id]
-            known = self._boards[each.standings_id] = live_board(board, each.standings_id, each.scores.span.starts_at)
+            known = boards[each.standings_id] = live_board(board, each.standings_id, each.scores.span.starts_at)
         return known
 
 
@@ -343,6 +357,12 @@ def _scored(outcomes: Mapping[UUID, Outcome]) -> list[tuple[UUID, WindowKey, Win
     return [
         (tenant_id, (scores.board_id, scores.span.key), scores) for tenant_id, outcome in outcomes.items() for scores in outcome.windows()
     ]
+
+
+def _keep(found: Found, rows: Sequence[Window], tenant_of: Mapping[WindowKey, UUID]) -> None:
+    for row in rows:
+        key = (row.board_id, row.window_key)
+        found[tenant_of[key]][key] = row
 
 
 def _new_window(tenant_id: UUID, scores: WindowScores) -> NewWindow:

@@ -61,7 +61,7 @@ class WindowActivities:
         """
         async with self._turns, transaction(self._pool) as connection:
             # Either a change of the board sees the row that is made here, or this sees the change.
-            await lock_definitions_shared(connection)
+            await lock_definitions_shared(connection, [given.tenant_id])
             found = await _find(connection, given)
             span = _successor(found)
             if span is None or found.board_status != BoardStatus.ACTIVE:

@@ -1,10 +1,11 @@
-"""The instant at which a definition changes, against which the scoring pumps are fenced.
+"""The instant at which a definition changes, against which the scoring pumps are fenced, tenant by tenant.
 
-A pump holds the lock shared from before it reads events and versions until its commit; a change holds it exclusively and takes
-its `valid_from` once it has it. So no pump has passed that instant with the older version, and none reads on before the newer
-one is committed (contract 3).
+A pump holds the lock of each tenant of its batch shared, from before it reads their versions until its commit; a change holds its own
+tenant's exclusively and takes its `valid_from` once it has it. So no pump has passed that instant with the older version, and none
+reads on before the newer one is committed (contract 3). Nobody waits for another tenant's change (decision 20).
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
@@ -13,15 +14,24 @@ from psycopg.rows import tuple_row
 from runtime.postgres import Connection
 
 DEFINITION_LOCK = 7202
+WAIT_SECONDS = 12
+"""No change waits longer for the pumps: one that is frozen loses its transaction after 10 s (`runtime/postgres.py`)."""
+
+
+def fence_of(tenant_id: UUID) -> int:
+    """The number of the tenant's lock. Tenants that share one wait for each other at times, and nothing else."""
+    return int.from_bytes(tenant_id.bytes[-4:], signed=True)
 
 
 async def change_instant(connection: Connection, tenant_id: UUID) -> datetime:
     """The `valid_from` (also `closes_at`) of a change of boards, earning rules or activity, made in the present transaction.
 
-    Waits for the scoring transactions that are under way and holds up those to come until commit: take it last, and commit soon.
+    Waits for the tenant's scoring transactions that are under way and holds up those to come until commit: take it last, and commit
+    soon. Raises psycopg's LockNotAvailable when they do not end in time.
     """
     async with connection.cursor(row_factory=tuple_row) as cursor:
-        await cursor.execute("SELECT pg_advisory_xact_lock(%s, 0)", (DEFINITION_LOCK,))
+        await cursor.execute("SELECT set_config('lock_timeout', %s, true)", (f"{WAIT_SECONDS}s",))
+        await cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", (DEFINITION_LOCK, fence_of(tenant_id)))
         await cursor.execute(
             """
             INSERT INTO definition_change (tenant_id, change) VALUES (%s, nextval('definition_change_number'))
@@ -37,6 +47,11 @@ async def change_instant(connection: Connection, tenant_id: UUID) -> datetime:
     return instant
 
 
-async def lock_definitions_shared(connection: Connection) -> None:
-    """Keep every definition as it is until the end of the present transaction. Taken by a pump before it reads anything."""
-    await connection.execute("SELECT pg_advisory_xact_lock_shared(%s, 0)", (DEFINITION_LOCK,))
+async def lock_definitions_shared(connection: Connection, tenants: Iterable[UUID]) -> None:
+    """Keep these tenants' definitions as they are until the end of the present transaction. Read them in a statement after this one."""
+    # In one order, whoever asks: a change that waits stands between two that would otherwise share.
+    fences = sorted({fence_of(tenant_id) for tenant_id in tenants})
+    await connection.execute(
+        "SELECT pg_advisory_xact_lock_shared(%s, fence) FROM unnest(%s::integer[]) AS fence",
+        (DEFINITION_LOCK, fences),
+    )

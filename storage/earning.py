@@ -94,7 +94,7 @@ async def archive_rule(connection: Connection, tenant_id: UUID, rule_id: UUID, n
 
 
 async def _write_version(connection: Connection, tenant_id: UUID, kept: KeptRule) -> None:
-    valid_from = await change_instant(connection, tenant_id)  # last of the locks: it holds up every scoring pump
+    valid_from = await change_instant(connection, tenant_id)  # last of the locks: it holds up the tenant's scoring
     await connection.execute(
         """
         INSERT INTO earning_rule_version (tenant_id, rule_id, version, definition, active, valid_from)

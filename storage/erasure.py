@@ -164,7 +164,7 @@ async def scrub_events(connection: Connection, of: Erasure, day: datetime, parti
 async def leave_boards(connection: Connection, of: Erasure) -> list[LiveBoard]:
     """Take the user out of every window that is not frozen; the live boards of these windows, which have to be filled anew.
 
-    No pump is in a transaction meanwhile, so none writes back what is deleted here.
+    No pump is in a transaction with events of the tenant meanwhile, so none writes back what is deleted here.
     """
     await change_instant(connection, of.tenant_id)
     cursor = await connection.execute(

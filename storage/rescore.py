@@ -70,8 +70,9 @@ class Lane(msgspec.Struct, frozen=True):
 async def start_rescore(connection: Connection, board: Leaderboard, window: BoardWindow, instant: datetime) -> Rescore:
     """Begin to build the window anew; its workflow starts at commit. `instant` is from `change_instant`, in this transaction.
 
-    No pump is in a transaction now, so the cursors divide the log: what is behind them the rescore reads, what follows the pumps write to
-    both generations. InvalidState unless the window is open and no other rescore of it is at work; EventsExpired when its events are gone.
+    No pump is in a transaction with events of the tenant now, so the cursors divide the log: what is behind them the rescore reads, what
+    follows the pumps write to both generations. InvalidState unless the window is open and no other rescore of it is at work;
+    EventsExpired when its events are gone.
     """
     cursor = await connection.execute(
         "SELECT status, closes_at FROM leaderboard_window WHERE tenant_id = %s AND window_id = %s FOR NO KEY UPDATE",

@@ -154,12 +154,13 @@ async def advance_cursor(connection: Connection, partition: int, *, position: in
     )
 
 
-async def changed_tenants(connection: Connection, after: int) -> tuple[int, list[UUID]]:
-    """The tenants whose definitions have changed since change number `after`, and the number of the latest change."""
+async def changes_of(connection: Connection, tenants: Sequence[UUID]) -> dict[UUID, int]:
+    """The number of each tenant's latest change of definitions, 0 for none. Compare one tenant's only: those of several commit in any
+    order, so there is no number up to which all are known."""
     async with connection.cursor(row_factory=tuple_row) as cursor:
-        await cursor.execute("SELECT change, tenant_id FROM definition_change WHERE change > %s", (after,))
-        rows = await cursor.fetchall()
-    return max((row[0] for row in rows), default=after), [row[1] for row in rows]
+        await cursor.execute("SELECT tenant_id, change FROM definition_change WHERE tenant_id = ANY(%s)", (list(tenants),))
+        found = {row[0]: row[1] for row in await cursor.fetchall()}
+    return {tenant_id: found.get(tenant_id, 0) for tenant_id in tenants}
 
 
 async def ensure_windows(connection: Connection, wanted: Sequence[NewWindow]) -> list[Window]:
