@@ -4,6 +4,7 @@ from datetime import UTC, datetime, time, timedelta
 
 from temporalio import activity
 
+from activities.heartbeat import heartbeats
 from domain.erasure import ErasureInput
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
@@ -21,38 +22,43 @@ class ErasureActivities:
     @activity.defn(name="settle_erased")
     async def settle(self, given: ErasureInput) -> None:
         """Cancel the user's open redemptions: points and stock go back, partners are told."""
-        if (of := await self._open(given)) is not None:
-            await self._settle(of)
+        async with heartbeats():
+            if (of := await self._open(given)) is not None:
+                await self._settle(of)
 
     @activity.defn(name="scrub_erased_events")
     async def scrub_events(self, given: ErasureInput) -> None:
         """Scrub the user's events, day by day from its first."""
-        if (of := await self._open(given)) is not None:
-            await self._scrub_events(of)
+        async with heartbeats():
+            if (of := await self._open(given)) is not None:
+                await self._scrub_events(of)
 
     @activity.defn(name="leave_boards")
     async def leave_boards(self, given: ErasureInput) -> None:
         """Take the user off the boards that are not frozen, in Postgres and in Redis."""
-        if (of := await self._open(given)) is not None:
-            await self._leave_boards(of)
+        async with heartbeats():
+            if (of := await self._open(given)) is not None:
+                await self._leave_boards(of)
 
     @activity.defn(name="scrub_erased_documents")
     async def scrub_documents(self, given: ErasureInput) -> None:
         """Put the erased id in the place of the external id, and take the person out of documents."""
-        if (of := await self._open(given)) is not None:
-            await self._scrub_documents(of)
+        async with heartbeats():
+            if (of := await self._open(given)) is not None:
+                await self._scrub_documents(of)
 
     @activity.defn(name="complete_erasure")
     async def complete(self, given: ErasureInput) -> None:
         """Do every step once more, for what was under way meanwhile; then forget the external id itself."""
-        if (of := await self._open(given)) is None:
-            return
-        await self._settle(of)
-        await self._scrub_events(of)
-        await self._leave_boards(of)
-        await self._scrub_documents(of)
-        async with transaction(self._pool) as connection:
-            await storage.complete(connection, of, utc_now())
+        async with heartbeats():
+            if (of := await self._open(given)) is None:
+                return
+            await self._leave_boards(of)
+            await self._settle(of)
+            await self._scrub_events(of)
+            await self._scrub_documents(of)
+            async with transaction(self._pool) as connection:
+                await storage.complete(connection, of, utc_now())
 
     async def _open(self, given: ErasureInput) -> Erasure | None:
         async with transaction(self._pool) as connection:
@@ -72,7 +78,6 @@ class ErasureActivities:
         while day <= utc_now():
             async with transaction(self._pool) as connection:
                 await storage.scrub_events(connection, of, day, self._partitions)
-            activity.heartbeat()
             day += timedelta(days=1)
 
     async def _leave_boards(self, of: Erasure) -> None:
@@ -80,7 +85,6 @@ class ErasureActivities:
             boards = await storage.leave_boards(connection, of)
         for board in boards:
             await self._live.forget(board)
-            activity.heartbeat()
 
     async def _scrub_documents(self, of: Erasure) -> None:
         async with transaction(self._pool) as connection:

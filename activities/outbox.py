@@ -1,7 +1,8 @@
 """The relay: brings the outbox's commands to Temporal, at least once and in each workflow's order.
 
-It outlives Temporal and PostgreSQL: while one is away it waits, says so once, and goes on when it is back. Starting twice is no fault
-(`REJECT_DUPLICATE` + `USE_EXISTING`), and an update's id makes a second one answer with the first one's result.
+It outlives Temporal and PostgreSQL: while one is away it waits, says so once, and goes on when it is back. Starting twice is no fault:
+a workflow that runs or has completed is left as it is, one that was stopped without having done its work begins anew
+(`ALLOW_DUPLICATE_FAILED_ONLY` + `USE_EXISTING`). An update's id makes a second one answer with the first one's result.
 """
 
 import asyncio
@@ -165,7 +166,7 @@ class Relay:
             argument["argument"],
             id=row.workflow_id,
             task_queue=getattr(self._queues, argument.get("task_queue", "core")),
-            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             search_attributes=TypedSearchAttributes(attributes),
             static_summary=argument.get("summary"),

@@ -216,16 +216,28 @@ async def _drop_orphan(pool: Pool, temporal: Client, queues: TaskQueues, identit
 
 async def settle_schedules(pool: Pool, *, grace: timedelta = GRACE) -> int:
     """Make the runs of instants that nobody brought: a tick that was lost, a change or a pause that Temporal learnt of too late."""
-    made, now = 0, utc_now()
+    made, now, after = 0, utc_now(), None
     for _ in range(ROUNDS):
         async with pool.connection() as connection:
-            page = await unsettled_schedules(connection, now - grace, PAGE)
+            page = await unsettled_schedules(connection, now - grace, after, PAGE)
         for kept in page:
-            async with transaction(pool) as connection:
-                made += await settle_instants(connection, kept.tenant_id, kept.schedule_id, until=now - grace, now=now)
+            made += await _settle(pool, kept, now - grace, now)
         if len(page) < PAGE:
             break
+        after = page[-1]
     return made
+
+
+async def _settle(pool: Pool, kept: payout_schedule.Schedule, until: datetime, now: datetime) -> int:
+    """Make the runs that one schedule is owed. What is wrong with it keeps no other schedule from its runs."""
+    try:
+        async with transaction(pool) as connection:
+            return await settle_instants(connection, kept.tenant_id, kept.schedule_id, until=until, now=now)
+    except AWAY:
+        raise
+    except Exception:
+        log.exception("schedule %s of tenant %s cannot be settled", kept.schedule_id, kept.tenant_id)
+        return 0
 
 
 async def run_schedule_keeper(

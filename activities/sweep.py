@@ -1,5 +1,5 @@
-"""The sweep: finds redemptions and windows that Temporal has lost, and redemptions that are past their deadline although a workflow
-should have ended them.
+"""The sweep: finds what Temporal has lost or what was stopped there (redemptions, endpoints, windows, rescores, payouts, erasures), and
+redemptions that are past their deadline although a workflow should have ended them.
 
 Postgres is the truth, so losing Temporal's database loses no redemption.
 """
@@ -7,10 +7,11 @@ Postgres is the truth, so losing Temporal's database loses no redemption.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
-from uuid import UUID
+from typing import TypeVar
 
+import psycopg
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -18,22 +19,24 @@ from domain.closing import window_workflow_id
 from domain.erasure import erase_workflow_id
 from domain.error import DomainError
 from domain.payout import payout_workflow_id
-from domain.redemption import Move, Redemption, State, workflow_id
+from domain.redemption import Move, State, workflow_id
 from domain.rescore import rescore_workflow_id
 from domain.webhook import endpoint_workflow_id
 from runtime.ids import utc_now
-from runtime.postgres import DATABASE_FAULTS, Pool, transaction
+from runtime.postgres import DATABASE_AWAY, DATABASE_FAULTS, Connection, Pool, transaction
 from storage import outbox
 from storage.definition import change_instant
 from storage.due_delivery import cancel_due_of_archived, overdue_endpoints, pump_entry
 from storage.erasure import start_entry as erasure_start_entry
 from storage.erasure import unfinished_erasures
+from storage.lease import take_lease
 from storage.low_stock import forget_low_stock, tell_low_stock
 from storage.payout import start_again, unfinished_runs
 from storage.redemption import lock_redemption, move_redemption, start_entry
-from storage.redemption_list import open_redemptions, overdue_redemptions
+from storage.redemption_list import Overdue, open_redemptions, overdue_redemptions
 from storage.rescore import fail_rescore, unfinished_rescores
 from storage.rescore import start_entry as start_rescore_entry
+from storage.walk import Place
 from storage.window import enqueue_starts, unclosed_windows
 
 log = logging.getLogger(__name__)
@@ -44,35 +47,78 @@ OVERDUE = timedelta(minutes=5)
 PAGE = 100
 RPC_TIMEOUT = timedelta(seconds=5)
 BY_SWEEP = "sweep"
+AWAY = (RPCError, RuntimeError, OSError, *DATABASE_FAULTS)
+STOPPED = frozenset(
+    {
+        WorkflowExecutionStatus.FAILED,
+        WorkflowExecutionStatus.CANCELED,
+        WorkflowExecutionStatus.TERMINATED,
+        WorkflowExecutionStatus.TIMED_OUT,
+    }
+)
+"""How a workflow can end without having done its work. What the database says has to be done goes on all the same: whoever wants to stop
+it does so in Laurel, not in Temporal's UI."""
+
+Row = TypeVar("Row")
 
 
 async def run_sweep(pool: Pool, temporal: Client, stop: asyncio.Event, *, interval_seconds: float = INTERVAL_SECONDS) -> None:
-    """Sweep now and every two minutes until `stop` is set. A sweep that finds Temporal or the database away is left to the next one."""
+    """Sweep now and every two minutes until `stop` is set; of several workers one does it at a time."""
     while not stop.is_set():
         try:
-            restarted = await restart_lost(pool, temporal)
-            expired = await expire_overdue(pool)
-            await restart_pumps(pool, temporal)
-            windows = await restart_lost_windows(pool, temporal) + await restart_lost_rescores(pool, temporal)
-            windows += await restart_lost_payouts(pool, temporal) + await restart_lost_erasures(pool, temporal)
-            await watch_stock(pool)
-            if restarted or expired or windows:
-                log.warning("the sweep restarted %d workflows and expired %d redemptions", restarted + windows, expired)
-        except (RPCError, RuntimeError, OSError, *DATABASE_FAULTS) as fault:
+            async with transaction(pool) as connection:
+                is_ours = await take_lease(connection, BY_SWEEP, interval_seconds * 0.9)
+            if is_ours:
+                await sweep_once(pool, temporal)
+        except AWAY as fault:
             log.info("the sweep is put off: %s", fault)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), interval_seconds)
 
 
-async def restart_lost(pool: Pool, temporal: Client, *, idle: timedelta = IDLE) -> int:
-    """Write start commands for open redemptions whose workflow Temporal does not know; answers how many."""
-    restarted, after = 0, None
+async def sweep_once(pool: Pool, temporal: Client) -> None:
+    """Every step by itself, those that need PostgreSQL alone first: what one of them meets, or Temporal's absence, stops no other."""
+    steps: tuple[tuple[str, Callable[[], Awaitable[int]]], ...] = (
+        ("expired %d redemptions", lambda: expire_overdue(pool)),
+        ("told of %d rewards that run low", lambda: watch_stock(pool)),
+        ("ended what was due to %d archived endpoints", lambda: end_due_of_archived(pool)),
+        ("restarted %d redemptions", lambda: restart_lost(pool, temporal)),
+        ("restarted %d endpoints", lambda: restart_pumps(pool, temporal)),
+        ("restarted %d windows", lambda: restart_lost_windows(pool, temporal)),
+        ("restarted or gave up %d rescores", lambda: restart_lost_rescores(pool, temporal)),
+        ("restarted %d payouts", lambda: restart_lost_payouts(pool, temporal)),
+        ("restarted %d erasures", lambda: restart_lost_erasures(pool, temporal)),
+    )
+    for words, step in steps:
+        try:
+            if done := await step():
+                log.warning("the sweep " + words, done)
+        except AWAY as fault:
+            log.info("a step of the sweep (%s) is put off: %s", words.partition(" %d")[0], fault)
+        except Exception:
+            log.exception("a step of the sweep (%s) failed", words.partition(" %d")[0])
+
+
+async def _pages(
+    pool: Pool, read: Callable[[Connection, Place | None], Awaitable[Sequence[Row]]], place: Callable[[Row], Place]
+) -> AsyncIterator[Sequence[Row]]:
+    """Every page of a walk over all tenants, each read in a transaction of its own; `place` tells where a row stands."""
+    after: Place | None = None
     while True:
         async with transaction(pool) as connection:
-            page = await open_redemptions(connection, utc_now() - idle, after, PAGE)
+            page = await read(connection, after)
         if not page:
-            return restarted
-        lost = await _unknown_to(temporal, page)
+            return
+        yield page
+        after = place(page[-1])
+
+
+async def restart_lost(pool: Pool, temporal: Client, *, idle: timedelta = IDLE) -> int:
+    """Write start commands for open redemptions whose workflow Temporal does not know or that was stopped there; answers how many."""
+    restarted, before = 0, utc_now() - idle
+    pages = _pages(pool, lambda c, after: open_redemptions(c, before, after, PAGE), lambda each: (each.tenant_id, each.redemption_id))
+    async for page in pages:
+        lost = await _lost(temporal, {workflow_id(each.tenant_id, each.redemption_id): each for each in page})
         async with transaction(pool) as connection:
             for each in lost:
                 entry = start_entry(
@@ -80,85 +126,67 @@ async def restart_lost(pool: Pool, temporal: Client, *, idle: timedelta = IDLE) 
                 )
                 await outbox.enqueue_again(connection, each.tenant_id, entry)
         restarted += len(lost)
-        after = (page[-1].tenant_id, page[-1].redemption_id)
-
-
-async def _unknown_to(temporal: Client, page: Sequence[Redemption]) -> list[Redemption]:
-    """Which of these have no workflow: one list call for the page, then a certain look at each that the list does not show."""
-    identities: dict[str, Redemption] = {workflow_id(each.tenant_id, each.redemption_id): each for each in page}
-    unknown = await _unknown_ids(temporal, list(identities))
-    return [each for identity, each in identities.items() if identity in unknown]
+    return restarted
 
 
 async def restart_lost_windows(pool: Pool, temporal: Client, *, idle: timedelta = IDLE) -> int:
-    """Write start commands for windows that are not frozen and whose workflow Temporal does not know; answers how many."""
-    restarted, after = 0, None
-    while True:
-        async with transaction(pool) as connection:
-            page = await unclosed_windows(connection, after, utc_now() - idle, PAGE)
-        if not page:
-            return restarted
-        identities = {window_workflow_id(each.tenant_id, each.board_id, each.window_key): each for each in page}
-        unknown = await _unknown_ids(temporal, list(identities))
-        lost = [(each.tenant_id, each.window_id) for identity, each in identities.items() if identity in unknown]
+    """Write start commands for windows that are not frozen and whose workflow is unknown or was stopped; answers how many."""
+    restarted, before = 0, utc_now() - idle
+    pages = _pages(pool, lambda c, after: unclosed_windows(c, after, before, PAGE), lambda each: (each.tenant_id, each.window_id))
+    async for page in pages:
+        lost = await _lost(temporal, {window_workflow_id(each.tenant_id, each.board_id, each.window_key): each for each in page})
         if lost:
             async with transaction(pool) as connection:
-                await enqueue_starts(connection, lost)
+                await enqueue_starts(connection, [(each.tenant_id, each.window_id) for each in lost])
         restarted += len(lost)
-        after = (page[-1].tenant_id, page[-1].window_id)
+    return restarted
 
 
 async def restart_lost_rescores(pool: Pool, temporal: Client, *, idle: timedelta = IDLE) -> int:
     """Write start commands for rescores at work whose workflow Temporal does not know, and give up those whose workflow was ended by
     hand: a closing window waits for them. Answers how many."""
-    async with transaction(pool) as connection:
-        page = await unfinished_rescores(connection, utc_now() - idle, PAGE)
-    touched = 0
-    for rescore, leaderboard_id in page:
-        handle = temporal.get_workflow_handle(rescore_workflow_id(rescore.tenant_id, rescore.rescore_id))
-        try:
-            status = (await handle.describe(rpc_timeout=RPC_TIMEOUT)).status
-        except RPCError as fault:
-            if fault.status is not RPCStatusCode.NOT_FOUND:
-                raise
-            async with transaction(pool) as connection:
-                await outbox.enqueue_again(connection, rescore.tenant_id, start_rescore_entry(rescore, leaderboard_id))
-            touched += 1
-            continue
-        if status not in (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.CONTINUED_AS_NEW):
-            async with transaction(pool) as connection:
-                await change_instant(connection, rescore.tenant_id)
-                await fail_rescore(connection, rescore, "its workflow was ended by hand")
-            touched += 1
+    touched, before = 0, utc_now() - idle
+    pages = _pages(pool, lambda c, after: unfinished_rescores(c, before, after, PAGE), lambda each: (each[0].tenant_id, each[0].rescore_id))
+    async for page in pages:
+        for rescore, leaderboard_id in page:
+            status = await _status_of(temporal, rescore_workflow_id(rescore.tenant_id, rescore.rescore_id))
+            if status is None:
+                async with transaction(pool) as connection:
+                    await outbox.enqueue_again(connection, rescore.tenant_id, start_rescore_entry(rescore, leaderboard_id))
+                touched += 1
+            elif status not in (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.CONTINUED_AS_NEW):
+                async with transaction(pool) as connection:
+                    await change_instant(connection, rescore.tenant_id)
+                    await fail_rescore(connection, rescore, "its workflow was ended by hand")
+                touched += 1
     return touched
 
 
 async def restart_lost_erasures(pool: Pool, temporal: Client, *, idle: timedelta = IDLE) -> int:
-    """Start workflows for erasures that nobody carries on: Temporal does not know theirs; answers how many."""
-    async with transaction(pool) as connection:
-        unfinished = await unfinished_erasures(connection, utc_now() - idle, PAGE)
-    restarted = 0
-    for given in unfinished:
-        status = await _status_of(temporal, erase_workflow_id(given.tenant_id, given.user_id))
-        if status is None:
-            async with transaction(pool) as connection:
+    """Start workflows for erasures that nobody carries on: theirs is unknown to Temporal or was stopped there; answers how many."""
+    restarted, before = 0, utc_now() - idle
+    pages = _pages(pool, lambda c, after: unfinished_erasures(c, before, after, PAGE), lambda each: (each.tenant_id, each.user_id))
+    async for page in pages:
+        lost = await _lost(temporal, {erase_workflow_id(each.tenant_id, each.user_id): each for each in page})
+        async with transaction(pool) as connection:
+            for given in lost:
                 await outbox.enqueue_again(connection, given.tenant_id, erasure_start_entry(given))
-            restarted += 1
+        restarted += len(lost)
     return restarted
 
 
 async def restart_lost_payouts(pool: Pool, temporal: Client, *, idle: timedelta = IDLE) -> int:
     """Start workflows for payouts that nobody pays: Temporal does not know theirs, or somebody stopped it there; answers how many."""
-    async with transaction(pool) as connection:
-        unfinished = await unfinished_runs(connection, utc_now() - idle, PAGE)
-    restarted = 0
-    for run in unfinished:
-        status = await _status_of(temporal, payout_workflow_id(run.tenant_id, run.payout_run_id, run.attempt))
-        if status is WorkflowExecutionStatus.RUNNING:
-            continue
-        async with transaction(pool) as connection:
-            await start_again(connection, run, utc_now(), is_new_attempt=status is not None)
-        restarted += 1
+    restarted, before = 0, utc_now() - idle
+    pages = _pages(pool, lambda c, after: unfinished_runs(c, before, after, PAGE), lambda each: (each.tenant_id, each.payout_run_id))
+    async for page in pages:
+        for run in page:
+            status = await _status_of(temporal, payout_workflow_id(run.tenant_id, run.payout_run_id, run.attempt))
+            if status is WorkflowExecutionStatus.RUNNING:
+                continue
+            async with transaction(pool) as connection:
+                await start_again(connection, run, utc_now(), is_new_attempt=status is not None)
+            restarted += 1
     return restarted
 
 
@@ -173,35 +201,50 @@ async def _status_of(temporal: Client, identity: str) -> WorkflowExecutionStatus
     return described.status
 
 
-async def _unknown_ids(temporal: Client, identities: Sequence[str]) -> set[str]:
-    quoted = ", ".join(f"'{identity}'" for identity in identities)
-    seen = {found.id async for found in temporal.list_workflows(f"WorkflowId IN ({quoted})", rpc_timeout=RPC_TIMEOUT)}
-    return {identity for identity in identities if identity not in seen and await _is_unknown(temporal, identity)}
+async def _lost(temporal: Client, wanted: Mapping[str, Row]) -> list[Row]:
+    """Which of these, by workflow id, have no workflow that is at work: one list call for all, then a certain look at each that the list
+    does not show running, because the list lags behind."""
+    quoted = ", ".join(f"'{identity}'" for identity in wanted)
+    query = f"ExecutionStatus = 'Running' AND WorkflowId IN ({quoted})"
+    running = {found.id async for found in temporal.list_workflows(query, rpc_timeout=RPC_TIMEOUT)}
+    return [row for identity, row in wanted.items() if identity not in running and await _is_lost(temporal, identity)]
 
 
-async def _is_unknown(temporal: Client, identity: str) -> bool:
-    try:
-        await temporal.get_workflow_handle(identity).describe(rpc_timeout=RPC_TIMEOUT)
-    except RPCError as fault:
-        if fault.status is RPCStatusCode.NOT_FOUND:
-            return True
-        raise
-    return False
+async def _is_lost(temporal: Client, identity: str) -> bool:
+    status = await _status_of(temporal, identity)
+    return status is None or status in STOPPED
 
 
 async def expire_overdue(pool: Pool) -> int:
     """End open redemptions that are five minutes past their deadline: whatever befell their workflow, the points go back."""
-    async with transaction(pool) as connection:
-        overdue: list[tuple[UUID, UUID]] = await overdue_redemptions(connection, utc_now() - OVERDUE, PAGE)
-    for tenant_id, redemption_id in overdue:
-        move = Move(to=State.EXPIRED, by=BY_SWEEP, note="past its deadline")
-        with contextlib.suppress(DomainError):  # someone was faster
-            async with transaction(pool) as connection:
-                present = await lock_redemption(connection, tenant_id, redemption_id)
-                if present.deadline_at is None or present.deadline_at >= utc_now() - OVERDUE:
-                    continue  # claimed or approved since: another deadline counts
-                await move_redemption(connection, tenant_id, redemption_id, move, utc_now())
-    return len(overdue)
+    expired, after, before = 0, None, utc_now() - OVERDUE
+    while True:
+        async with transaction(pool) as connection:
+            page = await overdue_redemptions(connection, before, after, PAGE)
+        if not page:
+            return expired
+        for each in page:
+            expired += await _expire(pool, each)
+        after = page[-1]
+
+
+async def _expire(pool: Pool, overdue: Overdue) -> bool:
+    """End one; whether that was needed. What is wrong with one redemption keeps no other from its points."""
+    move = Move(to=State.EXPIRED, by=BY_SWEEP, note="past its deadline")
+    try:
+        async with transaction(pool) as connection:
+            present = await lock_redemption(connection, overdue.tenant_id, overdue.redemption_id)
+            if present.deadline_at is None or present.deadline_at >= utc_now() - OVERDUE:
+                return False  # claimed or approved since: another deadline counts
+            await move_redemption(connection, overdue.tenant_id, overdue.redemption_id, move, utc_now())
+    except DomainError:  # someone was faster
+        return False
+    except DATABASE_AWAY:
+        raise
+    except psycopg.Error:
+        log.exception("redemption %s of tenant %s cannot be expired", overdue.redemption_id, overdue.tenant_id)
+        return False
+    return True
 
 
 async def watch_stock(pool: Pool) -> int:
@@ -211,13 +254,20 @@ async def watch_stock(pool: Pool) -> int:
         return await tell_low_stock(connection, utc_now())
 
 
-async def restart_pumps(pool: Pool, temporal: Client) -> int:
-    """Write start commands for the workflows of endpoints whose deliveries nobody takes and that Temporal does not know."""
+async def end_due_of_archived(pool: Pool) -> int:
+    """End what is due to archived endpoints: its cause committed after the archiving. Answers 0: there is nothing to tell."""
     async with transaction(pool) as connection:
         await cancel_due_of_archived(connection, utc_now() - IDLE, PAGE)
-        overdue: list[tuple[UUID, UUID]] = await overdue_endpoints(connection, utc_now() - IDLE, PAGE)
-    lost = [each for each in overdue if await _is_unknown(temporal, endpoint_workflow_id(*each))]
-    async with transaction(pool) as connection:
-        for tenant_id, endpoint_id in lost:
-            await outbox.enqueue_again(connection, tenant_id, pump_entry(tenant_id, endpoint_id))
-    return len(lost)
+    return 0
+
+
+async def restart_pumps(pool: Pool, temporal: Client) -> int:
+    """Write start commands for the workflows of endpoints whose deliveries nobody takes: unknown to Temporal, or stopped there."""
+    restarted, before = 0, utc_now() - IDLE
+    async for page in _pages(pool, lambda c, after: overdue_endpoints(c, before, after, PAGE), lambda each: each):
+        lost = await _lost(temporal, {endpoint_workflow_id(*each): each for each in page})
+        async with transaction(pool) as connection:
+            for tenant_id, endpoint_id in lost:
+                await outbox.enqueue_again(connection, tenant_id, pump_entry(tenant_id, endpoint_id))
+        restarted += len(lost)
+    return restarted

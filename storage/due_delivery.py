@@ -14,6 +14,7 @@ from runtime.ids import new_id
 from runtime.postgres import Connection, notify
 from storage import outbox
 from storage.delivery import COLUMNS, Attempt, Trigger, cancel_due, claim_attempt, delivery_in
+from storage.walk import FIRST
 
 CHANNEL = "laurel_deliveries"
 WORKFLOW = "EndpointWorkflow"
@@ -305,15 +306,19 @@ async def tests_since(connection: Connection, tenant_id: UUID, endpoint_id: UUID
     return 0 if row is None else int(row["tests"])
 
 
-async def overdue_endpoints(connection: Connection, due_before: datetime, limit: int) -> list[tuple[UUID, UUID]]:
-    """Enabled endpoints of all tenants, as (tenant, endpoint), with a delivery that nobody took: Temporal may have lost their workflow."""
+async def overdue_endpoints(
+    connection: Connection, due_before: datetime, after: tuple[UUID, UUID] | None, limit: int
+) -> list[tuple[UUID, UUID]]:
+    """A page of the enabled endpoints of all tenants, as (tenant, endpoint), with a delivery that nobody took: is their workflow lost?"""
     cursor = await connection.execute(
         """
         SELECT DISTINCT delivery.tenant_id, delivery.endpoint_id FROM webhook_delivery AS delivery
         JOIN webhook_endpoint AS endpoint USING (tenant_id, endpoint_id)
-        WHERE delivery.due_at < %s AND endpoint.enabled AND endpoint.archived_at IS NULL LIMIT %s
+        WHERE delivery.due_at < %s AND endpoint.enabled AND endpoint.archived_at IS NULL
+          AND (delivery.tenant_id, delivery.endpoint_id) > (%s, %s)
+        ORDER BY delivery.tenant_id, delivery.endpoint_id LIMIT %s
         """,
-        (due_before, limit),
+        (due_before, *(after or FIRST), limit),
     )
     return [(row["tenant_id"], row["endpoint_id"]) for row in await cursor.fetchall()]
 

@@ -21,6 +21,7 @@ from storage.leaderboard import boards_by_id, live_board
 from storage.live import LiveBoard
 from storage.redemption import lock_redemption, move_redemption
 from storage.user import PROFILE_CHANNEL
+from storage.walk import FIRST
 
 WORKFLOW = "EraseUserWorkflow"
 PRIORITY = 4
@@ -103,11 +104,14 @@ async def open_erasure(connection: Connection, given: ErasureInput) -> Erasure |
     return None if row is None else msgspec.convert(row, Erasure)
 
 
-async def unfinished_erasures(connection: Connection, before: datetime, limit: int) -> list[ErasureInput]:
-    """Erasures of any tenant that were asked for before this instant and are not complete, the oldest first."""
+async def unfinished_erasures(connection: Connection, before: datetime, after: tuple[UUID, UUID] | None, limit: int) -> list[ErasureInput]:
+    """A page of the erasures of all tenants that were asked for before this instant and are not complete, by (tenant, user)."""
     cursor = await connection.execute(
-        "SELECT tenant_id, user_id FROM erasure WHERE completed_at IS NULL AND requested_at < %s ORDER BY requested_at LIMIT %s",
-        (before, limit),
+        """
+        SELECT tenant_id, user_id FROM erasure WHERE completed_at IS NULL AND requested_at < %s AND (tenant_id, user_id) > (%s, %s)
+        ORDER BY tenant_id, user_id LIMIT %s
+        """,
+        (before, *(after or FIRST), limit),
     )
     return [ErasureInput(**row) for row in await cursor.fetchall()]
 

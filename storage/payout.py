@@ -11,6 +11,7 @@ from domain.payout import OVER, NewRun, PayoutRunInput, Progress, Run, RunStatus
 from runtime.ids import new_id
 from runtime.postgres import Connection
 from storage import outbox
+from storage.walk import FIRST
 
 WORKFLOW = "PayoutRunWorkflow"
 PRIORITY = 3
@@ -166,10 +167,14 @@ async def start_again(connection: Connection, run: Run, now: datetime, *, is_new
         await outbox.enqueue_again(connection, run.tenant_id, entry)
 
 
-async def unfinished_runs(connection: Connection, idle_before: datetime, limit: int) -> list[Run]:
-    """Runs of all tenants that are not over and that nobody has touched since: what the sweep compares with Temporal."""
+async def unfinished_runs(connection: Connection, idle_before: datetime, after: tuple[UUID, UUID] | None, limit: int) -> list[Run]:
+    """A page of the runs of all tenants, by (tenant, run), that are not over and that nobody has touched since."""
     cursor = await connection.execute(
-        f"SELECT {COLUMNS} FROM payout_run WHERE status IN ('planning', 'paying') AND updated_at < %s ORDER BY updated_at LIMIT %s",
-        (idle_before, limit),
+        f"""
+        SELECT {COLUMNS} FROM payout_run
+        WHERE status IN ('planning', 'paying') AND updated_at < %s AND (tenant_id, payout_run_id) > (%s, %s)
+        ORDER BY tenant_id, payout_run_id LIMIT %s
+        """,
+        (idle_before, *(after or FIRST), limit),
     )
     return [msgspec.convert(row, Run) for row in await cursor.fetchall()]

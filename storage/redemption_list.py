@@ -1,7 +1,7 @@
 """Redemptions in lists: what people look through, and what the sweep compares with Temporal."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -62,13 +62,23 @@ async def open_redemptions(connection: Connection, idle_before: datetime, after:
     return [msgspec.convert(row, Redemption) for row in await cursor.fetchall()]
 
 
-async def overdue_redemptions(connection: Connection, deadline_before: datetime, limit: int) -> list[tuple[UUID, UUID]]:
-    """Redemptions of all tenants, as (tenant, redemption), that should have ended before this instant."""
+class Overdue(NamedTuple):
+    """A redemption that should have ended; the deadline and the id are its place in the list."""
+
+    deadline_at: datetime
+    redemption_id: UUID
+    tenant_id: UUID
+
+
+async def overdue_redemptions(connection: Connection, deadline_before: datetime, after: Overdue | None, limit: int) -> list[Overdue]:
+    """A page of the redemptions of all tenants that should have ended before this instant, the oldest deadline first."""
     cursor = await connection.execute(
         """
-        SELECT tenant_id, redemption_id FROM redemption
-        WHERE status IN ('pending_claim', 'pending_approval', 'pending', 'processing') AND deadline_at < %s ORDER BY deadline_at LIMIT %s
+        SELECT deadline_at, redemption_id, tenant_id FROM redemption
+        WHERE status IN ('pending_claim', 'pending_approval', 'pending', 'processing') AND deadline_at < %(before)s
+          AND (%(deadline)s::timestamptz IS NULL OR (deadline_at, redemption_id) > (%(deadline)s, %(last)s))
+        ORDER BY deadline_at, redemption_id LIMIT %(limit)s
         """,
-        (deadline_before, limit),
+        {"before": deadline_before, "deadline": after and after.deadline_at, "last": after and after.redemption_id, "limit": limit},
     )
-    return [(row["tenant_id"], row["redemption_id"]) for row in await cursor.fetchall()]
+    return [Overdue(**row) for row in await cursor.fetchall()]

@@ -17,6 +17,7 @@ from storage import outbox
 from storage.leaderboard import Leaderboard
 from storage.outbox import Entry
 from storage.scoring import LoggedEvent
+from storage.walk import FIRST
 from storage.window import BoardWindow
 
 WORKFLOW = "RescoreWorkflow"
@@ -312,11 +313,14 @@ async def delete_standings(connection: Connection, tenant_id: UUID, standings_id
     return changed
 
 
-async def unfinished_rescores(connection: Connection, idle: datetime, limit: int) -> list[tuple[Rescore, str]]:
-    """Rescores older than `idle` that are at work, with the leaderboard's id."""
+async def unfinished_rescores(
+    connection: Connection, idle: datetime, after: tuple[UUID, UUID] | None, limit: int
+) -> list[tuple[Rescore, str]]:
+    """A page of the rescores of all tenants older than `idle` that are at work, with the leaderboard's id, by (tenant, rescore)."""
     cursor = await connection.execute(
         f"SELECT {', '.join('r.' + name for name in COLUMNS.split(', '))}, b.leaderboard_id FROM rescore AS r "
-        "JOIN leaderboard AS b USING (tenant_id, board_id) WHERE r.status = 'running' AND r.created_at < %s ORDER BY r.created_at LIMIT %s",
-        (idle, limit),
+        "JOIN leaderboard AS b USING (tenant_id, board_id) WHERE r.status = 'running' AND r.created_at < %s"
+        " AND (r.tenant_id, r.rescore_id) > (%s, %s) ORDER BY r.tenant_id, r.rescore_id LIMIT %s",
+        (idle, *(after or FIRST), limit),
     )
     return [(msgspec.convert(row, Rescore), str(row["leaderboard_id"])) for row in await cursor.fetchall()]

@@ -164,11 +164,19 @@ async def live_schedules(connection: Connection, after: tuple[UUID, UUID] | None
     return [msgspec.convert(row, Schedule) for row in await cursor.fetchall()]
 
 
-async def unsettled_schedules(connection: Connection, before: datetime, limit: int) -> list[Schedule]:
-    """Schedules of all tenants that may have been due before this instant without anybody having looked, the oldest first."""
+async def unsettled_schedules(connection: Connection, before: datetime, after: Schedule | None, limit: int) -> list[Schedule]:
+    """A page of the schedules of all tenants that may have been due before this instant without anybody having looked, the oldest first.
+
+    `after` is the last one of the page before: a walk comes past each once, whatever settling it did.
+    """
     cursor = await connection.execute(
-        f"SELECT {COLUMNS} FROM payout_schedule WHERE archived_at IS NULL AND settled_until < %s ORDER BY settled_until LIMIT %s",
-        (before, limit),
+        f"""
+        SELECT {COLUMNS} FROM payout_schedule
+        WHERE archived_at IS NULL AND settled_until < %(before)s
+          AND (%(settled)s::timestamptz IS NULL OR (settled_until, schedule_id) > (%(settled)s, %(last)s))
+        ORDER BY settled_until, schedule_id LIMIT %(limit)s
+        """,
+        {"before": before, "settled": after and after.settled_until, "last": after and after.schedule_id, "limit": limit},
     )
     return [msgspec.convert(row, Schedule) for row in await cursor.fetchall()]
 

@@ -142,7 +142,8 @@ async def settle_instants(connection: Connection, tenant_id: UUID, schedule_id: 
     if schedule is None or schedule.archived_at is not None:
         return 0
     start = max(schedule.settled_until, now - timedelta(seconds=schedule.catchup_seconds))
-    if start >= until:
+    if start >= until:  # whatever there was is longer ago than the catch-up: nothing is owed, and nobody need look again
+        await settle_until(connection, schedule, until)
         return 0
     history = await history_of(connection, tenant_id, schedule_id)
     instants = list(islice(instants_between(history, start, until), SETTLED_AT_ONCE))

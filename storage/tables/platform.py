@@ -1,6 +1,6 @@
 """What is fixed once for the whole platform."""
 
-from sqlalchemy import Boolean, CheckConstraint, Column, Integer, Table, text
+from sqlalchemy import Boolean, CheckConstraint, Column, Integer, Table, Text, text
 
 from storage.tables.metadata import instant_column, metadata
 
@@ -11,4 +11,12 @@ platform = Table(
     Column("scoring_partitions", Integer, nullable=False),
     instant_column("created_at"),
     CheckConstraint("singleton", name="one_row"),
+)
+
+lease = Table(
+    "lease",
+    metadata,
+    # Work for the whole platform that one process does at a time, until this instant.
+    Column("name", Text(collation="C"), primary_key=True),
+    instant_column("held_until"),
 )

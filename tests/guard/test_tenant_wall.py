@@ -13,6 +13,7 @@ from storage.tables import metadata
 REPOSITORY = Path(__file__).parents[2]
 PLATFORM_TABLES = {
     "platform": "what is fixed once for all tenants",
+    "lease": "work for all tenants that one process does at a time",
     "scoring_cursor": "a partition scores users of every tenant",
     "activity_cursor": "the tally counts for every tenant",
     "sign_in_attempt": "counted before anyone knows whose address it is",

@@ -1,0 +1,167 @@
+"""The sweep finds everything, whatever stands in front of it, and goes on when a part of it cannot."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from temporalio.client import Client, WorkflowExecutionStatus
+
+from activities import sweep
+from activities.outbox import Relay
+from activities.schedule_sync import PAGE as SCHEDULES_PAGE
+from activities.schedule_sync import settle_schedules
+from activities.sweep import expire_overdue, restart_lost, restart_lost_erasures, restart_pumps, sweep_once
+from domain.redemption import workflow_id
+from domain.webhook import endpoint_workflow_id
+from runtime.embedded import processes
+from runtime.ids import new_id, utc_now
+from runtime.postgres import Pool, transaction
+from runtime.temporal import connect
+from storage.lease import take_lease
+from storage.webhook import NewEndpoint, create_endpoint
+from tests.conftest import settings_for
+from tests.schedule_world import add_schedule, runs
+from tests.store_world import World, make_world
+from tests.workflow.redemption_stage import SECRET, SECRET_PURPOSE, VAULT, a_stage, new_queues
+
+AT_ONCE = timedelta(seconds=-5)
+EVERY_MINUTE = {"every_seconds": 60}
+
+
+async def status_of(client: Client, identity: str) -> WorkflowExecutionStatus | None:
+    return (await client.get_workflow_handle(identity).describe()).status
+
+
+async def test_overdue_redemptions_are_expired_without_temporal(pool: Pool, postgres_url: str, redis_url: str) -> None:
+    nowhere = await connect(settings_for(postgres_url, redis_url, f"127.0.0.1:{processes.free_port()}"), lazy=True)
+    async with a_stage(pool, nowhere, with_workers=False) as stage:
+        redemption = await stage.redeem()
+        await stage.world.rows("UPDATE redemption SET deadline_at = now() - interval '6 minutes' RETURNING redemption_id")
+        await sweep_once(pool, nowhere)
+        assert (await stage.document(redemption))["status"] == "expired"
+
+
+async def test_a_redemption_that_cannot_be_expired_keeps_no_other_from_its_points(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its hold was tampered with, so that moving it breaks a rule of the database."""
+    monkeypatch.setattr(sweep, "PAGE", 1)
+    broken, sound = await make_world(pool), await make_world(pool)
+    for world in (broken, sound):
+        await world.user("u1", 100)
+        await world.reward("voucher", price=10, stock=5)
+    first, second = await broken.redeem("u1", "voucher"), await sound.redeem("u1", "voucher")
+    for number, each in ((9, first), (8, second)):
+        await sound.rows(
+            "UPDATE redemption SET deadline_at = now() - make_interval(mins => %s) WHERE redemption_id = %s RETURNING 1",
+            (number, each.redemption_id),
+        )
+    await broken.rows("UPDATE account SET held = 0 WHERE tenant_id = %s AND held > 0 RETURNING 1", (broken.tenant_id,))
+    assert await expire_overdue(pool) == 1
+    rows = await sound.rows("SELECT status FROM redemption WHERE redemption_id = %s", (second.redemption_id,))
+    assert rows == [{"status": "expired"}]
+
+
+async def test_a_redemption_whose_workflow_was_terminated_goes_on(pool: Pool, temporal_client: Client) -> None:
+    async with a_stage(pool, temporal_client) as stage:
+        redemption = await stage.redeem(type="manual")
+        handle = await stage.start(redemption)
+        await handle.terminate()
+        assert await restart_lost(pool, temporal_client, idle=AT_ONCE) == 1
+        assert await stage.relay.deliver_batch() == 1
+        identity = workflow_id(redemption.tenant_id, redemption.redemption_id)
+        assert await status_of(temporal_client, identity) is WorkflowExecutionStatus.RUNNING
+        assert await restart_lost(pool, temporal_client, idle=AT_ONCE) == 0
+        await temporal_client.get_workflow_handle(identity).terminate()
+
+
+async def an_endpoint_with_an_overdue_delivery(world: World) -> UUID:
+    async with transaction(world.pool) as connection:
+        new = NewEndpoint(url="http://127.0.0.1:1/hook", events=["*"])
+        endpoint_id = (await create_endpoint(connection, world.tenant_id, new, VAULT.seal(SECRET, SECRET_PURPOSE), utc_now())).endpoint_id
+    await world.rows(
+        """
+        INSERT INTO webhook_delivery (tenant_id, delivery_id, endpoint_id, event, body, state, due_at, due_trigger, created_at, updated_at)
+        VALUES (%s, %s, %s, 'tier_change', '{}', 'pending', now() - interval '10 minutes', 'scheduled', now(), now()) RETURNING 1
+        """,
+        (world.tenant_id, new_id(), endpoint_id),
+    )
+    return endpoint_id
+
+
+async def test_an_endpoints_workflow_that_was_terminated_comes_back_behind_any_number_of_others(
+    pool: Pool, temporal_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "PAGE", 2)
+    queues = new_queues()
+    relay = Relay(pool, temporal_client, queues)
+    world = await make_world(pool)
+    endpoints = [await an_endpoint_with_an_overdue_delivery(world) for _ in range(5)]
+    assert await restart_pumps(pool, temporal_client) == 5
+    while await relay.deliver_batch():
+        pass
+    identities = [endpoint_workflow_id(world.tenant_id, each) for each in endpoints]
+    last = max(identities)
+    await temporal_client.get_workflow_handle(last).terminate()
+    assert await restart_pumps(pool, temporal_client) == 1
+    while await relay.deliver_batch():
+        pass
+    assert await status_of(temporal_client, last) is WorkflowExecutionStatus.RUNNING
+    for identity in identities:
+        await temporal_client.get_workflow_handle(identity).terminate()
+
+
+async def test_every_page_of_lost_erasures_is_walked(pool: Pool, temporal_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "PAGE", 2)
+    world = await make_world(pool)
+    for number in range(5):
+        user = await world.user(f"u{number}")
+        await world.rows(
+            "INSERT INTO erasure (tenant_id, user_id, external_id, requested_at) VALUES (%s, %s, %s, now()) RETURNING 1",
+            (world.tenant_id, user.user_id, f"u{number}"),
+        )
+    assert await restart_lost_erasures(pool, temporal_client, idle=AT_ONCE) == 5
+
+
+async def test_schedules_whose_catch_up_is_over_keep_no_other_tenant_from_its_runs(pool: Pool) -> None:
+    hostile, good = await make_world(pool), await make_world(pool)
+    now = utc_now()
+    await hostile.user("u1")
+    await good.user("u1")
+    for _ in range(SCHEDULES_PAGE):
+        await add_schedule(hostile, when=EVERY_MINUTE, catchup_seconds=10, at=now - timedelta(days=2))
+    schedule = await add_schedule(good, when=EVERY_MINUTE, at=now - timedelta(minutes=5))
+    assert await settle_schedules(pool) >= 3
+    assert len(await runs(good, schedule)) >= 3
+
+
+async def test_what_fails_in_one_step_stops_no_other(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    def step(name: str, fault: Exception | None = None) -> Callable[..., Awaitable[int]]:
+        async def run(*_: Any) -> int:
+            done.append(name)
+            if fault is not None:
+                raise fault
+            return 0
+
+        return run
+
+    names = [name for name in vars(sweep) if name.startswith("restart_")] + ["expire_overdue", "watch_stock", "end_due_of_archived"]
+    for number, name in enumerate(names):
+        monkeypatch.setattr(sweep, name, step(name, [None, RuntimeError("away"), ValueError("a defect")][number % 3]))
+    await sweep_once(pool, None)  # type: ignore[arg-type]
+    assert sorted(done) == sorted(names)
+
+
+async def test_of_several_sweeps_one_works_at_a_time(pool: Pool) -> None:
+    async def take() -> bool:
+        async with transaction(pool) as connection:
+            return await take_lease(connection, f"test:{name}", 60.0)
+
+    name = new_id()
+    assert sorted(await asyncio.gather(*(take() for _ in range(8)))) == [False] * 7 + [True]
+    async with transaction(pool) as connection:
+        await connection.execute("UPDATE lease SET held_until = now() WHERE name = %s", (f"test:{name}",))
+    assert await take(), "it runs out by itself"
