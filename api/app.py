@@ -169,6 +169,7 @@ def create_app(settings: Settings, drain: Drain | None = None) -> Front:
         "reader": reader,
         "admit": authenticator,
         "authenticator": authenticator,
+        "guesses": authenticator.guesses,
         "gamer_tokens": GamerTokens(settings),
         "writer": writer,
         "sender": Sender(settings.webhook_allow_cidrs),

@@ -1,6 +1,7 @@
 """Who is asking: API keys, tokens and the operator, and what each route lets them do (contract 1, credentials)."""
 
 import hmac
+import time
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Any, Literal, cast
 from urllib.parse import parse_qsl
@@ -10,7 +11,8 @@ import msgspec
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
-from domain.error import CorsNotAllowed, Forbidden, InvalidKey, MissingKey, TenantQueryMismatch, Unauthorized, ValidationFault
+from domain import limits
+from domain.error import CorsNotAllowed, Forbidden, InvalidKey, MissingKey, RateLimited, TenantQueryMismatch, Unauthorized, ValidationFault
 from domain.misfit import MOST_FAULTS, near_miss
 from domain.tenant import TenantAccess, TenantStatus
 from runtime.postgres import acting
@@ -28,6 +30,8 @@ READING_ROUTES = frozenset({"/v1/admin/schedules/{schedule_id}/preview", "/v1/ad
 AUDITED_PATHS = ("/v1/admin/", "/v1/operator/", "/v1/users")
 CALLBACKS = ("/v1/admin/rewards/redemptions/", "/v1/users")
 """What partners and servers do all day, and the timeline keeps: only an admin's is in the audit log."""
+GRAVE = frozenset({("DELETE", "/v1/users/{external_id}"), ("GET", "/v1/users/{external_id}/export"), ("POST", "/v1/auth/gamer-token")})
+"""What takes all of a person away, hands all of it out, or speaks in its name: it is in the audit log whoever asks for it."""
 REASON_CHARACTERS = 500
 PARAMETER_CHARACTERS = 60
 TENANT_PARAMETERS = frozenset({"tenant_id", "tenant"})
@@ -111,14 +115,49 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True):
     tenant_headers: tuple[bytes, ...]
     origin: bytes | None
     query_string: bytes
+    address: str = ""
+    """Where the request came from."""
+
+
+class Guesses:
+    """Credentials that nobody has, counted for each address: whoever goes on guessing is told to wait before anything is looked up.
+
+    The operator's key, and keys that were good before, pass all the same: nobody keeps others out by guessing from their address.
+    """
+
+    def __init__(self) -> None:
+        """Nobody has guessed."""
+        self._counted: dict[str, tuple[int, int]] = {}
+
+    def check(self, address: str) -> None:
+        """Raise `RateLimited` when this address has guessed too often in the present period."""
+        period, count = self._counted.get(address, (0, 0))
+        if count >= limits.GUESSES.value and period == self._period():
+            raise RateLimited("Too many wrong credentials came from this address", retry_after=limits.GUESS_SECONDS.value)
+
+    def note(self, address: str) -> None:
+        """Count a wrong one."""
+        period, now = self._counted.pop(address, (0, 0)), self._period()
+        self._counted[address] = (now, period[1] + 1 if period[0] == now else 1)
+        if len(self._counted) > limits.GUESSING_ADDRESSES.value:
+            self._counted.pop(next(iter(self._counted)))
+
+    @staticmethod
+    def _period() -> int:
+        return int(time.monotonic() // limits.GUESS_SECONDS.value) + 1
 
 
 Admit = Callable[[RequestFacts], Awaitable[Admission]]
 """Decides about a request: the principal, or 401. What its tenant may do now is asked by `check_tenant`."""
 
 
-def facts_of(path: str, headers: Iterable[tuple[bytes, bytes]], query_string: bytes) -> RequestFacts:
-    """Pick what authentication needs out of a raw request."""
+def request_facts(scope: Any) -> RequestFacts:
+    """What authentication needs of an ASGI connection."""
+    return facts_of(scope["path"], scope["headers"], scope.get("query_string", b""), scope.get("client"))
+
+
+def facts_of(path: str, headers: Iterable[tuple[bytes, bytes]], query_string: bytes, client: tuple[str, int] | None = None) -> RequestFacts:
+    """Pick what authentication needs out of the parts of a raw request."""
     found: dict[bytes, bytes] = {}
     tenants: list[bytes] = []
     for name, value in headers:
@@ -133,6 +172,7 @@ def facts_of(path: str, headers: Iterable[tuple[bytes, bytes]], query_string: by
         tenant_headers=tuple(tenants),
         origin=found.get(b"origin"),
         query_string=query_string,
+        address=client[0] if client else "",
     )
 
 
@@ -211,7 +251,7 @@ def allow(*roles: Role, even_suspended: bool = False, with_admin: bool = True) -
 
     async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         scope: Any = connection.scope
-        facts = facts_of(scope["path"], scope["headers"], scope.get("query_string", b""))
+        facts = request_facts(scope)
         person: ConsoleAdmission | None = scope.get(PRESET)
         admission = person.admission if person else await cast(Admit, connection.app.state.admit)(facts)
         scope["state"]["tenant_known"] = True
@@ -225,7 +265,8 @@ def allow(*roles: Role, even_suspended: bool = False, with_admin: bool = True) -
         if facts.query_string:
             check_query(facts.query_string, connection.app.state.query_names(scope["path_template"], scope["method"]))
         scope["state"]["admission"] = admission
-        if admission.principal.role == "admin" or not scope["path"].startswith(CALLBACKS):
+        is_grave = (scope["method"], scope["path_template"]) in GRAVE
+        if is_grave or admission.principal.role == "admin" or not scope["path"].startswith(CALLBACKS):
             _note_actor(scope, admission.principal.actor)
 
     RULES[guard] = Rule(roles=allowed)
@@ -234,7 +275,8 @@ def allow(*roles: Role, even_suspended: bool = False, with_admin: bool = True) -
 
 def _note_actor(scope: Any, actor: str) -> None:
     """Let the transactions of a request that changes something say who asked for it, and why (header `X-Audit-Reason`)."""
-    if scope["method"] == "GET" or not scope["path"].startswith(AUDITED_PATHS):
+    changes = scope["method"] != "GET" and scope["path"].startswith(AUDITED_PATHS)
+    if not changes and (scope["method"], scope["path_template"]) not in GRAVE:
         return
     reason = next((value for name, value in scope["headers"] if name == b"x-audit-reason"), b"")
     acting.set((actor, reason.decode("utf-8", "replace").replace("\0", "")[:REASON_CHARACTERS]))
@@ -243,7 +285,7 @@ def _note_actor(scope: Any, actor: str) -> None:
 async def operator(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
     """A route guard: only the operator's key comes through. A tenant's good key is told that its role is too small."""
     scope = connection.scope
-    facts = facts_of(scope["path"], scope["headers"], b"")
+    facts = request_facts(scope)
     given = bearer_of(facts)
     key = connection.app.state.settings.operator_key
     if key and hmac.compare_digest(given.encode(), key.encode()):
@@ -252,6 +294,9 @@ async def operator(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteH
     if given.startswith("lk_") or given.count(".") == 2:
         await cast(Admit, connection.app.state.admit)(facts)
         raise Forbidden("This route is for the operator")
+    guesses: Guesses = connection.app.state.guesses
+    guesses.check(facts.address)
+    guesses.note(facts.address)
     raise InvalidKey("Invalid operator key")
 
 

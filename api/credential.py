@@ -17,7 +17,7 @@ import msgspec
 import psycopg
 from psycopg_pool import PoolTimeout
 
-from api.auth import Admission, ConsoleAdmission, Principal, RequestFacts, Role, bearer_of, in_token_family, origin_allowed
+from api.auth import Admission, ConsoleAdmission, Guesses, Principal, RequestFacts, Role, bearer_of, in_token_family, origin_allowed
 from api.token import Identity, TokenVerifier
 from domain import limits
 from domain.credential import KeyText, parse_key, same_secret
@@ -35,6 +35,8 @@ CACHED_CREDENTIALS = limits.REMEMBERED_CREDENTIALS.value
 REMEMBERED_BYTES = 2048
 """Headers longer than this are looked up the slower way: what is remembered stays below 100 MB."""
 LAST_USED_SECONDS = 60
+UNKNOWN_SECONDS = 5.0
+"""An id that no key has is believed to be nobody's for so long: ids are drawn, so none is made meanwhile."""
 ORIGIN_CHARACTERS = 255
 ORIGINS = 1000
 
@@ -112,6 +114,7 @@ class Authenticator:
 
     def __init__(self, settings: Settings, pool: Pool, limiter: RateLimiter) -> None:
         """Empty caches; keys of issuers are fetched when the first token of theirs comes."""
+        self.guesses = Guesses()
         self._settings = settings
         self._pool = pool
         self._limiter = limiter
@@ -119,6 +122,7 @@ class Authenticator:
         self._credentials: dict[bytes, Remembered] = {}
         self._identities: dict[bytes, tuple[Identity, float]] = {}
         self._strangers = Strangers()
+        self._unknown_keys: dict[str, float] = {}
         self._known_keys: dict[str, float] = {}
         self._origins: dict[tuple[str, str | None], tuple[bool, float]] = {}
         self._tenants: dict[tuple[bool, str], tuple[TenantAccess, float]] = {}
@@ -140,7 +144,7 @@ class Authenticator:
         if facts.api_key is not None and not text.startswith("lk_"):
             raise InvalidKey("Invalid API key")
         if text.startswith("lk_"):
-            remembered = await self._admit_key(text)
+            remembered = await self._admit_key(text, facts.address)
         elif text.count(".") == 2 or in_token_family(facts.path):
             remembered = await self._admit_token(text)
         else:
@@ -157,12 +161,19 @@ class Authenticator:
         while len(self._credentials) > CACHED_CREDENTIALS or _is_stale(next(iter(self._credentials.values()))):
             self._credentials.pop(next(iter(self._credentials)))
 
-    async def _admit_key(self, text: str) -> Remembered:
+    async def _admit_key(self, text: str, address: str) -> Remembered:
         parsed = parse_key(text)
         if parsed is None:
             raise InvalidKey("Invalid API key")
+        if self._unknown_keys.get(parsed.public_id, 0.0) > time.monotonic():
+            raise InvalidKey("Invalid API key")  # as it was a moment ago; whoever repeats one guesses nothing
+        if parsed.public_id not in self._known_keys:
+            self.guesses.check(address)
         access, fresh_until = await self._queries.ask(("key", parsed.public_id), lambda: self._find_key(parsed))
         now = time.time()
+        if access is None:
+            self.guesses.note(address)
+            _keep(self._unknown_keys, parsed.public_id, time.monotonic() + UNKNOWN_SECONDS, most=limits.UNKNOWN_KEYS.value)
         if access is None or not same_secret(access.secret_hash, parsed.secret_hash) or access.revoked_at is not None:
             raise InvalidKey("Invalid API key")
         expires_at = access.expires_at.timestamp() if access.expires_at is not None else float("inf")

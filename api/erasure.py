@@ -10,6 +10,7 @@ from api.user import user_for
 from domain.erasure import erase_workflow_id
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
+from storage.audit import record
 from storage.erasure import begin_erasure, forget_known_users
 from storage.export import everything_about
 
@@ -18,9 +19,10 @@ STAFF = [allow("server")]
 
 @get("/v1/users/{external_id:str}/export", guards=STAFF, operation_id="export_user")
 async def export_user(external_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """Everything held about the user: each table's rows about it, under the table's name."""
+    """Everything held about the user: each table's rows about it, under the table's name. The audit log says who asked."""
     async with transaction(pool) as connection:
         user = await user_for(connection, principal, external_id)
+        await record(connection, principal.tenant_id, action="export", subject="app_user", subject_id=str(user.user_id), facts={})
         return await everything_about(connection, principal.tenant_id, user)
 
 

@@ -8,7 +8,7 @@ import msgspec
 from litestar import Request, Response, post
 from litestar.types import Receive, Scope
 
-from api.auth import Admission, Principal, Rule, check_query, check_role, check_tenant, facts_of, origin_allowed
+from api.auth import Admission, Principal, Rule, check_query, check_role, check_tenant, origin_allowed, request_facts
 from api.credential import Authenticator
 from api.event_type import TypeMemory
 from api.middleware import Reply, cors_headers, read_body
@@ -90,7 +90,7 @@ class Ingest:
         return admission
 
     async def _admit(self, scope: Any) -> Admission:
-        facts = facts_of(scope["path"], scope["headers"], scope["query_string"])
+        facts = request_facts(scope)
         admission = await self._authenticator(facts)
         scope.setdefault("state", {})["tenant_known"] = True
         if facts.origin is not None and origin_allowed(admission.tenant, facts.origin.decode("latin-1")):

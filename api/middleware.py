@@ -30,6 +30,11 @@ ALLOWED_HEADERS = (
 EXPOSED_HEADERS = b"X-Request-Id, Idempotency-Replayed, Retry-After, ETag"
 PREFLIGHT_SECONDS = b"600"
 NOT_PLAIN = "There is no such path: write it without empty parts, dots and encoded slashes"
+PROBES = frozenset({"/health", "/ready"})
+"""What load balancers may ask by HEAD."""
+NOSNIFF = (b"x-content-type-options", b"nosniff")
+NO_STORE = (b"cache-control", b"no-store")
+"""For every answer that says nothing else of caches: wallets, profiles and refusals are for whoever asked, once."""
 NOT_SERVED = "This process does not serve this part of the API"
 CONSOLE = "/console"
 INTERNAL = "/-/"
@@ -96,7 +101,8 @@ async def send_reply(send: Send, reply: Reply, request_id: bytes) -> None:
         (b"content-type", b"application/json"),
         (b"content-length", str(len(reply.body)).encode()),
         (b"x-request-id", request_id),
-        *reply.headers,
+        NOSNIFF,
+        *(reply.headers if any(name == b"cache-control" for name, _ in reply.headers) else (*reply.headers, NO_STORE)),
     ]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body, "more_body": False})
@@ -158,6 +164,8 @@ class Front:
             return
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         request_id = request_id_for(headers)
+        if scope["method"] == "HEAD" and scope["path"] in PROBES:
+            scope = {**scope, "method": "GET"}  # the server leaves the body out, by its own scope
         if not _is_plain(scope):
             await send_reply(send, error_reply(NotFound(NOT_PLAIN), request_id), request_id)
         elif self._is_partial and not serves(self._gateways, scope["path"]):
@@ -245,6 +253,9 @@ class Front:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 own = [(b"x-request-id", request_id)]
+                if app is None:  # the console has headers of its own
+                    own.append(NOSNIFF)
+                    own.extend([] if any(bytes(name).lower() == b"cache-control" for name, _ in message["headers"]) else [NO_STORE])
                 if allowed := await self._readable_by(scope, status):
                     own.extend(cors_headers(allowed))
                 message["headers"] = [*message["headers"], *own]

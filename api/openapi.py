@@ -16,6 +16,7 @@ from api.document import document_of
 
 VERSION = "1.0.0"
 PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+CACHED = {"cache-control": "public, max-age=300"}
 INTERNAL = "/-/openapi"
 """Where Litestar would serve its own document; `api/middleware.py` lets nobody there."""
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -47,13 +48,15 @@ CONFIG = OpenAPIConfig(
 @get("/openapi.json", operation_id="openapi", include_in_schema=False)
 async def openapi_document(request: Any) -> Response[bytes]:
     """The API document."""
-    return Response(written(request.app).document, media_type="application/json")
+    return Response(written(request.app).document, media_type="application/json", headers=CACHED)
 
 
 @get("/docs", operation_id="docs", include_in_schema=False)
 async def docs(request: Any) -> Response[bytes]:
     """A page that lists every operation of the API document."""
-    return Response(written(request.app).page, headers={"content-type": "text/html; charset=utf-8", "content-security-policy": PAGE_POLICY})
+    return Response(
+        written(request.app).page, headers={"content-type": "text/html; charset=utf-8", "content-security-policy": PAGE_POLICY, **CACHED}
+    )
 
 
 class Written(NamedTuple):

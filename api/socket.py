@@ -22,7 +22,7 @@ from litestar.exceptions import HTTPException
 from litestar.types import Receive, Send
 from psycopg_pool import PoolTimeout
 
-from api.auth import Admission, Admit, Principal, RequestFacts, check_tenant, facts_of
+from api.auth import Admission, Admit, Principal, RequestFacts, check_tenant, request_facts
 from api.board_client import Client, encode, error_message
 from api.board_room import Room
 from api.errors import internal_error, known_error
@@ -164,7 +164,7 @@ class Sockets:
         found = PATH.fullmatch(scope["path"])
         if found is None:
             raise NotFound("There is no such route")
-        facts = facts_of(scope["path"], scope["headers"], scope.get("query_string", b""))
+        facts = request_facts(scope)
         offered = scope.get("subprotocols") or []
         if facts.authorization is None and len(offered) > 1 and offered[0].lower() == SUBPROTOCOL:
             facts = msgspec.structs.replace(facts, authorization=b"Bearer " + offered[1].encode())

@@ -23,6 +23,7 @@ from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
 from storage import credential
 from storage import tenant as storage
+from storage.audit import record
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Origin = Annotated[str, Meta(pattern=r"^(\*|https?://[A-Za-z0-9.\[\]:-]+)$", max_length=300)]
@@ -280,16 +281,20 @@ async def revoke_api_key(principal: Principal, api_key_id: UUID, pool: Pool) -> 
 
 @post("/v1/auth/gamer-token", guards=[allow("server")], operation_id="create_gamer_token")
 async def create_gamer_token(
-    admission: Admission, data: GamerTokenRequest, authenticator: Authenticator, gamer_tokens: GamerTokens
+    admission: Admission, data: GamerTokenRequest, authenticator: Authenticator, gamer_tokens: GamerTokens, pool: Pool
 ) -> dict[str, str]:
-    """A token with which one user acts for itself."""
+    """A token with which one user acts for itself. The audit log says who asked for it."""
     external_id = parse_external_id(data.user_id, "user_id")
     tenant_id = admission.tenant.tenant_id
     if admission.tenant.settings.users == "identified" and not await authenticator.user_exists(tenant_id, external_id):
         raise UserNotFound(f"There is no user '{external_id}'")
     now = utc_now().replace(microsecond=0)
-    token = gamer_tokens.issue(tenant_id, external_id, token_id=str(new_id()), now=now, ttl_seconds=data.ttl_seconds)
-    return {"token": token, "expires_at": rfc3339(now + timedelta(seconds=data.ttl_seconds)), "user_id": external_id}
+    token_id, expires_at = str(new_id()), rfc3339(now + timedelta(seconds=data.ttl_seconds))
+    facts = {"token_id": token_id, "expires_at": expires_at}
+    async with transaction(pool) as connection:
+        await record(connection, tenant_id, action="issue", subject="gamer_token", subject_id=external_id, facts=facts)
+    token = gamer_tokens.issue(tenant_id, external_id, token_id=token_id, now=now, ttl_seconds=data.ttl_seconds)
+    return {"token": token, "expires_at": expires_at, "user_id": external_id}
 
 
 routes = [

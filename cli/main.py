@@ -4,8 +4,10 @@ import importlib
 import importlib.util
 import os
 import sys
+import tomllib
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import rich_click as click
@@ -70,7 +72,15 @@ class LazyGroup(click.RichGroup):
         return LazyCommand(cmd_name, COMMANDS[cmd_name]) if cmd_name in self.list_commands(ctx) else None
 
 
+def _show_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked:
+        project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
+        click.echo(f"laurel {project['version']}")
+        context.exit()
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_show_version, help="Show the version and end.")
 def laurel() -> None:
     """Laurel: events in, leaderboards that move, points earned, rewards fulfilled."""
 

@@ -11,14 +11,17 @@ ACTIONS = {
     "insert": mark("made"),
     "update": mark("changed"),
     "delete": mark("removed"),
+    "export": mark("exported"),
+    "issue": mark("issued"),
     "sign_in": mark("signed in"),
     "sign_in_refused": mark("sign-in refused"),
     "password_changed": mark("password changed"),
     "sign_out_everywhere": mark("signed out everywhere"),
 }
 SUBJECTS = (
-    *("api_key", "app_user", "console_user", "currency", "earning_rule", "event_type", "leaderboard", "payout_run", "payout_schedule"),
-    *("redemption", "reward", "reward_config", "reward_item", "tenant", "tier", "tier_set", "transfer", "webhook_endpoint"),
+    *("api_key", "app_user", "console_user", "currency", "earning_rule", "event_type", "gamer_token", "leaderboard", "payout_run"),
+    *("payout_schedule", "redemption", "reward", "reward_config", "reward_item", "tenant", "tier", "tier_set", "transfer"),
+    "webhook_endpoint",
 )
 """What a filter may ask for; any other kind can be given in the address."""
 SHORT = 60

@@ -59,6 +59,12 @@ STRANGERS_WAITING = _limit(
     CREDENTIALS, "such look-ups that wait", 200, "requests", "process", "503 `UNAVAILABLE`; known credentials are not concerned"
 )
 TOKEN_SECONDS = _limit(CREDENTIALS, "trust in a verified token", 300, "seconds", "credential", "it is verified anew")
+GUESSES = _limit(
+    CREDENTIALS, "API keys that nobody has, and wrong operator keys", 100, "requests", "address", "429 `RATE_LIMITED` until the period ends"
+)
+GUESS_SECONDS = _limit(CREDENTIALS, "the period of that", 10, "seconds", "address", "the count begins anew")
+GUESSING_ADDRESSES = _limit(CREDENTIALS, "addresses whose guesses are counted", 10_000, "addresses", "process", "the oldest is forgotten")
+UNKNOWN_KEYS = _limit(CREDENTIALS, "ids that no API key has, remembered for 5 s", 10_000, "ids", "process", "the oldest is looked up anew")
 JWKS_BYTES = _limit(CREDENTIALS, "an issuer's JWKS document", 262_144, "bytes", "process", "401 `UNAUTHORIZED` or 503 `UNAVAILABLE`")
 
 REQUESTS = "Requests"

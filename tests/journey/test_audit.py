@@ -113,3 +113,21 @@ def test_sending_again_is_written_down(world: World) -> None:
         (recovered,) = [each for each in entries(admin, subject="webhook_endpoint") if each["action"] == "recover"]
         assert (recovered["subject_id"], recovered["after"]["recovered"]) == (endpoint, 0)
         assert {each["action"] for each in entries(admin, subject="webhook_secret")} == {"insert", "update"}
+
+
+def test_what_a_key_does_to_a_whole_person_is_written_down(world: World) -> None:
+    """Erasure, export and a token in its name: by a server's key too, which else does all day what nobody needs to read of."""
+    with world.client("server") as server:
+        user_id = server.post("/v1/users", json={"external_id": "eve"}).json()["user_id"]
+        server.get("/v1/users/eve/export", headers={"X-Audit-Reason": "she asked"}).raise_for_status()
+        server.post("/v1/auth/gamer-token", json={"user_id": "eve"}).raise_for_status()
+        server.delete("/v1/users/eve").raise_for_status()
+    with world.client() as admin:
+        entries = admin.get("/v1/admin/audit-log").json()["audit_log"]
+    found = {(each["subject"], each["action"], each["subject_id"]) for each in entries if each["actor"].startswith("api_key:")}
+    assert ("app_user", "export", user_id) in found
+    assert ("app_user", "update", user_id) in found
+    assert ("gamer_token", "issue") in {key[:2] for key in found}
+    assert "insert" not in {action for _, action, _ in found}, "identifying users is daily work"
+    assert next(each["reason"] for each in entries if each["action"] == "export") == "she asked"
+    assert "eyJ" not in str(entries)

@@ -1,0 +1,59 @@
+"""What the front says to those whom nobody knows: guessers wait, answers are for one reader, probes cost nothing."""
+
+import os
+from pathlib import Path
+from subprocess import run
+
+import httpx
+
+from domain import limits
+from domain.credential import compose_key
+from tests.api_world import World
+
+TIMEOUT = 60.0
+
+
+def ask(world: World, path: str, key: str) -> httpx.Response:
+    return httpx.get(f"{world.url}{path}", headers={"Authorization": f"Bearer {key}"}, timeout=TIMEOUT)
+
+
+def test_who_guesses_keys_is_told_to_wait_and_keeps_nobody_out(world: World) -> None:
+    assert ask(world, "/v1/admin/settings", world.keys["admin"]).status_code == 200
+    codes = [ask(world, "/v1/admin/settings", compose_key(os.urandom(64))).status_code for _ in range(limits.GUESSES.value + 20)]
+    assert set(codes) <= {401, 429}
+    if 429 in codes:  # a slow machine may have begun another period
+        assert codes[0] == 401
+    assert ask(world, "/v1/admin/settings", world.keys["admin"]).status_code == 200
+
+
+def test_the_operators_key_cannot_be_guessed_fast_and_always_passes(world: World) -> None:
+    answers = [ask(world, "/v1/operator/tenants", f"guess-{n}") for n in range(3 * limits.GUESSES.value)]
+    assert {answer.status_code for answer in answers} == {401, 429}
+    assert all("Retry-After" in answer.headers for answer in answers if answer.status_code == 429)
+    assert ask(world, "/v1/operator/tenants", "operator-key-of-the-tests").status_code == 200
+
+
+def test_no_answer_is_kept_or_taken_for_something_else(world: World) -> None:
+    with world.client() as admin:
+        for path in ("/v1/admin/settings", "/v1/users/nobody", "/no-such-route", "/health"):
+            headers = admin.get(path).headers
+            assert (headers["x-content-type-options"], headers["cache-control"]) == ("nosniff", "no-store"), path
+        assert admin.post("/v1/events", json={}).headers["cache-control"] == "no-store"
+        for path in ("/docs", "/openapi.json"):
+            headers = admin.get(path).headers
+            assert (headers["x-content-type-options"], headers["cache-control"]) == ("nosniff", "public, max-age=300"), path
+        assert "default-src 'none'" in admin.get("/docs").headers["content-security-policy"]
+
+
+def test_probes_may_ask_by_head(world: World) -> None:
+    for path in ("/health", "/ready"):
+        answer = httpx.head(f"{world.url}{path}", timeout=TIMEOUT)
+        assert answer.status_code in (200, 503)
+        assert answer.content == b""
+    assert httpx.head(f"{world.url}/health", timeout=TIMEOUT).status_code == 200
+
+
+def test_the_command_says_its_version() -> None:
+    root = Path(__file__).parent.parent.parent
+    said = run([root / "laurel", "--version"], capture_output=True, text=True, check=True).stdout
+    assert said.startswith("laurel ")
