@@ -13,7 +13,7 @@ from runtime.postgres import Connection, Pool, transaction
 from storage import outbox
 from storage.delivery import forget_deliveries
 from storage.idempotency import forget_answers
-from storage.ledger_chore import Place, activate_page, expire_page, notice_page
+from storage.ledger_chore import Place, Waiting, activate_page, expire_page, notice_page
 from storage.retention import EVENT_KEYS, USAGE, drop_event_partitions, forget_dead_letters, forget_in_blocks
 from storage.tier import NOBODY, end_periods, review_changed_sets
 
@@ -63,7 +63,7 @@ class PlatformActivities:
 
     def _steps(self, task: PlatformTask) -> list[tuple[str, Walk]]:
         if task is PlatformTask.PENDING_ACTIVATION:
-            return [("accounts activated", _until_none(lambda c: activate_page(c, utc_now(), PAGE)))]
+            return [("accounts activated", _activate)]
         if task is PlatformTask.POINTS_EXPIRY:
             return [("accounts expired", _by_account(expire_page)), ("notices sent", _by_account(notice_page))]
         if task is PlatformTask.TIER_REVIEW:
@@ -107,6 +107,12 @@ def _by_account(page: AccountPage) -> Walk:
         return count, None if following is None else following.words()
 
     return walk
+
+
+async def _activate(connection: Connection, after: Sequence[str]) -> tuple[int, Sequence[str] | None]:
+    place = Waiting.of(after) if after else None
+    count, following = await activate_page(connection, place, utc_now(), PAGE)
+    return count, None if following is None else following.words()
 
 
 async def _review(connection: Connection, after: Sequence[str]) -> tuple[int, Sequence[str] | None]:

@@ -56,7 +56,8 @@ async def currencies_of(connection: Connection, tenant_id: UUID) -> dict[str, Cu
 async def change_currency(connection: Connection, tenant_id: UUID, currency_id: str, *, change: CurrencyChange, now: datetime) -> Currency:
     """Change a currency and answer it; NotFound for none. What was credited before keeps its dates.
 
-    Expiry that is switched on counts, for points without a date, from now. Switched off, nothing expires; dates already fixed wait.
+    Expiry that is switched on counts, for points without a date, from now. Switched off, nothing expires; dates already fixed wait,
+    and switching it on again never brings the day of undated points forward: accounts were told it (`next_expiry_at`).
     InvalidState for other `decimal_places` once there is a transfer, or anything else that is kept in the smallest unit.
     """
     cursor = await connection.execute(
@@ -69,7 +70,8 @@ async def change_currency(connection: Connection, tenant_id: UUID, currency_id: 
     given = {name: value for name, value in msgspec.structs.asdict(change).items() if value is not UNSET}
     days = given.get("expires_after_days")
     if days is not None and present.expires_after_days is None:
-        given["expiry_from"], given["undated_expires_at"] = _expiry(days, now)
+        earlier = present.undated_expires_at or now
+        given["expiry_from"], given["undated_expires_at"] = now, max(earlier, now + timedelta(days=days))
     changed = msgspec.structs.replace(present, **given)
     if changed.decimal_places != present.decimal_places:
         await change_instant(connection, tenant_id)  # no pump may go on with the old places

@@ -1,6 +1,7 @@
 """What the platform's schedules do to accounts, a page at a time: activation, expiry, notices ahead of it (contract 4, Points ledger)."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -11,11 +12,13 @@ from domain.expiry import UNDATED_AT, end_of_day, notice_horizon, notices, remai
 from domain.ledger import Account, Currency
 from domain.webhook_body import event_body
 from domain.wire import amount_number, rfc3339
-from runtime.postgres import Connection
+from runtime.postgres import Connection, is_away
 from storage.currency import find_currency
 from storage.due_delivery import Notice, publish
 from storage.ledger import ACCOUNT_COLUMNS, lock_account
 from storage.ledger_due import live_credits
+
+log = logging.getLogger(__name__)
 
 FIRST = UUID(int=0)
 DATED_FROM = UNDATED_AT + timedelta(microseconds=1)
@@ -86,19 +89,51 @@ def _following(rows: list[dict[str, Any]], after: Place, limit: int) -> Place | 
     )
 
 
-async def activate_page(connection: Connection, now: datetime, limit: int) -> int:
-    """Make available what has waited long enough, on up to `limit` accounts; answers on how many. None are left when it is 0."""
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a walk over the credits that waited long enough has come, in the order of `ix_pending_credit_due`."""
+
+    until: datetime
+    available_at: datetime = UNDATED_AT
+    tenant_id: UUID = FIRST
+    transfer_id: UUID = FIRST
+
+    @classmethod
+    def of(cls, words: Sequence[str]) -> "Waiting":
+        """The place that `words` tells."""
+        until, available_at, tenant_id, transfer_id = words
+        return cls(
+            until=datetime.fromisoformat(until),
+            available_at=datetime.fromisoformat(available_at),
+            tenant_id=UUID(tenant_id),
+            transfer_id=UUID(transfer_id),
+        )
+
+    def words(self) -> list[str]:
+        """The place for a run's cursor."""
+        return [self.until.isoformat(), self.available_at.isoformat(), str(self.tenant_id), str(self.transfer_id)]
+
+
+async def activate_page(connection: Connection, after: Waiting | None, now: datetime, limit: int) -> tuple[int, Waiting | None]:
+    """Make available what has waited long enough, of the next `limit` credits; answers on how many accounts, and where the walk goes on."""
+    place = after or Waiting(until=now)
     cursor = await connection.execute(
         """
-        SELECT DISTINCT tenant_id, account_id, user_id, currency_id FROM (
-            SELECT tenant_id, account_id FROM pending_credit WHERE state = 'pending' AND available_at <= %s ORDER BY available_at LIMIT %s
-        ) AS due JOIN account USING (tenant_id, account_id) ORDER BY account_id
+        SELECT due.tenant_id, transfer_id, due.available_at, account_id, user_id, currency_id FROM (
+            SELECT tenant_id, transfer_id, account_id, available_at FROM pending_credit
+            WHERE state = 'pending' AND available_at <= %(until)s
+              AND (available_at, tenant_id, transfer_id) > (%(available_at)s, %(tenant_id)s, %(transfer_id)s)
+            ORDER BY available_at, tenant_id, transfer_id LIMIT %(limit)s
+        ) AS due JOIN account USING (tenant_id, account_id) ORDER BY due.available_at, due.tenant_id, transfer_id
         """,
-        (now, limit),
+        {**msgspec.structs.asdict(place), "limit": limit},
     )
     rows = await cursor.fetchall()
-    await _settle(connection, rows, now)
-    return len(rows)
+    accounts = {row["account_id"]: row for row in rows}
+    await _settle(connection, list(accounts.values()), now)
+    if len(rows) < limit:
+        return len(accounts), None
+    last = {name: rows[-1][name] for name in ("available_at", "tenant_id", "transfer_id")}
+    return len(accounts), Waiting(until=place.until, **last)
 
 
 async def expire_page(connection: Connection, after: Place | None, now: datetime, limit: int) -> tuple[int, Place | None]:
@@ -110,8 +145,36 @@ async def expire_page(connection: Connection, after: Place | None, now: datetime
 
 
 async def _settle(connection: Connection, rows: list[dict[str, Any]], now: datetime) -> None:
-    for row in sorted(rows, key=lambda row: row["account_id"]):  # the order in which everyone locks accounts
+    async def settle(row: dict[str, Any]) -> None:
         await lock_account(connection, row["tenant_id"], row["user_id"], row["currency_id"], now=now)
+
+    await _each(connection, rows, settle)
+
+
+async def _each(connection: Connection, rows: list[dict[str, Any]], work: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
+    """Do the work on each account of a page, in the order in which everyone locks them.
+
+    An account that cannot be done is logged and left out, whatever is wrong with it: the chore is everybody's. Only then each account
+    pays for a savepoint of its own.
+    """
+    ordered = sorted(rows, key=lambda row: row["account_id"])
+    try:
+        async with connection.transaction():
+            for row in ordered:
+                await work(row)
+    except Exception as fault:
+        if is_away(fault):
+            raise
+    else:
+        return
+    for row in ordered:
+        try:
+            async with connection.transaction():
+                await work(row)
+        except Exception as fault:
+            if is_away(fault):
+                raise
+            log.exception("account %s of tenant %s is left out: laurel verify-ledger says more", row["account_id"], row["tenant_id"])
 
 
 async def notice_page(connection: Connection, after: Place | None, now: datetime, limit: int) -> tuple[int, Place | None]:
@@ -121,12 +184,15 @@ async def notice_page(connection: Connection, after: Place | None, now: datetime
     """
     place = after or Place(until=notice_horizon(now))
     rows = await _due(connection, place, now.replace(hour=0, minute=0, second=0, microsecond=0), limit)
-    told = 0
-    for row in sorted(rows, key=lambda row: row["account_id"]):
+    told: dict[UUID, int] = {}
+
+    async def tell(row: dict[str, Any]) -> None:
         currency = await find_currency(connection, row["tenant_id"], row["currency_id"])
         if currency is not None:
-            told += await _notice(connection, row["tenant_id"], row["account_id"], currency=currency, now=now)
-    return told, _following(rows, place, limit)
+            told[row["account_id"]] = await _notice(connection, row["tenant_id"], row["account_id"], currency=currency, now=now)
+
+    await _each(connection, rows, tell)
+    return sum(told.values()), _following(rows, place, limit)
 
 
 async def _notice(connection: Connection, tenant_id: UUID, account_id: UUID, *, currency: Currency, now: datetime) -> int:

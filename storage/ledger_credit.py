@@ -40,7 +40,8 @@ ORDER BY tenant_id, user_id, currency_id
 ON CONFLICT (tenant_id, user_id, currency_id) DO NOTHING
 """
 
-# `expires_at`: never before that of an earlier credit, dated or not. `next_expiry_at`: see the table; undated points come first.
+# `expires_at`: never before that of an earlier credit, dated or not. `next_expiry_at`: see the table. It may be too early, which costs
+# one look, and never too late: the day of undated points is not known while expiry is off, and moves when it is switched on again.
 # To be put behind a CTE `given` (transfer_id, tenant_id, user_id, currency_id, amount, kind, cause_type, cause_id, note,
 # debit_account_id, reverses) of users whose accounts exist; `posted` has a row for each transfer. Takes `now`.
 # The rows of `given` and `locked` all match. A full join says so to a planner that takes them for a row each and would compare
@@ -52,16 +53,17 @@ CREDITING = """owners AS (
            CASE WHEN expires_after_days IS NOT NULL THEN greatest(
                %(now)s + make_interval(days => expires_after_days, secs => pending_seconds), last_expires_at,
                CASE WHEN account.created_at < expiry_from THEN undated_expires_at END) END AS expires_at,
-           account.created_at < expiry_from AS may_hold_undated
+           account.created_at < expiry_from AS may_hold_undated, undated_expires_at
     FROM owners JOIN account USING (tenant_id, user_id, currency_id) JOIN currency USING (tenant_id, currency_id)
     ORDER BY account.account_id FOR UPDATE OF account
 ), due AS MATERIALIZED (
-    SELECT given.*, account_id, expires_at, coalesce(debit_account_id, issue_account_id) AS debit, may_hold_undated,
+    SELECT given.*, account_id, expires_at, coalesce(debit_account_id, issue_account_id) AS debit, may_hold_undated, undated_expires_at,
            CASE WHEN kind IN ('earn', 'grant') AND pending_seconds > 0
                 THEN %(now)s + make_interval(secs => pending_seconds) END AS available_at
     FROM given FULL JOIN locked USING (tenant_id, user_id, currency_id)
 ), sums AS (
     SELECT tenant_id, account_id, max(expires_at) AS expires_at, bool_or(may_hold_undated) AS may_hold_undated,
+           max(undated_expires_at) AS undated_expires_at,
            coalesce(sum(amount) FILTER (WHERE available_at IS NULL), 0)::bigint AS posted,
            coalesce(sum(amount) FILTER (WHERE available_at IS NOT NULL), 0)::bigint AS pending,
            coalesce(sum(amount) FILTER (WHERE kind IN ('earn', 'grant')), 0)::bigint AS earned,
@@ -72,8 +74,10 @@ CREDITING = """owners AS (
         lifetime_earned = lifetime_earned + earned, lifetime_spent = lifetime_spent - refunded,
         last_expires_at = coalesce(sums.expires_at, last_expires_at),
         next_expiry_at = CASE
-            WHEN sums.expires_at IS NULL THEN CASE WHEN next_expiry_at >= '9999-01-01Z' THEN '1970-01-01Z' ELSE next_expiry_at END
-            WHEN may_hold_undated AND next_expiry_at = '1970-01-01Z' THEN next_expiry_at
+            WHEN sums.expires_at IS NULL THEN CASE
+                WHEN next_expiry_at = '1970-01-01Z' OR next_expiry_at >= '9999-01-01Z' THEN '1970-01-01Z'
+                ELSE least(next_expiry_at, %(now)s) END
+            WHEN may_hold_undated AND next_expiry_at = '1970-01-01Z' THEN least(undated_expires_at, sums.expires_at)
             ELSE least(nullif(next_expiry_at, '1970-01-01Z'), sums.expires_at) END
     FROM sums WHERE account.tenant_id = sums.tenant_id AND account.account_id = sums.account_id
 ), waiting AS (

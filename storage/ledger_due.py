@@ -29,15 +29,21 @@ UPDATE account SET posted = posted + total.amount, pending = pending - total.amo
 WHERE tenant_id = %(tenant_id)s AND account_id = %(account_id)s RETURNING total.amount
 """
 
-# A credit that was reversed counts no more, and neither does its reversal. Two arms, so that each has its index.
+# A credit that was reversed counts no more, and neither does its reversal. Each arm has its index. What still waits is not there to
+# expire: a credit without a date that becomes available after the day of the undated ones expires the moment it is.
 LIVE = """
 SELECT at, sum(amount)::bigint AS amount FROM (
     SELECT transfer_id, expires_at AS at, amount FROM transfer
     WHERE tenant_id = %(tenant_id)s AND user_account_id = %(account_id)s AND expires_at > %(now)s
     UNION ALL
-    SELECT transfer_id, %(undated)s, amount FROM transfer
+    SELECT transfer_id, greatest(%(undated)s, available_at), amount FROM transfer
     WHERE %(undated)s::timestamptz > %(now)s AND tenant_id = %(tenant_id)s AND user_account_id = %(account_id)s
       AND expires_at IS NULL AND credit_account_id = user_account_id
+    UNION ALL
+    SELECT transfer_id, waiting.available_at, waiting.amount
+    FROM pending_credit AS waiting JOIN transfer USING (tenant_id, transfer_id)
+    WHERE %(undated)s::timestamptz <= %(now)s AND tenant_id = %(tenant_id)s AND waiting.account_id = %(account_id)s
+      AND waiting.state = 'pending' AND waiting.available_at > %(now)s AND expires_at IS NULL
 ) AS credit
 WHERE NOT EXISTS (SELECT FROM transfer AS later WHERE later.tenant_id = %(tenant_id)s AND later.reverses_transfer_id = credit.transfer_id)
 GROUP BY at

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 )
 
 from domain.error import InsufficientPoints
-from domain.ledger import POINTS, Adjustment, CurrencyChange, Earning
+from domain.ledger import POINTS, Account, Adjustment, CurrencyChange, Earning
 from domain.redemption import Move, State
 from domain.reward import parse_reward
 from domain.user import Identify, User
@@ -40,7 +40,7 @@ from storage.user import identify
 from tests.conftest import empty
 from tests.store_world import make_tenant
 
-DAYS, WAIT = 10, timedelta(days=2)
+WAITS = (timedelta(0), timedelta(days=2), timedelta(days=25))
 
 
 class Given(msgspec.Struct):
@@ -61,8 +61,14 @@ class Model(msgspec.Struct):
     is_new: bool = False
     undated_at: datetime | None = None
 
+    def date_of(self, credit: Given) -> datetime | None:
+        """When the credit expires: one without a date with the others, but not while it waits."""
+        if credit.at or self.undated_at is None:
+            return credit.at
+        return max(self.undated_at, credit.available_at or self.undated_at)
+
     def past(self, instant: datetime) -> int:
-        return sum(each.amount for each in self.credits if (at := each.at or self.undated_at) and at <= instant)
+        return sum(each.amount for each in self.credits if (at := self.date_of(each)) and at <= instant)
 
     def expire(self, now: datetime) -> None:
         self.gone += max(0, self.past(now) - self.gone - self.held)
@@ -74,7 +80,7 @@ class Model(msgspec.Struct):
         return sum(each.amount for each in self.credits) - self.gone - self.held - self.pending(now)
 
     def next_expiry(self, now: datetime) -> tuple[datetime, int] | None:
-        dates = sorted(at for each in self.credits if (at := each.at or self.undated_at) and at > now)
+        dates = sorted(at for each in self.credits if (at := self.date_of(each)) and at > now)
         for at in dates:
             if (amount := self.past(at) - self.gone - self.held) > 0:
                 return at, amount
@@ -126,34 +132,43 @@ class Expiry(RuleBasedStateMachine):
         self.run(change_currency(self.connection, self.tenant_id, POINTS, change=CurrencyChange(**change), now=self.now))
 
     def credit(self, amount: int, *, waits: bool) -> None:
-        wait = WAIT if waits and self.waits else None
+        wait = self.wait_time if waits else timedelta(0)
         at = None
         if self.days is not None:
             earlier = [each.at or self.model.undated_at for each in self.model.credits]
-            at = max(
-                [self.now + timedelta(days=self.days) + (WAIT if self.waits else timedelta(0)), *(e for e in earlier + self.dates if e)]
-            )
+            at = max([self.now + timedelta(days=self.days) + self.wait_time, *(e for e in earlier + self.dates if e)])
             self.dates.append(at)
+        self.had_account = True
         listed = self.run(transactions_of(self.connection, self.tenant_id, self.user.user_id, after=None, limit=1))
-        self.model.credits.append(Given(amount, at, wait and self.now + wait, listed[0].transfer_id))
+        self.model.credits.append(Given(amount, at, self.now + wait if wait else None, listed[0].transfer_id))
 
-    @initialize(waits=st.booleans(), expires=st.booleans())
-    def begin(self, waits: bool, expires: bool) -> None:
-        """With or without waiting; expiry from the beginning, or later."""
-        self.waits, self.dates = waits, []
-        if waits:
-            self.change(pending_seconds=int(WAIT.total_seconds()))
-        if expires:
-            self.switch_on()
+    @initialize(wait_time=st.sampled_from(WAITS), days=st.sampled_from([None, 10]))
+    def begin(self, wait_time: timedelta, days: int | None) -> None:
+        """With or without waiting, shorter and longer than points live; expiry from the beginning, or later."""
+        self.wait_time, self.dates, self.had_account = wait_time, [], False
+        if wait_time:
+            self.change(pending_seconds=int(wait_time.total_seconds()))
+        if days:
+            self.switch(days)
 
-    @precondition(lambda self: self.days is None)
+    @rule(days=st.sampled_from([3, 10, 30]))
+    def switch(self, days: int) -> None:
+        """On: what was credited without a date counts from now. On already: other days for what is credited from now on."""
+        self.tick()
+        self.change(expires_after_days=days)
+        if self.days is None:
+            self.model.undated_at = max(self.model.undated_at or self.now, self.now + timedelta(days=days))
+            if self.had_account:
+                self.dates.append(self.model.undated_at)
+        self.days = days
+
+    @precondition(lambda self: self.days is not None)
     @rule()
-    def switch_on(self) -> None:
-        """What was credited without a date counts from now."""
-        self.change(expires_after_days=DAYS)
-        self.days, self.model.undated_at = DAYS, self.now + timedelta(days=DAYS)
-        if self.model.credits:
-            self.dates.append(self.model.undated_at)
+    def switch_off(self) -> None:
+        """Nothing expires any more; what is due goes before."""
+        self.look()
+        self.change(expires_after_days=None)
+        self.days = None
 
     @rule(hours=st.sampled_from([1, 20, 60, 130]))
     def wait(self, hours: int) -> None:
@@ -243,7 +258,7 @@ class Expiry(RuleBasedStateMachine):
                 self.run(work)
             return
         self.run(work)
-        if (first.at or self.model.undated_at or self.now + WAIT) <= self.now and self.days is not None:
+        if (self.model.date_of(first) or self.now + self.wait_time) <= self.now:
             self.model.gone += first.amount  # it is past its date: the points that go are others
             self.undone.add(first.transfer_id)
         else:
@@ -264,7 +279,19 @@ class Expiry(RuleBasedStateMachine):
             following = account.next_expiry and (account.next_expiry.at, account.next_expiry.amount)
             shown = (account.available, account.held, account.pending, following)
             model = self.model
-            assert shown == (model.available(self.now), model.held, model.pending(self.now), model.next_expiry(self.now))
+            expected = model.next_expiry(self.now) if self.days is not None else None
+            assert shown == (model.available(self.now), model.held, model.pending(self.now), expected)
+            self._what_is_shown_can_be_spent(account)
+
+    def _what_is_shown_can_be_spent(self, shown: Account) -> None:
+        """Whoever locks the account finds in it what the balance said, without leaving a trace here."""
+
+        async def locked() -> Account | None:
+            async with self.connection.transaction(force_rollback=True):
+                return await lock_account(self.connection, self.tenant_id, self.user.user_id, POINTS, now=self.now)
+
+        found = self.run(locked())
+        assert (found.available, found.pending) == (shown.available, shown.pending)
 
     @invariant()
     def the_proof_holds(self) -> None:
@@ -278,5 +305,5 @@ class Expiry(RuleBasedStateMachine):
 def test_what_waits_and_what_expires_agrees_with_the_contract(postgres_url: str):
     empty(postgres_url)
     machine = type("ExpiryHere", (Expiry,), {"database_url": postgres_url})
-    limits = settings(max_examples=12, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
+    limits = settings(max_examples=20, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
     run_state_machine_as_test(machine, settings=limits)

@@ -10,16 +10,17 @@ import pytest
 import pytest_asyncio
 
 from domain.error import InsufficientPoints, InvalidState, NotEligible, NotFound
-from domain.ledger import POINTS, Adjustment, CurrencyChange
+from domain.ledger import POINTS, Account, Adjustment, CurrencyChange
 from domain.redemption import Move, State
 from domain.tier import parse_tier_set
 from domain.user import User
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
 from storage.currency import change_currency
-from storage.ledger import lock_account, post_earnings, transactions_of
+from storage.ledger import accounts_of, currencies_of, lock_account, post_earnings, transactions_of
 from storage.ledger_adjustment import adjust, adjust_many
 from storage.ledger_audit import CHECKS
+from storage.ledger_due import balances_of
 from storage.ledger_reversal import reverse_transfer
 from storage.redemption import move_redemption
 from storage.tier import lock_tier_set, write_tier_set
@@ -282,3 +283,61 @@ async def test_a_currency_that_cannot_be_spent_any_more_buys_nothing(world: Worl
     assert (await world.account(user)).held == 0
     await change(world, is_spendable=True)
     await world.redeem("ann")
+
+
+async def test_points_that_wait_longer_than_expiry_lets_them_live_expire_when_they_become_available(world: World):
+    now = utc_now()
+    async with transaction(world.pool) as connection:
+        await change_currency(connection, world.tenant_id, POINTS, change=CurrencyChange(pending_seconds=30 * 86400), now=now - 40 * DAY)
+    ann = await world.user("ann")
+    await earn(world, ann, 100, ago=20 * DAY)
+    async with transaction(world.pool) as connection:
+        await change_currency(connection, world.tenant_id, POINTS, change=CurrencyChange(expires_after_days=14), now=now - 20 * DAY)
+    await give(world, ann, 50)
+    await world.reward(price=50)
+    account = await shown(world, ann)
+    assert (account.available, account.pending) == (50, 100)
+    assert account.next_expiry is not None
+    assert account.next_expiry.at > now
+    assert await world.try_redeem("ann") == "redeemed"
+    assert await world.findings() == []
+    later = now + 11 * DAY
+    async with transaction(world.pool) as connection:
+        settled = await lock_account(connection, world.tenant_id, ann.user_id, POINTS, now=later)
+    assert settled is not None
+    assert (settled.available, settled.pending, settled.held) == (50, 0, 50)  # what is held counts as the oldest
+
+
+async def give(world: World, user: User, amount: int, *, ago: timedelta = timedelta(0)) -> None:
+    async with transaction(world.pool) as connection:
+        wanted = Adjustment(user_id=user.user_id, currency_id=POINTS, amount=amount, reason="x", cause_id=str(new_id()))
+        await adjust(connection, world.tenant_id, wanted, utc_now() - ago)
+
+
+async def shown(world: World, user: User) -> Account:
+    async with transaction(world.pool) as connection:
+        accounts = await accounts_of(connection, world.tenant_id, user.user_id)
+        currencies = await currencies_of(connection, world.tenant_id)
+        balances = await balances_of(connection, world.tenant_id, accounts, currencies=currencies, now=utc_now())
+    return balances[POINTS]
+
+
+@pytest.mark.parametrize(("first", "second"), [(365, 10), (20, 10), (10, 30)])
+async def test_what_a_balance_shows_can_be_spent_after_expiry_was_switched_off_and_on_with_other_days(
+    world: World, first: int, second: int
+):
+    async def switch(days: int | None, *, ago: timedelta) -> None:
+        async with transaction(world.pool) as connection:
+            change = CurrencyChange(expires_after_days=days)
+            await change_currency(connection, world.tenant_id, POINTS, change=change, now=utc_now() - ago)
+
+    await switch(first, ago=25 * DAY)
+    ann = await world.user("ann")
+    await give(world, ann, 100, ago=24 * DAY)
+    await switch(None, ago=23 * DAY)
+    await give(world, ann, 50, ago=22 * DAY)
+    await switch(second, ago=21 * DAY)
+    before = await shown(world, ann)
+    await look(world, ann)
+    assert (await world.account(ann)).available == before.available
+    assert await world.findings() == []

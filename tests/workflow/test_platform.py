@@ -124,6 +124,18 @@ async def test_a_walk_over_accounts_meets_each_that_is_due_once(pool: Pool):
     assert await world.findings() == []
 
 
+async def test_an_account_that_cannot_be_settled_stops_no_other(pool: Pool):
+    broken, sound = await expiring_world(pool), await expiring_world(pool)
+    for world in (broken, sound):
+        await earn(world, "ann", 10, 20 * DAY)
+        await earn(world, "bob", 10, 3 * DAY)
+    await broken.rows("UPDATE account SET pending = pending + 1000 WHERE tenant_id = %s RETURNING 1", [broken.tenant_id])
+    await run(pool, PlatformTask.PENDING_ACTIVATION)
+    await run(pool, PlatformTask.POINTS_EXPIRY)
+    left = await sound.rows("SELECT posted, pending FROM account WHERE tenant_id = %s ORDER BY posted", [sound.tenant_id])
+    assert [tuple(row.values()) for row in left] == [(0, 0), (10, 0)]
+
+
 async def test_a_day_that_is_not_scored_to_its_end_stays_and_so_do_its_keys(pool: Pool):
     world = await make_world(pool)
     async with pool.connection() as connection:
