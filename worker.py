@@ -5,14 +5,14 @@ import contextlib
 import functools
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
 
 import msgspec
 from temporalio.client import Client
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
 from activities.endpoint import EndpointActivities
@@ -35,11 +35,14 @@ from runtime.collector import calm_collector
 from runtime.crypto import Vault
 from runtime.http import Sender
 from runtime.postgres import Pool, make_pool
+from runtime.pulse import HealthServer, pulse
 from runtime.redis import Redis, make_redis
 from runtime.schedules import ensure_schedule, put_schedule
+from runtime.search_attributes import SEARCH_ATTRIBUTES
 from runtime.settings import Settings
 from runtime.temporal import TaskQueues
 from storage.live import LiveStore
+from storage.readiness import PROBE_SECONDS, Readiness
 from workflows.endpoint import EndpointWorkflow
 from workflows.erasure import EraseUserWorkflow
 from workflows.payout import PayoutRunWorkflow
@@ -52,8 +55,12 @@ from workflows.window import LeaderboardWindowWorkflow
 
 log = logging.getLogger("worker")
 RECONNECT_SECONDS = 1.0
-# `laurel up` gives a worker 4.5 s. What is cut off is safe: cursor, attempt rows and leases know how far each thing came.
+# What is cut off is safe: cursor, attempt rows and leases know how far each thing came. Sends get LAUREL_WORKER_DRAIN_SECONDS.
 GRACEFUL_SHUTDOWN = timedelta(seconds=3)
+REFUSED = frozenset({RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.UNAUTHENTICATED})
+LONGEST_PAUSE_SECONDS = 30.0
+LATE_SECONDS = 60.0
+"""A loop that has not ended a round for this long is overdue; those that pause for longer get a multiple of it."""
 # The pumps hold one connection each; the other activities hold theirs for a transaction only.
 POOL_SIZE = 32
 CORE_ACTIVITIES = 16
@@ -80,6 +87,11 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     pool: Pool
     redis: Redis
 
+    @property
+    def graceful(self) -> timedelta:
+        """So long a send in flight may take to end: what is cut off there, the partner gets twice."""
+        return timedelta(seconds=self.settings.worker_drain_seconds)
+
 
 async def run(settings: Settings, ready: Callable[[], None]) -> None:
     """Serve until SIGTERM or SIGINT. Waits for Temporal as long as it is away."""
@@ -97,19 +109,63 @@ async def run(settings: Settings, ready: Callable[[], None]) -> None:
         calm_collector()
         ready()
         log.info("the worker takes tasks from %s", ", ".join(each.task_queue for each in workers))
-        await keep_books(resources, stop)
+        async with telling_health(resources):
+            await keep_books(resources, stop)
         log.info("the worker stops")
+        await asyncio.gather(*(each.shutdown() for each in workers))  # side by side: a partner's slow answer keeps nothing else
 
 
 async def keep_books(resources: Resources, stop: asyncio.Event) -> None:
-    """Run relay, sweep, tally and upkeep until `stop`. Should one of them fail, the process ends with its error, to be started afresh."""
+    """Run relay, sweep, tally, upkeep and schedules until `stop`. None of them ends the process, whatever befalls it."""
+    pool, client, queues, settings = resources.pool, resources.client, resources.queues, resources.settings
+    ensure = functools.partial(ensure_started, settings, client)
+    loops: dict[str, tuple[float, Callable[[], Awaitable[None]]]] = {
+        "relay": (LATE_SECONDS, lambda: run_relay(pool, client, queues, stop, settings.session_url)),
+        "sweep": (4 * LATE_SECONDS, lambda: run_sweep(pool, client, stop)),
+        "tally": (LATE_SECONDS, lambda: run_tally(pool, settings.scoring_partitions, stop)),
+        "upkeep": (3 * LATE_SECONDS, lambda: run_upkeep(pool, resources.redis, ensure, stop)),
+        "schedules": (LATE_SECONDS, lambda: run_schedule_keeper(pool, client, queues, stop)),
+    }
     async with asyncio.TaskGroup() as group:
-        group.create_task(run_relay(resources.pool, resources.client, resources.queues, stop, resources.settings.session_url), name="relay")
-        group.create_task(run_sweep(resources.pool, resources.client, stop), name="sweep")
-        group.create_task(run_tally(resources.pool, resources.settings.scoring_partitions, stop), name="tally")
-        ensure = functools.partial(ensure_started, resources.settings, resources.client)
-        group.create_task(run_upkeep(resources.pool, resources.redis, ensure, stop), name="upkeep")
-        group.create_task(run_schedule_keeper(resources.pool, resources.client, resources.queues, stop), name="schedules")
+        for name, (within, run_loop) in loops.items():
+            pulse.expect(name, within)
+            group.create_task(keep_up(name, run_loop, stop), name=name)
+
+
+async def keep_up(name: str, run_loop: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
+    """Run a loop again when it fails, with growing pauses: the health says that it is overdue, and the rest goes on."""
+    pause = RECONNECT_SECONDS
+    while not stop.is_set():
+        try:
+            await run_loop()
+        except Exception:
+            log.exception("%s failed and is started again in %.0f s", name, pause)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), pause)
+            pause = min(LONGEST_PAUSE_SECONDS, 2 * pause)
+
+
+@contextlib.asynccontextmanager
+async def telling_health(resources: Resources) -> AsyncIterator[None]:
+    """Serve `/health` while the worker runs, when the settings name a port: whether it works, not only whether it runs."""
+    settings = resources.settings
+    readiness = Readiness(resources.pool, settings.scoring_partitions)
+
+    async def temporal_reason() -> str:
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                await resources.client.service_client.check_health(timeout=timedelta(seconds=PROBE_SECONDS))
+        except (RPCError, RuntimeError, OSError):
+            return "away"
+        return ""
+
+    server = HealthServer({"postgres": readiness.reason, "temporal": temporal_reason})
+    if settings.worker_health_port:
+        await server.start(settings.worker_metrics_host, settings.worker_health_port)
+    try:
+        yield
+    finally:
+        await server.stop()
 
 
 async def ensure_scoring(settings: Settings, client: Client) -> None:
@@ -131,18 +187,36 @@ async def connect(settings: Settings, stop: asyncio.Event) -> Client | None:
     while not stop.is_set():
         try:
             client = await temporal.connect(settings, runtime=runtime)
-            await temporal.ensure_search_attributes(client)
-            await temporal.ensure_retention(client, settings.temporal_retention_days)
+            if settings.temporal_manage_namespace == "on":
+                await prepare_namespace(client, settings)
             await ensure_scoring(settings, client)
             for identity, schedule in platform_schedules(temporal.task_queues(settings).core).items():
                 await put_schedule(client, identity, schedule, keep_state=True)
-        except (RuntimeError, RPCError) as fault:
+        except (RuntimeError, RPCError, OSError) as fault:
             log.warning("Temporal at %s is not there yet: %s", settings.temporal_address, fault)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), RECONNECT_SECONDS)
         else:
             return client
     return None
+
+
+async def prepare_namespace(client: Client, settings: Settings) -> None:
+    """Search attributes and retention, where this worker may set them. Temporal Cloud refuses: then somebody else does, and says so with
+    LAUREL_TEMPORAL_MANAGE_NAMESPACE=off; what is missing is named here and by `doctor`."""
+    try:
+        await temporal.ensure_search_attributes(client)
+        await temporal.ensure_retention(client, settings.temporal_retention_days)
+    except RPCError as fault:
+        if fault.status not in REFUSED:
+            raise
+        log.error(  # noqa: TRY400 - the reason is in the message; there is nothing to trace
+            "the namespace %s is not ours to prepare (%s): add its search attributes %s and set its retention to %d days by other means",
+            client.namespace,
+            fault.message,
+            ", ".join(SEARCH_ATTRIBUTES),
+            settings.temporal_retention_days,
+        )
 
 
 @contextlib.asynccontextmanager
@@ -194,7 +268,7 @@ def webhook_worker(resources: Resources) -> Worker:
         activities=[webhook.send],
         max_concurrent_activities=WEBHOOK_ACTIVITIES,
         max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
-        graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
+        graceful_shutdown_timeout=resources.graceful,
     )
 
 
@@ -208,7 +282,7 @@ def endpoint_worker(resources: Resources) -> Worker:
         task_queue=f"{resources.queues.core}-endpoints",
         activities=[endpoint.pump],
         max_concurrent_activities=ENDPOINT_PUMPS,
-        graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
+        graceful_shutdown_timeout=resources.graceful,
     )
 
 

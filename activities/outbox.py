@@ -28,6 +28,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities.schedule_sync import bring_in_line
 from runtime import tracing
 from runtime.postgres import DATABASE_AWAY, Pool, connect, notices, transaction
+from runtime.pulse import pulse
 from runtime.temporal import TaskQueues
 from storage import outbox
 from storage.outbox import Row
@@ -91,6 +92,7 @@ class Relay:
             self._report(f"{type(fault).__name__}: {fault}")
             return 0
         self._report(None)
+        pulse.beat("relay")
         return delivered
 
     def _report(self, fault: str | None) -> None:

@@ -33,6 +33,7 @@ from domain.schedule import EPOCH, SECOND, load_when
 from domain.schedule_ticks import ClockTimes, Ticks, ticks_of
 from runtime.ids import utc_now
 from runtime.postgres import DATABASE_FAULTS, Pool, transaction
+from runtime.pulse import pulse
 from runtime.schedules import drop_schedule, find_schedule, put_schedule
 from runtime.temporal import RPC_TIMEOUT, TaskQueues
 from storage.schedule import find_any_schedule, live_schedules, unsettled_schedules
@@ -252,6 +253,7 @@ async def run_schedule_keeper(
         try:
             await reconcile(pool, temporal, queues, full=round_number % ROUNDS_TO_FULL == 0)
             round_number += 1
+            pulse.beat("schedules")
         except AWAY as fault:
             log.info("the schedules are not compared now: %s", fault)
         with contextlib.suppress(TimeoutError):

@@ -16,6 +16,7 @@ from activities.wakeup import Wakeup
 from domain.error import DomainError
 from domain.scoring import PoisonEvent
 from runtime.postgres import BAD_DATA, DATABASE_AWAY, Pool, briskly, transaction
+from runtime.pulse import pulse
 from storage.live import LiveStore
 from storage.scoring import StaleOwner, log_head, take_partition
 
@@ -26,6 +27,8 @@ WAIT_SECONDS = 1.0
 LINGER_SECONDS = 0.04
 HEARTBEAT_SECONDS = 1.0
 RETRY_LIMIT_SECONDS = 5.0
+LATE_SECONDS = 30.0
+"""A pump that has ended no round for this long is overdue: the worker's health says so."""
 REPORT_TIMEOUT = timedelta(seconds=2)
 REPORT_SECONDS = 60.0
 """How often the workflow is told how far its pump is, for those who look at it in the UI: a signal a minute, none while all is quiet."""
@@ -61,6 +64,7 @@ class Pump:
         self.progress = Progress(partition=partition)
         self._limit = BATCH_LIMIT
         self._poison: dict[int, str] = {}
+        self._name = f"pump {partition}"
 
     async def run(self, stop: asyncio.Event, *, until_idle: bool = False) -> Progress:
         """Score until told to stop (or, for tests and tools, until the log is scored and published)."""
@@ -69,11 +73,13 @@ class Pump:
         scorer = Scorer(self.pool, self.progress.partition, epoch)
         publisher = Publisher(self.pool, self.live, self.progress.partition, epoch)
         publishing = publisher.start()
+        pulse.expect(self._name, LATE_SECONDS)
         try:
             await self._loop(scorer, publisher, stop, until_idle)
         except StaleOwner as fault:
             self.progress.ended = str(fault)
         finally:
+            pulse.over(self._name)
             await _end(publishing)
         return self.progress
 
@@ -88,6 +94,7 @@ class Pump:
             try:
                 batch = await self.step(scorer)
                 faults = 0
+                pulse.beat(self._name)
             except DATABASE_AWAY as fault:
                 faults += 1
                 log.warning("scoring partition %d waits for PostgreSQL: %s", self.progress.partition, fault)

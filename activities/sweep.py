@@ -24,6 +24,7 @@ from domain.rescore import rescore_workflow_id
 from domain.webhook import endpoint_workflow_id
 from runtime.ids import utc_now
 from runtime.postgres import DATABASE_AWAY, DATABASE_FAULTS, Connection, Pool, transaction
+from runtime.pulse import pulse
 from storage import outbox
 from storage.definition import change_instant
 from storage.due_delivery import cancel_due_of_archived, overdue_endpoints, pump_entry
@@ -70,6 +71,7 @@ async def run_sweep(pool: Pool, temporal: Client, stop: asyncio.Event, *, interv
                 is_ours = await take_lease(connection, BY_SWEEP, interval_seconds * 0.9)
             if is_ours:
                 await sweep_once(pool, temporal)
+            pulse.beat(BY_SWEEP)
         except AWAY as fault:
             log.info("the sweep is put off: %s", fault)
         with contextlib.suppress(TimeoutError):

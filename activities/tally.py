@@ -6,6 +6,7 @@ import logging
 
 from runtime.ids import utc_now
 from runtime.postgres import DATABASE_AWAY, Pool, transaction
+from runtime.pulse import pulse
 from storage.activity import count_events, count_rows, forget_activity, may_count
 
 log = logging.getLogger(__name__)
@@ -18,6 +19,7 @@ async def run_tally(pool: Pool, partitions: int, stop: asyncio.Event, *, interva
     while not stop.is_set():
         try:
             more = await count(pool, partitions)
+            pulse.beat("tally")
         except DATABASE_AWAY as fault:
             more = False
             log.info("the tally is put off: %s", fault)

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from temporalio.service import RPCError
 
 from runtime.postgres import DATABASE_FAULTS, Pool, transaction
+from runtime.pulse import pulse
 from runtime.redis import Redis, RedisError
 from storage.event import ensure_partitions
 from storage.live_expiry import claim_expiry, expire_unread
@@ -39,6 +40,7 @@ async def run_upkeep(
             await ensure_workflows()
             if await claim_expiry(redis):
                 log.info("let %d live keys go that nobody reads any more", await expire_unread(pool, redis))
+            pulse.beat("upkeep")
         except (RPCError, RuntimeError, OSError, RedisError, *DATABASE_FAULTS) as fault:
             log.info("the upkeep is put off: %s", fault)
         with contextlib.suppress(TimeoutError):

@@ -59,9 +59,9 @@ from domain.error import ValidationFault
 from domain.wire import convert_value, decode_json, holds_nul
 from runtime.collector import calm_collector
 from runtime.crypto import Vault
-from runtime.drain import Drain
 from runtime.http import Sender
 from runtime.postgres import BRISK_SECONDS, make_pool
+from runtime.pulse import Drain
 from runtime.redis import make_redis
 from runtime.settings import Settings
 from runtime.temporal import connect, task_queues
@@ -70,6 +70,7 @@ from storage.event import GroupCommitWriter
 from storage.live import LiveStore
 from storage.profile import Profiles
 from storage.rate_limit import RateLimiter
+from storage.readiness import Readiness
 
 FEATURES = (
     health,
@@ -163,7 +164,7 @@ def create_app(settings: Settings, drain: Drain | None = None) -> Front:
         "ingest": ingest,
         "settings": settings,
         "pool": pool,
-        "readiness": health.Readiness(pool, settings.scoring_partitions, drain or Drain()),
+        "readiness": Readiness(pool, settings.scoring_partitions, drain or Drain()),
         "redis": redis,
         "live": live,
         "reader": reader,

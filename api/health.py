@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable
 from datetime import timedelta
 from typing import Any
@@ -12,11 +11,9 @@ from litestar.status_codes import HTTP_200_OK, HTTP_503_SERVICE_UNAVAILABLE
 from temporalio.client import Client
 
 from api.auth import PUBLIC
-from runtime.drain import Drain
 from runtime.metrics import CONTENT_TYPE, render_metrics
-from runtime.postgres import Pool, cause_of
 from runtime.redis import Redis
-from storage.readiness import NotReady, prove_ready
+from storage.readiness import Readiness
 
 log = logging.getLogger(__name__)
 
@@ -31,41 +28,6 @@ async def works(probe: Awaitable[Any]) -> bool:
     except Exception:  # whatever stops a dependency from answering, it is down
         return False
     return True
-
-
-class Readiness:
-    """Whether an event could be persisted now, proved by doing what it takes. However often it is asked, one proof at a time is made,
-    and one that is a second old still stands: whoever probes costs the database a commit a second."""
-
-    def __init__(self, pool: Pool, scoring_partitions: int, drain: Drain | None = None) -> None:
-        self._pool, self._partitions = pool, scoring_partitions
-        self._proving: asyncio.Task[str] | None = None
-        self._proved_at = float("-inf")
-        self._drain = drain or Drain()
-
-    async def reason(self) -> str:
-        """Why no event could be persisted now, in a word; empty when one could."""
-        if self._drain.begun:
-            return "draining"
-        if self._proving is None or (self._proving.done() and time.monotonic() > self._proved_at + PROOF_SECONDS):
-            self._proving = asyncio.create_task(self._prove(), name="readiness")
-        return await asyncio.shield(self._proving)
-
-    async def _prove(self) -> str:
-        try:
-            async with asyncio.timeout(PROBE_SECONDS), self._pool.connection(timeout=PROBE_SECONDS) as connection:
-                await prove_ready(connection, self._partitions)
-        except NotReady as fault:
-            log.warning("not ready: %s", fault)
-            return fault.reason
-        except TimeoutError:
-            return "timeout"
-        except Exception as fault:  # whatever stops it would stop an event
-            log.warning("not ready: %s", fault)
-            return cause_of(fault)
-        finally:
-            self._proved_at = time.monotonic()
-        return ""
 
 
 @get("/health", opt={"rule": PUBLIC}, operation_id="health")

@@ -123,6 +123,7 @@ def environment(addresses: Addresses, keys: Keys) -> dict[str, str]:
         "LAUREL_PUBLIC_URL": addresses.api_url,
         "LAUREL_WEBHOOK_ALLOW_CIDRS": given.get("LAUREL_WEBHOOK_ALLOW_CIDRS", "127.0.0.0/8"),
         "LAUREL_DRAIN_SECONDS": "0.5",  # nothing balances loads here, and the listening socket outlives the process
+        "LAUREL_WORKER_DRAIN_SECONDS": "3",  # Ctrl-C is answered soon; what is cut off goes on at the next start
         "LAUREL_API_HOST": addresses.host,
         "LAUREL_API_PORT": addresses.api_url.rpartition(":")[2],
     }

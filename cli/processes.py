@@ -9,7 +9,8 @@ import rich_click as click
 
 from cli.stack import data_dir_option, settings_for
 from runtime import logging, tracing
-from runtime.drain import Drain, DrainingServer, draining_protocol
+from runtime.drain import DrainingServer, draining_protocol
+from runtime.pulse import Drain
 from runtime.settings import Settings
 
 BACKLOG = 2048

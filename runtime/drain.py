@@ -14,16 +14,11 @@ from typing import Any
 import uvicorn
 
 from runtime.http_server import PatientProtocol
+from runtime.pulse import Drain
 
 LOOK_SECONDS = 0.05
 LINGER_SECONDS = 0.25
 """So long an idle connection stays open once no more are accepted: a request may be on its way, or unread in the socket."""
-
-
-class Drain:
-    """Whether this process is about to leave."""
-
-    begun = False
 
 
 class DrainingProtocol(PatientProtocol):

@@ -76,6 +76,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("SOCKET_HEARTBEAT_SECONDS", "30", "a WebSocket on which nothing was said for this long gets a heartbeat"),
     Setting("SOCKET_STUCK_SECONDS", "60", "a WebSocket whose client reads nothing for this long is closed"),
     Setting("WORKER_METRICS_HOST", "127.0.0.1", "address that the worker's Prometheus endpoint listens on; nothing else guards it"),
+    Setting("TEMPORAL_MANAGE_NAMESPACE", "on", "`off` where search attributes and retention are set by others, as in Temporal Cloud"),
+    Setting("WORKER_DRAIN_SECONDS", "35", "so long a stopping worker lets webhooks that are under way come to their end"),
+    Setting("WORKER_HEALTH_PORT", "0", "port on which the worker says whether it works, 200 or 503; 0 turns it off"),
     Setting("WORKER_METRICS_PORT", "0", "port of the worker's Prometheus endpoint; 0 turns it off"),
     Setting("OTLP_ENDPOINT", "", "OpenTelemetry collector that takes traces over HTTP, `http://host:4318`; empty turns tracing off"),
     Setting("TRACE_SAMPLE_RATIO", "1", "share of the traces that begin here and are kept, 0 to 1"),
@@ -121,6 +124,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     socket_heartbeat_seconds: float
     socket_stuck_seconds: float
     worker_metrics_host: str
+    temporal_manage_namespace: Literal["on", "off"]
+    worker_drain_seconds: Annotated[float, msgspec.Meta(ge=0, le=3600)]
+    worker_health_port: int
     worker_metrics_port: int
     otlp_endpoint: str
     trace_sample_ratio: Annotated[float, msgspec.Meta(ge=0, le=1)]

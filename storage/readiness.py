@@ -1,12 +1,20 @@
 """Proof that PostgreSQL would take an event now: a commit, and everything without which the commit of an event would fail."""
 
+import asyncio
+import logging
 import time
 from datetime import datetime, timedelta
 
 from psycopg.rows import tuple_row
 
 from runtime import ids, schema
-from runtime.postgres import Connection
+from runtime.postgres import Connection, Pool, cause_of
+from runtime.pulse import Drain
+
+log = logging.getLogger(__name__)
+
+PROBE_SECONDS = 2.0
+PROOF_SECONDS = 1.0
 
 CLOCK_TOLERANCE = timedelta(seconds=10)
 """Times that are this far apart are no drift: somebody has to set a clock before order and deadlines are decided by it."""
@@ -53,3 +61,38 @@ def check_clock(now: datetime) -> None:
         raise NotReady(
             "clock", f"this machine's clock is {apart.total_seconds():.1f} s from the database's, where it is {now:%H:%M:%S} UTC"
         )
+
+
+class Readiness:
+    """Whether an event could be persisted now, proved by doing what it takes. However often it is asked, one proof at a time is made,
+    and one that is a second old still stands: whoever probes costs the database a commit a second."""
+
+    def __init__(self, pool: Pool, scoring_partitions: int, drain: Drain | None = None) -> None:
+        self._pool, self._partitions = pool, scoring_partitions
+        self._proving: asyncio.Task[str] | None = None
+        self._proved_at = float("-inf")
+        self._drain = drain or Drain()
+
+    async def reason(self) -> str:
+        """Why no event could be persisted now, in a word; empty when one could."""
+        if self._drain.begun:
+            return "draining"
+        if self._proving is None or (self._proving.done() and time.monotonic() > self._proved_at + PROOF_SECONDS):
+            self._proving = asyncio.create_task(self._prove(), name="readiness")
+        return await asyncio.shield(self._proving)
+
+    async def _prove(self) -> str:
+        try:
+            async with asyncio.timeout(PROBE_SECONDS), self._pool.connection(timeout=PROBE_SECONDS) as connection:
+                await prove_ready(connection, self._partitions)
+        except NotReady as fault:
+            log.warning("not ready: %s", fault)
+            return fault.reason
+        except TimeoutError:
+            return "timeout"
+        except Exception as fault:  # whatever stops it would stop an event
+            log.warning("not ready: %s", fault)
+            return cause_of(fault)
+        finally:
+            self._proved_at = time.monotonic()
+        return ""

@@ -63,3 +63,9 @@ def test_the_entry_scripts_are_executable_and_parse() -> None:
         path = REPOSITORY / name
         assert path.stat().st_mode & stat.S_IXUSR
         subprocess.run([shell, "-n", str(path)], check=True)
+
+
+def test_compose_waits_for_a_worker_that_lets_its_sends_end() -> None:
+    drain = next(float(setting.default) for setting in SETTINGS if setting.name == "WORKER_DRAIN_SECONDS")
+    assert drain > 30  # the longest timeout of an endpoint
+    assert float(compose()["services"]["worker"]["stop_grace_period"].rstrip("s")) > drain + 5

@@ -10,11 +10,11 @@ import msgspec
 import psycopg
 import pytest
 
-from api.health import Readiness
 from runtime import ids, schema
 from runtime.postgres import Pool, transaction
 from runtime.settings import Settings
 from storage import platform
+from storage.readiness import Readiness
 from tests.api_world import World, event, make_world, serving
 from tests.storage.test_database_faults import server_setting
 
