@@ -14,7 +14,7 @@ from console.text import _
 from console.visit import Form, Visit
 from domain.error import DomainError
 from domain.event import validate_event
-from domain.event_type import check_schema_shape
+from domain.event_type import check_schema_shape, count_nodes, is_too_large
 from domain.pattern import ENGINE
 from runtime.json_schema import problems_of, schema_problem
 
@@ -148,6 +148,9 @@ def _try_sample(made: Preview, values: Values, schema: dict[str, Any] | None, vi
         return
     made.other_type = event.type if values.name and event.type != values.name else ""
     if made.has_schema and schema is not None:
+        if is_too_large(count_nodes(schema), values.sample.encode()):
+            made.sample_error = _("This is too large to be checked against the schema.")
+            return
         made.problems = problems_of(schema, event.attrs, ENGINE, most=MOST_PROBLEMS)
 
 

@@ -27,6 +27,8 @@ PLAIN = frozenset(
         *("minItems", "maxItems", "minProperties", "maxProperties"),
     }
 )
+TEXT_BYTES = 1024
+"""How much text costs as much to check as one value more."""
 Check = Callable[[dict[str, Any]], str | None]
 """What is wrong with an event's attrs, or None."""
 
@@ -68,12 +70,20 @@ class TypeRules(msgspec.Struct, frozen=True):
             raise EventTypeNotDeclared(f"Event type '{name}' is not declared")
         if declared.check is None:
             return
-        values = body.count(b",") + body.count(b"{") + body.count(b"[")
-        if values * declared.nodes > limits.SCHEMA_CHECKS.value:
+        if is_too_large(declared.nodes, body):
             raise EventTypeNotDeclared(f"attrs do not fit the schema of '{name}': they are too large to be checked")
         problem = declared.check(attrs)
         if problem is not None:
             raise EventTypeNotDeclared(f"attrs do not fit the schema of '{name}': {problem}")
+
+
+def is_too_large(nodes: int, body: bytes) -> bool:
+    """Whether an event of these bytes could take too long to check against a schema of so many parts.
+
+    Long text counts as several values: each part of the schema that refuses one says so with all of it.
+    """
+    values = body.count(b",") + body.count(b"{") + body.count(b"[") + len(body) // TEXT_BYTES
+    return values * nodes > limits.SCHEMA_CHECKS.value
 
 
 def check_type_name(name: str) -> str:

@@ -94,7 +94,7 @@ SCHEMA_DEPTH = _limit(PATTERNS, "nesting of an event type's schema", 12, "schema
 SCHEMA_BYTES = _limit(PATTERNS, "an event type's schema", 16_384, "bytes", "definition", INVALID)
 SCHEMA_CHECKS = _limit(
     PATTERNS,
-    "parts of the schema × values of the event",
+    "parts of the schema × (values of the event + its KB)",
     20_000,
     "checks",
     "event",

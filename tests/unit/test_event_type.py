@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from domain.error import EventTypeNotDeclared, Forbidden, ValidationFault
-from domain.event_type import DeclaredType, TypeRules, check_schema_shape, check_type_name, count_nodes
+from domain.event_type import DeclaredType, TypeRules, check_schema_shape, check_type_name, count_nodes, is_too_large
 from domain.pattern import ENGINE
 from runtime.json_schema import compile_schema, schema_problem
 
@@ -116,3 +116,11 @@ def test_names() -> None:
     for name in ("", "a b", "a/b", "é", "x" * 101):
         with pytest.raises(ValidationFault):
             check_type_name(name)
+
+
+def test_long_text_counts_as_many_values() -> None:
+    """Ninety branches that all refuse a megabyte of text would take a second to say so."""
+    schema = {"properties": {"a": {"anyOf": [{"type": "integer"}] * 90}}}
+    assert is_too_large(count_nodes(schema), b'{"a":"' + b"x" * 900_000 + b'"}')
+    assert not is_too_large(count_nodes(schema), b'{"a":"' + b"x" * 20_000 + b'"}')
+    assert not is_too_large(10, b'{"a":"' + b"x" * 900_000 + b'"}')
