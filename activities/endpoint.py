@@ -6,6 +6,7 @@ deliveries and no fulfilment.
 
 import asyncio
 import contextlib
+import functools
 import logging
 import random
 import time
@@ -15,7 +16,7 @@ from temporalio import activity
 
 from activities.attempt import Claim, Waits, exchange, is_gone, move_on, open_secrets, result_of, switch_off
 from activities.endpoint_wakeup import EndpointWakeup
-from activities.turn import CONCURRENCY
+from activities.turn import Turns
 from domain.error import NotFound
 from domain.redemption import FINAL, Redemption
 from domain.webhook import DeliveryState, EndpointInput, Shift, error_class
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 30.0
 """How long a pump sleeps at most when no notification comes."""
+FULL_SECONDS = 0.5
+"""How long a pump waits when the tenant has as many sends under way as it may."""
 LOCKED_SECONDS = 0.5
 """How long a pump waits when somebody else has all rows locked that are due."""
 STALE_SECONDS = 0.2
@@ -49,8 +52,9 @@ RECORD_TRIES = 20
 class Pump:
     """Serves one endpoint until told to stop. Claims are leases, so two pumps of one endpoint never send the same attempt at once."""
 
-    def __init__(self, pool: Pool, vault: Vault, sender: Sender, given: EndpointInput) -> None:
+    def __init__(self, pool: Pool, vault: Vault, sender: Sender, given: EndpointInput, turns: Turns | None = None) -> None:
         self.pool, self.vault, self.sender = pool, vault, sender
+        self.turns = turns or Turns()
         self.tenant_id, self.endpoint_id = given.tenant_id, given.endpoint_id
         self.shift = Shift()
         self._sends: set[asyncio.Task[None]] = set()
@@ -88,9 +92,9 @@ class Pump:
 
     async def _take(self) -> float:
         """Start what is due and there is room for; answers for how many seconds there is nothing to do. Raises NotFound when archived."""
-        room = CONCURRENCY - len(self._sends)
-        if room == 0:
-            return LOOK_SECONDS
+        room = self.turns.room(self.tenant_id, self.endpoint_id)
+        if room == 0:  # the end of one of its own sends wakes it, that of another endpoint of the tenant does not
+            return FULL_SECONDS
         async with transaction(self.pool) as connection:
             endpoint = await find_endpoint(connection, self.tenant_id, self.endpoint_id)
             if not endpoint.enabled:
@@ -116,12 +120,15 @@ class Pump:
         return 0.0
 
     def _start(self, claim: Claim, claimed: Claimed, turn: datetime) -> None:
+        held = contextlib.ExitStack()
+        held.enter_context(self.turns.taken(self.tenant_id, self.endpoint_id))
         task = asyncio.create_task(self._send(claim, claimed.trigger, turn), name=f"send {claim.delivery.delivery_id}")
         self._sends.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(functools.partial(self._ended, held))
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, held: contextlib.ExitStack, task: asyncio.Task[None]) -> None:
         """Look again: there is room now, and perhaps a retry, which a look that began before this end did not see."""
+        held.close()
         self._sends.discard(task)
         self._wake.set()
         if not task.cancelled() and (fault := task.exception()) is not None:
@@ -236,11 +243,12 @@ class EndpointActivities:
     def __init__(self, pool: Pool, vault: Vault, sender: Sender, database_url: str) -> None:
         self._pool, self._vault, self._sender = pool, vault, sender
         self._wakeup = EndpointWakeup(database_url)
+        self._turns = Turns()
 
     @activity.defn(name="pump_endpoint")
     async def pump(self, given: EndpointInput) -> Shift:
         """Send the endpoint's deliveries until it is archived, the worker shuts down, or the shift is over."""
-        pump, stop = Pump(self._pool, self._vault, self._sender, given), asyncio.Event()
+        pump, stop = Pump(self._pool, self._vault, self._sender, given, self._turns), asyncio.Event()
         with self._wakeup.listening(str(given.endpoint_id)) as wake:
             watching = asyncio.create_task(_watch(pump, stop), name=f"heartbeat {given.endpoint_id}")
             try:

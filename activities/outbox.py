@@ -29,6 +29,7 @@ from activities.schedule_sync import bring_in_line
 from runtime import tracing
 from runtime.postgres import DATABASE_AWAY, Pool, connect, notices, transaction
 from runtime.pulse import pulse
+from runtime.search_attributes import fitting
 from runtime.temporal import TaskQueues
 from storage import outbox
 from storage.outbox import Row
@@ -161,7 +162,8 @@ class Relay:
     async def _start(self, row: Row) -> None:
         argument = row.argument
         attributes = [
-            SearchAttributePair(SearchAttributeKey.for_keyword(name), value) for name, value in argument.get("attributes", {}).items()
+            SearchAttributePair(SearchAttributeKey.for_keyword(name), fitting(value))
+            for name, value in argument.get("attributes", {}).items()
         ]
         await self._temporal.start_workflow(
             row.name,

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Iterator
 from uuid import UUID
 
@@ -9,6 +10,8 @@ from domain.webhook import Endpoint
 
 CONCURRENCY = 8
 """Sends under way to one endpoint from one process."""
+TENANT_CONCURRENCY = 32
+"""Sends under way for one tenant from one process. Beyond it each of the tenant's endpoints has one, so none of them waits for another."""
 SMOOTHING = 0.3
 
 
@@ -16,12 +19,15 @@ class Turns:
     """The sends of one process. A slow or hanging endpoint gets its turns further apart, so that it never fills the worker."""
 
     def __init__(self) -> None:
+        self._of_tenant: Counter[UUID] = Counter()
         self._started: dict[UUID, list[float]] = {}
         self._recent: dict[UUID, float] = {}
 
-    def is_full(self, endpoint_id: UUID) -> bool:
-        """Whether as many sends as are allowed are under way to the endpoint."""
-        return len(self._started.get(endpoint_id, ())) >= CONCURRENCY
+    def room(self, tenant_id: UUID, endpoint_id: UUID) -> int:
+        """How many sends more may be under way to the endpoint."""
+        present = len(self._started.get(endpoint_id, ()))
+        of_tenant = max(TENANT_CONCURRENCY - self._of_tenant[tenant_id], 0 if present else 1)
+        return max(0, min(CONCURRENCY - present, of_tenant))
 
     def spacing_seconds(self, endpoint: Endpoint) -> float:
         """Between two turns: by the endpoint's rate, or by recent duration ÷ concurrency, whichever is more."""
@@ -31,13 +37,17 @@ class Turns:
         return max(1 / endpoint.rate_per_second, duration / CONCURRENCY)
 
     @contextlib.contextmanager
-    def taken(self, endpoint_id: UUID) -> Iterator[None]:
+    def taken(self, tenant_id: UUID, endpoint_id: UUID) -> Iterator[None]:
         """One send, from its start to its end."""
         began = time.monotonic()
+        self._of_tenant[tenant_id] += 1
         self._started.setdefault(endpoint_id, []).append(began)
         try:
             yield
         finally:
+            self._of_tenant[tenant_id] -= 1
+            if not self._of_tenant[tenant_id]:
+                del self._of_tenant[tenant_id]
             under_way = self._started[endpoint_id]
             under_way.remove(began)
             if not under_way:

@@ -52,7 +52,7 @@ class WebhookActivities:
                 claim = await self._claim(given)
                 if isinstance(claim, Sent):
                     return claim
-                with self._turns.taken(claim.endpoint.endpoint_id):
+                with self._turns.taken(given.tenant_id, claim.endpoint.endpoint_id):
                     outcome = await exchange(self._sender, claim)
                 async with transaction(self._pool) as connection:
                     return await self._record(connection, given, claim, outcome)
@@ -99,7 +99,7 @@ class WebhookActivities:
 
     async def _turn(self, connection: Connection, given: SendInput, endpoint: Endpoint) -> float:
         """Seconds until this send may go: above its rate or concurrency sends are told their turns and hold no slot till then."""
-        full = self._turns.is_full(endpoint.endpoint_id)
+        full = self._turns.room(given.tenant_id, endpoint.endpoint_id) == 0
         if given.turn_reserved and not full:
             return 0.0
         spacing, now = timedelta(seconds=self._turns.spacing_seconds(endpoint)), utc_now()

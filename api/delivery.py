@@ -22,7 +22,7 @@ from runtime.postgres import Connection, Pool, transaction
 from storage import outbox
 from storage.audit import record
 from storage.delivery import Attempt, Filter, attempts_of, find_delivery, list_deliveries, lock_delivery
-from storage.due_delivery import exhausted_since, make_due, publish_test, tests_since
+from storage.due_delivery import exhausted_since, hurry_waiting, make_due, publish_test, tests_since
 from storage.redemption import document_of, lock_redemption, note_in_timeline
 from storage.webhook import find_endpoint, fulfilment_endpoint
 
@@ -177,16 +177,20 @@ async def resend_redemption(redemption_id: str, data: Reason, principal: Princip
 
 @post("/v1/admin/webhook-endpoints/{endpoint_id:str}/recover", guards=ADMIN, status_code=202, operation_id="recover_deliveries")
 async def recover(endpoint_id: str, data: Recovery, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """Resend every delivery of the endpoint that was made since an instant and failed; answers how many. 409 while it is disabled."""
+    """Send everything that was made for the endpoint since an instant and failed; answers how many deliveries. 409 while it is disabled.
+
+    Those without an attempt left get one by hand; those that wait for their next attempt have it now.
+    """
     identity = id_of(endpoint_id, "webhook endpoint")
     async with transaction(pool) as connection:
         await find_endpoint(connection, principal.tenant_id, identity)
         await check_enabled(connection, principal.tenant_id, identity)
         failed = await exhausted_since(connection, principal.tenant_id, identity, data.since)
         await make_due(connection, principal.tenant_id, identity, failed, utc_now())
-        facts = {"since": rfc3339(data.since), "recovered": len(failed)}
+        recovered = len(failed) + await hurry_waiting(connection, principal.tenant_id, identity, data.since, utc_now())
+        facts = {"since": rfc3339(data.since), "recovered": recovered}
         await record(connection, principal.tenant_id, action="recover", subject="webhook_endpoint", subject_id=str(identity), facts=facts)
-    return {"recovered": len(failed)}
+    return {"recovered": recovered}
 
 
 @post("/v1/admin/webhook-endpoints/{endpoint_id:str}/test", guards=ADMIN, status_code=202, operation_id="test_webhook_endpoint")

@@ -8,6 +8,9 @@ import msgspec
 from domain.redemption import State
 from domain.webhook import DEFAULT_RETRY_DELAYS
 
+ROUNDS_IN_A_RUN = 200
+"""How often a redemption's workflow is held, resumed or told to wait for its turn before it goes on in a new run."""
+
 
 class RedemptionInput(msgspec.Struct, frozen=True, kw_only=True):
     """Which redemption the workflow is about."""

@@ -56,6 +56,8 @@ class Resolver:
             raise NoSuchNameError(f"nobody told the address of {host} in time") from late
         finally:
             self._under_way -= 1
+            if not self._under_way and self._asked is not None:
+                self._asked.cancel()  # nobody waits for what is still unanswered
 
     def _in_hosts(self, host: str) -> list[Address]:
         try:

@@ -129,7 +129,7 @@ async def _insert(
 
 async def wake_pump(connection: Connection, tenant_id: UUID, endpoint_id: UUID) -> None:
     """Behind the commit: the endpoint has its workflow, and its pump looks at what is due."""
-    await outbox.enqueue(connection, tenant_id, pump_entry(tenant_id, endpoint_id))
+    await outbox.enqueue_once(connection, tenant_id, pump_entry(tenant_id, endpoint_id))
     await notify(connection, CHANNEL, str(endpoint_id))
 
 
@@ -288,6 +288,36 @@ async def exhausted_since(connection: Connection, tenant_id: UUID, endpoint_id: 
         (tenant_id, endpoint_id, since),
     )
     return [row["delivery_id"] for row in await cursor.fetchall()]
+
+
+async def hurry_waiting(connection: Connection, tenant_id: UUID, endpoint_id: UUID, since: datetime, now: datetime) -> int:
+    """Let the deliveries made since this instant that wait for their next attempt have it now; answers how many.
+
+    No attempt is added to any: those that a redemption's workflow sends are told to go on, the others are due.
+    """
+    copies = await connection.execute(
+        """
+        UPDATE webhook_delivery SET due_at = %(now)s, next_attempt_at = %(now)s, updated_at = %(now)s
+        WHERE tenant_id = %(tenant_id)s AND endpoint_id = %(endpoint_id)s AND state = 'pending' AND created_at >= %(since)s
+          AND due_trigger = 'scheduled' AND due_at > %(now)s AND next_attempt_at > %(now)s RETURNING 1
+        """,
+        {"tenant_id": tenant_id, "endpoint_id": endpoint_id, "since": since, "now": now},
+    )
+    told = await connection.execute(
+        """
+        INSERT INTO outbox (tenant_id, kind, workflow_id, name, argument, created_at, due_at)
+        SELECT tenant_id, 'update', 'redemption:' || tenant_id || ':' || redemption_id, 'resume:' || gen_random_uuid(), '{}',
+               clock_timestamp(), clock_timestamp()
+        FROM webhook_delivery
+        WHERE tenant_id = %(tenant_id)s AND endpoint_id = %(endpoint_id)s AND state = 'pending' AND created_at >= %(since)s
+          AND event = 'reward_redeemed' AND due_at IS NULL AND next_attempt_at > %(now)s
+        ORDER BY delivery_id RETURNING 1
+        """,
+        {"tenant_id": tenant_id, "endpoint_id": endpoint_id, "since": since, "now": now},
+    )
+    await notify(connection, outbox.CHANNEL)
+    await wake_pump(connection, tenant_id, endpoint_id)
+    return len(await copies.fetchall()) + len(await told.fetchall())
 
 
 async def tests_since(connection: Connection, tenant_id: UUID, endpoint_id: UUID, since: datetime) -> int:

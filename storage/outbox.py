@@ -60,6 +60,33 @@ async def enqueue(connection: Connection, tenant_id: UUID, entry: Entry) -> None
     await notify(connection, CHANNEL)
 
 
+async def enqueue_once(connection: Connection, tenant_id: UUID, entry: Entry) -> None:
+    """The same for a start that many transactions write: this one writes none while another is about to.
+
+    Two that wrote such commands in opposite order would wait for each other at the unique key. Should the other one fail, the sweep
+    starts the workflow that is missing.
+    """
+    await connection.execute(
+        """
+        INSERT INTO outbox (tenant_id, kind, workflow_id, name, argument, trace_context, created_at, due_at)
+        SELECT %(tenant_id)s, %(kind)s, %(workflow_id)s, %(name)s, %(argument)s, %(trace)s, clock_timestamp(), clock_timestamp()
+        WHERE CASE WHEN EXISTS (
+                SELECT FROM outbox WHERE workflow_id = %(workflow_id)s AND kind = %(kind)s AND name = %(name)s
+            ) THEN false ELSE pg_try_advisory_xact_lock(hashtextextended('start:' || %(workflow_id)s::text, 0)) END
+        ON CONFLICT (workflow_id, kind, name) DO NOTHING
+        """,
+        {
+            "tenant_id": tenant_id,
+            "kind": entry.kind,
+            "workflow_id": entry.workflow_id,
+            "name": entry.name,
+            "argument": Jsonb(entry.argument),
+            "trace": tracing.current(),
+        },
+    )
+    await notify(connection, CHANNEL)
+
+
 async def enqueue_many(connection: Connection, tenant_id: UUID, entries: Sequence[Entry]) -> None:
     """The same for many commands, without waiting for the server's answer to each."""
     async with connection.cursor() as cursor:

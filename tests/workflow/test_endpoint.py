@@ -16,10 +16,12 @@ from domain.webhook_body import event_body
 from runtime.http import Sender
 from runtime.ids import utc_now
 from runtime.postgres import transaction
+from runtime.resolver import Resolver
 from storage.delivery import forget_deliveries, release_held
 from storage.due_delivery import Notice, claim_due, lock_due, publish, wake_pump
 from storage.redemption import move_redemption
 from storage.webhook import archive_endpoint, disable_endpoint, find_endpoint, update_endpoint
+from tests.name_server import a_name_server
 from tests.partner import a_partner
 from tests.recording import keep_history
 from tests.store_world import make_world
@@ -227,9 +229,9 @@ async def test_the_log_forgets_what_is_over_but_nothing_that_is_still_to_be_sent
 
 
 @contextlib.asynccontextmanager
-async def pump_worker(stage, database_url):
+async def pump_worker(stage, database_url, resolver=None):
     """The worker parts that serve endpoints: their workflow, and their pumps on a queue of their own."""
-    endpoint = EndpointActivities(stage.pool, VAULT, Sender(SENDER), database_url)
+    endpoint = EndpointActivities(stage.pool, VAULT, Sender(SENDER, resolver=resolver), database_url)
     queue = f"{stage.queues.core}-endpoints"
     async with Worker(stage.client, task_queue=queue, activities=[endpoint.pump]):
         yield
@@ -273,6 +275,93 @@ async def test_a_hanging_endpoint_with_500_deliveries_delays_nobody_else(pool, p
 
         await until(all_there)
         assert len(dead.received) < 100, "eight in fifteen seconds: most of them still wait, in front of nobody else"
+        for tenant in (stage, other):
+            async for found in stage.client.list_workflows(f"TenantId = '{tenant.world.tenant_id}'"):
+                if found.status is not None and found.status.name == "RUNNING":
+                    await stage.client.get_workflow_handle(found.id).terminate()
+
+
+async def drip(reader, writer):
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n")
+    while True:
+        writer.write(b"x")
+        await writer.drain()
+        await asyncio.sleep(0.05)
+
+
+async def babble(reader, writer):
+    await reader.readuntil(b"\r\n\r\n")
+    while True:
+        writer.write(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 100)
+        await writer.drain()
+
+
+async def redirect(reader, writer):
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 302 Found\r\nlocation: /\r\ncontent-length: 0\r\n\r\n")
+
+
+async def say_nothing(reader, writer):
+    await reader.read()  # over https this is a handshake that never ends
+
+
+HOSTILE = {"drip": drip, "babble": babble, "redirect": redirect, "silence": say_nothing, "TLS": say_nothing}
+
+
+@contextlib.asynccontextmanager
+async def hostile_urls():
+    """Addresses of everything that a partner can do to who calls it: two of each kind, and names that are never answered."""
+    async with contextlib.AsyncExitStack() as stack:
+        urls, over = ["http://127.0.0.1:9/"], asyncio.Event()
+        serving = await stack.enter_async_context(asyncio.TaskGroup())
+        stack.callback(over.set)
+        for kind, serve in HOSTILE.items():
+
+            async def until_over(reader, writer, serve=serve):
+                served, ended = asyncio.ensure_future(serve(reader, writer)), asyncio.ensure_future(over.wait())
+                await asyncio.wait([served, ended], return_when=asyncio.FIRST_COMPLETED)
+                for each in (served, ended):
+                    each.cancel()
+                await asyncio.gather(served, ended, return_exceptions=True)
+                writer.transport.abort() if over.is_set() else writer.close()
+
+            def accept(reader, writer, until_over=until_over):
+                serving.create_task(until_over(reader, writer))
+
+            server = await asyncio.start_server(accept, "127.0.0.1", 0)
+            stack.callback(server.close)
+            scheme = "https" if kind == "TLS" else "http"
+            urls += [f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}/{number}" for number in range(2)]
+        silent = await stack.enter_async_context(a_name_server(lambda _: None))
+        yield [*urls, "http://silent.example/", "http://silence.example/"], Resolver([f"127.0.0.1:{silent.port}"])
+
+
+async def test_a_hostile_tenant_with_many_endpoints_delays_nobody_else(pool, postgres_url, temporal_client):
+    async with (
+        a_partner(200) as fine,
+        hostile_urls() as (urls, resolver),
+        a_stage(pool, temporal_client) as stage,
+        pump_worker(stage, postgres_url, resolver),
+    ):
+        other = Stage(await make_world(pool), stage.client, stage.queues, stage.relay)
+        await other.endpoint(fine.url, events=["tier_change"])
+        for url in urls:
+            await stage.endpoint(url, timeout_seconds=15.0, events=["tier_change"], rate_per_second=10_000.0)
+        await tell(stage, 200)
+        await stage.relay.deliver_batch()
+
+        async def under_way():
+            rows = await stage.world.rows("SELECT count(DISTINCT delivery_id) AS sent FROM webhook_attempt")
+            return rows[0]["sent"] >= 40
+
+        await until(under_way)
+        assert not fine.received
+        await tell(other, 20)
+        await stage.relay.deliver_batch()
+        await until(lambda: asyncio.sleep(0, len(fine.received) == 20))
+        rows = await stage.world.rows("SELECT count(*) AS waiting FROM webhook_delivery WHERE due_at IS NOT NULL AND attempts = 0")
+        assert rows[0]["waiting"] > 500, "the others still wait, in front of nobody else"
         for tenant in (stage, other):
             async for found in stage.client.list_workflows(f"TenantId = '{tenant.world.tenant_id}'"):
                 if found.status is not None and found.status.name == "RUNNING":

@@ -1,24 +1,30 @@
 """The redemption's workflow, with real PostgreSQL, a real receiver and Temporal's time-skipping server."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import pytest_asyncio
 import standardwebhooks
+from temporalio.client import WorkflowUpdateFailedError
+from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
 from activities.redemption import RedemptionActivities, prepare_delivery
+from domain import fulfilment
 from domain.fulfilment import RedemptionInput
 from domain.redemption import State, read_callback
 from runtime.crypto import Vault
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
+from storage.due_delivery import hurry_waiting
 from storage.redemption import move_redemption
 from storage.unsent import lock_endpoints, resume_unsent
-from storage.webhook import SECRET_PURPOSE, NewEndpoint, archive_endpoint, create_endpoint, find_endpoint, update_endpoint
+from storage.webhook import SECRET_PURPOSE, NewEndpoint, archive_endpoint, create_endpoint, disable_endpoint, find_endpoint, update_endpoint
 from tests.partner import Answer, Received, a_partner
 from tests.recording import keep_history
 from tests.workflow.redemption_stage import SECRET, VAULT, Stage, a_stage, workers
@@ -398,3 +404,67 @@ async def test_no_secret_no_body_and_no_personal_data_but_the_external_id_are_in
         assert secret.encode() not in history
     assert b"u1" in history
     assert State.EXPIRED.encode() in history
+
+
+async def test_a_resume_ends_the_wait_for_the_next_attempt(stage, request):
+    async with a_partner(503, 200) as partner:
+        endpoint_id = await stage.endpoint(partner.url, retry_delays_seconds=[86_400.0])
+        redemption = await stage.redeem()
+        handle = await stage.start(redemption)
+
+        async def hurried():
+            async with transaction(stage.pool) as connection:
+                since = utc_now() - timedelta(hours=1)
+                return await hurry_waiting(connection, stage.world.tenant_id, endpoint_id, since, utc_now())
+
+        assert await until(hurried) == 1
+        await stage.relay.deliver_batch()
+
+        async def is_processing():
+            return (await stage.document(redemption))["status"] == "processing"
+
+        await until(is_processing)
+        await call_back(stage, redemption, {"status": "fulfilled"})
+        await stage.relay.deliver_batch()
+        assert await stage.outcome(handle) == "fulfilled"
+        await keep_history(request, "redemption_hurried", handle)
+    assert [each.headers["x-gamifyengine-attempt"] for each in partner.received] == ["1", "2"]
+
+
+async def test_a_run_that_has_gone_round_often_goes_on_in_a_new_one(stage, monkeypatch):
+    monkeypatch.setattr(fulfilment, "ROUNDS_IN_A_RUN", 3)
+    async with a_partner(500, 200) as partner:
+        endpoint_id = await stage.endpoint(partner.url, retry_delays_seconds=[1.0])
+        redemption = await stage.redeem()
+        handle = await stage.start(redemption)
+
+        async def first_is_answered():
+            rows = await stage.world.rows("SELECT 1 FROM webhook_attempt WHERE ended_at IS NOT NULL")
+            return len(rows) == 1
+
+        await until(first_is_answered)
+        async with transaction(stage.pool) as connection:
+            await disable_endpoint(connection, stage.world.tenant_id, endpoint_id, "switched off", utc_now())
+        first_run = (await handle.describe()).run_id
+        number = 0
+
+        async def is_another_run():
+            nonlocal number
+            number += 1
+            await handle.execute_update("resume", id=f"resume:{number}")
+            return (await handle.describe()).run_id != first_run
+
+        await until(is_another_run)
+        async with transaction(stage.pool) as connection:
+            await update_endpoint(connection, stage.world.tenant_id, endpoint_id, {"enabled": True}, utc_now())
+
+        async def is_processing():
+            with contextlib.suppress(RPCError, WorkflowUpdateFailedError):
+                await handle.execute_update("resume", id=f"resume:{uuid4()}")
+            return (await stage.document(redemption))["status"] == "processing"
+
+        await until(is_processing)
+        await call_back(stage, redemption, {"status": "fulfilled"})
+        await stage.relay.deliver_batch()
+        assert await stage.outcome(handle) == "fulfilled"
+    assert [each.headers["x-gamifyengine-attempt"] for each in partner.received] == ["1", "2"]

@@ -4,6 +4,8 @@ import asyncio
 import logging
 from datetime import timedelta
 
+from temporalio.common import SearchAttributeKey
+
 from activities.outbox import Relay, run_relay
 from activities.sweep import expire_overdue, restart_lost
 from domain.redemption import workflow_id
@@ -126,3 +128,23 @@ async def test_the_sweep_expires_what_is_long_past_its_deadline(pool, temporal_c
         assert await expire_overdue(pool) == 1
         assert (await stage.document(redemption))["status"] == "expired"
         assert await stage.points() == (100, 0, 5)
+
+
+async def test_a_user_whose_id_is_longer_than_a_search_attribute_is_served_and_found_by_its_beginning(pool, temporal_client):
+    name = "😀" * 255
+    async with a_partner(200) as partner, a_stage(pool, temporal_client) as stage:
+        await stage.endpoint(partner.url)
+        await stage.world.user(name, 100)
+        await stage.world.reward("voucher", price=10, stock=5, fulfilment={"type": "webhook", "deadline_seconds": 3600})
+        redemption = await stage.world.redeem(name, "voucher")
+        handle = await stage.start(redemption)
+
+        async def is_processing():
+            return (await stage.document(redemption))["status"] == "processing"
+
+        await until(is_processing)
+        described = await handle.describe()
+        shown = described.typed_search_attributes[SearchAttributeKey.for_keyword("ExternalUserId")]
+        assert name.startswith(shown)
+        assert len(shown) > 100
+        await handle.terminate()

@@ -1,20 +1,24 @@
 """Two things at once: a delivery is never held for ever, never asks for what was refunded, and a ladder never ends in silence."""
 
 import asyncio
+import contextlib
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from temporalio.testing import ActivityEnvironment
 
 from activities.sweep import restart_pumps
+from activities.turn import Turns
 from activities.webhook import WebhookActivities
 from domain.redemption import Move, State
+from domain.webhook import endpoint_workflow_id
 from domain.webhook_body import event_body
 from runtime.http import Sender
 from runtime.ids import utc_now
 from runtime.postgres import transaction
 from storage.delivery import attempts_of, release_held
-from storage.due_delivery import Notice, make_due, publish, reserve_turns
+from storage.due_delivery import Notice, hurry_waiting, make_due, publish, reserve_turns, wake_pump
 from storage.redemption import move_redemption
 from storage.unsent import lock_endpoints
 from storage.webhook import archive_endpoint, update_endpoint
@@ -314,3 +318,47 @@ async def test_a_workflow_that_is_made_again_finds_a_held_delivery_held(pool):
         assert again.wait_seconds == 0.0
         await ActivityEnvironment().run(webhooks.send, given(2))
     assert [each.headers["x-gamifyengine-attempt"] for each in partner.received] == ["1", "2"]
+
+
+async def test_two_that_publish_to_two_fresh_endpoints_in_opposite_order_do_not_wait_for_each_other(pool):
+    stage = await a_world(pool)
+    tenant_id = stage.world.tenant_id
+    one, two = [await stage.endpoint("http://127.0.0.1:9/", events=[event]) for event in ("tier_change", "reward_granted")]
+    async with asyncio.timeout(60), transaction(pool) as first, transaction(pool) as second:
+        for connection, endpoints in ((first, (one,)), (second, (two,)), (first, (two,)), (second, (one,))):
+            for endpoint in endpoints:
+                await wake_pump(connection, tenant_id, endpoint)
+    rows = await stage.world.rows("SELECT workflow_id FROM outbox WHERE name = 'EndpointWorkflow'")
+    assert {row["workflow_id"] for row in rows} == {endpoint_workflow_id(tenant_id, each) for each in (one, two)}
+
+
+async def test_copies_that_wait_for_their_next_attempt_are_hurried_and_get_no_fifth(pool):
+    stage = await a_world(pool)
+    async with a_partner(500, 500, 200) as partner:
+        endpoint = await stage.endpoint(partner.url, events=["*"])
+        await tell(stage, 2)
+        async with pumping(stage, endpoint) as wake:
+
+            async def waits():
+                return len([row for row in await lines(stage) if row["next_attempt_at"]]) == 2
+
+            await until(waits)
+            async with transaction(pool) as connection:
+                hurried = await hurry_waiting(connection, stage.world.tenant_id, endpoint, utc_now() - timedelta(hours=1), utc_now())
+            wake.set()
+            await until(delivery_settled(stage, "delivered", 2))
+        assert hurried == 2
+    assert sorted(each.headers["x-gamifyengine-attempt"] for each in partner.received) == ["1", "1", "2", "2"]
+
+
+def test_a_tenant_has_a_bounded_share_and_each_of_its_endpoints_one_send():
+    turns, tenant, other = Turns(), uuid4(), uuid4()
+    endpoints = [uuid4() for _ in range(50)]
+    with contextlib.ExitStack() as under_way:
+        for endpoint in endpoints:
+            while turns.room(tenant, endpoint):
+                under_way.enter_context(turns.taken(tenant, endpoint))
+        assert sum(turns.room(tenant, endpoint) for endpoint in endpoints) == 0
+        assert turns.room(tenant, uuid4()) == 1, "an endpoint with nothing under way waits for none of the others"
+        assert turns.room(other, uuid4()) == 8
+    assert [turns.room(tenant, endpoint) for endpoint in endpoints] == [8] * 50
