@@ -11,6 +11,7 @@ from temporalio import activity
 from temporalio.service import RPCError
 
 from activities.publishing import Publisher
+from activities.rule_books import Books
 from activities.scoring_batch import Batch, Scorer
 from activities.wakeup import Wakeup
 from domain.error import DomainError
@@ -59,7 +60,8 @@ class Progress(msgspec.Struct, kw_only=True):
 class Pump:
     """The loop of one owner. `run` returns when `stop` is set or another owner has taken the partition."""
 
-    def __init__(self, pool: Pool, live: LiveStore, wakeup: Wakeup, partition: int) -> None:
+    def __init__(self, pool: Pool, live: LiveStore, wakeup: Wakeup, partition: int, books: Books | None = None) -> None:
+        self._books = books
         self.pool, self.live, self.wakeup = pool, live, wakeup
         self.progress = Progress(partition=partition)
         self._limit = BATCH_LIMIT
@@ -70,7 +72,7 @@ class Pump:
         """Score until told to stop (or, for tests and tools, until the log is scored and published)."""
         epoch = await self._own()
         self.progress.epoch = epoch
-        scorer = Scorer(self.pool, self.progress.partition, epoch)
+        scorer = Scorer(self.pool, self.progress.partition, epoch, self._books)
         publisher = Publisher(self.pool, self.live, self.progress.partition, epoch)
         publishing = publisher.start()
         pulse.expect(self._name, LATE_SECONDS)
@@ -153,12 +155,13 @@ class ScoringActivities:
     def __init__(self, pool: Pool, live: LiveStore, database_url: str) -> None:
         self.pool, self.live = pool, live
         self.wakeup = Wakeup(database_url)
+        self._books = Books()
 
     @activity.defn
     async def score_partition(self, partition: int) -> Progress:
         """Own the partition until the worker shuts down, another owner takes it, or the shift is over."""
         async with self.wakeup:
-            pump, stop = Pump(self.pool, self.live, self.wakeup, partition), asyncio.Event()
+            pump, stop = Pump(self.pool, self.live, self.wakeup, partition, self._books), asyncio.Event()
             watching = asyncio.create_task(self._watch(pump, stop), name=f"heartbeat-{partition}")
             try:
                 progress = await pump.run(stop)

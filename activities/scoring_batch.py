@@ -11,7 +11,8 @@ from uuid import UUID
 import msgspec
 
 from activities.earning_limit import settle_wishes
-from domain import ledger
+from activities.rule_books import Books
+from domain import ledger, limits
 from domain.erasure import PREFIX
 from domain.event import decode_stored
 from domain.leaderboard import Aggregation
@@ -21,7 +22,7 @@ from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, Pool, transaction
 from storage import packed, scoring
 from storage.definition import lock_definitions_shared
-from storage.leaderboard import boards_by_id, live_board, load_rule_book
+from storage.leaderboard import boards_by_id, live_board
 from storage.ledger import post_earnings
 from storage.live import LiveBoard, Publication
 from storage.live_repair import merged_entries
@@ -75,8 +76,9 @@ class Known(msgspec.Struct):
 class Scorer:
     """A partition's owner for one epoch. It keeps between transactions only what can be read again: rules, windows, boards."""
 
-    def __init__(self, pool: Pool, partition: int, epoch: int) -> None:
+    def __init__(self, pool: Pool, partition: int, epoch: int, books: Books | None = None) -> None:
         self.pool, self.partition, self.epoch = pool, partition, epoch
+        self._books = books or Books()
         self._advance_at = 0.0
         self._caught_up = False
         self._clock: float | None = None
@@ -146,7 +148,18 @@ class Scorer:
             await lock_definitions_shared(connection, tenants)
             if await self._load_definitions(connection, tenants):
                 events = await scoring.events_after(connection, self.partition, cursor, horizon=position, limit=limit, anywhere=anywhere)
-        return events, position
+        affordable = await self._affordable(events)
+        return (events, position) if affordable == len(events) else (events[:affordable], events[affordable - 1].position)
+
+    async def _affordable(self, events: Sequence[LoggedEvent]) -> int:
+        """How many of the events, one at least, run no more rules than one transaction may: others' events are then held up in the
+        measure of their own, whatever a tenant's rules are."""
+        work = 0
+        for number, event in enumerate(events):
+            work += await self._books.prepare(self._known[event.tenant_id].book, event)
+            if work > limits.BATCH_WORK.value and number:
+                return number
+        return len(events)
 
     async def _look_at_clock(self, connection: Connection) -> None:
         """When the server's clock has stepped, what waits may have been accepted at any time: the next events are looked for everywhere,
@@ -172,7 +185,7 @@ class Scorer:
             return False
         tiered = await tier_sets(connection, missing)
         for tenant_id in missing:
-            book = await load_rule_book(connection, tenant_id)
+            book = await self._books.read(connection, tenant_id, changes[tenant_id])
             self._known[tenant_id] = Known(change=changes[tenant_id], book=book, tiers=tiered.get(tenant_id))
         for rescore in await running_rescores(connection, missing):
             self._known[rescore.tenant_id].rescores.append(rescore)

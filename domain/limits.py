@@ -49,6 +49,20 @@ CONSOLE_USERS = _limit(DEFINITIONS, "people who may sign in to the console", 200
 SETTINGS_BYTES = _limit(DEFINITIONS, "`metadata` of the settings", 16_384, "bytes of JSON", "tenant", INVALID)
 CORS_ORIGINS = _limit(DEFINITIONS, "origins in `cors_origins`", 100, "origins", "tenant", INVALID)
 
+SCORING = "Scoring"
+RULE_BYTES = _limit(
+    SCORING,
+    "all active rules of boards and earning: those for `*` once for each event type that is named and once more, those of a board once for "
+    "each change of its timeframe and once more, each with its board's filters",
+    300_000,
+    "bytes of JSON",
+    "tenant",
+    REFUSED,
+)
+BATCH_WORK = _limit(
+    SCORING, "rules that one scoring transaction runs", 30_000_000, "characters of code", "process", "the other events come in the next"
+)
+
 CREDENTIALS = "Credentials"
 REMEMBERED_CREDENTIALS = _limit(
     CREDENTIALS, "remembered credentials", 50_000, "credentials", "process", "the longest unused is looked up anew"

@@ -109,10 +109,17 @@ class RuleSet:
         self._compiled: dict[str, Code | None] = {}
         self._indexes: dict[Timeframe | Segment, WindowIndex] = {}
 
+    def is_compiled(self, event_type: str) -> bool:
+        """Whether `compiled` answers at once."""
+        return self._wanted(event_type) in self._compiled
+
+    def _wanted(self, event_type: str) -> str:
+        # Types are the clients' own words, without bound: all that no rule names share the code of the rules for every type.
+        return event_type if event_type in self._named else "*"
+
     def compiled(self, event_type: str) -> Code | None:
         """The function for this type of event; None if no board and no rule looks at it."""
-        # Types are the clients' own words, without bound: all that no rule names share the code of the rules for every type.
-        wanted = event_type if event_type in self._named else "*"
+        wanted = self._wanted(event_type)
         if wanted not in self._compiled:
             self._compiled[wanted] = generate(self._parts, self.earning_rules, wanted, self.window_index)
         return self._compiled[wanted]

@@ -12,7 +12,7 @@ from domain import limits
 from domain.earning import EarningRule, rule_wire
 from runtime.postgres import Connection
 from storage.definition import change_instant
-from storage.limit import check_room
+from storage.limit import check_room, check_rules
 
 
 class KeptRule(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +74,8 @@ async def write_rule(connection: Connection, tenant_id: UUID, rule_id: UUID, rul
         "INSERT INTO earning_budget (tenant_id, rule_id) VALUES (%s, %s) ON CONFLICT DO NOTHING", (tenant_id, kept.rule_id)
     )
     await _write_version(connection, tenant_id, kept)
+    if kept.active:
+        await check_rules(connection, tenant_id)
     return kept
 
 

@@ -24,7 +24,7 @@ from domain.leaderboard import (
 from domain.scoring import RuleBook, min_score_units
 from domain.timeline import Timeline, in_force, segment_at, segments
 from runtime.postgres import Connection
-from storage.limit import check_room
+from storage.limit import check_room, check_rules
 from storage.live import LiveBoard
 from storage.window import WINDOW_COLUMNS, BoardWindow, close_all_early
 
@@ -148,6 +148,7 @@ async def insert_board(
     row = await cursor.fetchone()
     assert row is not None
     await _insert_version(connection, tenant_id, board_id, version=1, instant=instant)
+    await check_rules(connection, tenant_id)
     return _board(row)
 
 
@@ -182,6 +183,8 @@ async def replace_board(
     row = await cursor.fetchone()
     assert row is not None
     await _insert_version(connection, tenant_id, board_id, version=row["version"], instant=instant)
+    if definition.status is BoardStatus.ACTIVE:
+        await check_rules(connection, tenant_id)
     return _board(row)
 
 

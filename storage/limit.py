@@ -33,6 +33,36 @@ COUNTED: Mapping[Limit, Counted] = {
 }
 
 
+async def check_rules(connection: Connection, tenant_id: UUID) -> None:
+    """Raise `LimitReached` when the tenant's active rules are more than scoring can run for an event without holding up others.
+
+    Call it once the change is written, after `change_instant`: no other change of the tenant's rules is under way then.
+    """
+    cursor = await connection.execute(
+        """
+        WITH rule AS (
+            SELECT given ->> 'event_type' AS type,
+                   (octet_length(given::text) + octet_length(coalesce(b.config -> 'scope', '{}')::text))
+                   * (1 + jsonb_array_length(b.timeline)) AS bytes
+            FROM leaderboard AS b, jsonb_array_elements(b.config -> 'scoring' -> 'rules') AS given
+            WHERE b.tenant_id = %(tenant_id)s AND b.status = 'active'
+            UNION ALL
+            SELECT definition ->> 'event_type', octet_length(definition::text) FROM earning_rule
+            WHERE tenant_id = %(tenant_id)s AND active AND archived_at IS NULL
+        )
+        SELECT coalesce(sum(bytes) FILTER (WHERE type <> '*'), 0)
+             + coalesce(sum(bytes) FILTER (WHERE type = '*'), 0) * (1 + count(DISTINCT type) FILTER (WHERE type <> '*')) AS present
+        FROM rule
+        """,
+        {"tenant_id": tenant_id},
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    limit = limits.RULE_BYTES
+    if row["present"] > limit.value:
+        raise LimitReached(f"A tenant's active rules have at most {limit.value} {limit.unit} as they are compiled", limit=limit.value)
+
+
 async def check_room(connection: Connection, tenant_id: UUID, limit: Limit, *, beside: UUID | str | None = None) -> None:
     """Raise `LimitReached` when the tenant has as many as it may have, `beside` (the one that is written) not counted.
 

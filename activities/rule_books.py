@@ -1,0 +1,39 @@
+"""The rules of tenants as the pumps of one process share them."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
+
+from domain.scoring import RuleBook
+from runtime.postgres import Connection
+from storage.leaderboard import load_rule_book
+from storage.scoring import LoggedEvent
+
+MAX_KNOWN_TENANTS = 1000
+
+
+class Books:
+    """The rules of tenants as the pumps of one process know them: read once and compiled once for each change, in a thread, so that
+    heartbeats and other tenants go on meanwhile."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "rules")
+        self._kept: dict[UUID, tuple[int, RuleBook]] = {}
+
+    async def read(self, connection: Connection, tenant_id: UUID, change: int) -> RuleBook:
+        """The book as of that change of the tenant, whose lock the transaction holds."""
+        kept = self._kept.pop(tenant_id, None)
+        if kept is None or kept[0] != change:
+            kept = (change, await load_rule_book(connection, tenant_id))
+        self._kept[tenant_id] = kept
+        while len(self._kept) > MAX_KNOWN_TENANTS:
+            del self._kept[next(iter(self._kept))]
+        return kept[1]
+
+    async def prepare(self, book: RuleBook, event: LoggedEvent) -> int:
+        """Compile what the event needs; how many characters of code it runs."""
+        rules = book.rules_at(event.accepted_at)
+        if not rules.is_compiled(event.type):
+            await asyncio.get_running_loop().run_in_executor(self._thread, rules.compiled, event.type)
+        code = rules.compiled(event.type)
+        return 0 if code is None else len(code.source)
