@@ -46,6 +46,8 @@ REWARD_CONFIGS = _limit(DEFINITIONS, "reward configs that are not archived", 500
 CURRENCIES = _limit(DEFINITIONS, "currencies", 50, "currencies", "tenant", REFUSED)
 CONSOLE_USERS = _limit(DEFINITIONS, "people who may sign in to the console", 200, "accounts", "tenant", REFUSED)
 
+TIERS = _limit(DEFINITIONS, "tiers", 100, "tiers", "tenant", INVALID)
+TIER_BENEFITS_BYTES = _limit(DEFINITIONS, "`benefits` of a tier", 16_384, "bytes of JSON", "definition", INVALID)
 SETTINGS_BYTES = _limit(DEFINITIONS, "`metadata` of the settings", 16_384, "bytes of JSON", "tenant", INVALID)
 CORS_ORIGINS = _limit(DEFINITIONS, "origins in `cors_origins`", 100, "origins", "tenant", INVALID)
 

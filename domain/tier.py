@@ -14,12 +14,13 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
+from domain import limits
 from domain.error import ValidationFault
 from domain.ledger import amount_from_wire
 from domain.wire import amount_number, convert_value, rfc3339
 
-MAX_TIERS = 100
-MAX_BENEFITS_BYTES = 16_384
+MAX_TIERS = limits.TIERS.value
+MAX_BENEFITS_BYTES = limits.TIER_BENEFITS_BYTES.value
 NO_LEVEL = -1
 
 TierName = Annotated[str, Meta(min_length=1, max_length=100, pattern="^[^/\\x00-\\x1f]+$")]

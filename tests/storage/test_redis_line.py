@@ -50,3 +50,10 @@ async def test_a_server_that_is_silent_or_away_is_an_error_in_time() -> None:
     await server.wait_closed()
     with pytest.raises(RedisError, match="no connection"):
         await line.ask([("PING",)])
+
+
+async def test_what_cannot_be_sent_does_not_shift_the_answers_of_the_others(redis_client: Redis) -> None:
+    await redis_client.line.ask([("PING",)])
+    with pytest.raises(TypeError):
+        await redis_client.line.ask([("ECHO", object())])
+    assert await redis_client.line.ask([("ECHO", "here")]) == [b"here"]
