@@ -15,6 +15,7 @@ from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
+from activities.database_life import follow_database
 from activities.endpoint import EndpointActivities
 from activities.erasure import ErasureActivities
 from activities.outbox import run_relay
@@ -86,6 +87,7 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     queues: TaskQueues
     pool: Pool
     redis: Redis
+    live: LiveStore
 
     @property
     def graceful(self) -> timedelta:
@@ -130,6 +132,7 @@ async def keep_books(resources: Resources, stop: asyncio.Event) -> None:
         for name, (within, run_loop) in loops.items():
             pulse.expect(name, within)
             group.create_task(keep_up(name, run_loop, stop), name=name)
+        group.create_task(keep_up("database-life", lambda: follow_database(pool, resources.live, stop), stop), name="database-life")
 
 
 async def keep_up(name: str, run_loop: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
@@ -225,7 +228,9 @@ async def open_resources(settings: Settings, client: Client) -> AsyncIterator[Re
     pool, redis = make_pool(settings.database_url, "worker", max_size=POOL_SIZE, pooled=settings.pooled), make_redis(settings)
     await pool.open()
     try:
-        yield Resources(settings=settings, client=client, queues=temporal.task_queues(settings), pool=pool, redis=redis)
+        yield Resources(
+            settings=settings, client=client, queues=temporal.task_queues(settings), pool=pool, redis=redis, live=LiveStore(redis)
+        )
     finally:
         await redis.aclose()
         await pool.close()
@@ -235,7 +240,7 @@ def core_worker(resources: Resources) -> Worker:
     """The workflows of redemptions, endpoints, windows and payouts, and the redemptions' transactions."""
     redemption = RedemptionActivities(resources.pool)
     platform = PlatformActivities(resources.pool, resources.settings.event_retention_days)
-    erasure = ErasureActivities(resources.pool, LiveStore(resources.redis), resources.settings.scoring_partitions)
+    erasure = ErasureActivities(resources.pool, resources.live, resources.settings.scoring_partitions)
     erase = [erasure.settle, erasure.scrub_events, erasure.leave_boards, erasure.scrub_documents, erasure.complete]
     return Worker(
         resources.client,
@@ -288,8 +293,8 @@ def endpoint_worker(resources: Resources) -> Worker:
 
 def window_worker(resources: Resources) -> Worker:
     """The ends of windows and their rescores, in a queue of their own: thousands may end at midnight, in front of nobody."""
-    window = WindowActivities(resources.pool, LiveStore(resources.redis))
-    rescore = RescoreActivities(resources.pool, LiveStore(resources.redis))
+    window = WindowActivities(resources.pool, resources.live)
+    rescore = RescoreActivities(resources.pool, resources.live)
     return Worker(
         resources.client,
         task_queue=resources.queues.windows,
@@ -328,7 +333,7 @@ def schedule_worker(resources: Resources) -> Worker:
 
 def scoring_worker(resources: Resources) -> Worker:
     """The pumps: at most one for each partition, running for hours."""
-    scoring = ScoringActivities(resources.pool, LiveStore(resources.redis), resources.settings.session_url)
+    scoring = ScoringActivities(resources.pool, resources.live, resources.settings.session_url)
     return Worker(
         resources.client,
         task_queue=resources.queues.scoring,

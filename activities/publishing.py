@@ -35,6 +35,8 @@ class Publisher:
         self._offered = self._handled = 0
         self._queue: asyncio.Queue[Sequence[Publication]] = asyncio.Queue(QUEUE_LIMIT)
         self._dirty: dict[LiveBoard, int] = {}
+        self._life = live.life
+        self._rebuilding: asyncio.Task[None] | None = None
         self._verify_at = 0.0
         self._retry_at = 0.0
         self._backoff = 0.0
@@ -66,6 +68,14 @@ class Publisher:
 
     async def run(self) -> None:
         """Publish, repair, and from time to time compare what Redis holds with what was committed."""
+        try:
+            await self._run()
+        finally:
+            if self._rebuilding is not None:
+                self._rebuilding.cancel()
+                await asyncio.wait([self._rebuilding])
+
+    async def _run(self) -> None:
         while True:
             publications = await self._next()
             try:
@@ -82,10 +92,27 @@ class Publisher:
         if time.monotonic() < self._retry_at:
             self._spoil(publications)
             return
-        await self._publish(publications)
+        if not self.live.life:
+            async with self.pool.connection() as connection:
+                await self.live.learn(connection)
+        if self._life != self.live.life:
+            self._begin_afresh()
+        else:
+            await self._publish(publications)
         await self._verify()
         await self._repair()
         self._backoff = 0.0
+
+    def _begin_afresh(self) -> None:
+        """The database lives another life: what waits may tell of rows that are no more, and nothing that Redis held is read any longer."""
+        known, self._life = self._life, self.live.life
+        if known:
+            log.warning("the database is another or goes on from an earlier point: partition %d fills its boards anew", self.partition)
+        while not self._queue.empty():
+            self._queue.get_nowait()
+            self._handled += 1
+        self._dirty.clear()
+        self._verified, self._verify_at = False, 0.0
 
     async def _next(self) -> Sequence[Publication]:
         """The oldest publications that wait, or none after a while when there is something to retry or verify."""
@@ -120,19 +147,58 @@ class Publisher:
             return
         self._verify_at = time.monotonic() + VERIFY_SECONDS
         async with self.pool.connection() as connection:
+            if await self.live.learn(connection):
+                self._begin_afresh()
+                self._verify_at = time.monotonic() + VERIFY_SECONDS
             expected = await windows_of_partition(connection, self.partition, VERIFY_LIMIT)
+        ahead = dict[LiveBoard, int]()
         for chunk in _chunks(expected, 200):
             held = await self.live.marks([board for board, _ in chunk], self.partition)
             for (board, position), mark in zip(chunk, held, strict=True):
                 if mark is None or mark < position:
                     self._dirty[board] = max(position, self._dirty.get(board, 0))
+                elif mark > position:
+                    ahead[board] = mark
+        if ahead:
+            await self._forget_futures(ahead)
         self._verified = True
 
+    async def _forget_futures(self, ahead: dict[LiveBoard, int]) -> None:
+        """Boards that hold more than was committed, also when PostgreSQL is asked after Redis: its rows have been put back by other means
+        than a failover or a restore, such as a snapshot of its disk. They are rebuilt."""
+        async with self.pool.connection() as connection:
+            committed = dict(await windows_of_partition(connection, self.partition, VERIFY_LIMIT))
+        for board, mark in ahead.items():
+            if board in committed and mark > committed[board]:
+                log.warning("a board of partition %d holds what PostgreSQL does not: it is filled anew", self.partition)
+                await self.live.forget(board)
+                self._dirty[board] = committed[board]
+
     async def _repair(self) -> None:
-        for board, position in list(self._dirty.items()):
-            done = await repair_window(self.pool, self.live, board, partition=self.partition, epoch=self.epoch, position=position)
-            if done and self._dirty.get(board) == position:
-                del self._dirty[board]
+        """Gaps are filled here, for they are small. A board that has to be filled as a whole may take minutes: that has a task of its own,
+        and what comes for other boards goes on being published."""
+        if self._rebuilding is not None and self._rebuilding.done():
+            ended, self._rebuilding = self._rebuilding, None
+            ended.result()
+        dirty = list(self._dirty.items())
+        absent = []
+        for chunk in _chunks(dirty, 200):
+            held = await self.live.marks([board for board, _ in chunk], self.partition)
+            absent += [item for item, mark in zip(chunk, held, strict=True) if mark is None]
+            for (board, position), mark in zip(chunk, held, strict=True):
+                if mark is not None:
+                    await self._mend(board, position)
+        if absent and self._rebuilding is None:
+            self._rebuilding = asyncio.create_task(self._rebuild(absent), name=f"rebuild-{self.partition}")
+
+    async def _rebuild(self, absent: list[tuple[LiveBoard, int]]) -> None:
+        for board, position in absent:
+            await self._mend(board, position)
+
+    async def _mend(self, board: LiveBoard, position: int) -> None:
+        done = await repair_window(self.pool, self.live, board, partition=self.partition, epoch=self.epoch, position=position)
+        if done and self._dirty.get(board) == position:
+            del self._dirty[board]
 
 
 def _chunks(items: list[tuple[LiveBoard, int]], size: int) -> Iterator[list[tuple[LiveBoard, int]]]:

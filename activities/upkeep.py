@@ -11,6 +11,7 @@ from runtime.postgres import DATABASE_FAULTS, Pool, transaction
 from runtime.pulse import pulse
 from runtime.redis import Redis, RedisError
 from storage.event import ensure_partitions
+from storage.installation import database_life
 from storage.live_expiry import claim_expiry, expire_unread
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,9 @@ async def run_upkeep(
             if made:
                 log.info("made %d partitions of the event log", made)
             await ensure_workflows()
-            if await claim_expiry(redis):
+            async with pool.connection() as connection:
+                life = await database_life(connection)
+            if await claim_expiry(redis, life=life):
                 log.info("let %d live keys go that nobody reads any more", await expire_unread(pool, redis))
             pulse.beat("upkeep")
         except (RPCError, RuntimeError, OSError, RedisError, *DATABASE_FAULTS) as fault:

@@ -12,6 +12,7 @@ from litestar.di import Provide
 from litestar.exceptions.base_exceptions import LitestarDeprecationWarning
 from litestar.types import ControllerRouterHandler
 
+from activities.database_life import following_database
 from activities.outbox import Relay
 from api import (
     adjustment,
@@ -197,7 +198,7 @@ def create_app(settings: Settings, drain: Drain | None = None) -> Front:
     config = AppConfig(
         route_handlers=feature_routes(),
         state=State(resources),
-        lifespan=[lifespan],
+        lifespan=[lifespan, lambda _app: following_database(pool, live)],
         dependencies={
             "principal": Provide(provide_principal),
             "admission": Provide(provide_admission),

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import psycopg
+import redis
 
 from benchmarks import event
 from benchmarks.bench import Bench
@@ -85,14 +86,14 @@ def fill_standings(connection: psycopg.Connection[tuple[UUID]], bench: Bench, wi
 
 async def rebuild(bench: Bench, board: LiveBoard) -> None:
     """Fill the live store from PostgreSQL."""
-    redis = make_redis(bench.stack.settings)
+    client = make_redis(bench.stack.settings)
     pool = make_pool(bench.stack.settings.database_url, "bench-rebuild", max_size=1)
     await pool.open(wait=True)
     try:
-        outcome = await rebuild_window(pool, LiveStore(redis), board)
+        outcome = await rebuild_window(pool, LiveStore(client), board)
     finally:
         await pool.close()
-        await redis.aclose()
+        await client.aclose()
     if outcome != "done":
         raise BenchError(f"the live store was not filled: {outcome}")
 
@@ -108,8 +109,9 @@ def check_page(bench: Bench, api: Server) -> None:
 
 def range_directly(bench: Bench, board: LiveBoard, offsets: list[int]) -> Sample:
     """The bare range commands, at c=64, one in flight on each connection."""
-    key = board.keys[0]
     address = urlsplit(bench.stack.settings.redis_url)
+    with redis.Redis.from_url(bench.stack.settings.redis_url) as live:
+        (key,) = [found.decode() for found in live.scan_iter(match=f"{board.keys('')[0][:-2]}:*z", count=10_000) if b":fill:" not in found]
     assert address.port is not None
     load = Load(
         port=address.port,

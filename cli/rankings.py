@@ -43,9 +43,11 @@ async def _rebuild(settings: Settings, tenant: str | None) -> int:
     await pool.open()
     try:
         tenant_id = await _tenant_id(pool, tenant)
+        live = LiveStore(redis)
         async with pool.connection() as connection:
+            await live.learn(connection)
             windows = await every_open_window(connection, tenant_id)
-        return await _rebuild_all(pool, LiveStore(redis), windows)
+        return await _rebuild_all(pool, live, windows)
     finally:
         await pool.close()
         await redis.aclose()
@@ -112,11 +114,13 @@ async def _verify(settings: Settings, tenant: str | None, board: str | None) -> 
     await pool.open()
     try:
         tenant_id = await _tenant_id(pool, tenant)
+        live = LiveStore(redis)
         async with pool.connection() as connection:
+            await live.learn(connection)
             windows = await live_windows(connection, tenant_id, board)
         if board is not None and not windows:
             raise NotFound(f"There is no leaderboard {board} with an open window")
-        return await _verify_all(pool, LiveStore(redis), windows)
+        return await _verify_all(pool, live, windows)
     finally:
         await pool.close()
         await redis.aclose()

@@ -4,6 +4,8 @@ An entry is `order key + external id`; the order key (`domain/standing.py`) hold
 and a rank is one ZRANK.
 """
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, Literal
 from uuid import UUID, uuid4
@@ -11,14 +13,19 @@ from uuid import UUID, uuid4
 import msgspec
 
 from domain.leaderboard import Method
+from runtime.postgres import Connection
 from runtime.redis import Redis, RedisError
 from storage import live_script
+from storage.installation import database_life
 from storage.live_script import Script
 
 __all__ = ["Held", "LiveBoard", "LivePage", "LiveRank", "LiveStore", "Mark", "Publication", "RedisError"]
 
 FILL_CHUNK = 2000
-FILL_EXPIRES_SECONDS = 600
+FILL_EXPIRES_SECONDS = 60
+"""After the last entry that was added: a fill whose maker died leaves nothing behind."""
+
+CLAIM_SECONDS = 30
 RETIRED_SECONDS = 600
 Outcome = Literal["done", "stale", "absent", "gap", "newer"]
 
@@ -37,10 +44,9 @@ class LiveBoard(msgspec.Struct, frozen=True):
         """What decides who is ranked and in which order; entries made with another shape are not usable."""
         return f"{self.method}:{self.min_score}"
 
-    @property
-    def keys(self) -> tuple[str, str, str]:
-        """Sorted set, hash of users, hash of marks; the tag in braces keeps a board on one node of a cluster."""
-        prefix = f"board:{{{self.tenant_id.hex}:{self.board_id.hex}}}:{self.window_id.hex}"
+    def keys(self, life: str) -> tuple[str, str, str]:
+        """Sorted set, hash of users, hash of marks, for one life of the database (`storage/installation.py`)."""
+        prefix = f"board:{{{self.tenant_id.hex}:{self.board_id.hex}}}:{self.window_id.hex}" + (life and f":{life}")
         return f"{prefix}:z", f"{prefix}:u", f"{prefix}:m"
 
 
@@ -106,27 +112,41 @@ class LiveStore:
 
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
+        self.life = ""
+
+    async def learn(self, connection: Connection) -> bool:
+        """Note which life of the database is the present one; whether it is another than before.
+
+        Keys carry it: what was published from rows that a failover or a restore has undone is not found any more, and boards are read
+        from PostgreSQL until they are rebuilt.
+        """
+        before, self.life = self.life, await database_life(connection)
+        return self.life != before
+
+    def keys(self, board: LiveBoard) -> tuple[str, str, str]:
+        """The board's keys in the database's present life."""
+        return board.keys(self.life)
 
     async def publish(self, publications: Sequence[Publication]) -> list[Outcome]:
         """Apply each change, in one round trip; the outcome of each, in order."""
         if not publications:
             return []
-        calls = [(live_script.publish, each.board.keys, _publish_arguments(each)) for each in publications]
+        calls = [(live_script.publish, self.keys(each.board), _publish_arguments(each)) for each in publications]
         return [_outcome(answer) for answer in await self._run(calls)]
 
     async def page(self, board: LiveBoard, first: int, limit: int) -> LivePage | None:
         """The entries `first` … `first + limit - 1`, or None when the board is not complete here."""
-        answer = await self._call(live_script.page, board.keys, (board.shape, first, first + limit - 1))
+        answer = await self._call(live_script.page, self.keys(board), (board.shape, first, first + limit - 1))
         return None if answer is None else LivePage(answer[0], first, answer[1])
 
     async def rank(self, board: LiveBoard, external_id: str) -> LiveRank | None:
         """Where a user stands, or None when the board is not complete here."""
-        answer = await self._call(live_script.rank, board.keys, (board.shape, external_id.encode()))
+        answer = await self._call(live_script.rank, self.keys(board), (board.shape, external_id.encode()))
         return None if answer is None else _rank(answer)
 
     async def around(self, board: LiveBoard, external_id: str, limit: int) -> tuple[LiveRank, LivePage] | None:
         """Where a user stands and the `limit` entries nearest to it (none if it is not ranked); None when not complete here."""
-        answer = await self._call(live_script.around, board.keys, (board.shape, external_id.encode(), limit))
+        answer = await self._call(live_script.around, self.keys(board), (board.shape, external_id.encode(), limit))
         if answer is None:
             return None
         return _rank(answer), LivePage(answer[0], answer[3], answer[4]) if len(answer) > 3 else LivePage(answer[0], 0, [])
@@ -134,7 +154,7 @@ class LiveStore:
     async def ranks(self, board: LiveBoard, external_ids: Sequence[str]) -> tuple[int, list[LiveRank]] | None:
         """How many are ranked, and where each of these users stands; None when the board is not complete here."""
         arguments = (board.shape, *(external_id.encode() for external_id in external_ids))
-        answer = await self._call(live_script.ranks, board.keys, arguments)
+        answer = await self._call(live_script.ranks, self.keys(board), arguments)
         if answer is None:
             return None
         total = answer[0]
@@ -144,11 +164,11 @@ class LiveStore:
         """Up to which position each window holds what `partition` committed; None where it is absent, damaged or of another shape."""
         if not boards:
             return []
-        return await self._run([(live_script.mark, board.keys, (board.shape, partition)) for board in boards])
+        return await self._run([(live_script.mark, self.keys(board), (board.shape, partition)) for board in boards])
 
     async def held(self, board: LiveBoard, users: Sequence[bytes]) -> "Held | None":
         """What there is of these users, at one instant (at most some thousands); None when the board is not complete here."""
-        answer = await self._call(live_script.held, board.keys, (board.shape, *users))
+        answer = await self._call(live_script.held, self.keys(board), (board.shape, *users))
         if answer is None:
             return None
         marks, found = answer
@@ -159,7 +179,7 @@ class LiveStore:
         """All users with an order key, in chunks; somebody who comes or goes meanwhile may be missing."""
         position: int = 0
         while True:
-            position, found = await self._command("HSCAN", board.keys[1], position, "COUNT", chunk)
+            position, found = await self._command("HSCAN", self.keys(board)[1], position, "COUNT", chunk)
             if found:
                 yield list(found)
             if position == 0:
@@ -167,12 +187,12 @@ class LiveStore:
 
     async def forget(self, board: LiveBoard) -> None:
         """Make the window absent, so that reads go to PostgreSQL until it is rebuilt."""
-        await self.redis.unlink(*board.keys)
+        await self.redis.unlink(*self.keys(board))
 
     async def retire(self, board: LiveBoard, seconds: int = RETIRED_SECONDS) -> None:
         """Let a closed window go after a while: it is read from its snapshot, but what was read before may still be asked for."""
         pipeline = self.redis.pipeline(transaction=True)
-        for key_name in board.keys:
+        for key_name in self.keys(board):
             _queue(pipeline, "EXPIRE", key_name, seconds)
         await pipeline.execute()
 
@@ -180,13 +200,26 @@ class LiveStore:
         """Wake those who watch the board: the state of a window has changed, or its standings have been replaced."""
         await self.redis.publish(changed_channel(tenant_id, board_id), WINDOWS_CHANGED)
 
-    async def claim_rebuild(self, board: LiveBoard, seconds: int = 60) -> bool:
-        """Whether the caller may rebuild the window now; `release_rebuild` ends the claim, or time does."""
-        return bool(await self.redis.set(f"{board.keys[2]}:rebuild", b"1", nx=True, ex=seconds))
+    @contextlib.asynccontextmanager
+    async def rebuild_claim(self, board: LiveBoard, seconds: int = CLAIM_SECONDS) -> AsyncIterator[bool]:
+        """Whether the caller may rebuild the window, for as long as the block runs: the claim is renewed, and ends with its holder."""
+        name, holder = f"{self.keys(board)[2]}:rebuild", uuid4().hex
+        if not await self.redis.set(name, holder, nx=True, ex=seconds):
+            yield False
+            return
+        renewing = asyncio.create_task(self._renew(name, holder, seconds), name="rebuild-claim")
+        try:
+            yield True
+        finally:
+            renewing.cancel()
+            with contextlib.suppress(RedisError, OSError):
+                await self._call(live_script.claim, [name], (holder, 0))
 
-    async def release_rebuild(self, board: LiveBoard) -> None:
-        """End the caller's claim."""
-        await self.redis.delete(f"{board.keys[2]}:rebuild")
+    async def _renew(self, name: str, holder: str, seconds: int) -> None:
+        while True:
+            await asyncio.sleep(seconds / 3)
+            with contextlib.suppress(RedisError, OSError):
+                await self._call(live_script.claim, [name], (holder, seconds))
 
     def begin_fill(self, board: LiveBoard) -> "Fill":
         """Start to fill a window anew, beside what is there."""
@@ -218,8 +251,10 @@ class Fill:
     def __init__(self, store: LiveStore, board: LiveBoard) -> None:
         self._store = store
         self._board = board
+        self._place = store.keys(board)
         suffix = f":fill:{uuid4().hex}"
-        self._keys = (board.keys[0] + suffix, board.keys[1] + suffix)
+        self._keys = (self._place[0] + suffix, self._place[1] + suffix)
+        self._count = 0
 
     async def add(self, entries: Sequence[tuple[bytes, bytes]]) -> None:
         """Write (external id, order key) pairs."""
@@ -233,13 +268,20 @@ class Fill:
         for key_name in self._keys:
             _queue(pipeline, "EXPIRE", key_name, FILL_EXPIRES_SECONDS)
         await pipeline.execute()
+        self._count += len(entries)
+
+    async def discard(self) -> None:
+        """Give the memory back, of a fill that will not take its place."""
+        with contextlib.suppress(RedisError, OSError):
+            await self._store.redis.unlink(*self._keys)
 
     async def swap(self, marks: Sequence[Mark]) -> Outcome:
-        """Put the new entries in the place of the old ones; `newer` when the live ones already hold more than these."""
-        arguments: list[Any] = [self._board.shape]
+        """Put the new entries in the place of the old ones; `newer` when the live ones already hold more than these, `absent` when some of
+        the new ones are lost."""
+        arguments: list[Any] = [self._board.shape, self._count]
         for mark in marks:
             arguments += (mark.partition, mark.epoch, mark.position)
-        return _outcome(await self._store._call(live_script.swap, (*self._board.keys, *self._keys), arguments))
+        return _outcome(await self._store._call(live_script.swap, (*self._place, *self._keys), arguments))
 
 
 def _queue(pipeline: Any, *parts: Any) -> None:

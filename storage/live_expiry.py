@@ -12,17 +12,18 @@ from psycopg.rows import tuple_row
 
 from runtime.postgres import Connection, Pool
 from runtime.redis import Redis
+from storage.installation import OWN_CHARACTERS, database_life
 from storage.live import RETIRED_SECONDS
 
-KEY = re.compile(rb"board:\{([0-9a-f]{32}):[0-9a-f]{32}\}:([0-9a-f]{32}):[zum]")
+KEY = re.compile(rb"board:\{([0-9a-f]{32}):[0-9a-f]{32}\}:([0-9a-f]{32})(?::([0-9a-f]{16}))?:[zum]")
 CHUNK = 1000
 CLAIM = "boards:expiry"
 CLAIM_SECONDS = 3600
 
 
-async def claim_expiry(redis: Redis, seconds: int = CLAIM_SECONDS) -> bool:
-    """Whether the caller may look through the live keys now: one process an hour does."""
-    return bool(await redis.set(CLAIM, b"1", nx=True, ex=seconds))
+async def claim_expiry(redis: Redis, seconds: int = CLAIM_SECONDS, *, life: str = "") -> bool:
+    """Whether the caller may look through the live keys now: one process an hour does, and one at once in each life of the database."""
+    return bool(await redis.set(f"{CLAIM}:{life}", b"1", nx=True, ex=seconds))
 
 
 async def expire_unread(pool: Pool, redis: Redis, *, seconds: int = RETIRED_SECONDS) -> int:
@@ -39,12 +40,16 @@ async def expire_unread(pool: Pool, redis: Redis, *, seconds: int = RETIRED_SECO
 
 
 async def _expire(pool: Pool, redis: Redis, keys: Sequence[bytes], seconds: int) -> int:
-    named = {key: (UUID(found[1].decode()), UUID(found[2].decode())) for key in keys if (found := KEY.fullmatch(key))}
-    if not named:
+    matches = {key: found for key in keys if (found := KEY.fullmatch(key))}
+    if not matches:
         return 0
     async with pool.connection() as connection:
+        life = (await database_life(connection)).encode()
+        # Another installation may use the same Redis: what is not ours is not ours to end.
+        matches = {key: found for key, found in matches.items() if found[3] is None or found[3][:OWN_CHARACTERS] == life[:OWN_CHARACTERS]}
+        named = {key: (UUID(found[1].decode()), UUID(found[2].decode())) for key, found in matches.items()}
         shown = await _shown(connection, sorted(set(named.values())))
-    unread = [key for key, window in named.items() if window not in shown]
+    unread = [key for key, window in named.items() if window not in shown or matches[key][3] != life]
     without_end = [key for key, left in zip(unread, await _each(redis, "TTL", unread), strict=True) if left == -1]
     await _each(redis, "EXPIRE", without_end, seconds)
     return len(without_end)

@@ -8,7 +8,7 @@ from domain.scoring import min_score_units
 from domain.standing import is_ranked, order_key, order_keys
 from runtime.postgres import Connection, Pool
 from storage.leaderboard import boards_by_id
-from storage.live import LiveBoard, LiveStore, Mark, Outcome, Publication
+from storage.live import Fill, LiveBoard, LiveStore, Mark, Outcome, Publication
 from storage.packed import UNIX_MICROSECONDS
 from storage.standing import Merged, each_standing, standings_since
 
@@ -38,19 +38,29 @@ def merged_entries(board: LiveBoard, rows: Sequence[Merged]) -> list[bytes]:
 
 async def rebuild_window(pool: Pool, live: LiveStore, board: LiveBoard) -> Outcome:
     """Fill the window anew from one snapshot of PostgreSQL and put it in the place of what was there."""
-    fill = live.begin_fill(board)
+    fill, marks = await _fill(pool, live, board)
+    return "absent" if fill is None else await fill.swap(marks)
+
+
+async def _fill(pool: Pool, live: LiveStore, board: LiveBoard) -> tuple[Fill | None, list[Mark]]:
+    """Everything that is ranked in the window, written beside it, and how far the partitions were; None when the board is gone."""
     async with pool.connection() as connection, connection.transaction():
         await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         known = (await boards_by_id(connection, board.tenant_id, [board.board_id])).get(board.board_id)
         if known is None:
-            return "absent"
+            return None, []
+        await live.learn(connection)
         board = LiveBoard(board.tenant_id, board.board_id, board.window_id, board.method, min_score_units(known.config))
         fill = live.begin_fill(board)
-        marks = await _marks(connection, board)
-        async for rows in each_standing(connection, board.tenant_id, board.window_id, chunk=CHUNK):
-            entries = live_entries(board, rows)
-            await fill.add([(user, key) for user, key in zip(entries[::2], entries[1::2], strict=True) if key])
-    return await fill.swap(marks)
+        try:
+            marks = await _marks(connection, board)
+            async for rows in each_standing(connection, board.tenant_id, board.window_id, chunk=CHUNK):
+                entries = live_entries(board, rows)
+                await fill.add([(user, key) for user, key in zip(entries[::2], entries[1::2], strict=True) if key])
+        except BaseException:
+            await fill.discard()
+            raise
+    return fill, marks
 
 
 async def _marks(connection: Connection, board: LiveBoard) -> list[Mark]:
@@ -69,6 +79,8 @@ async def republish_window(pool: Pool, live: LiveStore, board: LiveBoard, *, par
     """Fill a gap: publish every standing of this partition that changed after `held`, the position up to which Redis has it."""
     async with pool.connection() as connection, connection.transaction():
         await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        if await live.learn(connection):
+            return "absent"
         rows = await standings_since(connection, board.tenant_id, board.window_id, partition=partition, position=held)
         marks = {mark.partition: mark.position for mark in await _marks(connection, board)}
     publication = Publication(board, partition, epoch, held, marks.get(partition, 0), live_entries(board, rows))
@@ -79,12 +91,8 @@ async def repair_window(pool: Pool, live: LiveStore, board: LiveBoard, *, partit
     """Bring the window up to what `partition` had committed (at least up to `position`); whether it is now."""
     held = (await live.marks([board], partition))[0]
     if held is None:
-        if not await live.claim_rebuild(board):
-            return False
-        try:
-            return await rebuild_window(pool, live, board) == "done"
-        finally:
-            await live.release_rebuild(board)
+        async with live.rebuild_claim(board) as mine:
+            return mine and await rebuild_window(pool, live, board) == "done"
     if held >= position:
         return True
     return await republish_window(pool, live, board, partition=partition, epoch=epoch, held=held) in ("done", "stale")

@@ -80,12 +80,16 @@ SWAP = (
     ANNOUNCE
     + WHOLE
     + """
+if redis.call('ZCARD', KEYS[4]) ~= tonumber(ARGV[2]) or redis.call('HLEN', KEYS[5]) ~= tonumber(ARGV[2]) then
+    redis.call('UNLINK', KEYS[4], KEYS[5])
+    return 'absent'
+end
 local missed, fields = {}, redis.call('HGETALL', KEYS[3])
 local held = redis.call('HMGET', KEYS[3], 'shape', 'n')
 if whole(held[1], ARGV[1], held[2]) then
     -- Every partition that the board holds counts, also one that had nothing yet when the snapshot was taken.
     local filled = {}
-    for i = 2, #ARGV, 3 do filled[ARGV[i]] = tonumber(ARGV[i + 2]) end
+    for i = 3, #ARGV, 3 do filled[ARGV[i]] = tonumber(ARGV[i + 2]) end
     for i = 1, #fields, 2 do
         local p = string.match(fields[i], '^t(%d+)$')
         if p and tonumber(fields[i + 1]) > (filled[p] or 0) then
@@ -107,7 +111,7 @@ if redis.call('EXISTS', KEYS[4]) == 1 then
     redis.call('PERSIST', KEYS[2])
 end
 redis.call('HSET', KEYS[3], 'shape', ARGV[1], 'n', redis.call('ZCARD', KEYS[1]))
-for i = 2, #ARGV, 3 do
+for i = 3, #ARGV, 3 do
     redis.call('HSET', KEYS[3], 'e' .. ARGV[i], ARGV[i + 1], 't' .. ARGV[i], ARGV[i + 2])
     if missed[ARGV[i]] and missed[ARGV[i]] <= tonumber(ARGV[i + 2]) then missed[ARGV[i]] = nil end
 end
@@ -199,6 +203,13 @@ return {marks, found}
 """
 )
 
+# Keeps a claim for so many seconds more, or ends it (0), if it is still this holder's.
+CLAIM = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+if ARGV[2] == '0' then return redis.call('DEL', KEYS[1]) end
+return redis.call('EXPIRE', KEYS[1], ARGV[2])
+"""
+
 
 class Script:
     """A script's text and the digest by which the server knows it."""
@@ -209,5 +220,5 @@ class Script:
 
 
 publish, swap, page, rank, ranks, around = (Script(text) for text in (PUBLISH, SWAP, PAGE, RANK, RANKS, AROUND))
-mark, held = (Script(text) for text in (MARK, HELD))
-EVERY = (publish, swap, page, rank, ranks, around, mark, held)
+mark, held, claim = (Script(text) for text in (MARK, HELD, CLAIM))
+EVERY = (publish, swap, page, rank, ranks, around, mark, held, claim)

@@ -1,6 +1,6 @@
 """What is fixed once for the whole platform."""
 
-from sqlalchemy import Boolean, CheckConstraint, Column, Integer, Table, Text, text
+from sqlalchemy import Boolean, CheckConstraint, Column, Integer, Table, Text, Uuid, text
 
 from storage.tables.metadata import instant_column, metadata
 
@@ -9,6 +9,7 @@ platform = Table(
     metadata,
     Column("singleton", Boolean, primary_key=True, server_default=text("true")),
     Column("scoring_partitions", Integer, nullable=False),
+    Column("installation_id", Uuid, nullable=False, server_default=text("gen_random_uuid()")),
     instant_column("created_at"),
     CheckConstraint("singleton", name="one_row"),
 )

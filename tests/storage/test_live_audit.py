@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -19,7 +18,8 @@ from tests.scoring_world import NOON, PARTITIONS, Event, World, definition
 from tests.window_world import scoring
 
 EVENTS = [Event(f"u{n % 40}", n % 7, n % 5, f"e{n:04}") for n in range(200)]
-Tamper = Callable[[Redis, LiveBoard], Awaitable[Any]]
+Keys = tuple[str, str, str]
+Tamper = Callable[[Redis, LiveBoard, Keys], Awaitable[None]]
 
 
 @pytest_asyncio.fixture
@@ -37,32 +37,32 @@ async def verify(world: World, board: LiveBoard, seconds: float = 60.0) -> Verdi
     return await verify_window(world.pool, world.live, board, patience_seconds=seconds)
 
 
-async def swap_members(redis: Redis, board: LiveBoard) -> None:
+async def swap_members(redis: Redis, board: LiveBoard, keys: Keys) -> None:
     """Another score for u1, in both keys, so that nothing but a comparison can tell."""
-    (old,) = await redis.hmget(board.keys[1], [b"u1"])
+    (old,) = await redis.hmget(keys[1], [b"u1"])
     new = order_key(board.method, 10**9, NOON)
-    await redis.zrem(board.keys[0], old + b"u1")
-    await redis.zadd(board.keys[0], {new + b"u1": 0})
-    await redis.hset(board.keys[1], b"u1", new)
+    await redis.zrem(keys[0], old + b"u1")
+    await redis.zadd(keys[0], {new + b"u1": 0})
+    await redis.hset(keys[1], b"u1", new)
 
 
-async def move_in_the_set(redis: Redis, board: LiveBoard) -> None:
-    (key,) = await redis.hmget(board.keys[1], [b"u1"])
-    await redis.zadd(board.keys[0], {key + b"u1": -1})
+async def move_in_the_set(redis: Redis, board: LiveBoard, keys: Keys) -> None:
+    (key,) = await redis.hmget(keys[1], [b"u1"])
+    await redis.zadd(keys[0], {key + b"u1": -1})
 
 
-async def other_member(redis: Redis, board: LiveBoard) -> None:
-    (key,) = await redis.hmget(board.keys[1], [b"u1"])
-    await redis.zrem(board.keys[0], key + b"u1")
-    await redis.zadd(board.keys[0], {order_key(board.method, 7, NOON) + b"u1": 0})
+async def other_member(redis: Redis, board: LiveBoard, keys: Keys) -> None:
+    (key,) = await redis.hmget(keys[1], [b"u1"])
+    await redis.zrem(keys[0], key + b"u1")
+    await redis.zadd(keys[0], {order_key(board.method, 7, NOON) + b"u1": 0})
 
 
-async def exchange_a_user(redis: Redis, board: LiveBoard) -> None:
-    (key,) = await redis.hmget(board.keys[1], [b"u1"])
-    await redis.zrem(board.keys[0], key + b"u1")
-    await redis.hdel(board.keys[1], b"u1")
-    await redis.zadd(board.keys[0], {key + b"stranger": 0})
-    await redis.hset(board.keys[1], b"stranger", key)
+async def exchange_a_user(redis: Redis, board: LiveBoard, keys: Keys) -> None:
+    (key,) = await redis.hmget(keys[1], [b"u1"])
+    await redis.zrem(keys[0], key + b"u1")
+    await redis.hdel(keys[1], b"u1")
+    await redis.zadd(keys[0], {key + b"stranger": 0})
+    await redis.hset(keys[1], b"stranger", key)
 
 
 @pytest.mark.parametrize(
@@ -82,40 +82,40 @@ async def test_an_entry_that_was_changed_is_found_and_a_rebuild_makes_it_right(
     await world.pump()
     seen = await live(world, board)
     assert await verify(world, seen) == Verdict(live=True, compared=40)
-    await tamper(redis_client, seen)
+    await tamper(redis_client, seen, world.live.keys(seen))
     found = await verify(world, seen)
     assert [drift.user for drift in found.drifts] == users, found
     assert await rebuild_window(world.pool, world.live, seen) == "done"
     assert await verify(world, seen) == Verdict(live=True, compared=40)
 
 
-async def delete_set(redis: Redis, board: LiveBoard) -> None:
-    await redis.delete(board.keys[0])
+async def delete_set(redis: Redis, board: LiveBoard, keys: Keys) -> None:
+    await redis.delete(keys[0])
 
 
-async def delete_users(redis: Redis, board: LiveBoard) -> None:
-    await redis.delete(board.keys[1])
+async def delete_users(redis: Redis, board: LiveBoard, keys: Keys) -> None:
+    await redis.delete(keys[1])
 
 
-async def delete_both(redis: Redis, board: LiveBoard) -> None:
-    await redis.delete(*board.keys[:2])
+async def delete_both(redis: Redis, board: LiveBoard, keys: Keys) -> None:
+    await redis.delete(*keys[:2])
 
 
-async def delete_marks(redis: Redis, board: LiveBoard) -> None:
-    await redis.delete(board.keys[2])
+async def delete_marks(redis: Redis, board: LiveBoard, keys: Keys) -> None:
+    await redis.delete(keys[2])
 
 
-async def drop_best(redis: Redis, board: LiveBoard) -> None:
-    await redis.zpopmin(board.keys[0])
+async def drop_best(redis: Redis, board: LiveBoard, keys: Keys) -> None:
+    await redis.zpopmin(keys[0])
 
 
-async def drop_a_user(redis: Redis, board: LiveBoard) -> None:
-    ((member, _),) = await redis.zpopmin(board.keys[0])
-    await redis.hdel(board.keys[1], member[16:])
+async def drop_a_user(redis: Redis, board: LiveBoard, keys: Keys) -> None:
+    ((member, _),) = await redis.zpopmin(keys[0])
+    await redis.hdel(keys[1], member[16:])
 
 
-async def add_a_stranger(redis: Redis, board: LiveBoard) -> None:
-    await redis.zadd(board.keys[0], {order_key(board.method, 10**9, NOON) + b"stranger": 0})
+async def add_a_stranger(redis: Redis, board: LiveBoard, keys: Keys) -> None:
+    await redis.zadd(keys[0], {order_key(board.method, 10**9, NOON) + b"stranger": 0})
 
 
 DAMAGE = [delete_set, delete_users, delete_both, delete_marks, drop_best, drop_a_user, add_a_stranger]
@@ -130,7 +130,7 @@ async def test_keys_that_are_not_whole_are_not_read_and_the_pump_makes_them_whol
     await world.pump()
     seen, stored = await live(world, board), await world.stored_rows(board)
     assert await world.live_rows(board) == stored
-    await damage(redis_client, seen)
+    await damage(redis_client, seen, world.live.keys(seen))
     assert await world.live_rows(board) is None
     assert await world.live.rank(seen, "u1") is None
     assert await world.live.around(seen, "u1", 3) is None
@@ -138,7 +138,7 @@ async def test_keys_that_are_not_whole_are_not_read_and_the_pump_makes_them_whol
     assert await verify(world, seen) == Verdict(live=False)
     await world.pump()  # without anything new, too
     assert await world.live_rows(board) == stored
-    await damage(redis_client, seen)
+    await damage(redis_client, seen, world.live.keys(seen))
     await world.send(EVENTS[150:])
     await world.pump()
     assert await world.live_rows(board) == await world.stored_rows(board)

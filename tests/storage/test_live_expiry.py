@@ -11,6 +11,7 @@ from runtime.ids import new_id
 from runtime.postgres import Pool, transaction
 from runtime.redis import Redis
 from storage.definition import change_instant
+from storage.installation import database_life
 from storage.leaderboard import Leaderboard, archive_board, live_board
 from storage.live import LiveStore
 from storage.live_expiry import claim_expiry, expire_unread
@@ -92,4 +93,5 @@ async def test_upkeep_looks_once_an_hour_whoever_it_is(world: World, redis_clien
 
     await asyncio.wait_for(run_upkeep(world.pool, redis_client, ensured, stop, interval_seconds=0.05), 60)
     assert 0 < await redis_client.ttl(dead) <= 600
-    assert not await claim_expiry(redis_client)
+    async with world.pool.connection() as connection:
+        assert not await claim_expiry(redis_client, life=await database_life(connection))

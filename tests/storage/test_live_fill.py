@@ -104,6 +104,6 @@ async def test_a_fill_of_a_board_that_lost_its_keys_does_not_go_back_behind_what
     await older.add([(b"ann", order_key(Method.SCORE_DESC, 5, utc_now()))])
     assert await live.begin_fill(board).swap([Mark(2, 1, 5)]) == "done"
     assert await live.publish([Publication(board, 2, 1, 5, 8, [b"bob", order_key(Method.SCORE_DESC, 8, utc_now())])]) == ["done"]
-    await redis_client.delete(board.keys[0])
+    await redis_client.delete(live.keys(board)[0])
     assert await older.swap([Mark(2, 1, 5)]) == "done"
     assert await live.page(board, 0, 10) is None
