@@ -68,7 +68,7 @@ class Addresses(msgspec.Struct, frozen=True, kw_only=True):
 
     def database_url(self, keys: Keys) -> str:
         """The database's address, with its password."""
-        return postgres.url(self.postgres_port, keys.postgres_password)
+        return postgres.application_url(self.postgres_port, keys.postgres_password)
 
     def redis_url(self, keys: Keys) -> str:
         """Valkey's address, with its password."""

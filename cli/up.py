@@ -122,6 +122,7 @@ class Up:
         database = self.supervisor.add("postgres", lambda: parts.launch_postgres(data_dir, addresses))
         self.supervisor.wait_ready(database, lambda: postgres.ready(addresses.postgres_port, keys.postgres_password))
         postgres.ensure_database(addresses.postgres_port, keys.postgres_password)
+        postgres.ensure_application(addresses.postgres_port, keys.postgres_password)
         self.announce(f"PostgreSQL listens on port {addresses.postgres_port}")
         self.supervisor.wait_ready(cache, lambda: redis.ready(addresses.redis_url(keys)))
         self.announce(f"Valkey listens on port {addresses.redis_port}")

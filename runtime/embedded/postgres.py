@@ -3,6 +3,8 @@
 Loopback TCP with a password, no unix socket (a path under a long data directory would not fit in one).
 """
 
+import hashlib
+import hmac
 import os
 import signal
 import subprocess
@@ -16,6 +18,7 @@ from runtime.embedded import processes
 
 USER = "laurel"
 DATABASE = "laurel"
+APPLICATION = "laurel_app"
 LOCALE = "C.UTF-8"
 
 # WAL in few large files and long checkpoints keep group commit fast; nothing here trades away durability.
@@ -43,6 +46,18 @@ TUNING = {
     "log_min_messages": "warning",
     "log_checkpoints": "off",
 }
+
+
+OTHERS_OBJECTS = """
+SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE' WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END, c.oid::regclass::text FROM pg_class AS c
+WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'S') AND c.relowner <> %s::regrole
+  AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.objid = c.oid AND d.deptype IN ('a', 'i') AND d.refclassid = 'pg_class'::regclass
+                                               AND c.relkind = 'S')
+UNION ALL
+SELECT 'ROUTINE', p.oid::regprocedure::text FROM pg_proc AS p
+WHERE p.pronamespace = 'public'::regnamespace AND p.proowner <> %s::regrole
+"""
+"""Tables, free sequences and functions that another role made. A sequence of a column follows its table."""
 
 
 def binaries() -> Path:
@@ -137,3 +152,29 @@ def ensure_database(port: int, password: str, database: str = DATABASE) -> str:
         if found is None:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
     return url(port, password, database)
+
+
+def application_url(port: int, password: str) -> str:
+    """The address that the platform's processes get: of a role that owns the database and may do nothing to the server or its files."""
+    return f"postgresql://{APPLICATION}:{application_password(password)}@127.0.0.1:{port}/{DATABASE}"
+
+
+def application_password(password: str) -> str:
+    """The application's password: made of the superuser's, which cannot be told from it."""
+    return hmac.digest(password.encode(), APPLICATION.encode(), hashlib.sha256).hex()
+
+
+def ensure_application(port: int, password: str) -> str:
+    """Make the application's role and let it own the database and all that an earlier release made as superuser; answers its address."""
+    role = sql.Identifier(APPLICATION)
+    with psycopg.connect(url(port, password), autocommit=True) as connection:
+        if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (APPLICATION,)).fetchone() is None:
+            connection.execute(sql.SQL("CREATE ROLE {}").format(role))
+        secret = sql.Literal(application_password(password))
+        rights = sql.SQL("LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS")
+        connection.execute(sql.SQL("ALTER ROLE {} {} PASSWORD {}").format(role, rights, secret))
+        connection.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(sql.Identifier(DATABASE), role))
+        with connection.transaction():
+            for row in connection.execute(OTHERS_OBJECTS, (APPLICATION, APPLICATION)).fetchall():
+                connection.execute(sql.SQL("ALTER {} {} OWNER TO {}").format(sql.SQL(row[0]), sql.SQL(row[1]), role))
+    return application_url(port, password)
