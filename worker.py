@@ -13,7 +13,7 @@ import msgspec
 from temporalio.client import Client
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.service import RPCError, RPCStatusCode
-from temporalio.worker import Worker
+from temporalio.worker import FixedSizeSlotSupplier, Worker, WorkerTuner
 
 from activities.database_life import follow_database
 from activities.endpoint import EndpointActivities
@@ -21,6 +21,7 @@ from activities.erasure import ErasureActivities
 from activities.outbox import run_relay
 from activities.payout import PayoutActivities
 from activities.platform import PlatformActivities
+from activities.pump_share import PumpShare, PumpSlots
 from activities.redemption import RedemptionActivities
 from activities.rescore import RescoreActivities
 from activities.schedule import ScheduleActivities
@@ -105,19 +106,20 @@ async def run(settings: Settings, ready: Callable[[], None]) -> None:
         return
     async with open_resources(settings, client) as resources, AsyncExitStack() as running:
         workers = [core_worker(resources), webhook_worker(resources), endpoint_worker(resources)]
-        workers += [window_worker(resources), scoring_worker(resources), payout_worker(resources), schedule_worker(resources)]
+        share = PumpShare(settings.session_url, settings.scoring_partitions)
+        workers += [window_worker(resources), scoring_worker(resources, share), payout_worker(resources), schedule_worker(resources)]
         for each in workers:
             await running.enter_async_context(each)
         calm_collector()
         ready()
         log.info("the worker takes tasks from %s", ", ".join(each.task_queue for each in workers))
         async with telling_health(resources):
-            await keep_books(resources, stop)
+            await keep_books(resources, share, stop)
         log.info("the worker stops")
         await asyncio.gather(*(each.shutdown() for each in workers))  # side by side: a partner's slow answer keeps nothing else
 
 
-async def keep_books(resources: Resources, stop: asyncio.Event) -> None:
+async def keep_books(resources: Resources, share: PumpShare, stop: asyncio.Event) -> None:
     """Run relay, sweep, tally, upkeep and schedules until `stop`. None of them ends the process, whatever befalls it."""
     pool, client, queues, settings = resources.pool, resources.client, resources.queues, resources.settings
     ensure = functools.partial(ensure_started, settings, client)
@@ -129,6 +131,7 @@ async def keep_books(resources: Resources, stop: asyncio.Event) -> None:
         "schedules": (LATE_SECONDS, lambda: run_schedule_keeper(pool, client, queues, stop)),
     }
     async with asyncio.TaskGroup() as group:
+        group.create_task(keep_up("share", lambda: share.run(stop), stop), name="share")
         for name, (within, run_loop) in loops.items():
             pulse.expect(name, within)
             group.create_task(keep_up(name, run_loop, stop), name=name)
@@ -331,16 +334,21 @@ def schedule_worker(resources: Resources) -> Worker:
     )
 
 
-def scoring_worker(resources: Resources) -> Worker:
-    """The pumps: at most one for each partition, running for hours."""
-    scoring = ScoringActivities(resources.pool, resources.live, resources.settings.session_url)
+def scoring_worker(resources: Resources, share: PumpShare) -> Worker:
+    """The pumps: at most one for each partition, running for hours; no more than the process's share of them."""
+    scoring = ScoringActivities(resources.pool, resources.live, resources.settings.session_url, share)
+    tuner = WorkerTuner.create_composite(
+        workflow_supplier=FixedSizeSlotSupplier(8),
+        activity_supplier=PumpSlots(share),
+        local_activity_supplier=FixedSizeSlotSupplier(1),
+        nexus_supplier=FixedSizeSlotSupplier(1),
+    )
     return Worker(
         resources.client,
         task_queue=resources.queues.scoring,
         workflows=[ScoringWorkflow],
         activities=[scoring.score_partition],
-        max_concurrent_activities=resources.settings.scoring_partitions,
-        max_concurrent_workflow_tasks=8,
+        tuner=tuner,
         max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,

@@ -11,6 +11,7 @@ from temporalio import activity
 from temporalio.service import RPCError
 
 from activities.publishing import Publisher
+from activities.pump_share import PumpShare
 from activities.rule_books import Books
 from activities.scoring_batch import Batch, Scorer
 from activities.wakeup import Wakeup
@@ -152,8 +153,8 @@ class Pump:
 class ScoringActivities:
     """What the scoring workflows run; all pumps of a process share one pool, one live store and one wake-up connection."""
 
-    def __init__(self, pool: Pool, live: LiveStore, database_url: str) -> None:
-        self.pool, self.live = pool, live
+    def __init__(self, pool: Pool, live: LiveStore, database_url: str, share: PumpShare | None = None) -> None:
+        self.pool, self.live, self._share = pool, live, share
         self.wakeup = Wakeup(database_url)
         self._books = Books()
 
@@ -163,11 +164,15 @@ class ScoringActivities:
         async with self.wakeup:
             pump, stop = Pump(self.pool, self.live, self.wakeup, partition, self._books), asyncio.Event()
             watching = asyncio.create_task(self._watch(pump, stop), name=f"heartbeat-{partition}")
+            if self._share is not None:
+                self._share.begin(partition, stop)
             try:
                 progress = await pump.run(stop)
             finally:
                 watching.cancel()
-        progress.ended = progress.ended or "the worker is shutting down or the shift is over"
+                if self._share is not None:
+                    self._share.end(partition, stop)
+        progress.ended = progress.ended or "the worker is shutting down, another one has room, or the shift is over"
         return progress
 
     async def _watch(self, pump: Pump, stop: asyncio.Event) -> None:

@@ -81,6 +81,22 @@ async def take_partition(connection: Connection, partition: int) -> int:
     return int(row[0])
 
 
+PRESENCE = "pumps"
+"""The name of the connection on which a worker asks who else is alive."""
+
+
+async def live_workers(connection: Connection, seconds: float) -> int:
+    """How many workers, this one among them, have asked this within the last `seconds` on their connection named `PRESENCE`."""
+    async with connection.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = %s"
+            " AND query_start > clock_timestamp() - make_interval(secs => %s)",
+            (f"laurel-{PRESENCE}", seconds),
+        )
+        row = await cursor.fetchone()
+    return int(row[0]) if row else 0
+
+
 async def lock_cursor(connection: Connection, partition: int, epoch: int) -> Cursor:
     """The partition's cursor, locked until the end of the transaction; StaleOwner unless `epoch` still owns it."""
     async with connection.cursor(row_factory=tuple_row) as cursor:

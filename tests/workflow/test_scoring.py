@@ -8,8 +8,9 @@ from contextlib import AsyncExitStack
 import pytest
 import pytest_asyncio
 from temporalio.client import Client, WorkflowExecutionStatus
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+from temporalio.worker import FixedSizeSlotSupplier, UnsandboxedWorkflowRunner, Worker, WorkerTuner
 
+from activities.pump_share import PumpShare, PumpSlots
 from activities.scoring import ScoringActivities
 from runtime.postgres import Pool
 from runtime.redis import Redis
@@ -51,6 +52,68 @@ async def pumps(world: World, temporal_client: Client, temporal_settings: Settin
     finally:
         for partition in range(PARTITIONS):
             await temporal_client.get_workflow_handle(f"scoring:{partition}").terminate()
+
+
+async def test_workers_share_the_pumps_fairly_whoever_comes_goes_or_freezes(
+    world: World, temporal_client: Client, temporal_settings: Settings, pumps: object
+) -> None:
+    queue = f"{temporal_settings.task_queue}-scoring"
+    held: dict[str, PumpShare] = {}
+
+    async def join(name: str, stack: AsyncExitStack) -> asyncio.Event:
+        share, gone = PumpShare(world.wakeup._database_url, PARTITIONS), asyncio.Event()
+        looking = asyncio.create_task(share.run(gone))
+        activities = ScoringActivities(world.pool, world.live, world.wakeup._database_url, share)
+        few = FixedSizeSlotSupplier(4)
+        tuner = WorkerTuner.create_composite(
+            workflow_supplier=few, activity_supplier=PumpSlots(share), local_activity_supplier=few, nexus_supplier=few
+        )
+        await stack.enter_async_context(
+            Worker(
+                await connect(temporal_settings),
+                task_queue=queue,
+                workflows=[ScoringWorkflow],
+                activities=[activities.score_partition],
+                workflow_runner=UnsandboxedWorkflowRunner(),
+                tuner=tuner,
+            )
+        )
+        held[name] = share
+
+        async def leave() -> None:
+            gone.set()
+            await looking
+            held.pop(name, None)
+
+        stack.push_async_callback(leave)
+        return gone
+
+    def most() -> int:
+        return max(share.running for share in held.values())
+
+    async def fair() -> bool:
+        running = [share.running for share in held.values()]
+        return sum(running) == PARTITIONS and most() <= -(-PARTITIONS // len(running))
+
+    async with AsyncExitStack() as first:
+        await join("first", first)
+        await until(fair, True)
+        async with AsyncExitStack() as second:
+            await join("second", second)
+            await until(fair, True)
+            async with AsyncExitStack() as third:
+                asks_no_more = await join("third", third)
+                await until(lambda: _limits(held), [2, 2, 2])
+                await until(fair, True)
+                asks_no_more.set()  # as one that is frozen or cut off: it is counted no longer
+                del held["third"]
+                await until(lambda: _limits(held), [2, 2])
+            await until(fair, True)
+        await until(fair, True)
+
+
+async def _limits(held: dict[str, PumpShare]) -> list[int]:
+    return [share.limit for share in held.values()]
 
 
 async def until(question: Callable[[], Awaitable[object]], wanted: object, seconds: float = 60.0) -> None:
