@@ -111,11 +111,13 @@ UNION ALL
 SELECT tenant_id, account_id::text, format('points expire at %s, but the account is not looked at before %s', due.at, next_expiry_at)
 FROM account JOIN currency USING (tenant_id, currency_id) CROSS JOIN LATERAL (
     SELECT min(at) AS at FROM (
-        SELECT expires_at AS at, amount,
-               sum(amount) OVER (ORDER BY expires_at DESC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS later
-        FROM transfer AS t WHERE t.tenant_id = account.tenant_id AND t.credit_account_id = account.account_id AND expires_at IS NOT NULL
-          AND NOT EXISTS (SELECT FROM transfer AS undone
-                          WHERE undone.tenant_id = t.tenant_id AND undone.reverses_transfer_id = t.transfer_id)
+        SELECT at, amount, sum(amount) OVER (ORDER BY at DESC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS later
+        FROM (
+            SELECT coalesce(expires_at, greatest(undated_expires_at, available_at)) AS at, amount
+            FROM transfer AS t WHERE t.tenant_id = account.tenant_id AND t.credit_account_id = account.account_id
+              AND NOT EXISTS (SELECT FROM transfer AS undone
+                              WHERE undone.tenant_id = t.tenant_id AND undone.reverses_transfer_id = t.transfer_id)
+        ) AS credit WHERE at IS NOT NULL
     ) AS lot WHERE later - amount < posted + pending
 ) AS due
 WHERE expires_after_days IS NOT NULL AND due.at IS NOT NULL AND next_expiry_at > greatest(due.at, now())
