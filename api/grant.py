@@ -13,6 +13,7 @@ from api.redemption import instant_in, uuid_in
 from api.user import user_for
 from domain.error import UserNotFound
 from domain.grant import GrantBody, check_grant, grant_wire
+from domain.player import grant_for_player
 from domain.redemption import workflow_id
 from domain.reward_item import prize_item
 from runtime.ids import new_id, utc_now
@@ -46,8 +47,7 @@ async def read_user_grants(external_id: str, request: AnyRequest, principal: Pri
     async with transaction(pool) as connection:
         user = await user_for(connection, principal, external_id)
         grants = await list_grants(connection, principal.tenant_id, _filter(request, page, user.user_id))
-    for_staff = principal.role != "gamer"
-    shown = [grant_wire(grant, for_staff=for_staff) for grant in grants]
+    shown = [principal.shown(grant_wire(grant), grant_for_player) for grant in grants]
     return {"grants": shown, "next_cursor": page.cursor_of(grants, "grant_id")}
 
 

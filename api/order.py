@@ -7,12 +7,13 @@ from litestar import post
 
 from activities.outbox import Relay
 from api.auth import Principal, allow
-from api.redemption import make_move, redemption_id_of
+from api.redemption import make_move, own_redemption, redemption_id_of
 from domain.error import InvalidState
+from domain.player import order_for_player
 from domain.redemption import WAITING, Move, Redemption, State
 from domain.reward import Field, check_fields
 from runtime.postgres import Pool, transaction
-from storage.redemption import check_size, find_redemption
+from storage.redemption import check_size
 
 USERS = [allow("server", "gamer")]
 BY_USER = "called off by the user"
@@ -26,9 +27,7 @@ class ClaimBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 async def _own(pool: Pool, principal: Principal, order_id: str) -> Redemption:
     async with transaction(pool) as connection:
-        redemption = await find_redemption(connection, principal.tenant_id, redemption_id_of(order_id))
-    principal.check_user(redemption.external_user_id)
-    return redemption
+        return await own_redemption(connection, principal, redemption_id_of(order_id))
 
 
 @post("/v1/orders/{order_id:str}/claim", guards=USERS, status_code=200, operation_id="claim_order")
@@ -42,7 +41,7 @@ async def claim(order_id: str, data: ClaimBody, principal: Principal, pool: Pool
     check_size(filled)
     to = State.PENDING_APPROVAL if order.fulfilment.get("requires_approval") else State.PENDING
     move = Move(to=to, by=principal.actor, note="claimed", fields=filled, only_from=frozenset({State.PENDING_CLAIM}))
-    return await make_move(pool, relay, principal.tenant_id, order.redemption_id, move)
+    return principal.shown(await make_move(pool, relay, principal.tenant_id, order.redemption_id, move), order_for_player)
 
 
 @post("/v1/orders/{order_id:str}/cancel", guards=USERS, status_code=200, operation_id="cancel_order")
@@ -50,7 +49,7 @@ async def call_off(order_id: str, principal: Principal, pool: Pool, relay: Relay
     """Call an order off while it is `pending_claim` or `pending_approval`: the points come back. InvalidState afterwards."""
     order = await _own(pool, principal, order_id)
     move = Move(to=State.CANCELLED, by=principal.actor, note=BY_USER, only_from=WAITING)
-    return await make_move(pool, relay, principal.tenant_id, order.redemption_id, move)
+    return principal.shown(await make_move(pool, relay, principal.tenant_id, order.redemption_id, move), order_for_player)
 
 
 routes: list[Any] = [claim, call_off]

@@ -14,7 +14,8 @@ from api.auth import Principal, allow
 from api.pagination import Page, encode_cursor
 from api.user import user_for
 from domain.error import RedemptionNotFound, ValidationFault
-from domain.redemption import Decision, Move, Moved, State, already_final, read_callback
+from domain.player import order_for_player
+from domain.redemption import Decision, Move, Moved, Redemption, State, already_final, read_callback
 from domain.redemption_csv import csv_lines, header_line
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
@@ -71,9 +72,16 @@ async def read_redemption(redemption_id: str, principal: Principal, pool: Pool) 
     """One redemption with its timeline and deliveries; a gamer sees only its own."""
     async with transaction(pool) as connection:
         identity = redemption_id_of(redemption_id)
-        redemption = await find_redemption(connection, principal.tenant_id, identity)
-        principal.check_user(redemption.external_user_id)
-        return await document_of(connection, principal.tenant_id, identity)
+        await own_redemption(connection, principal, identity)
+        return principal.shown(await document_of(connection, principal.tenant_id, identity), order_for_player)
+
+
+async def own_redemption(connection: Connection, principal: Principal, redemption_id: UUID) -> Redemption:
+    """The redemption; RedemptionNotFound for none, and for a gamer another's is none: ids cannot be tried out."""
+    redemption = await find_redemption(connection, principal.tenant_id, redemption_id)
+    if principal.role == "gamer" and redemption.external_user_id != principal.external_user_id:
+        raise RedemptionNotFound("There is no such redemption")
+    return redemption
 
 
 def instant_in(request: AnyRequest, name: str) -> datetime | None:
@@ -164,7 +172,8 @@ async def show_orders(user_id: str, request: AnyRequest, principal: Principal, p
     async with transaction(pool) as connection:
         user = await user_for(connection, principal, user_id)
         orders = await list_orders(connection, principal.tenant_id, filter_of(request, page, user.user_id))
-    return {"orders": orders, "next_cursor": encode_cursor(orders[-1]["redemption_id"]) if len(orders) == page.limit else None}
+    shown = [principal.shown(order, order_for_player) for order in orders]
+    return {"orders": shown, "next_cursor": encode_cursor(orders[-1]["redemption_id"]) if len(orders) == page.limit else None}
 
 
 @get("/v1/orders/user/{user_id:str}/{order_id:str}", guards=ORDER_READERS, operation_id="read_order")
@@ -172,13 +181,27 @@ async def read_order(user_id: str, order_id: str, principal: Principal, pool: Po
     """One order of the user."""
     async with transaction(pool) as connection:
         user = await user_for(connection, principal, user_id)
-        given = await grant_order(connection, principal.tenant_id, user.user_id, redemption_id_of(order_id))
-        if given is not None:
-            return given
-        redemption = await find_redemption(connection, principal.tenant_id, redemption_id_of(order_id))
-        if redemption.user_id != user.user_id:
+        order = await _order(connection, principal, redemption_id_of(order_id))
+        if order["user_id"] != str(user.user_id):
             raise RedemptionNotFound("There is no such order")
-        return await document_of(connection, principal.tenant_id, redemption.redemption_id)
+    return order
+
+
+@get("/v1/orders/{order_id:str}", guards=ORDER_READERS, operation_id="read_own_order")
+async def read_own_order(order_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """One order by its id alone: bought or given. A gamer sees only its own; another's is RedemptionNotFound like none."""
+    async with transaction(pool) as connection:
+        return await _order(connection, principal, redemption_id_of(order_id))
+
+
+async def _order(connection: Connection, principal: Principal, order_id: UUID) -> dict[str, Any]:
+    given = await grant_order(connection, principal.tenant_id, order_id)
+    if given is not None:
+        if principal.role == "gamer" and given["external_user_id"] != principal.external_user_id:
+            raise RedemptionNotFound("There is no such order")
+        return principal.shown(given, order_for_player)
+    redemption = await own_redemption(connection, principal, order_id)
+    return principal.shown(await document_of(connection, principal.tenant_id, redemption.redemption_id), order_for_player)
 
 
 MOVES_BY_HAND = {
@@ -216,4 +239,4 @@ async def move_by_hand(redemption_id: str, move: str, data: Reason, principal: P
     return await make_move(pool, relay, principal.tenant_id, redemption_id_of(redemption_id), wanted)
 
 
-routes = [call_back, read_redemption, show_redemptions, show_orders, read_order, move_by_hand]
+routes = [call_back, read_redemption, show_redemptions, show_orders, read_order, read_own_order, move_by_hand]

@@ -17,6 +17,7 @@ from domain.catalog import catalog_entry
 from domain.error import Forbidden, NotFound, RewardNotFound, ValidationFault
 from domain.ledger import POINTS, Currency, amount_from_wire
 from domain.offer import check_wallet, is_within
+from domain.player import order_for_player
 from domain.redemption import TimelineRow, redemption_document, workflow_id
 from domain.reward import Reward, RewardBody, body_wire, parse_reward, reward_wire
 from domain.wire import decode_body, parse_external_id
@@ -230,7 +231,7 @@ async def _redeem(pool: Pool, relay: Relay, write: Write, order: Order) -> Respo
         redemption = await redeem(connection, tenant_id, order, now)
         made.append(redemption.redemption_id)
         first = TimelineRow(at=now, from_status=None, to_status=redemption.status.value, by=order.by, note=None)
-        return redemption_document(redemption, [first], [])
+        return write.principal.shown(redemption_document(redemption, [first], []), order_for_player)
 
     try:
         response = await once(pool, write, effect)

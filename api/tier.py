@@ -13,6 +13,7 @@ from api.user import READERS, user_for
 from api.version import check_version
 from domain.error import AlreadyExists, NotFound, ValidationFault
 from domain.ledger import POINTS
+from domain.player import tier_change_for_player
 from domain.tier import TierBody, TierSet, change_wire, held_at, needs_period, parse_tier_set, set_wire, standing_wire, tier_wire
 from domain.user import User
 from runtime.ids import utc_now
@@ -159,7 +160,7 @@ async def _standing(connection: Connection, principal: Principal, user: User, pa
     changes = await changes_of(connection, principal.tenant_id, user.user_id, after=page.after_id(), limit=page.limit)
     return {
         **standing_wire(tiers, member, places),
-        "history": [change_wire(change, places) for change in changes],
+        "history": [principal.shown(change_wire(change, places), tier_change_for_player) for change in changes],
         "next_cursor": page.cursor_of(changes, "change_id"),
     }
 

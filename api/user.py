@@ -8,6 +8,7 @@ from api.auth import Principal, allow
 from api.pagination import Page, encode_cursor
 from domain.error import UserNotFound
 from domain.ledger import POINTS, balance_wire, transfer_wire
+from domain.player import order_for_player, transfer_for_player
 from domain.tier import present_wire
 from domain.user import Identify, User, identified_as, user_wire
 from runtime.ids import utc_now
@@ -79,7 +80,10 @@ async def read_transactions(external_id: str, principal: Principal, pool: Pool, 
         currencies = await currencies_of(connection, principal.tenant_id)
         after = page.after_id()
         transfers = await transactions_of(connection, principal.tenant_id, user.user_id, after=after, limit=page.limit)
-    shown = [transfer_wire(transfer, currencies[transfer.currency_id].decimal_places) for transfer in transfers]
+    shown = [
+        principal.shown(transfer_wire(transfer, currencies[transfer.currency_id].decimal_places), transfer_for_player)
+        for transfer in transfers
+    ]
     return {"transactions": shown, "next_cursor": page.cursor_of(transfers, "transfer_id")}
 
 
@@ -90,7 +94,8 @@ async def read_redemptions(external_id: str, principal: Principal, pool: Pool, p
         user = await user_for(connection, principal, external_id)
         wanted = Filter(user_id=user.user_id, before=page.after_id(), limit=page.limit)
         redemptions = await list_redemptions(connection, principal.tenant_id, wanted)
-    return {"redemptions": redemptions, "next_cursor": next_cursor(page, redemptions, "redemption_id")}
+    shown = [principal.shown(redemption, order_for_player) for redemption in redemptions]
+    return {"redemptions": shown, "next_cursor": next_cursor(page, redemptions, "redemption_id")}
 
 
 def next_cursor(page: Page, shown: list[dict[str, Any]], member: str) -> str | None:

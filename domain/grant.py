@@ -49,9 +49,9 @@ def check_grant(body: GrantBody) -> None:
         raise ValidationFault.of("external_ids", "names a user twice")
 
 
-def grant_wire(grant: Grant, *, for_staff: bool = True) -> dict[str, Any]:
-    """The grant as JSON values; who gave it is for staff only."""
-    shown: dict[str, Any] = {
+def grant_wire(grant: Grant) -> dict[str, Any]:
+    """The grant as JSON values, for staff: `domain.player` says what its user sees."""
+    return {
         "grant_id": str(grant.grant_id),
         "user_id": str(grant.user_id),
         "external_user_id": grant.external_user_id,
@@ -66,8 +66,8 @@ def grant_wire(grant: Grant, *, for_staff: bool = True) -> dict[str, Any]:
         "redemption_id": None if grant.redemption_id is None else str(grant.redemption_id),
         "reason": grant.reason,
         "created_at": rfc3339(grant.created_at),
+        "granted_by": grant.granted_by,
     }
-    return {**shown, "granted_by": grant.granted_by} if for_staff else shown
 
 
 def order_wire(grant: Grant) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def misfits(value: Any, shape: Any, prefix: str = "") -> list[Misfit]:
     return faults
 
 
-def near_miss(name: str, known: Iterable[str]) -> str | None:
+def near_miss(name: str, known: Iterable[str], likeness: float = LIKENESS) -> str | None:
     """The known name that this one was probably meant to be: other case, other separators, another spelling; None when nothing is like."""
     folded: dict[str, str] = {}
     for each in known:
@@ -50,7 +50,7 @@ def near_miss(name: str, known: Iterable[str]) -> str | None:
     alias = _ALIASES.get(name)
     if alias is not None and alias in folded.values():
         return alias
-    close = difflib.get_close_matches(wanted[:SHOWN_CHARACTERS], folded, n=1, cutoff=LIKENESS)
+    close = difflib.get_close_matches(wanted[:SHOWN_CHARACTERS], folded, n=1, cutoff=likeness)
     return folded[close[0]] if close else None
 
 

@@ -17,6 +17,7 @@ import msgspec
 
 from domain.canonical_json import canonical_json
 from domain.error import InvalidState, RedemptionAlreadyFinal, ValidationFault
+from domain.misfit import near_miss
 from domain.wire import decimal_number, optional_rfc3339, rfc3339
 
 
@@ -69,6 +70,9 @@ RETURNED = frozenset({State.FAILED, State.CANCELLED, State.EXPIRED, State.REVERS
 
 CALLBACK_STATES = frozenset({State.PROCESSING, State.FULFILLED, State.FAILED})
 """What a partner may report."""
+CALLBACK_MEMBERS = ("status", "fulfilled_at", "fulfillment_data")
+CALLBACK_LIKENESS = 0.9
+"""How like one of them another member is refused: `fulfillmentData`, `fulfilled-at`; `fulfilled_by` is the partner's own."""
 
 
 MAXIMUM_DATA_BYTES = 32 * 1024
@@ -199,7 +203,8 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
 def read_callback(body: dict[str, Any], by: str) -> Move:
     """The partner's callback as a move (contract 4); fields that we do not know are kept beside `fulfillment_data`.
 
-    Raises ValidationFault for another status than `processing`, `fulfilled`, `failed`, a malformed instant, or more than 32 KB.
+    Raises ValidationFault for a member whose name is nearly one of ours (`fulfillmentData`), another status than `processing`,
+    `fulfilled`, `failed`, a malformed instant, or more than 32 KB.
     """
     wanted = body.get("status")
     if not isinstance(wanted, str) or wanted not in CALLBACK_STATES:
@@ -207,7 +212,11 @@ def read_callback(body: dict[str, Any], by: str) -> Move:
     given = body.get("fulfillment_data")
     if given is not None and not isinstance(given, dict):
         raise ValidationFault.of("fulfillment_data", "must be an object")
-    others = {name: value for name, value in body.items() if name not in ("status", "fulfilled_at", "fulfillment_data")}
+    others = {name: value for name, value in body.items() if name not in CALLBACK_MEMBERS}
+    for name in others:
+        meant = near_miss(name, CALLBACK_MEMBERS, CALLBACK_LIKENESS)
+        if meant is not None:  # kept as one more member, the data would never come to its place: the right one after it changes nothing
+            raise ValidationFault.of(name, f"is not a member of the callback; did you mean {meant}?")
     data = {**others, **(given or {})}
     if len(canonical_json(data)) > MAXIMUM_DATA_BYTES:
         raise ValidationFault.of("fulfillment_data", f"must be at most {MAXIMUM_DATA_BYTES} bytes")

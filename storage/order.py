@@ -33,7 +33,7 @@ async def list_orders(connection: Connection, tenant_id: UUID, wanted: Filter) -
     return sorted(orders, key=lambda order: str(order["redemption_id"]), reverse=True)[: wanted.limit]
 
 
-async def grant_order(connection: Connection, tenant_id: UUID, user_id: UUID, grant_id: UUID) -> dict[str, Any] | None:
-    """The user's grant of that id as an order, or None."""
-    found = await list_grants(connection, tenant_id, GrantFilter(user_id=user_id, grant_id=grant_id, without_redemption=True, limit=1))
+async def grant_order(connection: Connection, tenant_id: UUID, grant_id: UUID) -> dict[str, Any] | None:
+    """The grant of that id as an order, or None."""
+    found = await list_grants(connection, tenant_id, GrantFilter(grant_id=grant_id, without_redemption=True, limit=1))
     return order_wire(found[0]) if found else None

@@ -24,6 +24,7 @@ RULES = {
     "GET /v1/leaderboards/{leaderboard_id}/score/{user_id}": BOARD_READERS,
     "GET /v1/leaderboards/{leaderboard_id}/user/{user_id}": BOARD_READERS,
     "GET /v1/leaderboards/{leaderboard_id}/ws": BOARD_READERS,
+    "GET /v1/orders/{order_id}": READERS,
     "GET /v1/orders/user/{user_id}": READERS,
     "GET /v1/orders/user/{user_id}/{order_id}": READERS,
     "POST /v1/orders/{order_id}/cancel": "admin gamer server",
