@@ -61,7 +61,7 @@ from domain.wire import convert_value, decode_json, holds_nul
 from runtime.collector import calm_collector
 from runtime.crypto import Vault
 from runtime.http import Sender
-from runtime.postgres import BRISK_SECONDS, make_pool
+from runtime.postgres import BRISK_SECONDS, Pool, make_pool
 from runtime.pulse import Drain
 from runtime.redis import make_redis
 from runtime.settings import Settings
@@ -106,7 +106,9 @@ FEATURES = (
     webhook,
     delivery,
 )
-POOL_SIZE = 10
+POOL_SIZES = {"api": 10, "api-credentials": 2, "api-boards": 6}
+"""Each has connections of its own: boards that are read from PostgreSQL, because Redis is away, hold up neither events nor credentials."""
+
 INJECTED = (
     "readiness",
     "pool",
@@ -151,13 +153,33 @@ def provide_state(name: str) -> Provide:
     return Provide(provide)
 
 
+def make_pools(settings: Settings) -> list[Pool]:
+    """The closed pools of `POOL_SIZES`, in its order."""
+    return [
+        make_pool(settings.database_url, name, max_size=size, answer_seconds=BRISK_SECONDS, pooled=settings.pooled)
+        for name, size in POOL_SIZES.items()
+    ]
+
+
+@asynccontextmanager
+async def opened(*pools: Pool) -> AsyncIterator[None]:
+    """Pools that are open for as long as the process serves."""
+    for pool in pools:
+        await pool.open()
+    try:
+        yield
+    finally:
+        for pool in pools:
+            await pool.close()
+
+
 def create_app(settings: Settings, drain: Drain | None = None) -> Front:
     """The whole API as an ASGI application. Nothing is opened before its lifespan starts. `drain` tells when the process is to leave."""
-    pool = make_pool(settings.database_url, "api", max_size=POOL_SIZE, answer_seconds=BRISK_SECONDS, pooled=settings.pooled)
+    pool, credentials, boards = make_pools(settings)
     redis = make_redis(settings)
-    authenticator = Authenticator(settings, pool, RateLimiter(redis, settings.rate_limit_per_second))
+    authenticator = Authenticator(settings, credentials, RateLimiter(redis, settings.rate_limit_per_second))
     live = LiveStore(redis)
-    reader = leaderboard.BoardReader(Boards(pool, live), Profiles(pool, settings.session_url))
+    reader = leaderboard.BoardReader(Boards(boards, live), Profiles(boards, settings.session_url))
     writer = GroupCommitWriter(settings)
     ingest = event.Ingest(authenticator, writer, event_type.TypeMemory(pool), pool)
     sockets = socket.Sockets(settings, reader, redis, authenticator)
@@ -198,7 +220,7 @@ def create_app(settings: Settings, drain: Drain | None = None) -> Front:
     config = AppConfig(
         route_handlers=feature_routes(),
         state=State(resources),
-        lifespan=[lifespan, lambda _app: following_database(pool, live)],
+        lifespan=[lambda _app: opened(credentials, boards), lifespan, lambda _app: following_database(pool, live)],
         dependencies={
             "principal": Provide(provide_principal),
             "admission": Provide(provide_admission),

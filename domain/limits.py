@@ -129,6 +129,15 @@ DECODED_ENTRIES = _limit(
 )
 REMEMBERED_QUERIES = _limit(BOARDS, "plain query strings of pages, parsed", 10_000, "queries", "process", "they are parsed anew")
 PLAIN_QUERY_BYTES = _limit(BOARDS, "a query string that is remembered", 128, "bytes", "request", "parsed each time")
+BOARD_SCANS = _limit(
+    BOARDS,
+    "boards sorted in PostgreSQL at a time (Redis away)",
+    2,
+    "scans",
+    "tenant",
+    "after 2 s 503 `UNAVAILABLE`",
+)
+BOARD_SCANS_WAITING = _limit(BOARDS, "scans that are under way or wait", 64, "scans", "tenant", "503 `UNAVAILABLE`")
 SOCKETS_OF_PERSON = _limit(BOARDS, "WebSockets of one person (tokens)", 100, "connections", "process", "429 `RATE_LIMITED`")
 SOCKETS_OF_TENANT = _limit(BOARDS, "WebSockets of one tenant", 10_000, "connections", "process", "429 `RATE_LIMITED`")
 CONSOLE = "The console"
