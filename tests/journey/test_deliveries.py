@@ -151,6 +151,8 @@ def test_an_order_that_is_over_is_not_recovered(client, tmp_path):
         for each in (over, open_one):
             eventually(lambda each=each: client.get(f"/v1/redemptions/{each}").json()["flags"] == ["delivery_exhausted"])
         post(client, f"/v1/admin/redemptions/{over}/cancel", {"reason": "refunded"}, 200)
+        (asked,) = client.get("/v1/admin/deliveries", params={"redemption_id": over, "event": "reward_redeemed"}).json()["deliveries"]
+        assert code(client.post(f"/v1/admin/deliveries/{asked['delivery_id']}/resend")) == (409, "INVALID_STATE")
         recover = f"{ENDPOINTS}/{endpoint['endpoint_id']}/recover"
         assert post(client, recover, {"since": "2020-01-01T00:00:00Z"}, 202) == {"recovered": 1}
         sent = [line["body"] for line in partner.webhooks(3)]
