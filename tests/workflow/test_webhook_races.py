@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from temporalio.testing import ActivityEnvironment
 
-from activities.sweep import restart_pumps
+from activities.sweep import end_due_of_archived
 from activities.turn import Turns
 from activities.webhook import WebhookActivities
 from domain.redemption import Move, State
@@ -113,7 +113,7 @@ async def test_the_sweep_cancels_what_is_due_to_an_endpoint_that_is_archived(poo
         async with transaction(pool) as connection:
             await archive_endpoint(connection, stage.world.tenant_id, endpoint, utc_now())
     await stage.world.rows("UPDATE webhook_delivery SET due_at = now() - interval '1 day' RETURNING 1")
-    await restart_pumps(pool, None)
+    await end_due_of_archived(pool)
     assert await delivery_settled(stage, "cancelled")()
 
 
