@@ -1,6 +1,8 @@
 """The rewards store: the admin's side, the catalog, and buying (contract 4, Store and Redemption)."""
 
 import math
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -11,9 +13,9 @@ from psycopg.errors import CheckViolation
 from activities.outbox import Relay
 from api.auth import Principal, allow
 from api.idempotency import Write, once, write_of
-from api.pagination import Page
+from api.pagination import Page, encode_cursor
 from api.version import check_version
-from domain.catalog import catalog_entry
+from domain.catalog import Buyer, can_be_bought, catalog_entry
 from domain.error import Forbidden, NotFound, RewardNotFound, ValidationFault
 from domain.ledger import POINTS, Currency, amount_from_wire
 from domain.offer import check_wallet, is_within
@@ -23,6 +25,7 @@ from domain.reward import Reward, RewardBody, body_wire, parse_reward, reward_wi
 from domain.wire import decode_body, parse_external_id
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, Pool, transaction
+from storage.buyer import find_buyer
 from storage.currency import currencies_of
 from storage.ledger import accounts_of
 from storage.ledger_due import balances_of
@@ -34,6 +37,8 @@ from storage.webhook import find_endpoint
 ADMIN = [allow("admin")]
 CATALOG_READERS = [allow("server", "read", "gamer", "member")]
 AnyRequest = Request[Any, Any, Any]
+CATALOG_READ = 100
+"""How many rewards the catalog reads at least at once."""
 
 
 async def named_reward(connection: Connection, principal: Principal, named: str, *, lock: bool = False) -> Reward:
@@ -162,21 +167,42 @@ async def _balances(
 @get("/v1/rewards/catalog", guards=CATALOG_READERS)
 async def show_catalog(request: AnyRequest, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
     """What is on sale, newest first. `balance` (or a gamer's own) says what is affordable and how many points are missing."""
-    query = _catalog_query(request)
+    query, now = _catalog_query(request), utc_now()
+    shown: list[dict[str, Any]] = []
     async with transaction(pool) as connection:
         currencies = await currencies_of(connection, principal.tenant_id)
         balances = await _balances(connection, principal, query, currencies)
-        rewards = await rewards_on_sale(
-            connection,
-            principal.tenant_id,
-            currency=query.currency,
-            purchasable=query.purchasable,
-            now=utc_now(),
-            after=page.after_id(),
-            limit=page.limit,
-        )
-    shown = [catalog_entry(reward, currencies, balances, query.currency) for reward in rewards]
-    return {"rewards": shown, "next_cursor": page.cursor_of(rewards, "reward_id")}
+        after, read, is_over = page.after_id(), max(page.limit, CATALOG_READ), False
+        while len(shown) < page.limit and not is_over:  # what this user cannot buy is left out, so a page may take several reads
+            rewards = await rewards_on_sale(
+                connection,
+                principal.tenant_id,
+                currency=query.currency,
+                purchasable=query.purchasable,
+                now=now,
+                after=after,
+                limit=read,
+            )
+            buyer = await _buyer(connection, principal, rewards, now)
+            is_over = len(rewards) < read
+            for place, reward in enumerate(rewards, start=1):
+                entry = catalog_entry(reward, currencies, balances, currency=query.currency, buyer=buyer, now=now)
+                if not query.purchasable or can_be_bought(entry):
+                    shown.append(entry)
+                    after = reward.reward_id
+                if len(shown) == page.limit:
+                    is_over = is_over and place == len(rewards)
+                    break
+            else:
+                after = rewards[-1].reward_id if rewards else after
+    return {"rewards": shown, "next_cursor": None if is_over or after is None else encode_cursor(str(after))}
+
+
+async def _buyer(connection: Connection, principal: Principal, rewards: Sequence[Reward], now: datetime) -> Buyer | None:
+    """The gamer who asks, or None: nobody else buys for itself."""
+    if principal.role != "gamer" or principal.external_user_id is None:
+        return None
+    return await find_buyer(connection, principal.tenant_id, principal.external_user_id, rewards, now)
 
 
 @get("/v1/rewards/catalog/{slug:str}", guards=CATALOG_READERS)
@@ -189,7 +215,9 @@ async def show_catalog_entry(slug: str, request: AnyRequest, principal: Principa
         currencies = await currencies_of(connection, principal.tenant_id)
         query = _catalog_query(request)
         balances = await _balances(connection, principal, query, currencies)
-    return catalog_entry(reward, currencies, balances, query.currency)
+        now = utc_now()
+        buyer = await _buyer(connection, principal, [reward], now)
+    return catalog_entry(reward, currencies, balances, currency=query.currency, buyer=buyer, now=now)
 
 
 class PurchaseBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,18 +1,20 @@
 """What one user can have of a reward now: its variant, its windows of time, its limit, and how it will be fulfilled (contract 4, Store)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
+from domain.condition import holds
 from domain.error import NotEligible, ValidationFault
 from domain.leaderboard import Timeframe, TimeframeType
 from domain.ledger import POINTS, Currency, amount_from_wire
 from domain.redemption import WAITING_SECONDS, State
 from domain.reward import Reward, RewardBody
-from domain.segment import belongs
+from domain.segment import parse_segment
 from domain.window import WindowSpan, window_at
+from domain.wire import rfc3339
 
 PERIODS = {
     "day": TimeframeType.DAILY,
@@ -51,11 +53,29 @@ def has_own_stock(reward: Reward, variant_id: str | None) -> bool:
 
 
 def check_available(reward: Reward, attributes: Mapping[str, Any], now: datetime, *, tier: str | None = None) -> None:
-    """NotEligible outside the reward's time of availability, or for a user outside its segment."""
-    if not is_within(reward.available_from, reward.available_until, now):
-        raise NotEligible("This reward is not available now")
-    if reward.eligibility is not None and not belongs(reward.eligibility, attributes, tier):
-        raise NotEligible("The user does not belong to those who may have this reward")
+    """NotEligible outside the reward's time of availability, or for a user outside its segment; it says which `condition` fails."""
+    for refusal in obstacles(reward, attributes, now, tier=tier):
+        raise refusal
+
+
+def obstacles(reward: Reward, attributes: Mapping[str, Any], now: datetime, *, tier: str | None = None) -> Iterator[NotEligible]:
+    """Each condition that this user, or everybody now, fails. What an attribute should be is not told: a segment is the tenant's."""
+    if not reward.active:
+        yield NotEligible("This reward is not available now", condition="active")
+    if reward.available_from is not None and now < reward.available_from:
+        begins = rfc3339(reward.available_from)
+        yield NotEligible(f"This reward is not available before {begins}", condition="available_from", available_from=begins)
+    if reward.available_until is not None and reward.available_until <= now:
+        ended = rfc3339(reward.available_until)
+        yield NotEligible(f"This reward was available until {ended}", condition="available_until", available_until=ended)
+    if reward.eligibility is None:
+        return
+    segment = parse_segment(reward.eligibility, "eligibility")
+    if segment.tiers is not None and tier not in segment.tiers:
+        names = sorted(segment.tiers)
+        yield NotEligible(f"This reward is for users of tier {' or '.join(names)}", condition="tiers", tiers=names)
+    for path in dict.fromkeys(each.path for each in segment.conditions if not holds(each, attributes)):
+        yield NotEligible(f"This reward is for users with another {path}", condition=f"attributes.{path}")
 
 
 def is_within(start: datetime | None, end: datetime | None, now: datetime) -> bool:

@@ -35,8 +35,3 @@ def parse_segment(definition: Any, field: str) -> Segment:
 def includes(segment: Segment, attributes: Mapping[str, Any], tier: str | None) -> bool:
     """Whether a user with these attributes and this tier is one of the segment."""
     return (segment.tiers is None or tier in segment.tiers) and matches(segment.conditions, attributes)
-
-
-def belongs(definition: Mapping[str, Any], attributes: Mapping[str, Any], tier: str | None = None) -> bool:
-    """The same for a segment as it was written."""
-    return includes(parse_segment(definition, "segment"), attributes, tier)

@@ -8,6 +8,7 @@ from domain.catalog import catalog_entry
 from domain.error import NotEligible, ValidationFault
 from domain.ledger import Currency
 from domain.reward import Reward, body_wire, check_fields, choose_price, parse_reward, prices_of, variants_of
+from runtime.ids import utc_now
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 ID = UUID(int=1)
@@ -182,17 +183,19 @@ def test_fields_that_do_not_fit_are_named(given: dict[str, Any], field: str):
 
 def test_the_catalog_says_how_many_points_are_missing_for_the_nearest_price():
     both = reward(prices=TWO_PRICES)
-    assert catalog_entry(both, CURRENCIES, None)["affordable"] is None
-    assert catalog_entry(both, CURRENCIES, {"points": 100})["affordable"] is True
-    near = catalog_entry(both, CURRENCIES, {"points": 60})
+    assert catalog_entry(both, CURRENCIES, None, now=utc_now())["affordable"] is None
+    assert catalog_entry(both, CURRENCIES, {"points": 100}, now=utc_now())["affordable"] is True
+    near = catalog_entry(both, CURRENCIES, {"points": 60}, now=utc_now())
     assert (near["affordable"], near["points_needed"]) == (False, 40)
 
 
 def test_what_is_missing_is_told_in_points_or_in_the_currency_that_was_asked_for():
     both = reward(prices=[{"currency": "points", "amount": 100}, {"currency": "coins", "amount": 0.5}])
     poor = {"points": 10, "coins": 20}
-    assert catalog_entry(both, CURRENCIES, poor)["points_needed"] == 90, "30 of the other currency's smallest unit are not fewer points"
-    assert catalog_entry(both, CURRENCIES, poor, "coins")["points_needed"] == 0.3
-    assert catalog_entry(both, CURRENCIES, {"coins": 50})["affordable"] is True
+    assert catalog_entry(both, CURRENCIES, poor, now=utc_now())["points_needed"] == 90, (
+        "30 of the other currency's smallest unit are not fewer points"
+    )
+    assert catalog_entry(both, CURRENCIES, poor, currency="coins", now=utc_now())["points_needed"] == 0.3
+    assert catalog_entry(both, CURRENCIES, {"coins": 50}, now=utc_now())["affordable"] is True
     coins_only = reward(prices=[{"currency": "coins", "amount": 0.5}])
-    assert catalog_entry(coins_only, CURRENCIES, poor)["points_needed"] == 0.3
+    assert catalog_entry(coins_only, CURRENCIES, poor, now=utc_now())["points_needed"] == 0.3
