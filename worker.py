@@ -51,6 +51,7 @@ from workflows.payout import PayoutRunWorkflow
 from workflows.platform import PlatformTaskWorkflow, platform_schedules
 from workflows.redemption import RedemptionWorkflow
 from workflows.rescore import RescoreWorkflow
+from workflows.reversal import RedemptionReversalWorkflow
 from workflows.schedule import PayoutScheduleWorkflow
 from workflows.scoring import ScoringWorkflow, ensure_scoring_workflows
 from workflows.window import LeaderboardWindowWorkflow
@@ -124,7 +125,7 @@ async def keep_books(resources: Resources, share: PumpShare, stop: asyncio.Event
     pool, client, queues, settings = resources.pool, resources.client, resources.queues, resources.settings
     ensure = functools.partial(ensure_started, settings, client)
     loops: dict[str, tuple[float, Callable[[], Awaitable[None]]]] = {
-        "relay": (LATE_SECONDS, lambda: run_relay(pool, client, queues, stop, settings.session_url)),
+        "relay": (LATE_SECONDS, lambda: run_relay(pool, client, queues, stop, settings.session_url, public_url=settings.public_url)),
         "sweep": (4 * LATE_SECONDS, lambda: run_sweep(pool, client, stop)),
         "tally": (LATE_SECONDS, lambda: run_tally(pool, settings.scoring_partitions, stop)),
         "upkeep": (3 * LATE_SECONDS, lambda: run_upkeep(pool, resources.redis, ensure, stop)),
@@ -251,6 +252,7 @@ def core_worker(resources: Resources) -> Worker:
         workflows=[
             EraseUserWorkflow,
             RedemptionWorkflow,
+            RedemptionReversalWorkflow,
             EndpointWorkflow,
             LeaderboardWindowWorkflow,
             PayoutRunWorkflow,

@@ -29,6 +29,7 @@ from storage import delivery as deliveries
 from storage.delivery import Result, Trigger, cancel_due, hold_due
 from storage.due_delivery import Claimed, claim_due, lock_due, next_due, reserve_turns, withdraw_claim
 from storage.redemption import find_redemption, lock_redemption
+from storage.redemption_command import tell_attempted
 from storage.webhook import find_endpoint
 
 log = logging.getLogger(__name__)
@@ -208,6 +209,9 @@ class Pump:
         await deliveries.record_result(connection, self.tenant_id, delivery_id, result, now)
         if is_gone(outcome):
             await switch_off(connection, self.tenant_id, self.endpoint_id, now)
+        if redemption is not None and trigger == "manual":
+            answer = shown or f"http_{outcome.status}"
+            await tell_attempted(connection, self.tenant_id, redemption.redemption_id, attempt=number, answer=answer)
         if redemption is not None and result.state is DeliveryState.DELIVERED:
             await move_on(connection, redemption, result.state, outcome, from_workflow=False)
         return result.state

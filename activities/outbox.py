@@ -50,8 +50,9 @@ class TemporalAwayError(Exception):
 class Relay:
     """Delivers commands. One in each worker process; leases keep several from doing the same work."""
 
-    def __init__(self, pool: Pool, temporal: Client, queues: TaskQueues, session_url: str = "") -> None:
+    def __init__(self, pool: Pool, temporal: Client, queues: TaskQueues, session_url: str = "", *, public_url: str = "") -> None:
         self._pool = pool
+        self._public_url = public_url.rstrip("/")
         self._session_url = session_url or str(pool.conninfo)
         self._temporal = temporal
         self._queues = queues
@@ -174,9 +175,15 @@ class Relay:
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             search_attributes=TypedSearchAttributes(attributes),
             static_summary=argument.get("summary"),
+            memo=self._memo(row),
             priority=Priority(priority_key=argument.get("priority", 2), fairness_key=str(row.tenant_id)),
             rpc_timeout=RPC_TIMEOUT,
         )
+
+    def _memo(self, row: Row) -> dict[str, str]:
+        """For people who look at the workflow in Temporal's UI: whose it is, and where the console shows what it is about."""
+        page = row.argument.get("page")
+        return {"tenant": row.tenant_name or str(row.tenant_id)} | ({"console": self._public_url + page} if page else {})
 
     async def _update(self, row: Row) -> None:
         update, _, _ = row.name.partition(":")
@@ -194,9 +201,11 @@ class Relay:
             await asyncio.sleep(AWAY_SECONDS)
 
 
-async def run_relay(pool: Pool, temporal: Client, queues: TaskQueues, stop: asyncio.Event, session_url: str = "") -> None:
+async def run_relay(
+    pool: Pool, temporal: Client, queues: TaskQueues, stop: asyncio.Event, session_url: str = "", *, public_url: str = ""
+) -> None:
     """Serve the outbox until `stop` is set; `session_url` is where LISTEN works, when the pool leads to a pooler."""
-    await Relay(pool, temporal, queues, session_url).run(stop)
+    await Relay(pool, temporal, queues, session_url, public_url=public_url).run(stop)
 
 
 async def _first_of(stop: asyncio.Event, wake: asyncio.Event, timeout_seconds: float) -> None:

@@ -59,7 +59,13 @@ class RedemptionActivities:
         found = await prepare_delivery(connection, redemption, utc_now())
         if found is None:
             await set_flag(connection, redemption.tenant_id, redemption.redemption_id, Flag.NO_ENDPOINT, utc_now())
-            return Begun(status=redemption.status, number=number, deadline_at=redemption.deadline_at, has_endpoint=False)
+            return Begun(
+                status=redemption.status,
+                number=number,
+                deadline_at=redemption.deadline_at,
+                has_endpoint=False,
+                flags=[Flag.NO_ENDPOINT.value],
+            )
         delivery_id, delays = found
         return Begun(
             status=redemption.status,
@@ -67,6 +73,7 @@ class RedemptionActivities:
             deadline_at=redemption.deadline_at,
             delivery_id=delivery_id,
             retry_delays_seconds=delays,
+            flags=[flag for flag in redemption.flags if flag != Flag.NO_ENDPOINT],
         )
 
     @activity.defn(name="settle_redemption")

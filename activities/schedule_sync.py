@@ -56,6 +56,7 @@ ROUNDS = 50
 SIDE_BY_SIDE = 8
 AWAY = (RPCError, RuntimeError, OSError, TimeoutError, *DATABASE_FAULTS)
 TENANT = SearchAttributeKey.for_keyword("TenantId")
+SCHEDULE = SearchAttributeKey.for_keyword("ScheduleId")
 
 
 def schedule_for(kept: payout_schedule.Schedule, queues: TaskQueues, now: datetime) -> Schedule:
@@ -68,7 +69,7 @@ def schedule_for(kept: payout_schedule.Schedule, queues: TaskQueues, now: dateti
             argument,
             id=temporal_schedule_id(kept.tenant_id, kept.schedule_id),
             task_queue=queues.core,
-            typed_search_attributes=_attributes(kept.tenant_id),
+            typed_search_attributes=_attributes(kept.tenant_id, kept.schedule_id),
             static_summary=f"Payout schedule {kept.name}"[:180],
             priority=Priority(priority_key=PRIORITY, fairness_key=str(kept.tenant_id)),
         ),
@@ -81,8 +82,8 @@ def schedule_for(kept: payout_schedule.Schedule, queues: TaskQueues, now: dateti
     )
 
 
-def _attributes(tenant_id: UUID) -> TypedSearchAttributes:
-    return TypedSearchAttributes([SearchAttributePair(TENANT, str(tenant_id))])
+def _attributes(tenant_id: UUID, schedule_id: UUID) -> TypedSearchAttributes:
+    return TypedSearchAttributes([SearchAttributePair(TENANT, str(tenant_id)), SearchAttributePair(SCHEDULE, str(schedule_id))])
 
 
 def _spec(ticks: Ticks) -> ScheduleSpec:
@@ -129,7 +130,7 @@ async def bring_in_line(pool: Pool, temporal: Client, queues: TaskQueues, tenant
     if kept is None or kept.archived_at is not None:
         await drop_schedule(temporal, identity)
     else:
-        await put_schedule(temporal, identity, schedule_for(kept, queues, utc_now()), search_attributes=_attributes(tenant_id))
+        await put_schedule(temporal, identity, schedule_for(kept, queues, utc_now()), search_attributes=_attributes(tenant_id, schedule_id))
 
 
 async def reconcile(pool: Pool, temporal: Client, queues: TaskQueues, *, full: bool) -> int:

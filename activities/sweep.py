@@ -33,7 +33,8 @@ from storage.erasure import unfinished_erasures
 from storage.lease import take_lease
 from storage.low_stock import forget_low_stock, tell_low_stock
 from storage.payout import start_again, unfinished_runs
-from storage.redemption import lock_redemption, move_redemption, start_entry
+from storage.redemption import lock_redemption, move_redemption
+from storage.redemption_command import start_entry
 from storage.redemption_list import Overdue, open_redemptions, overdue_redemptions
 from storage.rescore import fail_rescore, unfinished_rescores
 from storage.rescore import start_entry as start_rescore_entry

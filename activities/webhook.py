@@ -150,7 +150,7 @@ class WebhookActivities:
     ) -> Sent:
         present = await find_redemption(connection, redemption.tenant_id, redemption.redemption_id)
         number = await last_number(connection, redemption.tenant_id, redemption.redemption_id)
-        return Sent(status=present.status, number=number, answer=answer, wait_seconds=wait_seconds, held=held)
+        return Sent(status=present.status, number=number, answer=answer, wait_seconds=wait_seconds, held=held, flags=list(present.flags))
 
 
 def _shown(status: int | None, shown: str | None) -> str:

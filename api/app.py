@@ -206,7 +206,7 @@ def create_app(settings: Settings, drain: Drain | None = None) -> Front:
         await writer.start()
         await sockets.start()
         app.state.temporal = await connect(settings, lazy=True)
-        app.state.relay = Relay(pool, app.state.temporal, task_queues(settings), settings.session_url)
+        app.state.relay = Relay(pool, app.state.temporal, task_queues(settings), settings.session_url, public_url=settings.public_url)
         calm_collector()
         try:
             yield

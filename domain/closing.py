@@ -40,9 +40,14 @@ class WindowPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CloseNow(msgspec.Struct, frozen=True, kw_only=True):
-    """The window closes at this instant instead of the planned one. Without an instant the workflow sets it first."""
+    """The window closes at this instant instead of the planned one. Without an instant the workflow sets it first.
+
+    `by` is who closed it, as far as a history may say, `reason` why.
+    """
 
     closes_at: datetime | None = None
+    by: str | None = None
+    reason: str | None = None
 
 
 class Gate(msgspec.Struct, frozen=True, kw_only=True):

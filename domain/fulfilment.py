@@ -31,6 +31,7 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True):
     delivery_id: UUID | None = None
     retry_delays_seconds: tuple[float, ...] = DEFAULT_RETRY_DELAYS
     has_endpoint: bool = True
+    flags: list[str] | None = None
 
 
 class SendInput(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +65,7 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
     held: bool = False
     deferred: bool = False
     gone: bool = False
+    flags: list[str] | None = None
 
 
 class SettleInput(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,10 +89,34 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class News(msgspec.Struct, frozen=True, kw_only=True):
-    """A move that was made outside the workflow. `number` is its row in the timeline; a lower one is old news."""
+    """A move that was made outside the workflow. `number` is its row in the timeline; a lower one is old news.
+
+    `by` is who made it, as far as a history may say (`domain.redemption.told_by`), `note` why, where staff gave a reason. `flags` None: not
+    told.
+    """
 
     status: State
     number: int
+    by: str | None = None
+    note: str | None = None
+    flags: list[str] | None = None
+
+
+class Attempted(msgspec.Struct, frozen=True, kw_only=True):
+    """An attempt that was made by hand, outside the ladder, and what it gave."""
+
+    attempt: int
+    answer: str
+
+
+class ReversalInput(msgspec.Struct, frozen=True, kw_only=True):
+    """A fulfilled redemption that was reversed: points were returned. `number` is the row of its timeline."""
+
+    tenant_id: UUID
+    redemption_id: UUID
+    number: int
+    by: str | None = None
+    note: str | None = None
 
 
 class RedemptionOutcome(msgspec.Struct, frozen=True, kw_only=True):

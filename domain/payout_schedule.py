@@ -115,10 +115,11 @@ class InstantInput(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """The run of an instant; without one, why there is none."""
+    """The run of an instant; without one, why there is none. `leaderboard_id`: the board whose first ones it pays."""
 
     run_id: UUID | None = None
     reason: str | None = None
+    leaderboard_id: str | None = None
 
 
 class ScheduledRun(msgspec.Struct, frozen=True):

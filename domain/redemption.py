@@ -117,6 +117,11 @@ def workflow_id(tenant_id: UUID, redemption_id: UUID) -> str:
     return f"redemption:{tenant_id}:{redemption_id}"
 
 
+def reversal_workflow_id(tenant_id: UUID, redemption_id: UUID) -> str:
+    """The id of the workflow that shows the reversal of this redemption."""
+    return f"redemption-reversal:{tenant_id}:{redemption_id}"
+
+
 def effect_of(new: State) -> Effect:
     """What entering this state does to the points: capture the hold, release it, refund, or nothing."""
     return EFFECTS.get(new, Effect.NONE)
@@ -181,6 +186,23 @@ class NewRedemption(msgspec.Struct, frozen=True, kw_only=True):
     fields: dict[str, Any] = {}
     deadline_at: datetime | None = None
     note: str | None = None
+
+
+HISTORY_NOTE_CHARACTERS = 200
+PERSONS = ("console:", "gamer:", "jwt:")
+
+
+def told_by(by: str) -> str:
+    """Who acted, as a history of Temporal may say it: a person's name or address stays in the timeline and the audit log."""
+    kind = next((each for each in PERSONS if by.startswith(each)), None)
+    return by if kind is None else kind.rstrip(":")
+
+
+def told_why(move: "Move") -> str | None:
+    """The reason that staff gave. What a user or a partner wrote stays out of histories."""
+    if move.note is None or move.is_callback or move.by.startswith("gamer:"):
+        return None
+    return move.note[:HISTORY_NOTE_CHARACTERS]
 
 
 class Move(msgspec.Struct, frozen=True, kw_only=True):

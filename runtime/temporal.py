@@ -27,6 +27,10 @@ from runtime.search_attributes import SEARCH_ATTRIBUTES
 from runtime.settings import Settings
 
 RPC_TIMEOUT = timedelta(seconds=5)
+VALUE_TYPES = {
+    "Keyword": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
+    "KeywordList": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST,
+}
 
 
 class TaskQueues(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,7 +133,7 @@ async def add_search_attributes(client: Client, names: Iterable[str] = tuple(SEA
     """Register these search attributes; that they exist already is no fault."""
     request = AddSearchAttributesRequest(
         namespace=client.namespace,
-        search_attributes=dict.fromkeys(names, IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD),
+        search_attributes={name: VALUE_TYPES[SEARCH_ATTRIBUTES[name]] for name in names},
     )
     try:
         await client.operator_service.add_search_attributes(request, timeout=RPC_TIMEOUT)

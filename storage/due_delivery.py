@@ -141,7 +141,8 @@ def pump_entry(tenant_id: UUID, endpoint_id: UUID) -> outbox.Entry:
         name=WORKFLOW,
         argument={
             "argument": {"tenant_id": str(tenant_id), "endpoint_id": str(endpoint_id)},
-            "attributes": {"TenantId": str(tenant_id)},
+            "attributes": {"TenantId": str(tenant_id), "EndpointId": str(endpoint_id)},
+            "page": f"/console/webhooks/{endpoint_id}",
             "summary": "Deliveries to one endpoint",
             "priority": 3,
         },

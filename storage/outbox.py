@@ -25,7 +25,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     A `schedule` has the Temporal Schedule brought in line with its row; `workflow_id` is that schedule's id, its argument {"schedule_id"}.
 
-    The argument of a start is {"argument", "attributes", "summary"}; that of an update is what its handler takes.
+    The argument of a start is {"argument", "attributes", "summary", "page"}, the page being where the console shows what it is about;
+    that of an update is what its handler takes.
     """
 
     kind: Literal["start", "update", "schedule"]
@@ -45,6 +46,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     argument: dict[str, Any]
     tries: int
     trace_context: str | None = None
+    tenant_name: str | None = None
 
 
 ENQUEUE = """
@@ -118,7 +120,8 @@ async def lease_due(connection: Connection, limit: int, *, workflow_id: str | No
         )
         UPDATE outbox SET leased_until = clock_timestamp() + %(lease)s, tries = tries + 1 FROM taken
         WHERE outbox_id = taken_id
-        RETURNING outbox_id, tenant_id, kind, workflow_id, name, argument, tries, trace_context
+        RETURNING outbox_id, tenant_id, kind, workflow_id, name, argument, tries, trace_context,
+            (SELECT tenant.name FROM tenant WHERE tenant.tenant_id = outbox.tenant_id) AS tenant_name
         """,
         {"lease": LEASE, "workflow_id": workflow_id, "limit": limit},
     )

@@ -1,6 +1,8 @@
 """Payout runs: made once for each cause, found, cancelled, retried (contract 4). `payout_plan` and `payout_pay` do the work."""
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -47,22 +49,51 @@ async def create_run(connection: Connection, tenant_id: UUID, new: NewRun, now: 
     if await cursor.fetchone() is None:
         return None
     if start:
-        await outbox.enqueue(connection, tenant_id, start_entry(tenant_id, run_id, new.source_type))
+        entry = start_entry(tenant_id, run_id, new.source_type, new.schedule_id, new.audience, trigger=new.trigger)
+        await outbox.enqueue(connection, tenant_id, entry)
     return run_id
 
 
-def start_entry(tenant_id: UUID, run_id: UUID, source_type: str, attempt: int = 1) -> outbox.Entry:
+def start_entry(
+    tenant_id: UUID,
+    run_id: UUID,
+    source_type: str,
+    schedule_id: UUID | None,
+    audience: Mapping[str, Any],
+    *,
+    trigger: str,
+    attempt: int = 1,
+) -> outbox.Entry:
     """The command that starts a run's workflow; a second one changes nothing."""
+    about = {"ScheduleId": str(schedule_id) if schedule_id else None, "LeaderboardId": audience.get("leaderboard_id")}
+    how = f", {trigger}" + (f", attempt {attempt}" if attempt > 1 else "")
     return outbox.Entry(
         kind="start",
         workflow_id=payout_workflow_id(tenant_id, run_id, attempt),
         name=WORKFLOW,
         argument={
             "argument": msgspec.to_builtins(PayoutRunInput(tenant_id=tenant_id, run_id=run_id)),
-            "attributes": {"TenantId": str(tenant_id), "PayoutStatus": RunStatus.PLANNING.value},
-            "summary": f"Payout of a {source_type}",
+            "attributes": {"TenantId": str(tenant_id), "PayoutStatus": RunStatus.PLANNING.value}
+            | {name: value for name, value in about.items() if value is not None},
+            "page": f"/console/payout-runs/{run_id}",
+            "summary": f"Payout of a {source_type}{how}",
             "priority": PRIORITY,
         },
+    )
+
+
+async def _start_of(connection: Connection, run: Run) -> outbox.Entry:
+    """The start of a further attempt. A window's run names its board only by the window."""
+    cursor = await connection.execute(
+        """
+        SELECT b.leaderboard_id FROM leaderboard_window AS w JOIN leaderboard AS b USING (tenant_id, board_id)
+        WHERE w.tenant_id = %s AND w.window_id = %s::uuid
+        """,
+        (run.tenant_id, run.audience.get("window_id")),
+    )
+    audience = {**run.audience, **(await cursor.fetchone() or {})}
+    return start_entry(
+        run.tenant_id, run.payout_run_id, run.source_type, run.schedule_id, audience, trigger=run.trigger, attempt=run.attempt
     )
 
 
@@ -148,7 +179,7 @@ async def retry_run(connection: Connection, tenant_id: UUID, run_id: UUID, now: 
         (status.value, now, tenant_id, run_id),
     )
     retried = msgspec.convert(await cursor.fetchone(), Run)
-    await outbox.enqueue(connection, tenant_id, start_entry(tenant_id, run_id, run.source_type, retried.attempt))
+    await outbox.enqueue(connection, tenant_id, await _start_of(connection, retried))
     return retried
 
 
@@ -163,8 +194,8 @@ async def start_again(connection: Connection, run: Run, now: datetime, *, is_new
     )
     row = await cursor.fetchone()
     if row is not None:
-        entry = start_entry(run.tenant_id, run.payout_run_id, run.source_type, row["attempt"])
-        await outbox.enqueue_again(connection, run.tenant_id, entry)
+        again = msgspec.structs.replace(run, attempt=row["attempt"])
+        await outbox.enqueue_again(connection, run.tenant_id, await _start_of(connection, again))
 
 
 async def unfinished_runs(connection: Connection, idle_before: datetime, after: tuple[UUID, UUID] | None, limit: int) -> list[Run]:

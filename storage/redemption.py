@@ -39,10 +39,7 @@ from domain.webhook_body import redemption_updated
 from runtime.postgres import Connection
 from storage import due_delivery, ledger, outbox, reward
 from storage.fulfilment import kind_of
-
-WORKFLOW = "RedemptionWorkflow"
-PURCHASE_PRIORITY = 2
-GRANT_PRIORITY = 4
+from storage.redemption_command import news_of, start_entry
 
 COLUMNS = """tenant_id, redemption_id, user_id, external_user_id, reward_id, reward, variant_id, source_type, source_id, status, flags,
     points_spent, currency, decimal_places, takes_stock, stock_variant_id, fields, fulfillment_data, failure_reason, fulfilment,
@@ -123,33 +120,6 @@ def _start_of(tenant_id: UUID, new: NewRedemption) -> outbox.Entry:
     return start_entry(tenant_id, new.redemption_id, new.external_user_id, new.reward, new.status, source_type=new.source_type)
 
 
-def start_entry(
-    tenant_id: UUID, redemption_id: UUID, external_user_id: str, reward: dict[str, Any], status: State, *, source_type: str = "purchase"
-) -> outbox.Entry:
-    """The command that starts a redemption's workflow: ids only, and what its line in Temporal's UI shows.
-
-    What was granted waits behind what users have just bought: a payout to many must not hold them up.
-    """
-    slug = str(reward.get("slug") or "")
-    return outbox.Entry(
-        kind="start",
-        workflow_id=workflow_id(tenant_id, redemption_id),
-        name=WORKFLOW,
-        argument={
-            "argument": {"tenant_id": str(tenant_id), "redemption_id": str(redemption_id)},
-            "attributes": {
-                "TenantId": str(tenant_id),
-                "RedemptionId": str(redemption_id),
-                "ExternalUserId": external_user_id,
-                "RewardSlug": slug,
-                "RedemptionStatus": status.value,
-            },
-            "summary": f"{slug or reward.get('name') or 'reward'} for {external_user_id}"[:180],
-            "priority": PURCHASE_PRIORITY if source_type == "purchase" else GRANT_PRIORITY,
-        },
-    )
-
-
 async def move_redemption(connection: Connection, tenant_id: UUID, redemption_id: UUID, move: Move, now: datetime) -> Moved:
     """Make one move; the row stays locked until the caller commits.
 
@@ -178,10 +148,8 @@ async def move_redemption(connection: Connection, tenant_id: UUID, redemption_id
     await _tell_subscribers(connection, tenant_id, redemption_id, present.status, now)
     if move.to in FINAL:
         await supersede_fulfilment_delivery(connection, tenant_id, redemption_id, now)
-    if not move.from_workflow and move.to is not State.REVERSED:
-        told = {"status": move.to.value, "number": number}
-        entry = outbox.Entry(kind="update", workflow_id=identity, name=f"moved:{number}", argument=told)
-        await outbox.enqueue(connection, tenant_id, entry)
+    if not move.from_workflow:
+        await outbox.enqueue(connection, tenant_id, news_of(present, move, number))
     return Moved(decision=decision, status=move.to, number=number, workflow_id=identity)
 
 

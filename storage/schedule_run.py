@@ -53,7 +53,7 @@ async def claim_instant(connection: Connection, tenant_id: UUID, schedule_id: UU
     schedule = await find_any_schedule(connection, tenant_id, schedule_id, lock=True)
     run_id = await _run_at(connection, tenant_id, schedule_id, instant)
     if run_id is not None:
-        return Claim(run_id=run_id)
+        return Claim(run_id=run_id, leaderboard_id=None if schedule is None else schedule.audience.get("leaderboard_id"))
     if schedule is None or schedule.archived_at is not None:
         return Claim(reason="the schedule was deleted")
     history = await history_of(connection, tenant_id, schedule_id)
@@ -66,7 +66,8 @@ async def claim_instant(connection: Connection, tenant_id: UUID, schedule_id: UU
         if overlap_verdict(schedule.overlap, history, runs, instant) is Verdict.SKIPPED:
             return Claim(reason="the run before is still under way")
     run = new_run(schedule, instant, "schedule", await schedule_prizes(connection, schedule, now))
-    return Claim(run_id=await create_run(connection, tenant_id, run, now, start=False))
+    run_id = await create_run(connection, tenant_id, run, now, start=False)
+    return Claim(run_id=run_id, leaderboard_id=schedule.audience.get("leaderboard_id"))
 
 
 async def _run_at(connection: Connection, tenant_id: UUID, schedule_id: UUID, instant: datetime) -> UUID | None:

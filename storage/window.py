@@ -9,10 +9,11 @@ from psycopg.rows import tuple_row
 
 from domain.closing import CloseNow, WindowStatus, window_workflow_id
 from domain.leaderboard import LeaderboardConfig, Method, load_config, load_timeline
+from domain.redemption import HISTORY_NOTE_CHARACTERS, told_by
 from domain.timeline import Timeline, in_force, segment_at, segments
 from domain.window import WindowSpan
 from runtime.ids import new_id
-from runtime.postgres import Connection, notify
+from runtime.postgres import Connection, acting, notify
 from storage import outbox
 from storage.outbox import CHANNEL, Entry
 
@@ -89,6 +90,7 @@ async def enqueue_starts(connection: Connection, windows: Sequence[tuple[UUID, U
                jsonb_build_object(
                    'argument', jsonb_build_object('tenant_id', w.tenant_id, 'window_id', w.window_id),
                    'attributes', jsonb_build_object('TenantId', w.tenant_id, 'LeaderboardId', b.leaderboard_id, 'WindowStatus', w.status),
+                   'page', concat('/console/leaderboards/', b.leaderboard_id),
                    'summary', concat('Window ', w.window_key, ' of leaderboard ', b.leaderboard_id),
                    'priority', %s::int),
                clock_timestamp(), clock_timestamp()
@@ -148,7 +150,9 @@ async def open_window(connection: Connection, tenant_id: UUID, board_id: UUID, s
     return UUID(str(found["window_id"]))
 
 
-async def close_early(connection: Connection, tenant_id: UUID, window_id: UUID, *, instant: datetime) -> BoardWindow | None:
+async def close_early(
+    connection: Connection, tenant_id: UUID, window_id: UUID, *, instant: datetime, reason: str | None = None
+) -> BoardWindow | None:
     """Let the window close at `instant` (from `change_instant`, in this transaction), unless it closes before that; None if not open.
 
     Its workflow is told by an update; where it has none (an all-time window of a board that is archived) it is started.
@@ -163,7 +167,8 @@ async def close_early(connection: Connection, tenant_id: UUID, window_id: UUID, 
         return None
     window = msgspec.convert(row, BoardWindow)
     await enqueue_starts(connection, [(tenant_id, window_id)])
-    told = CloseNow(closes_at=window.closes_at)
+    who, why = acting.get() or ("", "")
+    told = CloseNow(closes_at=window.closes_at, by=told_by(who) if who else None, reason=(reason or why)[:HISTORY_NOTE_CHARACTERS] or None)
     workflow_id = window_workflow_id(tenant_id, window.board_id, window.window_key)
     entry = Entry(kind="update", workflow_id=workflow_id, name=f"close_now:{instant.timestamp():.6f}", argument=msgspec.to_builtins(told))
     await outbox.enqueue(connection, tenant_id, entry)
@@ -177,7 +182,7 @@ async def close_all_early(connection: Connection, tenant_id: UUID, board_id: UUI
         (tenant_id, board_id),
     )
     for row in await cursor.fetchall():
-        await close_early(connection, tenant_id, row["window_id"], instant=instant)
+        await close_early(connection, tenant_id, row["window_id"], instant=instant, reason="its leaderboard was archived")
 
 
 async def begin_closing(connection: Connection, tenant_id: UUID, window_id: UUID) -> tuple[WindowStatus, datetime | None, float]:

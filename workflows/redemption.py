@@ -12,11 +12,12 @@ with workflow.unsafe.imports_passed_through():
     from activities.redemption import RedemptionActivities
     from activities.webhook import WebhookActivities
     from domain import fulfilment
-    from domain.fulfilment import Begun, News, RedemptionInput, RedemptionOutcome, SendInput, Sent, Settled, SettleInput
+    from domain.fulfilment import Attempted, Begun, News, RedemptionInput, RedemptionOutcome, SendInput, Sent, Settled, SettleInput
     from domain.redemption import FINAL, WAITING, State
     from domain.webhook import Ladder
 
 STATUS = SearchAttributeKey.for_keyword("RedemptionStatus")
+FLAGS = SearchAttributeKey.for_keyword_list("Flags")
 OWN_FAULTS = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30))
 DATABASE_TIMEOUT = timedelta(seconds=15)
 SEND_TIMEOUT = timedelta(seconds=50)  # the longest exchange is 30 s
@@ -46,6 +47,7 @@ class RedemptionWorkflow:
         self._resumed_before = 0
         self._rounds = 0
         self._timeline: list[str] = []
+        self._flags = sorted(workflow.info().typed_search_attributes.get(FLAGS) or [])  # of the run before
 
     @workflow.run
     async def run(self, redemption: RedemptionInput) -> RedemptionOutcome:
@@ -69,13 +71,20 @@ class RedemptionWorkflow:
     @workflow.update
     async def moved(self, news: News) -> None:
         """Someone moved the redemption: the partner's callback, staff, the sweep."""
-        self._adopt(news.status, news.number, "told from outside")
+        cause = f"by {news.by}" if news.by else "told from outside"
+        self._adopt(news.status, news.number, f"{cause}: {news.note}" if news.note else cause)
+        self._flag(news.flags)
 
     @moved.validator
     def check_moved(self, news: News) -> None:
         """Refuse what is not a row of the timeline."""
         if news.number < 1:
             raise ApplicationError("a move has a number from 1", type="VALIDATION_ERROR", non_retryable=True)
+
+    @workflow.update
+    async def attempted(self, made: Attempted) -> None:
+        """Somebody had the webhook sent once more, by hand."""
+        self._note(f"attempt {made.attempt}, by hand: {made.answer}")
 
     @workflow.update
     async def resume(self) -> None:
@@ -100,6 +109,7 @@ class RedemptionWorkflow:
         )
         self._begun = begun
         self._adopt(begun.status, begun.number, "begun")
+        self._flag(begun.flags)
         if not begun.has_endpoint:
             self._note("no endpoint takes `reward_redeemed`")
         return begun
@@ -128,6 +138,7 @@ class RedemptionWorkflow:
             if sent is None:
                 return False
             self._adopt(sent.status, sent.number, f"webhook {sent.answer}")
+            self._flag(sent.flags)
             turn_reserved = sent.deferred
             if sent.deferred and not self._is_over():
                 await self._wait(lambda: False, sent.wait_seconds, "its turn at the endpoint")
@@ -233,6 +244,13 @@ class RedemptionWorkflow:
         self._note(f"**{status.value}** ({cause})")
         if changed:
             workflow.upsert_search_attributes([STATUS.value_set(status.value)])
+
+    def _flag(self, flags: list[str] | None) -> None:
+        """Show what keeps the redemption from being fulfilled. What histories from before flags were told holds none: None."""
+        if flags is None or sorted(flags) == self._flags:
+            return
+        self._flags = sorted(flags)
+        workflow.upsert_search_attributes([FLAGS.value_set(self._flags)])
 
     def _note(self, line: str) -> None:
         self._timeline.append(f"- {workflow.now():%Y-%m-%d %H:%M:%S} {line}")

@@ -15,6 +15,8 @@ with workflow.unsafe.imports_passed_through():
 SCHEDULED_AT = SearchAttributeKey.for_datetime("TemporalScheduledStartTime")
 TENANT = SearchAttributeKey.for_keyword("TenantId")
 STATUS = SearchAttributeKey.for_keyword("PayoutStatus")
+SCHEDULE = SearchAttributeKey.for_keyword("ScheduleId")
+LEADERBOARD = SearchAttributeKey.for_keyword("LeaderboardId")
 OWN_FAULTS = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30))
 CLAIM_TIMEOUT = timedelta(seconds=60)
 FOLLOW_TIMEOUT = timedelta(days=30)
@@ -39,7 +41,7 @@ class PayoutScheduleWorkflow:
             return claim
         run = PayoutRunInput(tenant_id=schedule.tenant_id, run_id=claim.run_id)
         workflow.set_current_details(f"Payout run `{claim.run_id}`")
-        progress = await self._pay(run)
+        progress = await self._pay(run, schedule, claim)
         workflow.set_current_details(
             f"Payout run `{claim.run_id}`: **{progress.status.value}**, {progress.paid} paid of {progress.recipients}"
         )
@@ -55,18 +57,22 @@ class PayoutScheduleWorkflow:
             summary=f"claim {instant:%Y-%m-%d %H:%M:%S} UTC",
         )
 
-    async def _pay(self, run: PayoutRunInput) -> Progress:
+    async def _pay(self, run: PayoutRunInput, schedule: ScheduleInput, claim: Claim) -> Progress:
         """The run is a child that outlives this workflow, should somebody terminate it."""
-        attributes = TypedSearchAttributes(
-            [SearchAttributePair(TENANT, str(run.tenant_id)), SearchAttributePair(STATUS, RunStatus.PLANNING.value)]
-        )
+        attributes = [
+            SearchAttributePair(TENANT, str(run.tenant_id)),
+            SearchAttributePair(STATUS, RunStatus.PLANNING.value),
+            SearchAttributePair(SCHEDULE, str(schedule.schedule_id)),
+        ]
+        if claim.leaderboard_id is not None:
+            attributes.append(SearchAttributePair(LEADERBOARD, claim.leaderboard_id))
         try:
             return await workflow.execute_child_workflow(
                 PayoutRunWorkflow.run,
                 run,
                 id=payout_workflow_id(run.tenant_id, run.run_id),
                 parent_close_policy=workflow.ParentClosePolicy.ABANDON,
-                search_attributes=attributes,
+                search_attributes=TypedSearchAttributes(attributes),
                 static_summary="Payout of a schedule",
                 priority=Priority(priority_key=PRIORITY, fairness_key=str(run.tenant_id)),
             )

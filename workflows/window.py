@@ -19,6 +19,7 @@ Answer = TypeVar("Answer")
 STATUS = SearchAttributeKey.for_keyword("WindowStatus")
 TENANT = SearchAttributeKey.for_keyword("TenantId")
 PAYOUT_STATUS = SearchAttributeKey.for_keyword("PayoutStatus")
+LEADERBOARD = SearchAttributeKey.for_keyword("LeaderboardId")
 PAYOUT_WORKFLOW = "PayoutRunWorkflow"
 OWN_FAULTS = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30))
 DATABASE_TIMEOUT = timedelta(seconds=60)
@@ -66,10 +67,12 @@ class LeaderboardWindowWorkflow:
         await workflow.wait_condition(lambda: self._planned)
         if news is not None and news.closes_at is not None:
             self._closes_at = news.closes_at if self._closes_at is None else min(news.closes_at, self._closes_at)
-            self._note(f"closes early, at {self._closes_at:%Y-%m-%d %H:%M:%S} UTC")
+            who = f" by {news.by}" if news.by else ""
+            why = f": {news.reason}" if news.reason else ""
+            self._note(f"closes early, at {self._closes_at:%Y-%m-%d %H:%M:%S} UTC{who}{why}")
         elif self._status is WindowStatus.OPEN:
             self._adopt(await self._activity(WindowActivities.close_early, "close early"))
-            self._note("closes early, by hand")
+            self._note("closes early, by hand in Temporal")
         return WindowPlan(status=self._status, closes_at=self._closes_at, successor_at=self._successor_at)
 
     async def _plan(self) -> WindowPlan:
@@ -110,6 +113,8 @@ class LeaderboardWindowWorkflow:
             return frozen
         tenant_id, run_id = self._window.tenant_id, frozen.payout_run_id
         attributes = [SearchAttributePair(TENANT, str(tenant_id)), SearchAttributePair(PAYOUT_STATUS, RunStatus.PLANNING.value)]
+        if (leaderboard_id := workflow.info().typed_search_attributes.get(LEADERBOARD)) is not None:
+            attributes.append(SearchAttributePair(LEADERBOARD, leaderboard_id))
         self._note("the prizes are being paid")
         try:
             paid = await workflow.execute_child_workflow(
@@ -119,7 +124,7 @@ class LeaderboardWindowWorkflow:
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 parent_close_policy=ParentClosePolicy.ABANDON,
                 search_attributes=TypedSearchAttributes(attributes),
-                static_summary="Payout of a leaderboard's window",
+                static_summary=f"Payout of a window of leaderboard {leaderboard_id}"[:180],
                 result_type=Progress,
             )
         except (WorkflowAlreadyStartedError, ChildWorkflowError) as fault:

@@ -110,7 +110,7 @@ async def test_each_outside_move_tells_the_workflow_and_its_own_do_not(world):
     await move(world, redemption, callback("fulfilled"))
     rows = await world.rows("SELECT kind, name, argument FROM outbox ORDER BY outbox_id")
     assert [(row["kind"], row["name"]) for row in rows] == [("start", "RedemptionWorkflow"), ("update", "moved:3")]
-    assert rows[1]["argument"] == {"status": "fulfilled", "number": 3}
+    assert rows[1]["argument"] == {"status": "fulfilled", "number": 3, "by": "api_key:test", "note": None, "flags": []}
 
 
 async def test_another_tenants_redemption_looks_like_none(world, pool):

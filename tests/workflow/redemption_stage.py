@@ -26,6 +26,7 @@ from storage.webhook import SECRET_PURPOSE, NewEndpoint, create_endpoint
 from tests.store_world import World, make_world
 from workflows.endpoint import EndpointWorkflow
 from workflows.redemption import RedemptionWorkflow
+from workflows.reversal import RedemptionReversalWorkflow
 
 VAULT = Vault("a secret key that only the tests use")
 SECRET = make_secret(b"0123456789abcdef0123456789abcdef")
@@ -96,7 +97,7 @@ async def workers(client: Client, pool: Pool, queues: TaskQueues, vault: Vault =
     core = Worker(
         client,
         task_queue=queues.core,
-        workflows=[RedemptionWorkflow, EndpointWorkflow],
+        workflows=[RedemptionWorkflow, RedemptionReversalWorkflow, EndpointWorkflow],
         activities=[redemption.begin, redemption.settle],
     )
     async with core, Worker(client, task_queue=queues.webhooks, activities=[webhook.send]):

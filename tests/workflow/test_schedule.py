@@ -89,7 +89,8 @@ async def test_a_schedule_in_temporal_is_what_the_row_says(stage: Stage) -> None
     assert found.schedule.policy.overlap.name == "BUFFER_ONE"
     assert found.schedule.spec.time_zone_name == "Europe/Berlin"
     assert found.schedule.spec.calendars[0].comment == "30 2 * * MON-FRI"
-    assert found.typed_search_attributes.search_attributes[0].value == str(stage.world.tenant_id)
+    attributes = {pair.key.name: pair.value for pair in found.typed_search_attributes.search_attributes}
+    assert attributes == {"TenantId": str(stage.world.tenant_id), "ScheduleId": str(schedule.schedule_id)}
     assert is_in_line(found, schedule_for(schedule, stage.queues, utc_now()))
     changed = await change(stage.world, schedule, paused=False, note=None, overlap=Overlap.SKIP)
     await stage.tell()

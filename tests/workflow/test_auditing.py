@@ -1,0 +1,85 @@
+"""An auditor finds everything in Temporal's UI: the guide's queries are run, and what they should find is there."""
+
+import asyncio
+import base64
+import re
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client
+
+from domain.redemption import Move, State, reversal_workflow_id, workflow_id
+from runtime.ids import utc_now
+from runtime.postgres import Pool, transaction
+from storage.redemption import move_redemption
+from tests.partner import a_partner
+from tests.workflow.redemption_stage import Stage, a_stage
+
+GUIDE = Path(__file__).parent.parent.parent / "docs" / "guide" / "auditing.md"
+QUERIES = re.findall(r"```temporal\n(.*?)\n```", GUIDE.read_text(), re.DOTALL)
+
+
+async def found(client: Client, query: str, count: int = 1) -> list[str]:
+    """The ids that a query finds, once there are so many: the list lags behind."""
+    async with asyncio.timeout(60):
+        while True:
+            ids = sorted([each.id async for each in client.list_workflows(query)])
+            if len(ids) >= count:
+                return ids
+            await asyncio.sleep(0.1)
+
+
+async def move(stage: Stage, redemption, to: State, note: str, by: str = "console:lan@example.com") -> None:
+    async with transaction(stage.pool) as connection:
+        await move_redemption(connection, redemption.tenant_id, redemption.redemption_id, Move(to=to, by=by, note=note), utc_now())
+    while await stage.relay.deliver_batch():
+        pass
+
+
+@pytest.mark.parametrize("query", QUERIES)
+async def test_each_query_of_the_guide_is_understood(temporal_client: Client, query: str) -> None:
+    assert len([each.id async for each in temporal_client.list_workflows(query, limit=1)]) <= 1
+
+
+async def test_a_reversed_order_is_found_with_who_and_why_and_its_fulfilment_too(pool: Pool, temporal_client: Client) -> None:
+    async with a_stage(pool, temporal_client) as stage:
+        redemption = await stage.redeem(type="manual")
+        handle = await stage.start(redemption)
+        await move(stage, redemption, State.FULFILLED, "sent by post")
+        await handle.result()
+        await move(stage, redemption, State.REVERSED, "it came back")
+        reversal = reversal_workflow_id(redemption.tenant_id, redemption.redemption_id)
+        await temporal_client.get_workflow_handle(reversal).result()
+        both = await found(temporal_client, f'RedemptionId = "{redemption.redemption_id}"', 2)
+        assert both == sorted([workflow_id(redemption.tenant_id, redemption.redemption_id), reversal])
+        named = f'RedemptionStatus = "reversed" AND TenantId = "{redemption.tenant_id}"'
+        assert await found(temporal_client, named) == [reversal]
+        told = (await temporal_client.get_workflow_handle(reversal).fetch_history()).to_json()
+        fulfilled = (await handle.fetch_history()).to_json()
+        memo = await (await handle.describe()).memo()
+    assert "lan@example.com" not in "".join(map(decoded, (told, fulfilled)))
+    assert '"by":"console"' in decoded(told)
+    assert "it came back" in decoded(told)
+    assert "sent by post" in decoded(fulfilled)
+    assert memo["console"] == f"/console/redemptions/{redemption.redemption_id}"
+    assert memo["tenant"]
+
+
+def decoded(history: str) -> str:
+    """Every payload of the history, as text."""
+    return "".join(base64.b64decode(each).decode("utf-8", "replace") for each in re.findall(r'"data": ?"([A-Za-z0-9+/=]+)"', history))
+
+
+async def test_an_order_whose_partner_fails_is_found_by_its_flag(pool: Pool, temporal_client: Client) -> None:
+    async with a_partner(301) as partner, a_stage(pool, temporal_client) as stage:
+        endpoint_id = await stage.endpoint(partner.url)
+        redemption = await stage.redeem()
+        handle = await stage.start(redemption)
+        wanted = f'Flags = "delivery_exhausted" AND RedemptionId = "{redemption.redemption_id}"'
+        assert await found(temporal_client, wanted) == [handle.id]
+        assert endpoint_id
+        await move(stage, redemption, State.CANCELLED, "the partner is closed", by="api_key:abcdefgh")
+        await handle.result()
+        history = decoded((await handle.fetch_history()).to_json())
+    assert "api_key:abcdefgh" in history
+    assert "the partner is closed" in history
