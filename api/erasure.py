@@ -1,8 +1,11 @@
 """All that is held about a user, and its erasure (contract 4, Users)."""
 
-from typing import Any
+import tempfile
+from collections.abc import AsyncIterator
+from typing import IO, Any
 
-from litestar import delete, get
+from litestar import Response, delete, get
+from litestar.response import Stream
 
 from activities.outbox import Relay
 from api.auth import Principal, allow
@@ -15,15 +18,34 @@ from storage.erasure import begin_erasure, forget_known_users
 from storage.export import everything_about
 
 STAFF = [allow("server")]
+IN_MEMORY_BYTES = 1_048_576
+PIECE_BYTES = 65_536
 
 
 @get("/v1/users/{external_id:str}/export", guards=STAFF, operation_id="export_user")
-async def export_user(external_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """Everything held about the user: each table's rows about it, under the table's name. The audit log says who asked."""
-    async with transaction(pool) as connection:
-        user = await user_for(connection, principal, external_id)
-        await record(connection, principal.tenant_id, action="export", subject="app_user", subject_id=str(user.user_id), facts={})
-        return await everything_about(connection, principal.tenant_id, user)
+async def export_user(external_id: str, principal: Principal, pool: Pool) -> Response[Any]:
+    """Everything held about the user: each table's rows about it, under the table's name. The audit log says who asked.
+
+    It is put aside on disk while it is read, so that it takes little memory however long, and a slow reader holds no connection.
+    """
+    file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115  it is closed when it is sent
+    try:
+        async with transaction(pool) as connection:
+            user = await user_for(connection, principal, external_id)
+            await record(connection, principal.tenant_id, action="export", subject="app_user", subject_id=str(user.user_id), facts={})
+            async for piece in everything_about(connection, principal.tenant_id, user):
+                file.write(piece)
+    except BaseException:
+        file.close()
+        raise
+    file.seek(0)
+    return Stream(_pieces(file), media_type="application/json")
+
+
+async def _pieces(file: IO[bytes]) -> AsyncIterator[bytes]:
+    with file:
+        while piece := file.read(PIECE_BYTES):
+            yield piece
 
 
 @delete("/v1/users/{external_id:str}", guards=STAFF, operation_id="erase_user", status_code=204)

@@ -1,5 +1,6 @@
 """Everything that is held about a user (contract 4, Users)."""
 
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -39,16 +40,40 @@ DELIVERIES = """
 """
 
 
-async def everything_about(connection: Connection, tenant_id: UUID, user: User) -> dict[str, Any]:
-    """The profile, and under a name for each table what it holds about the user."""
+ROWS = 8
+"""How many rows are in memory at once: an event or a delivery may have most of a megabyte."""
+
+
+async def everything_about(connection: Connection, tenant_id: UUID, user: User) -> AsyncIterator[bytes]:
+    """The profile, and under a name for each table what it holds about the user: one JSON object in pieces, of any size in all.
+
+    To be read within a transaction. Rows are handed on as PostgreSQL writes them: decoding them would only cost memory.
+    """
     known: dict[str, Any] = {"tenant": tenant_id, "user": user.user_id, "external": user.external_id}
     cursor = await connection.execute("SELECT redemption_id FROM redemption WHERE tenant_id = %(tenant)s AND user_id = %(user)s", known)
     known["redemptions"] = [row["redemption_id"] for row in await cursor.fetchall()]
-    found: dict[str, Any] = {"profile": user_wire(user)}
+    yield b'{"profile":' + msgspec.json.encode(user_wire(user))
     for section, (table, about) in SECTIONS.items():
-        query = f"SELECT to_jsonb(t) - 'tenant_id' AS row FROM {table} AS t WHERE t.tenant_id = %(tenant)s AND {about}"
-        found[section] = [row["row"] for row in await (await connection.execute(query, known)).fetchall()]
+        query = f"SELECT (to_jsonb(t) - 'tenant_id')::text AS row FROM {table} AS t WHERE t.tenant_id = %(tenant)s AND {about}"
+        async for piece in _section(connection, section, query, known):
+            yield piece
     for section, query in (("events", EVENTS), ("deliveries", DELIVERIES)):
-        rows = await (await connection.execute(query, known)).fetchall()
-        found[section] = [{**row, "body": msgspec.json.decode(row["body"])} for row in rows]
-    return found
+        async for piece in _section(connection, section, query, known):
+            yield piece
+    yield b"}"
+
+
+async def _section(connection: Connection, section: str, query: str, known: Mapping[str, Any]) -> AsyncIterator[bytes]:
+    async with connection.cursor(name=f"export_{section}") as cursor:
+        await cursor.execute(query.encode(), known)
+        before = f',"{section}":['.encode()
+        while rows := await cursor.fetchmany(ROWS):
+            yield before + b",".join(_document(row) for row in rows)
+            before = b","
+        yield b"]" if before == b"," else before + b"]"
+
+
+def _document(row: Mapping[str, Any]) -> bytes:
+    if "row" in row:
+        return str(row["row"]).encode()
+    return msgspec.json.encode({**row, "body": msgspec.Raw(str(row["body"]).encode())})
