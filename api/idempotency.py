@@ -28,10 +28,10 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def write_of(request: Request[Any, Any, Any], principal: Principal, body: Any, body_key: str | None = None, status: int = 201) -> Write:
-    """The request as a write. `body_key` is the key that the body carries, for routes that allow it; ValidationFault for two keys."""
+    """The request as a write. `body_key` is the key that the body carries, for routes that allow it; ValidationFault for another."""
     header_key = request.headers.get(HEADER)
-    if header_key is not None and body_key is not None:
-        raise ValidationFault.of("idempotency_key", f"is given twice: in the body and in the header {HEADER}")
+    if header_key is not None and body_key is not None and header_key != body_key:
+        raise ValidationFault.of("idempotency_key", f"is another than the one in the header {HEADER}")
     key = body_key if header_key is None else header_key
     if key is None:
         return Write(principal=principal, claim=None, status=status)

@@ -129,7 +129,7 @@ REFUSALS: dict[str, tuple[str, ...]] = {
     "change_tiers": VERSION,
     "replace_rule": VERSION,
     "change_rule": VERSION,
-    "adjust_balance": ("INSUFFICIENT_POINTS", "IDEMPOTENCY_CONFLICT"),
+    "adjust_balance": ("INSUFFICIENT_POINTS", "IDEMPOTENCY_CONFLICT", "LIMIT_REACHED"),
     "adjust_balances": ("INSUFFICIENT_POINTS", "IDEMPOTENCY_CONFLICT", "USER_NOT_FOUND"),
     "reverse_transfer": ("INSUFFICIENT_POINTS", "IDEMPOTENCY_CONFLICT", *STATE),
     "add_reward": ("ALREADY_EXISTS",),

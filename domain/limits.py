@@ -65,6 +65,8 @@ BATCH_WORK = _limit(
     SCORING, "rules that one scoring transaction runs", 30_000_000, "characters of code", "process", "the other events come in the next"
 )
 
+BALANCE = _limit("Points", "a corrected balance, with what waits", 2**53 - 1, "of the smallest unit", "user", REFUSED)
+
 CREDENTIALS = "Credentials"
 REMEMBERED_CREDENTIALS = _limit(
     CREDENTIALS, "remembered credentials", 50_000, "credentials", "process", "the longest unused is looked up anew"

@@ -40,7 +40,7 @@ DELIVERIES = """
 """
 
 
-ROWS = 8
+ROWS = 4
 """How many rows are in memory at once: an event or a delivery may have most of a megabyte."""
 
 

@@ -6,7 +6,8 @@ from uuid import UUID
 
 import msgspec
 
-from domain.error import DomainError, ValidationFault
+from domain import limits
+from domain.error import DomainError, LimitReached, ValidationFault
 from domain.ledger import POINTS, Account, Adjustment, Currency, Transfer, TransferKind, insufficient_points
 from runtime.ids import new_id
 from runtime.postgres import Connection
@@ -27,7 +28,8 @@ class Adjusted(msgspec.Struct, frozen=True, kw_only=True):
 async def adjust(connection: Connection, tenant_id: UUID, adjustment: Adjustment, now: datetime) -> Adjusted:
     """Correct a balance by a transfer `adjust` from or to the issue account.
 
-    InsufficientPoints when more would be taken than is available; ValidationFault for an unknown currency. Does not count as earned.
+    InsufficientPoints when more would be taken than is available; LimitReached when the balance would be more than a JSON number carries;
+    ValidationFault for an unknown currency. Does not count as earned.
     """
     currency = await find_currency(connection, tenant_id, adjustment.currency_id)
     if currency is None:
@@ -82,6 +84,9 @@ async def _apply(
 ) -> Adjusted:
     if account.available + adjustment.amount < 0:
         raise insufficient_points(account.available, -adjustment.amount, currency.decimal_places)
+    most = limits.BALANCE.value
+    if adjustment.amount > 0 and account.posted + account.pending + adjustment.amount > most:
+        raise LimitReached(f"A balance may have {most} of the smallest unit, the most that a JSON number carries", limit=most)
     transfer = Transfer(
         transfer_id=new_id(),
         currency_id=adjustment.currency_id,
