@@ -37,12 +37,20 @@ def write_of(request: Request[Any, Any, Any], principal: Principal, body: Any, b
         return Write(principal=principal, claim=None, status=status)
     if not 1 <= len(key) <= MAX_KEY_CHARACTERS or not key.isprintable():
         raise ValidationFault.of("idempotency_key", f"must have 1 to {MAX_KEY_CHARACTERS} printable characters")
-    scope = f"{request.method} {request.scope['path']}"
+    scope = f"{request.method} {_place(request)}"
     if principal.role == "gamer":
         scope = f"{scope} {principal.external_user_id}"
     canonical = msgspec.json.encode(body, order="deterministic")
     claim = Claim(scope=scope, key=key, request_hash=hashlib.sha256(canonical).digest())
     return Write(principal=principal, claim=claim, status=status)
+
+
+def _place(request: Request[Any, Any, Any]) -> str:
+    """The path as the route understands it: a uuid in capitals names the same schedule, so it is the same request."""
+    template = request.scope.get("path_template") or request.scope["path"]
+    for name, value in request.path_params.items():
+        template = template.replace(f"{{{name}}}", str(value))
+    return template
 
 
 async def once(pool: Pool, write: Write, effect: Effect) -> Response[bytes]:

@@ -240,6 +240,7 @@ async def preview_schedule(schedule_id: UUID, request: AnyRequest, principal: Pr
         "schedule_id": str(schedule_id),
         "instant": rfc3339(body.instant or now),
         "waiting": found.is_waiting,
+        "empty_reason": found.empty_reason,
         "recipients": found.recipients,
         "not_covered": found.not_covered,
         "total": found.total,

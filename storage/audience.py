@@ -16,11 +16,15 @@ from runtime.postgres import Connection
 
 
 class Audience(msgspec.Struct, frozen=True, kw_only=True):
-    """A query and its named parameters (none of which begin with `run_`). `ranked`: of how many `top_percent` is reckoned."""
+    """A query and its named parameters (none of which begin with `run_`). `ranked`: of how many `top_percent` is reckoned.
+
+    `empty_reason`: why there is nobody, where that can be said.
+    """
 
     query: str
     parameters: dict[str, Any]
     ranked: int = 0
+    empty_reason: str | None = None
 
 
 class NotYet(msgspec.Struct, frozen=True, kw_only=True):

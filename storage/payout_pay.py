@@ -128,7 +128,7 @@ async def finish(connection: Connection, tenant_id: UUID, run_id: UUID, now: dat
         "total": total_wire(run.prizes, run.total),
     }
     await publish(connection, tenant_id, Notice(event=EVENT, body=event_body(EVENT, facts, now)), now)
-    return await end_run(connection, run, RunStatus.COMPLETED, now)
+    return await end_run(connection, run, RunStatus.COMPLETED, now, reason=run.reason)
 
 
 def _text(total: dict[str, int]) -> str:

@@ -34,14 +34,16 @@ async def plan(connection: Connection, tenant_id: UUID, run_id: UUID, now: datet
         raise RuntimeError("freezing the audience gave no count")
     by_tier = {int(number): int(count) for number, count in row["by_tier"].items()}
     recipients = sum(by_tier.values())
+    reason = audience.empty_reason if row["fitting"] == 0 else None
     await connection.execute(
         """
-        UPDATE payout_run SET status = 'paying', recipients = %s, not_covered = %s, planned_total = %s, planned_at = %s, updated_at = %s
+        UPDATE payout_run SET status = 'paying', recipients = %s, not_covered = %s, planned_total = %s, planned_at = %s, updated_at = %s,
+            reason = %s
         WHERE tenant_id = %s AND payout_run_id = %s
         """,
-        (recipients, row["fitting"] - recipients, Jsonb(total_cost(run.prizes, by_tier)), now, now, tenant_id, run_id),
+        (recipients, row["fitting"] - recipients, Jsonb(total_cost(run.prizes, by_tier)), now, now, reason, tenant_id, run_id),
     )
-    return Progress(status=RunStatus.PAYING, recipients=recipients)
+    return Progress(status=RunStatus.PAYING, recipients=recipients, reason=reason)
 
 
 SELECTED = """

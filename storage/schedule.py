@@ -167,12 +167,13 @@ async def live_schedules(connection: Connection, after: tuple[UUID, UUID] | None
 async def unsettled_schedules(connection: Connection, before: datetime, after: Schedule | None, limit: int) -> list[Schedule]:
     """A page of the schedules of all tenants that may have been due before this instant without anybody having looked, the oldest first.
 
-    `after` is the last one of the page before: a walk comes past each once, whatever settling it did.
+    Those of suspended tenants wait. `after` is the last one of the page before: a walk comes past each once, whatever settling it did.
     """
     cursor = await connection.execute(
         f"""
         SELECT {COLUMNS} FROM payout_schedule
         WHERE archived_at IS NULL AND settled_until < %(before)s
+          AND NOT EXISTS (SELECT FROM tenant WHERE tenant.tenant_id = payout_schedule.tenant_id AND tenant.status = 'suspended')
           AND (%(settled)s::timestamptz IS NULL OR (settled_until, schedule_id) > (%(settled)s, %(last)s))
         ORDER BY settled_until, schedule_id LIMIT %(limit)s
         """,

@@ -1,6 +1,7 @@
 """The audiences of payout schedules, each as one query (contract 4): the first of a board, tiers, segments, listed users."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from domain.payout import Run
 from domain.payout_schedule import AllUsers, LeaderboardTop, ListedUsers, TierMembers
 from domain.scoring import min_score_units
 from domain.segment import parse_segment
+from domain.wire import rfc3339
 from runtime.postgres import Connection
 from storage.audience import Audience, NotYet, Selection
 from storage.segment_query import segment_clause
@@ -37,7 +39,7 @@ async def leaderboard_top(connection: Connection, tenant_id: UUID, run: Run) -> 
     )
     row = await cursor.fetchone()
     if row is None:
-        return NOBODY
+        return msgspec.structs.replace(NOBODY, empty_reason=await _why_no_window(connection, tenant_id, wanted, run.instant))
     if row["status"] not in ("closed", "paid"):
         return NotYet(closes_at=row["closes_at"])
     query = """
@@ -45,8 +47,27 @@ async def leaderboard_top(connection: Connection, tenant_id: UUID, run: Run) -> 
         WHERE tenant_id = %(tenant_id)s AND window_id = %(window_id)s AND rank <= %(n)s
         """
     return Audience(
-        query=query, parameters={"tenant_id": tenant_id, "window_id": row["window_id"], "n": wanted.n}, ranked=row["total"] or 0
+        query=query,
+        parameters={"tenant_id": tenant_id, "window_id": row["window_id"], "n": wanted.n},
+        ranked=row["total"] or 0,
+        empty_reason=None if row["total"] else "nobody is ranked in the window that ended last",
     )
+
+
+async def _why_no_window(connection: Connection, tenant_id: UUID, wanted: LeaderboardTop, instant: datetime) -> str:
+    cursor = await connection.execute(
+        """
+        SELECT w.window_key, w.ends_at FROM leaderboard_window AS w JOIN leaderboard AS b USING (tenant_id, board_id)
+        WHERE b.tenant_id = %s AND b.leaderboard_id = %s AND w.status IN ('closing', 'closed', 'paid') AND w.ends_at > %s
+        ORDER BY w.ends_at LIMIT 1
+        """,
+        (tenant_id, wanted.leaderboard_id, instant),
+    )
+    early = await cursor.fetchone()
+    if early is None:
+        return f"no window of leaderboard {wanted.leaderboard_id} has ended"
+    ends_at = rfc3339(early["ends_at"])
+    return f"window {early['window_key']} was closed early: it counts as the latest closed one from its planned end on, {ends_at}"
 
 
 async def _current(connection: Connection, tenant_id: UUID, wanted: LeaderboardTop) -> Audience:

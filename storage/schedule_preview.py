@@ -26,10 +26,14 @@ SELECT (SELECT count(*) FROM costed) AS fitting,
 
 
 class Preview(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run would freeze. `shown` are the first recipients; `is_waiting`: the window that it would pay is still closing."""
+    """What a run would freeze. `shown` are the first recipients; `is_waiting`: the window that it would pay is still closing.
+
+    `empty_reason`: why there are no recipients, where that can be said.
+    """
 
     prizes: Prizes
     is_waiting: bool = False
+    empty_reason: str | None = None
     recipients: int = 0
     not_covered: int = 0
     total: dict[str, Any] = {}
@@ -53,6 +57,7 @@ async def preview(connection: Connection, schedule: Schedule, instant: datetime,
     return Preview(
         prizes=prizes,
         recipients=recipients,
+        empty_reason=audience.empty_reason if row["fitting"] == 0 else None,
         not_covered=row["fitting"] - recipients,
         total=total_wire(prizes, total_cost(prizes, by_tier)),
         shown=row["shown"],

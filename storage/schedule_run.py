@@ -15,6 +15,7 @@ from runtime.postgres import Connection
 from storage.payout import create_run
 from storage.reward_config import prizes_at, prizes_of
 from storage.schedule import find_any_schedule, history_of, settle_until
+from storage.tenant import is_suspended
 
 MAX_BACKFILL = 1000
 SETTLED_AT_ONCE = 500
@@ -56,6 +57,8 @@ async def claim_instant(connection: Connection, tenant_id: UUID, schedule_id: UU
         return Claim(run_id=run_id, leaderboard_id=None if schedule is None else schedule.audience.get("leaderboard_id"))
     if schedule is None or schedule.archived_at is not None:
         return Claim(reason="the schedule was deleted")
+    if await is_suspended(connection, tenant_id):
+        return Claim(reason="the tenant is suspended; once it is active, what is no longer ago than the catch-up is paid")
     history = await history_of(connection, tenant_id, schedule_id)
     if not is_instant(history, instant):
         return Claim(reason="this is no instant of the schedule: a local time that came twice has been paid at its first")

@@ -46,6 +46,12 @@ async def find_tenant(connection: Connection, tenant_id: UUID) -> Tenant | None:
     return None if row is None else msgspec.convert(row, Tenant)
 
 
+async def is_suspended(connection: Connection, tenant_id: UUID) -> bool:
+    """Whether the tenant is suspended: nothing new begins for it, what is under way goes on."""
+    cursor = await connection.execute("SELECT FROM tenant WHERE tenant_id = %s AND status = 'suspended'", (tenant_id,))
+    return await cursor.fetchone() is not None
+
+
 async def lock_tenant(connection: Connection, tenant_id: UUID) -> Tenant | None:
     """The tenant, locked until the end of the present transaction, or None."""
     row = await (await connection.execute(f"SELECT {COLUMNS} FROM tenant WHERE tenant_id = %s FOR NO KEY UPDATE", (tenant_id,))).fetchone()

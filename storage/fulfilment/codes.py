@@ -24,11 +24,12 @@ WHERE tenant_id = %(tenant_id)s AND reward_id = %(reward_id)s AND code = (
 RETURNING code
 """
 
+# Who gets no code is marked so for good: a look that skips what others are just taking is followed by one that waits for them.
 RESERVE_MANY = """
 WITH free AS MATERIALIZED (
     SELECT code, number FROM reward_code
     WHERE tenant_id = %(tenant_id)s AND reward_id = %(reward_id)s AND variant_id = '' AND redemption_id IS NULL
-    ORDER BY number LIMIT %(wanted)s FOR UPDATE SKIP LOCKED
+    ORDER BY number LIMIT %(wanted)s FOR UPDATE {held}
 ), taken AS (
     SELECT code, redemption_id FROM (SELECT code, row_number() OVER (ORDER BY number) AS place FROM free) AS numbered
     JOIN unnest(%(redemptions)s::uuid[]) WITH ORDINALITY AS given (redemption_id, place) USING (place)
@@ -40,11 +41,13 @@ WHERE c.tenant_id = %(tenant_id)s AND c.reward_id = %(reward_id)s AND c.code = t
 
 async def reserve_many(connection: Connection, tenant_id: UUID, reward_id: UUID, redemptions: Sequence[UUID]) -> int:
     """Set the oldest free codes of a reward without variants apart for these redemptions, in their order; for how many there were."""
-    return await count_changed(
-        connection,
-        RESERVE_MANY,
-        {"tenant_id": tenant_id, "reward_id": reward_id, "wanted": len(redemptions), "redemptions": list(redemptions)},
-    )
+    served = 0
+    for held in ("SKIP LOCKED", ""):
+        left = list(redemptions[served:])
+        if left:
+            given = {"tenant_id": tenant_id, "reward_id": reward_id, "wanted": len(left), "redemptions": left}
+            served += await count_changed(connection, RESERVE_MANY.format(held=held), given)
+    return served
 
 
 async def reserve(connection: Connection, tenant_id: UUID, new: NewRedemption) -> None:

@@ -91,6 +91,8 @@ def test_it_pays_what_the_preview_says_once_for_one_key(client: httpx.Client) ->
     first, again = (client.post(f"{path}/trigger", headers=key) for _ in range(2))
     assert (first.status_code, again.status_code, first.json()) == (202, 202, again.json())
     assert again.headers["Idempotency-Replayed"] == "true"
+    shouted = client.post(f"/v1/admin/schedules/{path.rpartition('/')[2].upper()}/trigger", headers=key)
+    assert shouted.json() == first.json(), "capitals name the same schedule"
     run = ended(client, first.json()["run_id"])
     assert (run["status"], run["paid"], run["not_covered"], run["trigger"]) == ("completed", 2, 1, "manual")
     assert [points_of(client, user)["available"] for user in users] == [5, 5, 0]

@@ -12,10 +12,11 @@ from domain.error import InsufficientPoints, InvalidState, ValidationFault
 from domain.ledger import Adjustment
 from domain.redemption import Decision, Move, State
 from domain.reward import Fulfilment
-from runtime.ids import utc_now
+from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
 from storage.code import add_codes, copy_codes, pool_sizes
 from storage.fulfilment import KINDS
+from storage.fulfilment.codes import reserve_many
 from storage.ledger_adjustment import adjust
 from storage.redemption import document_of, move_redemption
 from tests.store_world import World, make_world
@@ -208,3 +209,22 @@ def test_a_file_of_codes_is_read_in_batches_and_a_fault_names_its_line(tmp_path:
     file.write_bytes(b"A\nB\x00\n")
     with pytest.raises(ValidationFault, match="line 2"):
         list(batches(file))
+
+
+async def test_a_code_that_somebody_only_held_for_a_moment_is_given(world: World):
+    """A recipient that gets none is marked so for good, so it waits for the one that another transaction may yet give back."""
+    reward = await world.reward("voucher", price=10, fulfilment={"type": "codes"})
+    async with transaction(world.pool) as connection:
+        await add_codes(connection, world.tenant_id, reward.reward_id, ["ONLY"], utc_now())
+
+    async def serve() -> int:
+        async with transaction(world.pool) as connection:
+            return await reserve_many(connection, world.tenant_id, reward.reward_id, [new_id()])
+
+    async with world.pool.connection() as holder:
+        async with holder.transaction(force_rollback=True):
+            await holder.execute("SELECT FROM reward_code WHERE tenant_id = %s FOR UPDATE", (world.tenant_id,))
+            waiting = asyncio.create_task(serve())
+            while not waiting.done() and not await world.rows("SELECT 1 FROM pg_locks WHERE NOT granted LIMIT 1"):
+                await asyncio.sleep(0.02)
+        assert await waiting == 1

@@ -14,6 +14,7 @@ from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
 from storage.erasure import Erasure, rename
 from storage.payout import find_run
+from storage.payout_pay import finish
 from storage.payout_plan import plan
 from storage.schedule_preview import Preview, preview
 from storage.schedule_run import trigger_run
@@ -120,7 +121,22 @@ async def test_the_first_of_the_present_window_as_they_stand(world: World) -> No
 
 async def test_a_board_without_a_closed_window_pays_nobody(world: World) -> None:
     await board(world, [])
-    assert await recipients(world, await add_schedule(world, audience=top(3))) == []
+    schedule = await add_schedule(world, audience=top(3))
+    assert await recipients(world, schedule) == []
+    assert (await previewed(world, schedule)).empty_reason == "no window of leaderboard b has ended"
+
+
+async def test_a_window_that_was_closed_early_is_named_where_nobody_is_paid(world: World) -> None:
+    await board(world, [("now", "closed", -18, {"ann": 50_000})])
+    schedule = await add_schedule(world, audience=top(3))
+    assert "window now was closed early" in ((await previewed(world, schedule)).empty_reason or "")
+    async with transaction(world.pool) as connection:
+        run_id = await trigger_run(connection, schedule, utc_now())
+        await plan(connection, world.tenant_id, run_id, utc_now())
+        ended = await finish(connection, world.tenant_id, run_id, utc_now())
+        kept = await find_run(connection, world.tenant_id, run_id)
+    assert ended.status is kept.status is RunStatus.COMPLETED
+    assert "window now was closed early" in (kept.reason or "")
 
 
 async def test_the_members_of_tiers_and_the_listed_users(world: World) -> None:

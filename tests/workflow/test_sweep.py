@@ -21,6 +21,7 @@ from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
 from runtime.temporal import connect
 from storage.lease import take_lease
+from storage.schedule_run import claim_instant
 from storage.webhook import NewEndpoint, create_endpoint
 from tests.conftest import settings_for
 from tests.schedule_world import add_schedule, runs
@@ -134,6 +135,27 @@ async def test_schedules_whose_catch_up_is_over_keep_no_other_tenant_from_its_ru
     schedule = await add_schedule(good, when=EVERY_MINUTE, at=now - timedelta(minutes=5))
     assert await settle_schedules(pool) >= 3
     assert len(await runs(good, schedule)) >= 3
+
+
+async def test_a_suspended_tenants_schedules_wait_and_catch_up_once_it_is_active(pool: Pool) -> None:
+    world = await make_world(pool)
+    await world.user("u1")
+    schedule = await add_schedule(world, when=EVERY_MINUTE, at=utc_now() - timedelta(minutes=5))
+
+    async def now_is(status: str) -> None:
+        await world.rows("UPDATE tenant SET status = %s WHERE tenant_id = %s RETURNING 1", (status, world.tenant_id))
+
+    await now_is("suspended")
+    await settle_schedules(pool)
+    async with transaction(pool) as connection:
+        instant = (utc_now() - timedelta(minutes=1)).replace(second=0, microsecond=0)
+        claim = await claim_instant(connection, world.tenant_id, schedule.schedule_id, instant, now=utc_now())
+    assert claim.run_id is None
+    assert "suspended" in (claim.reason or "")
+    assert await runs(world, schedule) == []
+    await now_is("active")
+    await settle_schedules(pool)
+    assert len(await runs(world, schedule)) >= 3
 
 
 async def test_what_fails_in_one_step_stops_no_other(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
