@@ -12,6 +12,7 @@ from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
 from storage import outbox
 from storage.delivery import forget_deliveries
+from storage.erased_name import forget_erased_names
 from storage.idempotency import forget_answers
 from storage.ledger_chore import Place, Waiting, activate_page, expire_page, notice_page
 from storage.retention import EVENT_KEYS, USAGE, drop_event_partitions, forget_dead_letters, forget_in_blocks
@@ -26,6 +27,8 @@ KEEP_SENT = timedelta(days=7)
 KEEP_ANSWERS = timedelta(hours=48)
 """Contract 1 promises answers under idempotency keys for at least 24 h."""
 KEEP_DELIVERIES = timedelta(days=30)
+KEEP_NAMES = timedelta(days=2)
+"""Tokens of the platform live for a day at most."""
 
 DAYS_DROPPED = "days of events"
 
@@ -94,6 +97,7 @@ class PlatformActivities:
             ("dead letters", _while_full(lambda c: forget_dead_letters(c, self._old(), ROWS))),
             ("sent commands", _while_full(lambda c: outbox.forget_sent(c, utc_now() - KEEP_SENT, ROWS))),
             ("idempotent answers", _while_full(lambda c: forget_answers(c, utc_now() - KEEP_ANSWERS, ROWS))),
+            ("erased names", _while_full(lambda c: forget_erased_names(c, utc_now() - KEEP_NAMES, ROWS))),
             ("deliveries", _while_full(lambda c: forget_deliveries(c, utc_now() - KEEP_DELIVERIES, ROWS))),
         ]
 

@@ -10,6 +10,7 @@ import hashlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -27,6 +28,7 @@ from runtime.ids import utc_now
 from runtime.postgres import Pool
 from runtime.settings import Settings
 from storage import credential
+from storage.erased_name import erased_at
 from storage.event import find_user_ids
 from storage.rate_limit import RateLimiter
 
@@ -121,6 +123,7 @@ class Authenticator:
         self._queries = SharedQueries()
         self._credentials: dict[bytes, Remembered] = {}
         self._identities: dict[bytes, tuple[Identity, float]] = {}
+        self._outlived: dict[bytes, datetime] = {}
         self._strangers = Strangers()
         self._unknown_keys: dict[str, float] = {}
         self._known_keys: dict[str, float] = {}
@@ -222,7 +225,23 @@ class Authenticator:
             self._identities.pop(raw, None)
             raise Unauthorized("The token has expired")
         tenant, fresh_until = await self._tenant_of(identity)
+        if identity.is_gamer:
+            await self._check_not_erased(raw, identity, tenant)
         return Remembered(self._admission(self._principal(identity, tenant), tenant), identity.expires_at, fresh_until)
+
+    async def _check_not_erased(self, raw: bytes, identity: Identity, tenant: TenantAccess) -> None:
+        """Raise `Unauthorized` for a token issued before its user was erased: it would make the user anew.
+
+        Asked only of tokens that are older than the tenant's last erasure, and once for each erasure.
+        """
+        last = tenant.last_erased_at
+        if last is None or identity.issued_at >= int(last.timestamp()) or self._outlived.get(raw) == last:
+            return
+        async with self._pool.connection() as connection:
+            gone = await erased_at(connection, tenant.tenant_id, identity.subject)
+        if gone is not None and identity.issued_at < int(gone.timestamp()):
+            raise Unauthorized("The token was issued before its user was erased")
+        _keep(self._outlived, raw, last)
 
     def _admission(self, principal: Principal, tenant: TenantAccess) -> Admission:
         meter = self._limiter.meter(tenant.tenant_id, principal.actor, tenant.rate_limit_per_second)

@@ -30,6 +30,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     roles: frozenset[str]
     platform: bool
     expires_at: float
+    issued_at: float = 0.0
 
 
 class GamerTokens:
@@ -126,6 +127,7 @@ def _identity(claims: dict[str, Any], *, platform: bool) -> Identity:
         roles=frozenset(_roles(claims, organisation)),
         platform=platform,
         expires_at=float(claims["exp"]) + LEEWAY_SECONDS,
+        issued_at=float(claims.get("iat", 0)),
     )
 
 

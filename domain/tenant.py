@@ -55,6 +55,8 @@ class TenantAccess(msgspec.Struct, frozen=True, kw_only=True):
     settings: AccessSettings
     event_types_version: int = 0
     rate_limit_per_second: int | None = None
+    last_erased_at: datetime | None = None
+    """When a user of it was last erased, of those lately; only for tokens."""
 
     @property
     def any_type_goes(self) -> bool:

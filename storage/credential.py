@@ -42,6 +42,8 @@ class KeyAccess(msgspec.Struct, frozen=True, kw_only=True):
 
 
 ACCESS_COLUMNS = "tenant_id, status, cors_origins, settings - 'metadata' AS settings, event_types_version, rate_limit_per_second"
+TOKEN_COLUMNS = f"""{ACCESS_COLUMNS},
+    (SELECT max(erased_at) FROM erased_name AS gone WHERE gone.tenant_id = tenant.tenant_id) AS last_erased_at"""
 KEY_COLUMNS = "tenant_id, key_id, public_id, name, role, created_at, expires_at, revoked_at, last_used_at"
 
 
@@ -96,7 +98,7 @@ async def find_key_access(connection: Connection, public_id: str) -> KeyAccess |
 async def find_tenant_access(connection: Connection, tenant_id: UUID) -> TenantAccess | None:
     """What requests need to know of a tenant, or None when there is none of that id."""
     cursor = await connection.execute(
-        f"SELECT {ACCESS_COLUMNS} FROM tenant WHERE tenant_id = %s",
+        f"SELECT {TOKEN_COLUMNS} FROM tenant WHERE tenant_id = %s",
         (tenant_id,),
     )
     row = await cursor.fetchone()
@@ -106,7 +108,7 @@ async def find_tenant_access(connection: Connection, tenant_id: UUID) -> TenantA
 async def find_tenant_access_by_org(connection: Connection, org_id: str) -> TenantAccess | None:
     """The tenant whose `org_id` equals a token's claim, or None."""
     cursor = await connection.execute(
-        f"SELECT {ACCESS_COLUMNS} FROM tenant WHERE org_id = %s",
+        f"SELECT {TOKEN_COLUMNS} FROM tenant WHERE org_id = %s",
         (org_id,),
     )
     row = await cursor.fetchone()

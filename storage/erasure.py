@@ -17,6 +17,7 @@ from domain.redemption import FINAL, Move, State
 from runtime.postgres import Connection, count_changed
 from storage import outbox
 from storage.definition import change_instant
+from storage.erased_name import keep_erased_name
 from storage.leaderboard import boards_by_id, live_board
 from storage.live import LiveBoard
 from storage.redemption import lock_redemption, move_redemption
@@ -66,6 +67,7 @@ async def begin_erasure(connection: Connection, tenant_id: UUID, external_id: st
         "INSERT INTO erasure (tenant_id, user_id, external_id, requested_at) VALUES (%s, %s, %s, %s)",
         (tenant_id, given.user_id, external_id, now),
     )
+    await keep_erased_name(connection, tenant_id, external_id, now)
     await connection.execute("SELECT pg_notify(%s, %s)", (PROFILE_CHANNEL, f"{tenant_id}:{external_id}"))
     await outbox.enqueue(connection, tenant_id, start_entry(given))
     return given
