@@ -11,9 +11,10 @@ from datetime import timedelta
 
 import msgspec
 from temporalio.client import Client
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.service import RPCError, RPCStatusCode
-from temporalio.worker import FixedSizeSlotSupplier, Worker, WorkerTuner
+from temporalio.worker import FixedSizeSlotSupplier, Worker, WorkerDeploymentConfig, WorkerTuner
 
 from activities.database_life import follow_database
 from activities.endpoint import EndpointActivities
@@ -240,6 +241,17 @@ async def open_resources(settings: Settings, client: Client) -> AsyncIterator[Re
         await pool.close()
 
 
+def deployment(settings: Settings) -> WorkerDeploymentConfig | None:
+    """The version under which Temporal knows this worker; None without one: every worker takes every task."""
+    if not settings.worker_deployment:
+        return None
+    return WorkerDeploymentConfig(
+        version=WorkerDeploymentVersion(deployment_name=settings.worker_deployment, build_id=settings.worker_build_id),
+        use_worker_versioning=True,
+        default_versioning_behavior=VersioningBehavior.AUTO_UPGRADE,
+    )
+
+
 def core_worker(resources: Resources) -> Worker:
     """The workflows of redemptions, endpoints, windows and payouts, and the redemptions' transactions."""
     redemption = RedemptionActivities(resources.pool)
@@ -249,12 +261,13 @@ def core_worker(resources: Resources) -> Worker:
     return Worker(
         resources.client,
         task_queue=resources.queues.core,
+        deployment_config=deployment(resources.settings),
         workflows=[
             EraseUserWorkflow,
             RedemptionWorkflow,
             RedemptionReversalWorkflow,
             EndpointWorkflow,
-            LeaderboardWindowWorkflow,
+            LeaderboardWindowWorkflow,  # those that began before windows had a queue for their workflows
             PayoutRunWorkflow,
             PayoutScheduleWorkflow,
             RescoreWorkflow,
@@ -275,6 +288,7 @@ def webhook_worker(resources: Resources) -> Worker:
     return Worker(
         resources.client,
         task_queue=resources.queues.webhooks,
+        deployment_config=deployment(resources.settings),
         activities=[webhook.send],
         max_concurrent_activities=WEBHOOK_ACTIVITIES,
         max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
@@ -290,6 +304,7 @@ def endpoint_worker(resources: Resources) -> Worker:
     return Worker(
         resources.client,
         task_queue=f"{resources.queues.core}-endpoints",
+        deployment_config=deployment(resources.settings),
         activities=[endpoint.pump],
         max_concurrent_activities=ENDPOINT_PUMPS,
         graceful_shutdown_timeout=resources.graceful,
@@ -297,12 +312,17 @@ def endpoint_worker(resources: Resources) -> Worker:
 
 
 def window_worker(resources: Resources) -> Worker:
-    """The ends of windows and their rescores, in a queue of their own: thousands may end at midnight, in front of nobody."""
+    """The ends of windows and their rescores, in a queue of their own: thousands may end at midnight, in front of nobody.
+
+    Their workflow tasks too: where redemptions come faster than they are worked off, they stand before all else in the core queue.
+    """
     window = WindowActivities(resources.pool, resources.live)
     rescore = RescoreActivities(resources.pool, resources.live)
     return Worker(
         resources.client,
         task_queue=resources.queues.windows,
+        deployment_config=deployment(resources.settings),
+        workflows=[LeaderboardWindowWorkflow],
         activities=[
             *(window.plan, window.open_next, window.close_early, window.pass_barrier, window.freeze),
             *(rescore.read, rescore.switch, rescore.give_up, rescore.clear),
@@ -318,6 +338,7 @@ def payout_worker(resources: Resources) -> Worker:
     return Worker(
         resources.client,
         task_queue=f"{resources.queues.core}-payouts",
+        deployment_config=deployment(resources.settings),
         activities=[payout.plan, payout.pay, payout.finish, payout.fail],
         max_concurrent_activities=PAYOUT_ACTIVITIES,
         graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
@@ -330,6 +351,7 @@ def schedule_worker(resources: Resources) -> Worker:
     return Worker(
         resources.client,
         task_queue=f"{resources.queues.core}-schedules",
+        deployment_config=deployment(resources.settings),
         activities=[schedule.claim, schedule.follow],
         max_concurrent_activities=SCHEDULE_ACTIVITIES,
         graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
@@ -348,6 +370,7 @@ def scoring_worker(resources: Resources, share: PumpShare) -> Worker:
     return Worker(
         resources.client,
         task_queue=resources.queues.scoring,
+        deployment_config=deployment(resources.settings),
         workflows=[ScoringWorkflow],
         activities=[scoring.score_partition],
         tuner=tuner,

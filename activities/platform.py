@@ -7,6 +7,7 @@ from uuid import UUID
 
 from temporalio import activity
 
+from activities.heartbeat import heartbeats
 from domain.platform_task import PlatformRun, PlatformTask, added
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
@@ -47,6 +48,10 @@ class PlatformActivities:
     @activity.defn(name="run_platform_task")
     async def run(self, given: PlatformRun) -> PlatformRun:
         """Go on with a run for a shift; answers where the next one goes on, or that it is over."""
+        async with heartbeats():
+            return await self._shift(given)
+
+    async def _shift(self, given: PlatformRun) -> PlatformRun:
         steps = self._steps(given.task)
         until, done = monotonic() + SHIFT_SECONDS, given.done
         number, after = int(given.cursor[0]) if given.cursor else 0, given.cursor[1:]
@@ -59,7 +64,6 @@ class PlatformActivities:
             if given.task is PlatformTask.CLEAN_UP and name == DAYS_DROPPED and not done[name]:
                 number += len(self._along_with_days())
             cursor = [str(number), *after]
-            activity.heartbeat(cursor)
             if monotonic() > until and number < len(steps):
                 return PlatformRun(task=given.task, cursor=cursor, done=done)
         return PlatformRun(task=given.task, done=done, is_over=True)

@@ -79,6 +79,12 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("TEMPORAL_MANAGE_NAMESPACE", "on", "`off` where search attributes and retention are set by others, as in Temporal Cloud"),
     Setting("WORKER_DRAIN_SECONDS", "35", "so long a stopping worker lets webhooks that are under way come to their end"),
     Setting("WORKER_HEALTH_PORT", "0", "port on which the worker says whether it works, 200 or 503; 0 turns it off"),
+    Setting("WORKER_DEPLOYMENT", "", "name of the workers' deployment in Temporal; empty: without worker versions"),
+    Setting(
+        "WORKER_BUILD_ID",
+        "",
+        "version of this worker within its deployment, for instance the commit; needed with `LAUREL_WORKER_DEPLOYMENT`",
+    ),
     Setting("WORKER_METRICS_PORT", "0", "port of the worker's Prometheus endpoint; 0 turns it off"),
     Setting("OTLP_ENDPOINT", "", "OpenTelemetry collector that takes traces over HTTP, `http://host:4318`; empty turns tracing off"),
     Setting("TRACE_SAMPLE_RATIO", "1", "share of the traces that begin here and are kept, 0 to 1"),
@@ -127,6 +133,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     temporal_manage_namespace: Literal["on", "off"]
     worker_drain_seconds: Annotated[float, msgspec.Meta(ge=0, le=3600)]
     worker_health_port: int
+    worker_deployment: str
+    worker_build_id: str
     worker_metrics_port: int
     otlp_endpoint: str
     trace_sample_ratio: Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -203,6 +211,8 @@ def _check(settings: Settings) -> None:
     if production and len(set(settings.secret_key)) < 10:
         raise SettingError(f"{PREFIX}SECRET_KEY is too simple for production: use 32 random characters or more")
     check_redis_url(settings.redis_url)
+    if bool(settings.worker_deployment) is not bool(settings.worker_build_id):
+        raise SettingError(f"{PREFIX}WORKER_DEPLOYMENT and {PREFIX}WORKER_BUILD_ID are given together, or neither is")
     if not 1 <= settings.scoring_partitions <= 256:
         raise SettingError(f"{PREFIX}SCORING_PARTITIONS must be 1 to 256")
     if production and settings.webhook_allow_cidrs:

@@ -92,6 +92,7 @@ async def enqueue_starts(connection: Connection, windows: Sequence[tuple[UUID, U
                    'attributes', jsonb_build_object('TenantId', w.tenant_id, 'LeaderboardId', b.leaderboard_id, 'WindowStatus', w.status),
                    'page', concat('/console/leaderboards/', b.leaderboard_id),
                    'summary', concat('Window ', w.window_key, ' of leaderboard ', b.leaderboard_id),
+                   'task_queue', 'windows',
                    'priority', %s::int),
                clock_timestamp(), clock_timestamp()
         FROM unnest(%s::uuid[], %s::uuid[]) AS given (tenant_id, window_id)

@@ -18,7 +18,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.platform_task import TIMETABLES, PlatformRun, PlatformTask, platform_schedule_id
 
 SHIFT_TIMEOUT = timedelta(minutes=5)
-HEARTBEAT_TIMEOUT = timedelta(seconds=60)
+HEARTBEAT_TIMEOUT = timedelta(seconds=20)
 OWN_FAULTS = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=60))
 
 

@@ -27,6 +27,7 @@ BARRIER_TIMEOUT = timedelta(hours=24)
 FREEZE_TIMEOUT = timedelta(minutes=30)
 HEARTBEAT_TIMEOUT = timedelta(seconds=20)
 SHORTEST_WAIT_SECONDS = 0.05
+OWN_QUEUE = "-windows"
 
 
 @workflow.defn
@@ -121,6 +122,7 @@ class LeaderboardWindowWorkflow:
                 PAYOUT_WORKFLOW,
                 PayoutRunInput(tenant_id=tenant_id, run_id=run_id),
                 id=payout_workflow_id(tenant_id, run_id),
+                task_queue=self._core,
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 parent_close_policy=ParentClosePolicy.ABANDON,
                 search_attributes=TypedSearchAttributes(attributes),
@@ -188,7 +190,12 @@ class LeaderboardWindowWorkflow:
     @property
     def _queue(self) -> str:
         """Windows that end together wait in a queue of their own, in front of nobody."""
-        return f"{workflow.info().task_queue}-windows"
+        return f"{self._core}{OWN_QUEUE}"
+
+    @property
+    def _core(self) -> str:
+        """The queue of what is no window. Windows that began before they had a queue for their workflows run in it themselves."""
+        return workflow.info().task_queue.removesuffix(OWN_QUEUE)
 
     def _adopt(self, plan: WindowPlan) -> None:
         self._closes_at, self._successor_at = plan.closes_at, plan.successor_at

@@ -94,3 +94,14 @@ def test_rows_that_a_statement_changed_are_counted_where_a_pipeline_is_thought_o
         if isinstance(node, ast.Attribute) and node.attr in ("rowcount", "statusmessage")
     }
     assert readers == {"runtime/postgres.py"}
+
+
+def test_a_dead_worker_is_noticed_within_seconds() -> None:
+    """A heartbeat timeout of minutes lets work lie for minutes each time that a worker dies."""
+    found = {
+        str(path.relative_to(REPOSITORY)): re.findall(r"^HEARTBEAT_TIMEOUT = timedelta\((.*)\)$", path.read_text(), re.MULTILINE)
+        for path in sorted((REPOSITORY / "workflows").glob("*.py"))
+    }
+    stated = {path: text for path, texts in found.items() for text in texts}
+    assert len(stated) >= 7
+    assert {path: text for path, text in stated.items() if not re.fullmatch(r"seconds=([1-9]|[12][0-9]|30)", text)} == {}

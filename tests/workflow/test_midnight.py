@@ -45,8 +45,9 @@ async def worker(world: World, client: Client) -> AsyncIterator[None]:
     """What a worker process runs for windows: workflows, activities, relay."""
     queues, stop, window = new_queues(), asyncio.Event(), WindowActivities(world.pool, world.live)
     steps = [window.plan, window.open_next, window.close_early, window.pass_barrier, window.freeze]
-    core = Worker(client, task_queue=queues.core, workflows=[LeaderboardWindowWorkflow])
-    async with core, Worker(client, task_queue=queues.windows, activities=steps, max_concurrent_activities=1000):
+    # Nobody takes tasks from the core queue: however many redemptions wait there, windows end.
+    ends = [LeaderboardWindowWorkflow]
+    async with Worker(client, task_queue=queues.windows, workflows=ends, activities=steps, max_concurrent_activities=1000):
         relay = asyncio.create_task(run_relay(world.pool, client, queues, stop))
         try:
             yield
