@@ -7,13 +7,15 @@ from litestar import Response, get, post
 from api.auth import Principal, allow
 from api.pagination import Page, encode_cursor
 from domain.error import UserNotFound
-from domain.ledger import POINTS, balance_wire, transfer_wire
+from domain.ledger import POINTS, balance_wire, event_position, transfer_wire
 from domain.player import order_for_player, transfer_for_player
 from domain.tier import present_wire
 from domain.user import Identify, User, identified_as, user_wire
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
+from runtime.settings import Settings
 from storage.currency import currencies_of
+from storage.event_search import event_ids_at
 from storage.ledger import accounts_of, transactions_of
 from storage.ledger_due import balances_of
 from storage.redemption_list import Filter, list_redemptions
@@ -73,15 +75,21 @@ async def read_points(external_id: str, principal: Principal, pool: Pool) -> dic
 
 
 @get("/v1/users/{external_id:str}/transactions", guards=READERS)
-async def read_transactions(external_id: str, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
-    """The user's transfers, newest first; `amount` is negative where points went away."""
+async def read_transactions(external_id: str, principal: Principal, pool: Pool, settings: Settings, page: Page) -> dict[str, Any]:
+    """The user's transfers, newest first; `amount` is negative where points went away, and what was earned names its event and rule."""
     async with transaction(pool) as connection:
         user = await user_for(connection, principal, external_id)
         currencies = await currencies_of(connection, principal.tenant_id)
         after = page.after_id()
         transfers = await transactions_of(connection, principal.tenant_id, user.user_id, after=after, limit=page.limit)
+        earned = [(position, each.created_at) for each in transfers if (position := event_position(each)) is not None]
+        partition = user.user_id.bytes[15] % settings.scoring_partitions
+        events = await event_ids_at(connection, principal.tenant_id, partition, earned) if earned else {}
     shown = [
-        principal.shown(transfer_wire(transfer, currencies[transfer.currency_id].decimal_places), transfer_for_player)
+        principal.shown(
+            transfer_wire(transfer, currencies[transfer.currency_id].decimal_places, events.get(event_position(transfer) or 0)),
+            transfer_for_player,
+        )
         for transfer in transfers
     ]
     return {"transactions": shown, "next_cursor": page.cursor_of(transfers, "transfer_id")}

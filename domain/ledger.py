@@ -230,14 +230,27 @@ def balance_wire(currency: Currency, account: Account | None) -> dict[str, Any]:
     }
 
 
-def transfer_wire(transfer: Transfer, decimal_places: int) -> dict[str, Any]:
-    """A line of a user's transactions."""
+def event_position(transfer: Transfer) -> int | None:
+    """Where the event that caused the transfer stands in the log; None for another cause."""
+    return int(transfer.cause_id.partition(":")[0]) if transfer.cause_type == "event" else None
+
+
+def cause_wire(transfer: Transfer, event_id: str | None = None) -> dict[str, Any]:
+    """What caused the transfer; of what was earned, the event (where it is known) and the rule, whose name is the transfer's note."""
+    cause: dict[str, Any] = {"type": transfer.cause_type, "id": transfer.cause_id}
+    if transfer.cause_type == "event":
+        cause |= {"event_id": event_id, "rule_id": transfer.cause_id.partition(":")[2]}
+    return cause
+
+
+def transfer_wire(transfer: Transfer, decimal_places: int, event_id: str | None = None) -> dict[str, Any]:
+    """A line of a user's transactions. `event_id` is that of the event that caused it."""
     return {
         "transfer_id": str(transfer.transfer_id),
         "kind": transfer.kind.value,
         "amount": amount_number(transfer.amount, decimal_places),
         "currency": transfer.currency_id,
-        "cause": {"type": transfer.cause_type, "id": transfer.cause_id},
+        "cause": cause_wire(transfer, event_id),
         "note": transfer.note,
         "reverses_transfer_id": None if transfer.reverses_transfer_id is None else str(transfer.reverses_transfer_id),
         "created_at": rfc3339(transfer.created_at),

@@ -185,6 +185,30 @@ async def earnings_of(connection: Connection, tenant_id: UUID, position: int) ->
     return await cursor.fetchall()
 
 
+async def event_ids_at(connection: Connection, tenant_id: UUID, partition: int, places: Sequence[tuple[int, datetime]]) -> dict[int, str]:
+    """The ids of the events at these positions of a partition, each scored by the instant beside it; those no longer kept are left out.
+
+    An event that waited for more than a day to be scored is left out, too: it would be looked for in every day of the log.
+    """
+    cursor = await connection.execute(
+        """
+        SELECT wanted.position, event.event_id
+        FROM unnest(%(positions)s::bigint[], %(scored)s::timestamptz[]) AS wanted (position, scored_at) CROSS JOIN LATERAL (
+            SELECT event_id FROM event_log
+            WHERE scoring_partition = %(partition)s AND event_log.position = wanted.position AND tenant_id = %(tenant_id)s
+              AND accepted_at > wanted.scored_at - interval '1 day' AND accepted_at < wanted.scored_at + interval '1 hour'
+        ) AS event
+        """,
+        {
+            "positions": [position for position, _ in places],
+            "scored": [scored_at for _, scored_at in places],
+            "partition": partition,
+            "tenant_id": tenant_id,
+        },
+    )
+    return {row["position"]: row["event_id"] for row in await cursor.fetchall()}
+
+
 async def find_dead_letter(connection: Connection, tenant_id: UUID, position: int, *, lock: bool = False) -> DeadLetter | None:
     """The dead letter at that position of the log, or None; `lock` keeps it until the end of the transaction."""
     cursor = await connection.execute(
