@@ -13,6 +13,7 @@ from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from storage.redemption import move_redemption
 from tests.partner import a_partner
+from tests.recording import keep_history
 from tests.workflow.redemption_stage import Stage, a_stage
 
 GUIDE = Path(__file__).parent.parent.parent / "docs" / "guide" / "auditing.md"
@@ -41,7 +42,9 @@ async def test_each_query_of_the_guide_is_understood(temporal_client: Client, qu
     assert len([each.id async for each in temporal_client.list_workflows(query, limit=1)]) <= 1
 
 
-async def test_a_reversed_order_is_found_with_who_and_why_and_its_fulfilment_too(pool: Pool, temporal_client: Client) -> None:
+async def test_a_reversed_order_is_found_with_who_and_why_and_its_fulfilment_too(
+    pool: Pool, temporal_client: Client, request: pytest.FixtureRequest
+) -> None:
     async with a_stage(pool, temporal_client) as stage:
         redemption = await stage.redeem(type="manual")
         handle = await stage.start(redemption)
@@ -54,6 +57,8 @@ async def test_a_reversed_order_is_found_with_who_and_why_and_its_fulfilment_too
         assert both == sorted([workflow_id(redemption.tenant_id, redemption.redemption_id), reversal])
         named = f'RedemptionStatus = "reversed" AND TenantId = "{redemption.tenant_id}"'
         assert await found(temporal_client, named) == [reversal]
+        await keep_history(request, "reversal_shown", temporal_client.get_workflow_handle(reversal))
+        await keep_history(request, "redemption_fulfilled_by_hand", handle)
         told = (await temporal_client.get_workflow_handle(reversal).fetch_history()).to_json()
         fulfilled = (await handle.fetch_history()).to_json()
         memo = await (await handle.describe()).memo()
@@ -70,7 +75,9 @@ def decoded(history: str) -> str:
     return "".join(base64.b64decode(each).decode("utf-8", "replace") for each in re.findall(r'"data": ?"([A-Za-z0-9+/=]+)"', history))
 
 
-async def test_an_order_whose_partner_fails_is_found_by_its_flag(pool: Pool, temporal_client: Client) -> None:
+async def test_an_order_whose_partner_fails_is_found_by_its_flag(
+    pool: Pool, temporal_client: Client, request: pytest.FixtureRequest
+) -> None:
     async with a_partner(301) as partner, a_stage(pool, temporal_client) as stage:
         endpoint_id = await stage.endpoint(partner.url)
         redemption = await stage.redeem()
@@ -80,6 +87,7 @@ async def test_an_order_whose_partner_fails_is_found_by_its_flag(pool: Pool, tem
         assert endpoint_id
         await move(stage, redemption, State.CANCELLED, "the partner is closed", by="api_key:abcdefgh")
         await handle.result()
+        await keep_history(request, "redemption_flagged_then_cancelled", handle)
         history = decoded((await handle.fetch_history()).to_json())
     assert "api_key:abcdefgh" in history
     assert "the partner is closed" in history

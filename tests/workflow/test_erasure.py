@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+import pytest
 from psycopg.types.json import Jsonb
 from temporalio.client import Client
 from temporalio.testing import ActivityEnvironment, WorkflowEnvironment
@@ -22,6 +23,7 @@ from runtime.temporal import DATA_CONVERTER
 from storage import platform
 from storage.erasure import begin_erasure, open_erasure
 from storage.live import LiveStore
+from tests.recording import keep_history
 from tests.store_world import World, make_world
 from tests.workflow.redemption_stage import new_queues
 from workflows.erasure import EraseUserWorkflow
@@ -133,7 +135,9 @@ async def check_gone(world: World, user_id: UUID) -> None:
     assert stock["stock"] == 4
 
 
-async def test_a_user_is_erased_step_by_step(pool: Pool, redis_client: Redis, temporal_env: WorkflowEnvironment) -> None:
+async def test_a_user_is_erased_step_by_step(
+    pool: Pool, redis_client: Redis, temporal_env: WorkflowEnvironment, request: pytest.FixtureRequest
+) -> None:
     world, user_id = await furnish(pool)
     assert "snapshot_entry" in await left(world)
     given, client, queues = await begin(world), temporal_env.client, new_queues()
@@ -145,6 +149,7 @@ async def test_a_user_is_erased_step_by_step(pool: Pool, redis_client: Redis, te
         async with asyncio.timeout(60), temporal_env.time_skipping_unlocked():  # type: ignore[attr-defined]
             await handle.result()
     await check_gone(world, user_id)
+    await keep_history(request, "erasure_completed", handle)
     history = await handle.fetch_history()
     assert "secret" not in history.to_json()
     await Replayer(workflows=[EraseUserWorkflow], data_converter=DATA_CONVERTER, debug_mode=True).replay_workflow(history)

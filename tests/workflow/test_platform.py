@@ -19,6 +19,7 @@ from storage.ledger import post_earnings
 from storage.ledger_chore import Place, expire_page
 from storage.tier import lock_tier_set, write_tier_set
 from storage.webhook import NewEndpoint, create_endpoint
+from tests.recording import keep_history
 from tests.store_world import World, make_world
 from workflows.platform import PlatformTaskWorkflow, platform_schedules
 
@@ -172,17 +173,19 @@ async def test_uses_of_caps_go_when_nothing_has_changed_them_for_as_long_as_even
 
 
 @pytest.mark.parametrize("task", list(PlatformTask))
-async def test_a_run_with_nothing_to_do_ends(pool: Pool, temporal_client: Client, task: PlatformTask):
+async def test_a_run_with_nothing_to_do_ends(pool: Pool, temporal_client: Client, task: PlatformTask, request: pytest.FixtureRequest):
     queue = f"test-{new_id()}"
     activities = PlatformActivities(pool, 400)
     async with Worker(temporal_client, task_queue=queue, workflows=[PlatformTaskWorkflow], activities=[activities.run]):
-        result = await temporal_client.execute_workflow(
+        handle = await temporal_client.start_workflow(
             PlatformTaskWorkflow.run,
             PlatformRun(task=task),
             id=f"{queue}-{task.value}",
             task_queue=queue,
             run_timeout=timedelta(seconds=60),
         )
+        result = await handle.result()
+        await keep_history(request, f"platform_{task.value.replace('-', '_')}", handle)
     assert set(result.values()) == {0}
 
 

@@ -332,7 +332,7 @@ async def test_an_answer_counts_as_the_callback_when_the_reward_says_so(stage, a
     assert (await stage.document(redemption))["fulfillment_data"] == ({"code": "X"} if status == "fulfilled" else {})
 
 
-async def test_deliveries_of_a_disabled_endpoint_are_held_and_go_on_when_it_is_enabled(stage):
+async def test_deliveries_of_a_disabled_endpoint_are_held_and_go_on_when_it_is_enabled(stage, request):
     from api.webhook import resume_deliveries
 
     async with a_partner(200) as partner:
@@ -363,9 +363,10 @@ async def test_deliveries_of_a_disabled_endpoint_are_held_and_go_on_when_it_is_e
         await call_back(stage, redemption, {"status": "fulfilled"})
         await stage.relay.deliver_batch()
         await stage.outcome(handle)
+        await keep_history(request, "redemption_held_and_resumed", handle)
 
 
-async def test_cancelling_the_workflow_in_temporal_gives_the_points_back(stage):
+async def test_cancelling_the_workflow_in_temporal_gives_the_points_back(stage, request):
     redemption = await stage.redeem()
     handle = await stage.start(redemption)
 
@@ -375,6 +376,7 @@ async def test_cancelling_the_workflow_in_temporal_gives_the_points_back(stage):
     await until(is_flagged)
     await handle.cancel()
     assert await stage.outcome(handle) == "cancelled"
+    await keep_history(request, "redemption_cancelled_in_temporal", handle)
     assert await stage.points() == (100, 0, 5)
 
 

@@ -16,6 +16,7 @@ from runtime.postgres import Pool, transaction
 from storage.code import add_codes
 from storage.redemption import move_redemption
 from tests.partner import a_partner
+from tests.recording import keep_history
 from tests.workflow.redemption_stage import Stage, a_stage
 
 APPROVED = Move(to=State.PENDING, by="admin", only_from=frozenset({State.PENDING_APPROVAL}))
@@ -43,7 +44,7 @@ async def path(stage: Stage, redemption: Any) -> list[str]:
     return [row["to"] for row in (await stage.document(redemption))["timeline"]]
 
 
-async def test_a_claimed_and_approved_redemption_is_sent_with_what_the_user_filled_in(stage):
+async def test_a_claimed_and_approved_redemption_is_sent_with_what_the_user_filled_in(stage, request):
     async with a_partner(200) as partner:
         await stage.endpoint(partner.url)
         fields = [{"name": "size", "required": True}]
@@ -57,6 +58,7 @@ async def test_a_claimed_and_approved_redemption_is_sent_with_what_the_user_fill
         await stage.relay.deliver_batch()
         await stage.relay.deliver_batch()
         await stage.outcome(handle)
+    await keep_history(request, "redemption_claimed_and_approved", handle)
     assert partner.received[0].event["reward"]["fulfillmentData"] == {"size": "M"}
     assert await path(stage, redemption) == ["pending_claim", "pending_approval", "pending", "processing", "expired"]
     document = await stage.document(redemption)
@@ -66,12 +68,13 @@ async def test_a_claimed_and_approved_redemption_is_sent_with_what_the_user_fill
 
 
 @pytest.mark.parametrize("first", [State.PENDING_CLAIM, State.PENDING_APPROVAL])
-async def test_a_wait_has_a_deadline_of_seven_days_that_returns_the_points(stage, first):
+async def test_a_wait_has_a_deadline_of_seven_days_that_returns_the_points(stage, request, first):
     claim = first is State.PENDING_CLAIM
     redemption = await redeem(stage, requires_claim=claim, requires_approval=not claim)
     assert redemption.deadline_at == redemption.created_at + timedelta(days=7)
     handle = await stage.start(redemption)
     assert await stage.outcome(handle) == "expired"
+    await keep_history(request, f"redemption_{first.value}_expired", handle)
     assert await path(stage, redemption) == [first.value, "expired"]
     assert await stage.points() == (100, 0, 5)
 

@@ -10,8 +10,11 @@ from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 from runtime.temporal import DATA_CONVERTER
 from tests.recording import HISTORIES
 from workflows.endpoint import EndpointWorkflow
+from workflows.erasure import EraseUserWorkflow
 from workflows.payout import PayoutRunWorkflow
+from workflows.platform import PlatformTaskWorkflow
 from workflows.redemption import RedemptionWorkflow
+from workflows.reversal import RedemptionReversalWorkflow
 from workflows.schedule import PayoutScheduleWorkflow
 from workflows.scoring import ScoringWorkflow
 from workflows.window import LeaderboardWindowWorkflow
@@ -20,9 +23,12 @@ WORKFLOWS = {
     each.__name__: each
     for each in (
         EndpointWorkflow,
+        EraseUserWorkflow,
         LeaderboardWindowWorkflow,
         PayoutRunWorkflow,
         PayoutScheduleWorkflow,
+        PlatformTaskWorkflow,
+        RedemptionReversalWorkflow,
         RedemptionWorkflow,
         ScoringWorkflow,
     )
