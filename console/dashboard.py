@@ -23,7 +23,7 @@ SAMPLE = """curl {url}/v1/events \\
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
-    """The numbers at the top, with their courses over 30 days."""
+    """The numbers at the top, with their courses over 30 days. Points are net here, and in the courses what each day moved."""
 
     users: int
     new_users: int
@@ -50,6 +50,8 @@ def _figures(days: list[Day], now: Totals, open_now: int) -> Figures:
         issued=days[-1].issued + now.issued,
         spent=days[-1].spent + now.spent,
         redemptions=days[-1].redemptions + now.redemptions,
+        taken_back=days[-1].taken_back + now.taken_back,
+        refunded=days[-1].refunded + now.refunded,
     )
     days = [*days[:-1], today]
     return Figures(
@@ -57,8 +59,8 @@ def _figures(days: list[Day], now: Totals, open_now: int) -> Figures:
         new_users=sum(day.users for day in days),
         events_today=today.events,
         events=sum(day.events for day in days),
-        issued=amount_number(sum(day.issued for day in days), now.places),
-        spent=amount_number(sum(day.spent for day in days), now.places),
+        issued=amount_number(sum(day.issued - day.taken_back for day in days), now.places),
+        spent=amount_number(sum(day.spent - day.refunded for day in days), now.places),
         open=open_now,
         days=days,
     )
@@ -121,7 +123,7 @@ async def show_dashboard(visit: Visit) -> Response[bytes]:
         boards=boards,
         payouts=payouts,
         failing=failing,
-        spent_share=_("{n} % of issued", n=round(100 * figures.spent / figures.issued)) if figures.issued else _("in 30 days"),
+        spent_share=_("{n} % of issued", n=round(100 * figures.spent / figures.issued)) if figures.issued > 0 else _("in 30 days"),
         short=short_number,
     )
 

@@ -34,23 +34,30 @@ SELECT count(*), max(position), max(accepted_at) FROM step
 
 COUNT_ROWS = f"""
 WITH found AS (
-    SELECT t.tenant_id, f.starts_at, f.users, f.issued, f.spent, f.redemptions FROM tenant AS t CROSS JOIN LATERAL (
-        SELECT {BIN.format("created_at")} AS starts_at, 1 AS users, 0 AS issued, 0 AS spent, 0 AS redemptions FROM app_user
+    SELECT t.tenant_id, f.* FROM tenant AS t CROSS JOIN LATERAL (
+        SELECT {BIN.format("created_at")} AS starts_at, 1 AS users, 0 AS issued, 0 AS spent, 0 AS redemptions,
+            0 AS taken_back, 0 AS refunded
+        FROM app_user
         WHERE tenant_id = t.tenant_id AND user_id >= %(low)s AND user_id < %(high)s
         UNION ALL
         SELECT {BIN.format("created_at")}, 0,
             CASE WHEN kind IN ('earn', 'grant', 'adjust') AND user_account_id = credit_account_id THEN amount ELSE 0 END,
-            CASE WHEN kind = 'redeem' THEN amount ELSE 0 END, 0 FROM transfer
+            CASE WHEN kind = 'redeem' THEN amount ELSE 0 END, 0,
+            CASE WHEN kind NOT IN ('adjust', 'reverse') THEN 0 WHEN user_account_id = debit_account_id THEN amount
+                 WHEN kind = 'reverse' THEN -amount ELSE 0 END,
+            CASE WHEN kind = 'refund' THEN amount ELSE 0 END FROM transfer
         WHERE tenant_id = t.tenant_id AND transfer_id >= %(low)s AND transfer_id < %(high)s AND currency_id = 'points'
         UNION ALL
-        SELECT {BIN.format("created_at")}, 0, 0, 0, 1 FROM redemption
+        SELECT {BIN.format("created_at")}, 0, 0, 0, 1, 0, 0 FROM redemption
         WHERE tenant_id = t.tenant_id AND redemption_id >= %(low)s AND redemption_id < %(high)s
     ) AS f
 )
-INSERT INTO activity_slot AS known (tenant_id, starts_at, users, issued, spent, redemptions)
-SELECT tenant_id, starts_at, sum(users), sum(issued), sum(spent), sum(redemptions) FROM found GROUP BY 1, 2 ORDER BY 1, 2
+INSERT INTO activity_slot AS known (tenant_id, starts_at, users, issued, spent, redemptions, taken_back, refunded)
+SELECT tenant_id, starts_at, sum(users), sum(issued), sum(spent), sum(redemptions), sum(taken_back), sum(refunded)
+FROM found GROUP BY 1, 2 ORDER BY 1, 2
 ON CONFLICT (tenant_id, starts_at) DO UPDATE SET users = known.users + excluded.users, issued = known.issued + excluded.issued,
-    spent = known.spent + excluded.spent, redemptions = known.redemptions + excluded.redemptions
+    spent = known.spent + excluded.spent, redemptions = known.redemptions + excluded.redemptions,
+    taken_back = known.taken_back + excluded.taken_back, refunded = known.refunded + excluded.refunded
 """
 
 

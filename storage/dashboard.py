@@ -16,7 +16,7 @@ MOST = 50_000
 
 
 class Day(msgspec.Struct, frozen=True, kw_only=True):
-    """What happened on a day of the tenant's calendar."""
+    """What happened on a day of the tenant's calendar. `issued` and `spent` are before what was taken back and refunded."""
 
     day: date
     events: int
@@ -24,6 +24,8 @@ class Day(msgspec.Struct, frozen=True, kw_only=True):
     issued: int
     spent: int
     redemptions: int
+    taken_back: int = 0
+    refunded: int = 0
 
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +37,8 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     issued: int
     spent: int
     redemptions: int
+    taken_back: int
+    refunded: int
     places: int
 
 
@@ -59,7 +63,8 @@ async def days_since(connection: Connection, tenant_id: UUID, since: datetime, t
     cursor = await connection.execute(
         """
         SELECT (starts_at AT TIME ZONE %s)::date AS day, sum(events)::bigint AS events, sum(users)::bigint AS users,
-               sum(issued)::bigint AS issued, sum(spent)::bigint AS spent, sum(redemptions)::bigint AS redemptions
+               sum(issued)::bigint AS issued, sum(spent)::bigint AS spent, sum(redemptions)::bigint AS redemptions,
+               sum(taken_back)::bigint AS taken_back, sum(refunded)::bigint AS refunded
         FROM activity_slot WHERE tenant_id = %s AND starts_at >= %s GROUP BY 1 ORDER BY 1
         """,
         (timezone, tenant_id, since),
@@ -79,15 +84,18 @@ async def totals(connection: Connection, tenant_id: UUID) -> Totals:
             %(since)s::timestamptz AS since,
             (SELECT count(*) FROM (SELECT FROM app_user WHERE tenant_id = %(tenant_id)s AND user_id >= %(low)s LIMIT %(most)s) AS u)
                 AS new_users,
-            x.issued, x.spent,
+            x.issued, x.spent, x.taken_back, x.refunded,
             (SELECT count(*) FROM (SELECT FROM redemption WHERE tenant_id = %(tenant_id)s AND redemption_id >= %(low)s LIMIT %(most)s) AS r)
                 AS redemptions,
             coalesce((SELECT decimal_places FROM currency WHERE tenant_id = %(tenant_id)s AND currency_id = 'points'), 0) AS places
         FROM (
             SELECT coalesce(sum(amount) FILTER (
                        WHERE kind IN ('earn', 'grant', 'adjust') AND user_account_id = credit_account_id), 0)::bigint AS issued,
-                   coalesce(sum(amount) FILTER (WHERE kind = 'redeem'), 0)::bigint AS spent
-            FROM (SELECT amount, kind, user_account_id, credit_account_id FROM transfer
+                   coalesce(sum(amount) FILTER (WHERE kind = 'redeem'), 0)::bigint AS spent,
+                   coalesce(sum(CASE WHEN kind NOT IN ('adjust', 'reverse') THEN 0 WHEN user_account_id = debit_account_id THEN amount
+                 WHEN kind = 'reverse' THEN -amount ELSE 0 END), 0)::bigint AS taken_back,
+                   coalesce(sum(amount) FILTER (WHERE kind = 'refund'), 0)::bigint AS refunded
+            FROM (SELECT amount, kind, user_account_id, credit_account_id, debit_account_id FROM transfer
                   WHERE tenant_id = %(tenant_id)s AND transfer_id >= %(low)s AND currency_id = 'points' LIMIT %(most)s) AS t
         ) AS x
         """,

@@ -47,6 +47,9 @@ activity_slot = Table(
     Column("issued", BigInteger, nullable=False, server_default="0"),
     Column("spent", BigInteger, nullable=False, server_default="0"),
     Column("redemptions", BigInteger, nullable=False, server_default="0"),
+    # What corrections and reversals took back of what was issued, and what was refunded of what was spent.
+    Column("taken_back", BigInteger, nullable=False, server_default="0"),
+    Column("refunded", BigInteger, nullable=False, server_default="0"),
 )
 
 # How far the counting has come: a position for each scoring partition (`events:<n>`), an instant for what is found by its UUIDv7 (`rows`).

@@ -3,13 +3,21 @@
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import pytest
+
 from activities.tally import count
+from domain.ledger import Adjustment
+from domain.redemption import Move, State
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
 from storage import platform
-from storage.activity import first_id
+from storage.activity import count_rows, first_id
 from storage.dashboard import days_since, first_steps, redemptions_by_state, totals
+from storage.ledger_adjustment import adjust
+from storage.ledger_reversal import reverse_transfer
+from storage.redemption import move_redemption
 from tests.api_world import add_tenant
+from tests.store_world import World, make_tenant
 
 PARTITIONS = 2
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
@@ -94,3 +102,29 @@ async def test_nothing_yet_is_nothing(pool: Pool) -> None:
         assert set((await redemptions_by_state(connection, tenant_id, LONG_AGO)).values()) == {0}
         assert (await first_steps(connection, tenant_id)).done == 0
         assert (await totals(connection, tenant_id)).users == 0
+
+
+@pytest.mark.parametrize("counted", [True, False])
+async def test_points_that_were_taken_back_or_refunded_are_told_apart(pool: Pool, counted: bool) -> None:
+    now = utc_now()
+    async with transaction(pool) as connection:
+        tenant_id = await make_tenant(connection)
+    world = World(pool, tenant_id)
+    ann = await world.user("ann", 100)
+    await world.reward(price=30)
+    order = await world.redeem("ann")
+    async with transaction(pool) as connection:
+        given = Adjustment(user_id=ann.user_id, currency_id="points", amount=1000, reason="x", cause_id="1")
+        made = await adjust(connection, tenant_id, given, now)
+        await reverse_transfer(connection, tenant_id, made.transfer.transfer_id, reason="x", now=now)
+        for state in (State.FULFILLED, State.REVERSED):
+            await move_redemption(connection, tenant_id, order.redemption_id, Move(to=state, by="test"), now)
+        await connection.execute("UPDATE tenant SET created_at = %s", (now - timedelta(hours=1),))
+        if counted:
+            while await count_rows(connection, now + timedelta(hours=1)):
+                pass
+    async with pool.connection() as connection:
+        days = await days_since(connection, tenant_id, now - timedelta(days=1), "UTC")
+        left = await totals(connection, tenant_id)
+    found = days[-1] if counted else left
+    assert (found.issued, found.taken_back, found.spent, found.refunded) == (1100, 1000, 30, 30)
