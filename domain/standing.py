@@ -13,10 +13,12 @@ _MICROSECOND = timedelta(microseconds=1)
 _HALF = 1 << 63
 _PACK = struct.Struct(">QQ")
 KEY_LENGTH = _PACK.size
+SCORE_LIMIT = _HALF - 1
+"""The highest score, in 1/10 000; the lowest is one below its negative. A sum beyond them shows as the nearest, and is kept exactly."""
 
 
 class Contribution(msgspec.Struct, gc=False):
-    """What counted events of one user in one window add up to. Scores are in 1/10 000 point; instants are `occurred_at`.
+    """What counted events of one user in one window add up to. Scores are in 1/10 000 point; instants are `occurred_at`. `total` is exact.
 
     `best`, `best_at` are kept for `max` and `min` only. Not frozen: scoring adds to it in place; `merge` makes a new one.
     """
@@ -82,7 +84,7 @@ def half_even_quotient(dividend: int, divisor: int) -> int:
 def score_of(aggregation: Aggregation, standing: Contribution) -> tuple[int, datetime]:
     """(score in 1/10 000, reached_at) as contract 3 derives them for the aggregation."""
     if aggregation is Aggregation.SUM:
-        return standing.total, standing.scored_at or standing.counted_at
+        return max(-SCORE_LIMIT - 1, min(SCORE_LIMIT, standing.total)), standing.scored_at or standing.counted_at
     if aggregation is Aggregation.COUNT:
         return standing.counted * 10_000, standing.counted_at
     if aggregation is Aggregation.AVG:

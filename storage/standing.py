@@ -51,20 +51,33 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 # How the derived columns follow from the kept ones, first given and then merged (contract 3; the same as `score_of` in domain/standing.py).
 
 
-def _half_even(total: str, counted: str) -> str:
+# A total beyond bigint is kept exactly, as `total` and whole `turns` of 2^64: no event breaks a sum, and none is forgotten (decision 25).
+_MOST, _LEAST = "9223372036854775807", "'-9223372036854775808'::bigint"
+_BEYOND = f"s.total > 0 AND excluded.total > {_MOST} - s.total"
+_BELOW = f"s.total < 0 AND excluded.total < {_LEAST} - s.total"
+_TOTAL = f"""(CASE WHEN {_BEYOND} THEN (s.total + {_LEAST}) + (excluded.total + {_LEAST})
+              WHEN {_BELOW} THEN (s.total + {_MOST}) + (excluded.total + {_MOST}) + 2 ELSE s.total + excluded.total END)"""
+_TURNS = f"(s.turns + CASE WHEN {_BEYOND} THEN 1 WHEN {_BELOW} THEN -1 ELSE 0 END)"
+
+
+def _half_even(total: str, counted: str, quotient: str) -> str:
     """PostgreSQL divides towards zero and rounds halves away from it: floor and remainder are made by hand."""
-    floor = f"({total} / {counted} - (mod({total}, {counted}) < 0)::int)"
+    floor = f"({quotient} - (mod({total}, {counted}) < 0)::int)"
     rest = f"mod(mod({total}, {counted}) + {counted}, {counted})"
     return f"({floor} + (2 * {rest} > {counted} OR 2 * {rest} = {counted} AND mod({floor}, 2) <> 0)::int)"
 
 
 def _score(aggregation: Aggregation, value: dict[str, str]) -> tuple[str, str]:
     if aggregation is Aggregation.SUM:
-        return value["total"], f"coalesce({value['scored_at']}, {value['counted_at']})"
+        clamped = f"CASE WHEN {value['turns']} > 0 THEN {_MOST} WHEN {value['turns']} < 0 THEN {_LEAST} ELSE {value['total']} END"
+        return clamped, f"coalesce({value['scored_at']}, {value['counted_at']})"
     if aggregation is Aggregation.COUNT:
         return f"{value['counted']} * 10000", value["counted_at"]
     if aggregation is Aggregation.AVG:
-        return _half_even(value["total"], value["counted"]), value["counted_at"]
+        total, counted, turns = value["total"], value["counted"], value["turns"]
+        exact = f"({turns} * 18446744073709551616 + {total})"  # numeric: right for both, and too slow for what is usual
+        usual, beyond = _half_even(total, counted, f"{total} / {counted}"), _half_even(exact, counted, f"div({exact}, {counted})::bigint")
+        return f"CASE WHEN {turns} = 0 THEN {usual} ELSE {beyond} END", value["counted_at"]
     return value["best"], value["best_at"]
 
 
@@ -72,8 +85,10 @@ def _merge_statement(aggregation: Aggregation) -> str:
     """One upsert of sorted rows. GREATEST and LEAST pass over nulls, as the merge of `domain/standing.py` does."""
     given = {name: f"d.{name}" for name in ("total", "counted", "best", "best_at", "counted_at")}
     given["scored_at"] = "nullif(d.scored, '-infinity')"
+    given["turns"] = "0"
     merged = {
-        "total": "(s.total + excluded.total)",
+        "total": _TOTAL,
+        "turns": _TURNS,
         "counted": "(s.counted + excluded.counted)",
         "scored_at": "greatest(s.scored_at, excluded.scored_at)",
         "counted_at": "greatest(s.counted_at, excluded.counted_at)",
@@ -103,8 +118,9 @@ def _merge_statement(aggregation: Aggregation) -> str:
                d.counted, {best}, {given["scored_at"]}, d.counted_at, %s::smallint, %s::bigint
         FROM unnest({", ".join(f"%b::{each}[]" for each in types)}) AS d ({", ".join(columns)})
         ON CONFLICT (tenant_id, window_id, user_id) DO UPDATE SET
-            score = {score}, reached_at = {reached}, total = {merged["total"]}, counted = {merged["counted"]}, best = {merged["best"]},
-            best_at = {merged["best_at"]}, scored_at = {merged["scored_at"]}, counted_at = {merged["counted_at"]},
+            score = {score}, reached_at = {reached}, total = {merged["total"]}, turns = {merged["turns"]}, counted = {merged["counted"]},
+            best = {merged["best"]}, best_at = {merged["best_at"]}, scored_at = {merged["scored_at"]},
+            counted_at = {merged["counted_at"]},
             position = excluded.position
         RETURNING window_id, external_user_id, score, reached_at
     """
@@ -251,13 +267,13 @@ async def find_contribution(connection: Connection, tenant_id: UUID, window_id: 
     async with connection.cursor(row_factory=tuple_row) as cursor:
         await cursor.execute(
             """
-            SELECT total, counted, best, best_at, scored_at, counted_at, position FROM standing
+            SELECT total + turns * 18446744073709551616, counted, best, best_at, scored_at, counted_at, position FROM standing
             WHERE tenant_id = %s AND window_id = %s AND user_id = %s
             """,
             (tenant_id, window_id, user_id),
         )
         row = await cursor.fetchone()
-    return Contribution(*row) if row else None
+    return Contribution(int(row[0]), *row[1:]) if row else None
 
 
 async def each_standing(connection: Connection, tenant_id: UUID, window_id: UUID, *, chunk: int) -> AsyncIterator[list[TupleRow]]:

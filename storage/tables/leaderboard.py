@@ -92,6 +92,8 @@ standing = Table(
     instant_column("counted_at"),
     Column("scoring_partition", SmallInteger, nullable=False),
     Column("position", BigInteger, nullable=False),
+    # What the points add up to is `total + turns * 2^64`.
+    Column("turns", Integer, nullable=False, server_default="0"),
     postgresql_with={"fillfactor": "70"},
 )
 

@@ -2,11 +2,12 @@
 
 import random
 from datetime import timedelta
+from functools import partial, reduce
 
 import pytest
 
 from domain.leaderboard import Aggregation
-from domain.standing import Contribution, merge, one_event, score_of
+from domain.standing import SCORE_LIMIT, Contribution, merge, one_event, score_of
 from runtime.ids import new_id
 from runtime.postgres import Pool, transaction
 from storage.standing import Delta, find_contribution, merge_standings
@@ -31,3 +32,28 @@ async def test_the_upsert_merges_as_the_domain_does(pool: Pool, aggregation: Agg
     async with pool.connection() as connection:
         for user in users:
             assert await find_contribution(connection, tenant_id, window_id, user) == expected[user]
+
+
+@pytest.mark.parametrize("aggregation", list(Aggregation))
+async def test_sums_beyond_bigint_are_exact_whatever_the_order(pool: Pool, aggregation: Aggregation) -> None:
+    dice = random.Random(aggregation)
+    edges = [SCORE_LIMIT, SCORE_LIMIT - 1, -SCORE_LIMIT - 1, -SCORE_LIMIT, 2**62, -(2**62), 1, -1, 0]
+    tenant_id, users = new_id(), [new_id() for _ in range(40)]
+    given = {user: [one_event(aggregation, dice.choice(edges), NOON + timedelta(seconds=n), n) for n in range(1, 10)] for user in users}
+    given[users[0]] = [one_event(aggregation, SCORE_LIMIT, NOON, n) for n in range(1, 10)]
+    given[users[1]] = [one_event(aggregation, -SCORE_LIMIT - 1, NOON, n) for n in range(1, 10)]
+    expected = {str(user): score_of(aggregation, reduce(partial(merge, aggregation), events)) for user, events in given.items()}
+    for _ in range(3):
+        window_id = new_id()
+        for events in given.values():
+            dice.shuffle(events)
+        for place in range(9):
+            deltas = [Delta(tenant_id, window_id, user, str(user), events[place]) for user, events in given.items()]
+            async with transaction(pool) as connection:
+                merged = await merge_standings(connection, aggregation, deltas, partition=0, position=place + 1)
+        assert {row[1]: row[2:] for row in merged} == expected
+        async with pool.connection() as connection:
+            for user in users[:5]:
+                found = await find_contribution(connection, tenant_id, window_id, user)
+                assert found is not None
+                assert found.total == sum(event.total for event in given[user])
