@@ -222,7 +222,8 @@ async def _apply_effect(connection: Connection, present: Redemption, new: State,
         return
     await kind_of(present.fulfilment).give_back(connection, present, now)
     if present.takes_stock:  # after the account: the order of locks that everyone keeps
-        await reward.return_stock(connection, present.tenant_id, present.reward_id, present.stock_variant_id)
+        is_code = present.fulfilment.get("type") == "codes"
+        await reward.return_stock(connection, present.tenant_id, present.reward_id, present.stock_variant_id, is_code=is_code)
 
 
 async def note_in_timeline(connection: Connection, present: Redemption, note: str, *, by: str, now: datetime) -> None:

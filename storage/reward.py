@@ -178,14 +178,25 @@ def out_of_stock(violation: CheckViolation) -> OutOfStock | None:
     return OutOfStock("This reward is out of stock") if violation.diag.constraint_name in STOCK_CHECKS else None
 
 
-async def return_stock(connection: Connection, tenant_id: UUID, reward_id: UUID, variant_id: str | None = None) -> None:
-    """Give one piece back to where it was taken; nothing changes where the stock is unlimited by now."""
-    if variant_id is None:
-        await connection.execute(
-            "UPDATE reward SET stock = stock + 1 WHERE tenant_id = %s AND reward_id = %s AND stock IS NOT NULL", (tenant_id, reward_id)
-        )
-    else:
-        await connection.execute(
-            "UPDATE reward_variant SET stock = stock + 1 WHERE tenant_id = %s AND reward_id = %s AND variant_id = %s",
-            (tenant_id, reward_id, variant_id),
-        )
+RETURN_STOCK = """
+UPDATE reward SET stock = stock + 1
+WHERE tenant_id = %(tenant_id)s AND reward_id = %(reward_id)s AND stock IS NOT NULL
+  AND (coalesce(fulfilment ->> 'type', '') = 'codes') = %(is_code)s
+"""
+RETURN_VARIANT_STOCK = """
+UPDATE reward_variant AS limited SET stock = limited.stock + 1 FROM reward
+WHERE limited.tenant_id = %(tenant_id)s AND limited.reward_id = %(reward_id)s AND variant_id = %(variant_id)s
+  AND reward.tenant_id = %(tenant_id)s AND reward.reward_id = %(reward_id)s
+  AND (coalesce(fulfilment ->> 'type', '') = 'codes') = %(is_code)s
+"""
+
+
+async def return_stock(
+    connection: Connection, tenant_id: UUID, reward_id: UUID, variant_id: str | None = None, *, is_code: bool = False
+) -> None:
+    """Give one piece back to where it was taken; nothing changes where the stock is unlimited by now.
+
+    Nor where the reward has begun, or ceased, to give codes since the piece was taken (`is_code`): its stock counts other things now.
+    """
+    piece = {"tenant_id": tenant_id, "reward_id": reward_id, "variant_id": variant_id, "is_code": is_code}
+    await connection.execute(RETURN_STOCK if variant_id is None else RETURN_VARIANT_STOCK, piece)
