@@ -36,6 +36,7 @@ from runtime.postgres import DATABASE_FAULTS, Pool, transaction
 from runtime.pulse import pulse
 from runtime.schedules import drop_schedule, find_schedule, put_schedule
 from runtime.temporal import RPC_TIMEOUT, TaskQueues
+from storage.lease import take_lease
 from storage.schedule import find_any_schedule, live_schedules, unsettled_schedules
 from storage.schedule_run import settle_instants
 
@@ -43,6 +44,7 @@ log = logging.getLogger(__name__)
 
 WORKFLOW = "PayoutScheduleWorkflow"
 PREFIX = "payout:"
+LEASE = "schedules"
 PRIORITY = 3
 ONCE = timedelta(days=10_000)
 """An interval that long comes once: how a Temporal Schedule with a zone names an instant that its clock cannot."""
@@ -200,7 +202,8 @@ def _started(schedule: Schedule) -> tuple[object, ...]:
     action = schedule.action
     assert isinstance(action, ScheduleActionStartWorkflow)
     arguments = [getattr(each, "data", None) or msgspec.json.encode(each) for each in action.args]
-    return (action.workflow, action.id, action.task_queue, arguments)
+    found_by = sorted((pair.key.name, str(pair.value)) for pair in action.typed_search_attributes.search_attributes)
+    return (action.workflow, action.id, action.task_queue, arguments, found_by)
 
 
 async def _drop_orphan(pool: Pool, temporal: Client, queues: TaskQueues, identity: str) -> int:
@@ -245,17 +248,28 @@ async def _settle(pool: Pool, kept: payout_schedule.Schedule, until: datetime, n
 async def run_schedule_keeper(
     pool: Pool, temporal: Client, queues: TaskQueues, stop: asyncio.Event, *, interval_seconds: float = INTERVAL_SECONDS
 ) -> None:
-    """Settle and reconcile now and every quarter of a minute until `stop` is set. What is away now is left to the next round."""
+    """Settle and reconcile now and every quarter of a minute until `stop` is set; of several workers one does it at a time.
+
+    What is away now is left to the next round.
+    """
     round_number = 0
     while not stop.is_set():
-        with contextlib.suppress(*AWAY):
-            if made := await settle_schedules(pool):
-                log.warning("made %d payout runs that Temporal had not brought", made)
         try:
-            await reconcile(pool, temporal, queues, full=round_number % ROUNDS_TO_FULL == 0)
-            round_number += 1
+            async with transaction(pool) as connection:
+                is_ours = await take_lease(connection, LEASE, interval_seconds * 0.9)
+            if is_ours:
+                await _keep(pool, temporal, queues, full=round_number % ROUNDS_TO_FULL == 0)
+                round_number += 1
             pulse.beat("schedules")
         except AWAY as fault:
             log.info("the schedules are not compared now: %s", fault)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), interval_seconds)
+
+
+async def _keep(pool: Pool, temporal: Client, queues: TaskQueues, *, full: bool) -> None:
+    """One round. What is owed is made also while Temporal is away."""
+    with contextlib.suppress(*AWAY):
+        if made := await settle_schedules(pool):
+            log.warning("made %d payout runs that Temporal had not brought", made)
+    await reconcile(pool, temporal, queues, full=full)

@@ -1,5 +1,6 @@
 """Payout schedules on the real Temporal server: brought in line, run at their instants, repaired, and paid once whatever happens."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,7 @@ from temporalio.client import (
 from temporalio.service import RPCError
 
 from activities.outbox import Relay
-from activities.schedule_sync import is_in_line, reconcile, schedule_for, settle_schedules
+from activities.schedule_sync import is_in_line, reconcile, run_schedule_keeper, schedule_for, settle_schedules
 from domain.payout_schedule import Overlap, temporal_schedule_id
 from domain.schedule import WhenVersion, instants_between, parse_when
 from runtime.embedded import processes, temporal
@@ -29,6 +30,7 @@ from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
 from runtime.schedules import drop_schedule, find_schedule
 from runtime.temporal import SEARCH_ATTRIBUTES, TaskQueues, connect
+from storage.lease import take_lease
 from storage.payout import request_cancel
 from storage.schedule_run import trigger_run
 from tests.conftest import settings_for
@@ -325,3 +327,26 @@ async def test_a_schedule_that_is_gone_in_temporal_does_not_stop_the_relay(stage
     await stage.tell()
     with pytest.raises(RPCError):
         await stage.client.get_schedule_handle(stage.temporal_id(schedule)).describe()
+
+
+async def test_of_several_workers_one_keeps_the_schedules_at_a_time(stage: Stage) -> None:
+    await stage.world.user("u1")
+    schedule = await add_schedule(stage.world, when={"every_seconds": 60}, at=utc_now() - timedelta(minutes=5))
+    stop = asyncio.Event()
+
+    async def settled() -> bool:
+        return bool(await runs(stage.world, schedule))
+
+    async with transaction(stage.world.pool) as connection:
+        await connection.execute("DELETE FROM lease WHERE name = 'schedules'")
+        assert await take_lease(connection, "schedules", 3600.0), "another worker has it"
+    keeper = asyncio.create_task(
+        run_schedule_keeper(stage.world.pool, stage.client, stage.queues, stop, interval_seconds=0.05), name="keeper"
+    )
+    for _ in range(20):
+        await asyncio.sleep(0.05)
+        assert not await settled()
+    await stage.world.rows("UPDATE lease SET held_until = now() WHERE name = 'schedules' RETURNING name")
+    await until(settled)
+    stop.set()
+    await keeper
