@@ -48,22 +48,22 @@ async def change_password(visit: Visit) -> Response[bytes] | Redirect:
         counted = await note_attempt(connection, keys, visit.now)
         known = await find_password_hash(connection, user.tenant_id, user.console_user_id)
     if too_many(counted):
-        return await _page(visit, {"present": _("Too many attempts. Wait 15 minutes, then try again.")}, 429)
+        return await _page(visit, {"present": _("Too many attempts. Try again in 15 minutes.")}, 429)
     if known is None or not await password_fits(known, present[: limits.PASSWORD_CHARACTERS.value]):
-        return await _page(visit, {"present": _("This is not your present password.")}, 400)
+        return await _page(visit, {"present": _("That isn't your current password.")}, 400)
     if not SHORTEST_PASSWORD <= len(new) <= limits.PASSWORD_CHARACTERS.value:
         return await _page(visit, {"new": _("Use at least {n} characters.", n=SHORTEST_PASSWORD)}, 400)
     if new == present:
-        return await _page(visit, {"new": _("This is your present password. Choose another one.")}, 400)
+        return await _page(visit, {"new": _("That's your current password. Choose a different one.")}, 400)
     if new != visit.form.secret("again"):
-        return await _page(visit, {"again": _("The two are not the same.")}, 400)
+        return await _page(visit, {"again": _("The passwords don't match.")}, 400)
     password_hash = await hash_password(new)
     async with transaction(visit.pool) as connection:
         await set_password(connection, user.tenant_id, user.console_user_id, password_hash)
         await close_sessions(connection, user.tenant_id, user.console_user_id, but=user.session_id)
         await forget_attempts(connection, keys, visit.now)
         await _note(connection, visit, "password_changed")
-    return visit.go("/account", good=_("Your password is changed. Other places were signed out."))
+    return visit.go("/account", good=_("Password changed. Your other sessions were ended."))
 
 
 async def _note(connection: Connection, visit: Visit, action: str) -> None:
@@ -79,7 +79,7 @@ async def end_session(visit: Visit, session_id: UUID) -> Redirect:
         own = await list_sessions(connection, visit.tenant_id, visit.user.console_user_id)
         if session_id in {place.session_id for place in own}:
             await close_session(connection, visit.tenant_id, session_id)
-    return visit.go("/account", good=_("Signed out there."))
+    return visit.go("/account", good=_("Session ended."))
 
 
 @post("/account/sign-out-everywhere")
@@ -89,7 +89,7 @@ async def sign_out_everywhere(visit: Visit) -> Redirect:
         await close_sessions(connection, visit.tenant_id, visit.user.console_user_id)
         await _note(connection, visit, "sign_out_everywhere")
     visit.drop_cookie(SESSION_COOKIE)
-    return visit.go("/sign-in", good=_("You are signed out everywhere."))
+    return visit.go("/sign-in", good=_("You've been signed out everywhere."))
 
 
 routes = [show_account, change_password, end_session, sign_out_everywhere]

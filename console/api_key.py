@@ -11,10 +11,10 @@ from console.text import _, mark
 from console.visit import Visit
 
 ROLES = {
-    "server": mark("Your own servers: send events, read, redeem, call back"),
-    "fulfilment": mark("A fulfilment partner: the redemption callback, and reading that redemption"),
-    "read": mark("Reports and displays: reads only"),
-    "admin": mark("Everything of this tenant, like an administrator of this console"),
+    "server": mark("Your servers: send events, read, redeem, call back"),
+    "fulfilment": mark("A fulfilment partner: call back on a redemption and read it"),
+    "read": mark("Read-only, for reports and displays"),
+    "admin": mark("Everything in this tenant, like a console administrator"),
 }
 """What each role is for, the most common first."""
 
@@ -60,7 +60,7 @@ async def make_key(visit: Visit) -> Response[bytes]:
 async def revoke_key(visit: Visit, key_id: UUID) -> Redirect:
     """Revoke a key: within a second nobody can use it."""
     answer = await visit.api.delete(f"/v1/admin/api-keys/{key_id}", reason=visit.form.text("reason"))
-    return visit.done("/api-keys", answer.error, _("The key is revoked. Within a second no process accepts it any more."))
+    return visit.done("/api-keys", answer.error, _("Key revoked. It stops working within a second."))
 
 
 routes = [list_keys, make_key, revoke_key]

@@ -73,7 +73,7 @@ async def resend_delivery(visit: Visit, delivery_id: str) -> Redirect:
     named = quote(delivery_id, safe="")
     answer = await visit.api.post(f"/v1/admin/deliveries/{named}/resend", reason=visit.form.text("reason"))
     path = "/stuck-work" if visit.form.text("back") == "stuck-work" else f"/webhooks/deliveries/{named}"
-    return visit.done(path, answer.error, _("It is being sent once more."))
+    return visit.done(path, answer.error, _("Queued for resending."))
 
 
 routes = [list_deliveries, show_delivery, resend_delivery]

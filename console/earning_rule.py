@@ -108,7 +108,7 @@ def preview_of(values: Values, now: datetime, zone: ZoneInfo) -> Preview:
         return preview
     document = decode_stored(event.body)
     if rule.event_type not in ("*", event.type):
-        preview.reason = _("It is an event of another type.")
+        preview.reason = _("The event has another type.")
     elif reason := why_not(parse_conditions(rule.conditions, "conditions"), document):
         preview.reason = reason
     else:
@@ -193,14 +193,14 @@ async def _save(visit: Visit, rule: dict[str, Any] | None) -> Response[bytes] | 
         answer = await visit.api.put(path, body, reason=reason, version=version if isinstance(version, int) else None)
     if answer.error is not None:
         return await _form(visit, values, rule=rule, error=answer.error)
-    return visit.go("/earning-rules", good=_("Saved. Events accepted from now on earn by it."))
+    return visit.go("/earning-rules", good=_("Saved. Applies to events accepted from now on."))
 
 
 @post("/earning-rules/{rule_id:str}/archive")
 async def archive(visit: Visit, rule_id: str) -> Redirect:
     """Archive the rule."""
     answer = await visit.api.delete(f"{ROOT}/{rule_id}", reason=visit.form.text("reason"))
-    return visit.done("/earning-rules", answer.error, _("The rule is archived. Points that were earned stay."))
+    return visit.done("/earning-rules", answer.error, _("Rule archived. Points already earned stay."))
 
 
 routes = [list_rules, show_new, show_edit, preview, create, replace, archive]

@@ -80,7 +80,7 @@ async def replay(visit: Visit, position: int) -> Redirect:
     if answer.error is not None:
         return visit.go("/event-log/dead-letters", bad=answer.error.message)
     back = f"/event-log/event?{urlencode({'event_id': answer.body['event_id']})}"
-    return visit.go(back, good=_("The event goes through scoring once more, as if it had come now."))
+    return visit.go(back, good=_("The event is being scored again."))
 
 
 routes = [list_events, show_event, list_letters, replay]

@@ -58,7 +58,7 @@ async def delete_type(visit: Visit, name: str) -> Redirect:
     answer = await visit.api.delete(f"{ROOT}/{name}", reason=visit.form.text("reason"))
     if answer.error is not None:
         return visit.go(f"/event-types/{name}", bad=answer.error.message)
-    return visit.go("/event-types", good=_("The event type is no longer declared. Its events stay."))
+    return visit.go("/event-types", good=_("Event type deleted. Its events stay."))
 
 
 routes = [list_types, show_type, delete_type]

@@ -115,10 +115,10 @@ def _object(text: str) -> tuple[dict[str, Any] | None, str, str]:
             pointer_of(text, fault),
         )
     except RecursionError:
-        return None, _("This is nested too deeply."), ""
+        return None, _("Too deeply nested."), ""
     except ValueError:  # a number of more digits than Python reads
-        return None, _("This holds a number that is too long."), ""
-    return (value, "", "") if isinstance(value, dict) else (None, _("This must be an object: { … }"), "")
+        return None, _("A number is too long."), ""
+    return (value, "", "") if isinstance(value, dict) else (None, _("Must be an object: { … }"), "")
 
 
 def preview_of(values: Values, visit: Visit) -> Preview:
@@ -292,7 +292,7 @@ async def _save(visit: Visit, declared: dict[str, Any] | None) -> Response[bytes
         answer = await visit.api.patch(f"{ROOT}/{declared['name']}", body, reason=reason)
     if answer.error is not None:
         return _form(visit, values, declared=declared, error=answer.error)
-    return visit.go(f"/event-types/{answer.body['name']}", good=_("Saved. It counts within a second."))
+    return visit.go(f"/event-types/{answer.body['name']}", good=_("Saved. Takes effect within a second."))
 
 
 routes = [show_new, show_edit, preview, create, change]

@@ -30,7 +30,7 @@ def decoded(text: str, field: str, errors: dict[str, str], *, empty: Any = None)
     try:
         return msgspec.json.decode(text.encode())
     except (ValueError, RecursionError) as fault:
-        errors[field] = _("This is no JSON: {fault}", fault=str(fault))
+        errors[field] = _("Invalid JSON: {fault}", fault=str(fault))
         return empty
 
 

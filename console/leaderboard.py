@@ -82,7 +82,7 @@ async def close_window(visit: Visit, leaderboard_id: str, window_key: str) -> Re
     """End a window now."""
     address = f"/v1/admin/leaderboards/{leaderboard_id}/windows/{window_key}/close"
     answer = await visit.api.post(address, reason=visit.form.text("reason"))
-    return visit.done(_path(leaderboard_id), answer.error, _("The window is closing: what was accepted before is being counted."))
+    return visit.done(_path(leaderboard_id), answer.error, _("The window is closing: events accepted before are being counted."))
 
 
 @post("/leaderboards/{leaderboard_id:str}/windows/{window_key:str}/pay")
@@ -90,7 +90,7 @@ async def pay_window(visit: Visit, leaderboard_id: str, window_key: str) -> Redi
     """Take up a payout that stopped."""
     address = f"/v1/admin/leaderboards/{leaderboard_id}/windows/{window_key}/payout"
     answer = await visit.api.post(address, reason=visit.form.text("reason"))
-    return visit.done(_path(leaderboard_id), answer.error, _("The payout goes on where it stopped. Nobody is paid twice."))
+    return visit.done(_path(leaderboard_id), answer.error, _("The payout resumes where it stopped. Nobody is paid twice."))
 
 
 @post("/leaderboards/{leaderboard_id:str}/windows/{window_key:str}/rescore")
@@ -99,7 +99,7 @@ async def rescore_window(visit: Visit, leaderboard_id: str, window_key: str) -> 
     address = f"/v1/admin/leaderboards/{leaderboard_id}/rescore"
     answer = await visit.api.post(address, {"window_key": window_key}, reason=visit.form.text("reason"))
     return visit.done(
-        _path(leaderboard_id), answer.error, _("The window is being built anew. Until it is complete the board shows what it showed.")
+        _path(leaderboard_id), answer.error, _("Rescoring the window. The current standings stay visible until it's done.")
     )
 
 
@@ -107,7 +107,7 @@ async def rescore_window(visit: Visit, leaderboard_id: str, window_key: str) -> 
 async def archive_board(visit: Visit, leaderboard_id: str) -> Redirect:
     """Archive the board."""
     answer = await visit.api.delete(f"/v1/admin/leaderboards/{leaderboard_id}", reason=visit.form.text("reason"))
-    return visit.done("/leaderboards", answer.error, _("The board is archived."))
+    return visit.done("/leaderboards", answer.error, _("Leaderboard archived."))
 
 
 routes = [list_boards, show_board, close_window, pay_window, rescore_window, archive_board]

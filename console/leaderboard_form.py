@@ -137,7 +137,7 @@ def _decoded(text: str, field: str, errors: dict[str, str]) -> Any:
     try:
         return msgspec.json.decode(text.encode())
     except msgspec.DecodeError as fault:
-        errors[field] = _("This is no JSON: {fault}", fault=str(fault))
+        errors[field] = _("Invalid JSON: {fault}", fault=str(fault))
         return {}
 
 
@@ -316,7 +316,7 @@ async def _save(visit: Visit, board: dict[str, Any] | None) -> Response[bytes] |
         answer = await visit.api.put(path, body, reason=reason, version=version if isinstance(version, int) else None)
     if answer.error is not None:
         return await _form(visit, values, board=board, error=answer.error)
-    return visit.go(f"/leaderboards/{answer.body['leaderboard_id']}", good=_("Saved. Events accepted from now on are scored by it."))
+    return visit.go(f"/leaderboards/{answer.body['leaderboard_id']}", good=_("Saved. Applies to events accepted from now on."))
 
 
 routes = [show_new, show_edit, preview, create, replace]

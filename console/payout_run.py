@@ -15,8 +15,8 @@ RECIPIENTS = 50
 STATES = ("planning", "paying", "completed", "cancelled", "failed")
 SOURCES = {"leaderboard": mark("closed window"), "schedule": mark("schedule")}
 TRIGGERS = {
-    "schedule": mark("by its schedule"),
-    "manual": mark("by hand"),
+    "schedule": mark("scheduled"),
+    "manual": mark("manual"),
     "backfill": mark("backfill"),
     "window": mark("the window closed"),
 }
@@ -76,14 +76,14 @@ async def show_run(visit: Visit, run_id: str) -> Response[bytes]:
 async def cancel(visit: Visit, run_id: str) -> Redirect:
     """Stop before the next page."""
     answer = await visit.api.post(f"{ROOT}/{run_id}/cancel", reason=visit.form.text("reason"))
-    return visit.done(f"/payout-runs/{run_id}", answer.error, _("It stops before its next page. What was paid stays paid."))
+    return visit.done(f"/payout-runs/{run_id}", answer.error, _("It stops before its next page. Payments already made stay."))
 
 
 @post("/payout-runs/{run_id:str}/retry")
 async def retry(visit: Visit, run_id: str) -> Redirect:
     """Take up a run that stopped."""
     answer = await visit.api.post(f"{ROOT}/{run_id}/retry", reason=visit.form.text("reason"))
-    return visit.done(f"/payout-runs/{run_id}", answer.error, _("The payout goes on where it stopped. Nobody is paid twice."))
+    return visit.done(f"/payout-runs/{run_id}", answer.error, _("The payout resumes where it stopped. Nobody is paid twice."))
 
 
 routes = [list_runs, show_run, cancel, retry]

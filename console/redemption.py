@@ -35,13 +35,13 @@ DELIVERIES = 10
 """So many deliveries are shown with their attempts; the list of deliveries has the rest."""
 
 DONE = {
-    "approve": mark("Approved. The fulfilment begins."),
-    "reject": mark("Rejected. The points are back."),
-    "cancel": mark("Cancelled. The points are back."),
-    "fulfil": mark("Fulfilled. The points are spent."),
-    "fail": mark("Marked as failed. The points are back."),
-    "reverse": mark("Reversed. The points are refunded."),
-    "resend": mark("The webhook is being sent once more."),
+    "approve": mark("Approved. Fulfilment has started."),
+    "reject": mark("Rejected. Points refunded."),
+    "cancel": mark("Cancelled. Points refunded."),
+    "fulfil": mark("Fulfilled. Points spent."),
+    "fail": mark("Marked as failed. Points refunded."),
+    "reverse": mark("Reversed. Points refunded."),
+    "resend": mark("Webhook queued for resending."),
 }
 
 
@@ -153,9 +153,9 @@ async def act_on_redemption(visit: Visit, redemption_id: str, act: str) -> Redir
     path, reason = f"/redemptions/{quote(redemption_id, safe='')}", visit.form.text("reason")
     if act == "take-on":
         answer = await visit.api.patch(f"/v1/admin/rewards{path}", {"status": "processing"}, reason=reason)
-        return visit.done(path, answer.error, _("It is yours now. Mark it fulfilled when the user has it."))
+        return visit.done(path, answer.error, _("It's yours. Mark it fulfilled once the user has it."))
     if act not in DONE:
-        return visit.go(path, bad=_("There is no such act."))
+        return visit.go(path, bad=_("Unknown action."))
     body: dict[str, Any] = {"reason": reason or None}
     if act == "fulfil" and visit.form.text("value"):
         body["fulfillment_data"] = {visit.form.text("name") or "code": visit.form.text("value")}

@@ -19,35 +19,35 @@ OUTCOMES = {
     Effect.REFUND: mark("points refunded"),
 }
 ERRORS = {
-    "timeout": mark("No answer in time"),
-    "dns": mark("The name does not resolve"),
+    "timeout": mark("Timed out"),
+    "dns": mark("Host name not found"),
     "refused": mark("Connection refused"),
-    "reset": mark("Connection broken off"),
+    "reset": mark("Connection reset"),
     "tls": mark("TLS failed"),
-    "redirect": mark("Answered with a redirection"),
-    "blocked_address": mark("The address is not public"),
-    "bad_url": mark("The URL is not usable"),
+    "redirect": mark("Redirect"),
+    "blocked_address": mark("Address isn't public"),
+    "bad_url": mark("Invalid URL"),
 }
 FLAGS = {
-    "delivery_exhausted": mark("webhook not accepted"),
+    "delivery_exhausted": mark("webhook failed"),
     "no_endpoint": mark("no endpoint"),
 }
 SENTENCES = {
-    State.PENDING_CLAIM: mark("The user has to claim it and to fill in what is asked for."),
-    State.PENDING_APPROVAL: mark("A person has to approve it."),
-    State.PENDING: mark("The points are held; nobody has taken on the fulfilment yet."),
-    State.PROCESSING: mark("The partner, or a person, has taken on the fulfilment."),
-    State.FULFILLED: mark("The user has the reward; the points are spent."),
-    State.FAILED: mark("It could not be fulfilled; the points are back."),
-    State.CANCELLED: mark("It was called off; the points are back."),
-    State.EXPIRED: mark("Nobody fulfilled it before its deadline; the points are back."),
-    State.REVERSED: mark("It was fulfilled and then undone; the points were refunded."),
+    State.PENDING_CLAIM: mark("The user must claim it and fill in the required fields."),
+    State.PENDING_APPROVAL: mark("Needs approval."),
+    State.PENDING: mark("Points are held; fulfilment hasn't started."),
+    State.PROCESSING: mark("Fulfilment is in progress."),
+    State.FULFILLED: mark("The user has received the reward; points spent."),
+    State.FAILED: mark("Fulfilment failed; points refunded."),
+    State.CANCELLED: mark("Cancelled; points refunded."),
+    State.EXPIRED: mark("Not fulfilled before the deadline; points refunded."),
+    State.REVERSED: mark("Fulfilled, then reversed; points refunded."),
 }
 FULFILMENTS = {
-    "webhook": mark("by the partner, over a webhook"),
-    "wallet": mark("at once, into the user's account"),
+    "webhook": mark("partner webhook"),
+    "wallet": mark("credited to the user's account"),
     "codes": mark("a code from the pool"),
-    "manual": mark("by hand: a person finishes it"),
+    "manual": mark("manual"),
 }
 
 
@@ -82,7 +82,7 @@ def outcome_of(attempt: dict[str, Any]) -> str:
     if attempt["status"] is not None:
         return str(attempt["status"])
     if attempt["ended_at"] is None:
-        return _("under way")
+        return _("in progress")
     return _(ERRORS.get(attempt["error_class"] or "", attempt["error_class"] or "–"))
 
 
@@ -135,7 +135,7 @@ def _move(each: dict[str, Any]) -> Item:
     at = instant_of(each["at"])
     text = " · ".join(part for part in (who, note) if part)
     if each["from"] is None:
-        return Item(at=at, title=_("Redeemed: {state}", state=word(each["to"])), text=text)
+        return Item(at=at, title=_("Redemption {state}", state=word(each["to"])), text=text)
     if each["from"] == each["to"]:
         return Item(at=at, title=_("Note"), text=text)
     tone = "bad" if each["to"] in (State.FAILED, State.EXPIRED) else ""
@@ -145,19 +145,19 @@ def _move(each: dict[str, Any]) -> Item:
 def _attempt(each: dict[str, Any]) -> Item:
     at = instant_of(each["ended_at"] or each["started_at"])
     if each["ended_at"] is None:
-        return Item(at=at, title=_("Webhook under way"), text=_("attempt {n}", n=each["number"]), tone="wait")
+        return Item(at=at, title=_("Sending webhook"), text=_("attempt {n}", n=each["number"]), tone="wait")
     took = f"{number(round(each['duration_ms'] or 0))} ms"
     good = attempt_tone(each) == "good"
-    title = _("Webhook accepted") if good else _("Webhook not accepted")
+    title = _("Webhook accepted") if good else _("Webhook failed")
     return Item(at=at, title=title, text=f"{outcome_of(each)} · {took} · {_('attempt {n}', n=each['number'])}", tone="" if good else "bad")
 
 
 def _waiting(document: dict[str, Any]) -> str:
     if document["status"] == State.PENDING_CLAIM:
-        return _("waiting for the user to claim it")
+        return _("awaiting claim")
     if document["status"] == State.PENDING_APPROVAL:
-        return _("waiting for an approval")
-    return _("then the points go back by themselves") if document["points_spent"] else _("then it expires by itself")
+        return _("awaiting approval")
+    return _("then points are refunded") if document["points_spent"] else _("then it expires")
 
 
 class Acts(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,9 +25,9 @@ STATES = {
     "on_sale": mark("on sale"),
     "sold_out": mark("sold out"),
     "coming": mark("not yet"),
-    "over": mark("over"),
-    "off": mark("switched off"),
-    "granted": mark("only granted"),
+    "over": mark("ended"),
+    "off": mark("inactive"),
+    "granted": mark("grant only"),
 }
 COLOURS = {"on_sale": "active", "sold_out": "failed", "coming": "open", "over": "", "off": "", "granted": "processing"}
 
@@ -125,7 +125,7 @@ async def adjust_stock(visit: Visit, reward_id: str) -> Redirect:
     if isinstance(stock, int) and isinstance(shown, int) and isinstance(reward["stock"], int):
         stock = max(0, reward["stock"] + stock - shown)
     answer = await visit.api.patch(f"{ROOT}/{reward['reward_id']}", {"stock": stock}, reason=visit.form.text("reason"))
-    return visit.done(f"/rewards/{reward['reward_id']}", answer.error, _("The stock is changed."))
+    return visit.done(f"/rewards/{reward['reward_id']}", answer.error, _("Stock updated."))
 
 
 @post("/rewards/{reward_id:str}/switch")
@@ -133,14 +133,14 @@ async def switch(visit: Visit, reward_id: str) -> Redirect:
     """Take the reward off sale, or put it on sale again."""
     on = visit.form.text("active") == "yes"
     answer = await visit.api.patch(f"{ROOT}/{reward_id}", {"active": on}, reason=visit.form.text("reason"))
-    return visit.done(f"/rewards/{reward_id}", answer.error, _("It is on sale again.") if on else _("It is switched off."))
+    return visit.done(f"/rewards/{reward_id}", answer.error, _("Reward activated.") if on else _("Reward deactivated."))
 
 
 @post("/rewards/{reward_id:str}/archive")
 async def archive(visit: Visit, reward_id: str) -> Redirect:
     """Take the reward out of the store."""
     answer = await visit.api.delete(f"{ROOT}/{reward_id}", reason=visit.form.text("reason"))
-    return visit.done("/rewards", answer.error, _("The reward is archived. Its redemptions go on."))
+    return visit.done("/rewards", answer.error, _("Reward archived. Its redemptions continue."))
 
 
 async def sent_codes(visit: Visit) -> list[str]:
@@ -173,7 +173,7 @@ async def bring_codes(visit: Visit, reward_id: str) -> Redirect:
     if refused is not None and refused.error is not None:
         told = "; ".join(f"{field} {text}" for field, text in list(refused.error.fields.items())[:3]) or refused.error.message
         return visit.go(f"/rewards/{reward_id}", bad=told)
-    return visit.go(f"/rewards/{reward_id}", good=_("{added} codes are new, {known} were known already.", added=added, known=known))
+    return visit.go(f"/rewards/{reward_id}", good=_("{added} codes added, {known} duplicates skipped.", added=added, known=known))
 
 
 routes = [list_rewards, show_reward, adjust_stock, switch, archive, bring_codes]

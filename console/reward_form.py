@@ -33,10 +33,10 @@ from domain.webhook_body import reward_redeemed
 
 ROOT = "/v1/admin/rewards"
 KINDS = {
-    "webhook": mark("a partner is told by webhook"),
-    "wallet": mark("the wallet is credited at once"),
-    "codes": mark("one of the imported codes is given"),
-    "manual": mark("a person does it"),
+    "webhook": mark("partner webhook"),
+    "wallet": mark("credited to the wallet"),
+    "codes": mark("a code from the imported pool"),
+    "manual": mark("manual"),
 }
 UNITS = {"60": mark("minutes"), "3600": mark("hours"), "86400": mark("days")}
 PERIODS = {"ever": mark("ever"), "day": mark("a day"), "week": mark("a week"), "month": mark("a month")}
@@ -388,7 +388,7 @@ async def _save(visit: Visit, reward: dict[str, Any] | None) -> Response[bytes] 
         answer = await visit.api.patch(path, body, reason=reason, version=version if isinstance(version, int) else None)
     if answer.error is not None:
         return await _form(visit, values, reward=reward, error=answer.error)
-    return visit.go(f"/rewards/{answer.body['reward_id']}", good=_("Saved. What was redeemed before stays as it was."))
+    return visit.go(f"/rewards/{answer.body['reward_id']}", good=_("Saved. Existing redemptions aren't affected."))
 
 
 routes = [show_new, show_edit, preview, create, replace]

@@ -77,7 +77,7 @@ async def run_now(visit: Visit, schedule_id: str) -> Redirect:
     )
     if answer.error is not None:
         return visit.go(f"/schedules/{schedule_id}", bad=answer.error.message)
-    return visit.go(f"/payout-runs/{answer.body['run_id']}", good=_("The run has begun. This page follows it."))
+    return visit.go(f"/payout-runs/{answer.body['run_id']}", good=_("Run started. This page updates live."))
 
 
 @post("/schedules/{schedule_id:str}/pause")
@@ -85,7 +85,7 @@ async def pause(visit: Visit, schedule_id: str) -> Redirect:
     """Let instants pass unpaid."""
     reason = visit.form.text("reason")
     answer = await visit.api.post(f"{ROOT}/{schedule_id}/pause", {"note": reason or None}, reason=reason)
-    return visit.done(f"/schedules/{schedule_id}", answer.error, _("Paused: instants pass unpaid until you resume it."))
+    return visit.done(f"/schedules/{schedule_id}", answer.error, _("Paused: scheduled runs are skipped until you resume."))
 
 
 @post("/schedules/{schedule_id:str}/resume")
@@ -93,7 +93,7 @@ async def resume(visit: Visit, schedule_id: str) -> Redirect:
     """Pay again from now on."""
     reason = visit.form.text("reason")
     answer = await visit.api.post(f"{ROOT}/{schedule_id}/resume", {"note": reason or None}, reason=reason)
-    return visit.done(f"/schedules/{schedule_id}", answer.error, _("It runs again from now on."))
+    return visit.done(f"/schedules/{schedule_id}", answer.error, _("Resumed."))
 
 
 @post("/schedules/{schedule_id:str}/backfill")
@@ -106,7 +106,7 @@ async def backfill(visit: Visit, schedule_id: str) -> Redirect:
     good = ""
     if answer.ok:
         counts = {"made": len(answer.body["instants"]), "had": len(answer.body["skipped"])}
-        good = _("{made} runs have begun; {had} instants had a run already.", **counts)
+        good = _("{made} runs started; {had} already existed.", **counts)
     return visit.done(f"/schedules/{schedule_id}", answer.error, good)
 
 
@@ -114,7 +114,7 @@ async def backfill(visit: Visit, schedule_id: str) -> Redirect:
 async def delete(visit: Visit, schedule_id: str) -> Redirect:
     """End the schedule."""
     answer = await visit.api.delete(f"{ROOT}/{schedule_id}", reason=visit.form.text("reason"))
-    return visit.done("/schedules", answer.error, _("The schedule is gone. What it paid stays paid."))
+    return visit.done("/schedules", answer.error, _("Schedule deleted. Payments already made stay."))
 
 
 routes = [list_schedules, show_schedule, run_now, pause, resume, backfill, delete]

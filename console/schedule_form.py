@@ -18,11 +18,11 @@ from console.visit import Form, Visit
 from domain.error import DomainError
 
 UNITS = {"60": mark("minutes"), "3600": mark("hours"), "86400": mark("days")}
-KINDS = {"calendar": mark("at a time on certain days"), "every": mark("in equal steps"), "cron": mark("by a cron expression")}
+KINDS = {"calendar": mark("at set times on certain days"), "every": mark("at fixed intervals"), "cron": mark("cron expression")}
 AUDIENCES = {
-    "leaderboard_top": mark("the best of a leaderboard"),
-    "tier": mark("everyone of a tier"),
-    "all_users": mark("all users, or those who fit"),
+    "leaderboard_top": mark("top of a leaderboard"),
+    "tier": mark("members of a tier"),
+    "all_users": mark("all users, or those matching a filter"),
     "users": mark("a list of users"),
 }
 LIST = 200
@@ -307,7 +307,7 @@ async def _save(visit: Visit, schedule: dict[str, Any] | None) -> Response[bytes
         answer = await visit.api.patch(path, body, reason=reason, version=version if isinstance(version, int) else None)
     if answer.error is not None:
         return await _form(visit, values, schedule=schedule, error=answer.error)
-    return visit.go(f"/schedules/{answer.body['schedule_id']}", good=_("Saved. What is past stays as it was."))
+    return visit.go(f"/schedules/{answer.body['schedule_id']}", good=_("Saved. Past runs aren't affected."))
 
 
 routes = [show_new, show_edit, preview, create, change]

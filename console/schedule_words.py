@@ -64,8 +64,8 @@ def _changes(when: When, now: datetime) -> list[ClockChange]:
     for instant in ticks.single:
         local = instant.astimezone(zone)
         twice = local.replace(fold=1).utcoffset() != local.utcoffset()
-        first = _("The clock is put back: this local time comes twice. It runs once, at the first.")
-        skipped = _("The clock is put forward and skips this local time: it runs right after.")
+        first = _("Clocks go back: this local time occurs twice. It runs once, the first time.")
+        skipped = _("Clocks go forward and skip this local time: it runs right after.")
         if instant > now:
             changes.append(ClockChange(at=instant, note=first if twice else skipped))
     return changes
@@ -156,13 +156,13 @@ def audience_words(audience: Mapping[str, Any], boards: Mapping[str, str]) -> st
     if kind == "leaderboard_top":
         board = boards.get(audience["leaderboard_id"], audience["leaderboard_id"]) or "…"
         if audience.get("window", "latest_closed") == "current":
-            return _("The first {n} of {board}, as they stand when it runs", n=number(audience["n"]), board=board)
-        return _("The first {n} of {board}, in the window that closed last", n=number(audience["n"]), board=board)
+            return _("Top {n} of {board} at run time", n=number(audience["n"]), board=board)
+        return _("Top {n} of {board} in the latest closed window", n=number(audience["n"]), board=board)
     if kind == "tier":
         return _("Everyone who has the tier {names}", names=", ".join(audience["names"]))
     if kind == "users":
-        return _("{n} users that are listed", n=number(len(audience["external_ids"])))
-    return _("Users who fit a filter") if audience.get("filter") else _("All users")
+        return _("{n} listed users", n=number(len(audience["external_ids"])))
+    return _("Users matching a filter") if audience.get("filter") else _("All users")
 
 
 def tier_words(tier: Mapping[str, Any], items: Mapping[str, str]) -> str:

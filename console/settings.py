@@ -43,7 +43,7 @@ async def change_settings(visit: Visit) -> Response[bytes] | Redirect:
     answer = await visit.api.patch("/v1/admin/settings", {**typed, "metadata": metadata}, reason=visit.form.text("reason"))
     if answer.error is not None:
         return await _page(visit, status=400, error=answer.error, typed=typed)
-    return visit.go("/settings", good=_("The settings are saved."))
+    return visit.go("/settings", good=_("Settings saved."))
 
 
 @post("/settings/cors")
@@ -55,14 +55,14 @@ async def change_origins(visit: Visit) -> Response[bytes] | Redirect:
     if answer.error is not None:
         wrong = next(iter(answer.error.fields.items()), ("", answer.error.message))
         return await _page(visit, status=400, origins=text, origins_error=_wrong_origin(origins, wrong))
-    return visit.go("/settings#cors", good=_("The list of origins is saved. It counts within a second."))
+    return visit.go("/settings#cors", good=_("Origins saved. Takes effect within a second."))
 
 
 def _wrong_origin(origins: list[str], wrong: tuple[str, str]) -> str:
     """The API's sentence, with the line it is about: its field is `cors_origins[2]`."""
     place = wrong[0].partition("[")[2].rstrip("]")
     if place.isascii() and place.isdigit() and len(place) < 8 and int(place) < len(origins):
-        return _("“{line}” is no origin: write scheme and host, like https://play.example.com", line=origins[int(place)])
+        return _("“{line}” isn't an origin: use scheme and host, like https://play.example.com", line=origins[int(place)])
     return wrong[1]
 
 

@@ -82,13 +82,13 @@ async def sign_in(visitor: Visitor) -> Response[bytes] | Redirect:
         counted = await note_attempt(connection, keys, visitor.now)
         user = await find_console_user(connection, email.replace("\0", ""))
     if too_many(counted):
-        problem = _("Too many attempts. Wait 15 minutes, then try again.")
+        problem = _("Too many attempts. Try again in 15 minutes.")
         return visitor.page("sign_in.html", status=429, email=email, problem=problem, next=form.text("next"))
     fits = await password_fits(user.password_hash if user else NOBODY, password)
     if user is None or not fits:
         if user is not None:
             await _note(visitor, user, "sign_in_refused")
-        problem = _("Email and password do not fit together.")
+        problem = _("Incorrect email or password.")
         return visitor.page("sign_in.html", status=403, email=email, problem=problem, next=form.text("next"))
     if problem := _barred(user, visitor.now):
         await _note(visitor, user, "sign_in_refused")
@@ -102,7 +102,7 @@ def _barred(user: ConsoleUser, now: datetime) -> str:
     if user.tenant_status is TenantStatus.SUSPENDED:
         return _("This organisation is suspended.")
     if user.first_password_until is not None and user.first_password_until < now:
-        return _("The password of your invitation is over. Ask an administrator to invite you anew.")
+        return _("Your invitation has expired. Ask an administrator for a new one.")
     return ""
 
 
@@ -136,7 +136,7 @@ async def sign_out(visitor: Visitor) -> Redirect:
             person = Person(tenant_id=user.tenant_id, console_user_id=user.console_user_id, email=user.email)
             await note_sign_in(connection, person, "sign_out", now=visitor.now, facts={"address": visitor.address})
     visitor.drop_cookie(SESSION_COOKIE)
-    return visitor.go("/sign-in", good=_("You are signed out."))
+    return visitor.go("/sign-in", good=_("You've been signed out."))
 
 
 routes = [show_sign_in, sign_in, sign_out]

@@ -17,7 +17,7 @@ BASES = {
     "earned_in_period": mark("points earned in the period"),
     "balance": mark("points in the balance"),
 }
-DOWNGRADES = {"never": mark("a tier is never lost"), "at_period_end": mark("looked at again at the end of each period")}
+DOWNGRADES = {"never": mark("tiers are never lost"), "at_period_end": mark("re-evaluated at the end of each period")}
 COLUMNS = ("name", "level", "threshold", "benefits")
 
 
@@ -76,7 +76,7 @@ async def replace_tiers(visit: Visit) -> Response[bytes] | Redirect:
         )
         error = answer.error
     if error is None:
-        return visit.go("/tiers", good=_("Saved. Users are looked at again when their points move next."))
+        return visit.go("/tiers", good=_("Saved. Users are re-evaluated when their points next change."))
     shown = msgspec.convert(body, dict[str, Any]) | {"tiers": body["tiers"], "version": version}
     return await _page(visit, shown, rows, version, error)
 

@@ -18,12 +18,12 @@ USERS = 50
 LINES = 15
 KINDS = {
     "earn": mark("earned"),
-    "grant": mark("given"),
+    "grant": mark("granted"),
     "redeem": mark("redeemed"),
-    "refund": mark("given back"),
+    "refund": mark("refunded"),
     "adjust": mark("adjusted"),
     "expire": mark("expired"),
-    "reverse": mark("taken back"),
+    "reverse": mark("reversed"),
 }
 
 
@@ -98,7 +98,7 @@ async def adjust(visit: Visit, external_id: str) -> Redirect:
     body = {"amount": visit.form.number("amount"), "currency": visit.form.text("currency") or "points", "reason": reason}
     path = f"/v1/admin/users/{external_id}/adjustments"
     answer = await visit.api.post(path, body, reason=reason, idempotency_key=visit.form.text("once"))
-    return visit.done(_path(external_id), answer.error, _("The balance is adjusted."))
+    return visit.done(_path(external_id), answer.error, _("Balance adjusted."))
 
 
 @post("/users/{external_id:str}/reverse/{transfer_id:str}")
@@ -106,7 +106,7 @@ async def reverse(visit: Visit, external_id: str, transfer_id: str) -> Redirect:
     """Undo a transfer by another one."""
     reason = visit.form.text("reason")
     answer = await visit.api.post(f"/v1/admin/transfers/{transfer_id}/reverse", {"reason": reason}, reason=reason)
-    return visit.done(_path(external_id), answer.error, _("The transfer is taken back by another one; both stay in the ledger."))
+    return visit.done(_path(external_id), answer.error, _("Transfer reversed; both entries stay in the ledger."))
 
 
 @post("/users/{external_id:str}/tier")
@@ -115,7 +115,7 @@ async def give_tier(visit: Visit, external_id: str) -> Redirect:
     reason = visit.form.text("reason")
     body = {"tier": visit.form.text("tier") or None, "reason": reason}
     answer = await visit.api.put(f"/v1/admin/users/{external_id}/tier", body, reason=reason)
-    return visit.done(_path(external_id), answer.error, _("The tier is given."))
+    return visit.done(_path(external_id), answer.error, _("Tier set."))
 
 
 @post("/users/{external_id:str}/give")
@@ -124,7 +124,7 @@ async def give_item(visit: Visit, external_id: str) -> Redirect:
     reason = visit.form.text("reason")
     body = {"item_id": visit.form.text("item_id"), "external_ids": [external_id], "reason": reason}
     answer = await visit.api.post("/v1/admin/grants", body, reason=reason, idempotency_key=visit.form.text("once"))
-    return visit.done(_path(external_id), answer.error, _("The item is given."))
+    return visit.done(_path(external_id), answer.error, _("Item granted."))
 
 
 @get("/users/{external_id:str}/export")
@@ -141,11 +141,11 @@ async def export(visit: Visit, external_id: str) -> Response[bytes]:
 async def erase(visit: Visit, external_id: str) -> Redirect:
     """Erase the user, when its id was typed."""
     if visit.form.text("typed") != external_id:
-        return visit.go(_path(external_id), bad=_("Type the user's id to erase it. Nothing was changed."))
+        return visit.go(_path(external_id), bad=_("Type the user's ID to confirm. Nothing was changed."))
     answer = await visit.api.delete(f"/v1/users/{external_id}", reason=visit.form.text("reason"))
     if answer.error is not None:
         return visit.go(_path(external_id), bad=answer.error.message)
-    return visit.go("/users", good=_("The user is erased. What is left of it is being scrubbed."))
+    return visit.go("/users", good=_("User erased. Remaining data is being removed."))
 
 
 routes: list[Any] = [list_users, show_user, adjust, reverse, give_tier, give_item, export, erase]

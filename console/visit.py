@@ -133,11 +133,11 @@ class Visitor:
     async def take_form(self) -> None:
         """Read the form of a request that changes something; raises `PageFault` 403 unless it is one of our own pages that sent it."""
         if not self._from_here():
-            raise PageFault(403, _("This form came from another site. Nothing was changed."))
+            raise PageFault(403, _("This form was submitted from another site. Nothing was changed."))
         self.form = Form(await self.request.form())
         if not same_text(self.form.text("form_token"), form_token(self.guest)):
             raise PageFault(
-                403, _("This page was open for too long, or you have signed in anew since. Go back, load it again, and send it again.")
+                403, _("This page was open too long, or you've signed in again since. Go back, reload and resubmit.")
             )
 
     def _from_here(self) -> bool:
@@ -223,7 +223,7 @@ class Visit(Visitor):
     def must_change(self) -> None:
         """Raise `PageFault` 403 for viewers: for pages that are only a form."""
         if not self.can_change:
-            raise PageFault(403, _("Viewers may look, but change nothing."))
+            raise PageFault(403, _("Viewers can't make changes."))
 
     @property
     def zone(self) -> ZoneInfo:

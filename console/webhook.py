@@ -79,14 +79,14 @@ async def test_endpoint(visit: Visit, endpoint_id: str) -> Redirect:
 async def enable_endpoint(visit: Visit, endpoint_id: str) -> Redirect:
     """Send to it again; what was held goes on."""
     answer = await visit.api.post(f"{endpoint_route(endpoint_id)}/enable", reason=visit.form.text("reason"))
-    return visit.done(_back(visit, endpoint_path(endpoint_id)), answer.error, _("Enabled. What was held is being sent."))
+    return visit.done(_back(visit, endpoint_path(endpoint_id)), answer.error, _("Enabled. Held deliveries are being sent."))
 
 
 @post("/webhooks/{endpoint_id:str}/disable")
 async def disable_endpoint(visit: Visit, endpoint_id: str) -> Redirect:
     """Hold everything for it."""
     answer = await visit.api.post(f"{endpoint_route(endpoint_id)}/disable", reason=visit.form.text("reason"))
-    return visit.done(endpoint_path(endpoint_id), answer.error, _("Disabled. Deliveries are held until it is enabled."))
+    return visit.done(endpoint_path(endpoint_id), answer.error, _("Disabled. Deliveries are held until you enable it."))
 
 
 @post("/webhooks/{endpoint_id:str}/recover")
@@ -96,19 +96,19 @@ async def recover_endpoint(visit: Visit, endpoint_id: str) -> Redirect:
     try:
         since = datetime.fromisoformat(visit.form.text("since"))
     except ValueError:
-        return visit.go(path, bad=_("Say since when."))
+        return visit.go(path, bad=_("Choose a start time."))
     since = since if since.tzinfo else since.replace(tzinfo=visit.zone)
     route = f"{endpoint_route(endpoint_id)}/recover"
     answer = await visit.api.post(route, {"since": since.isoformat()}, reason=visit.form.text("reason"))
     count = 0 if answer.error else answer.body["recovered"]
-    return visit.done(path, answer.error, _("Being sent again: {n}.", n=count))
+    return visit.done(path, answer.error, _("{n} queued for resending.", n=count))
 
 
 @post("/webhooks/{endpoint_id:str}/archive")
 async def archive_endpoint(visit: Visit, endpoint_id: str) -> Redirect:
     """Take it away for good."""
     answer = await visit.api.delete(endpoint_route(endpoint_id), reason=visit.form.text("reason"))
-    return visit.done(endpoint_path(endpoint_id) if answer.error else "/webhooks", answer.error, _("The endpoint is archived."))
+    return visit.done(endpoint_path(endpoint_id) if answer.error else "/webhooks", answer.error, _("Endpoint archived."))
 
 
 def _back(visit: Visit, path: str) -> str:

@@ -95,7 +95,7 @@ async def change_endpoint(visit: Visit, endpoint_id: str) -> Response[bytes] | R
     answer = await visit.api.patch(endpoint_route(endpoint_id), values, reason=visit.form.text("reason"))
     if answer.error is not None:
         return _show_form(visit, values, endpoint_id, answer.error)
-    return visit.go(endpoint_path(endpoint_id), good=_("Saved. The next attempts are made by it."))
+    return visit.go(endpoint_path(endpoint_id), good=_("Saved. Applies to upcoming attempts."))
 
 
 @post("/webhooks/preview")

@@ -6,15 +6,15 @@ from console.show import span
 from console.text import _, mark
 
 EVENTS: dict[str, str] = {
-    "reward_redeemed": mark("A user has redeemed a reward: hand it over, and call back."),
-    "redemption_updated": mark("A redemption has moved to another state."),
-    "tier_change": mark("A user has reached another tier."),
-    "reward_granted": mark("A user was given something: a prize, a badge, points."),
-    "points.expiring": mark("Points of a user expire in seven days."),
-    "leaderboard.window_closed": mark("A leaderboard's window is closed; its first ten."),
-    "payout.completed": mark("A payout run has paid everybody."),
-    "reward.low_stock": mark("A reward is nearly out of stock."),
-    "webhook.test": mark("A test that somebody sent from here."),
+    "reward_redeemed": mark("A user redeemed a reward: fulfil it and call back."),
+    "redemption_updated": mark("A redemption changed state."),
+    "tier_change": mark("A user changed tier."),
+    "reward_granted": mark("A user was granted an item, badge or points."),
+    "points.expiring": mark("A user's points expire in seven days."),
+    "leaderboard.window_closed": mark("A leaderboard window closed, with its top ten."),
+    "payout.completed": mark("A payout run is complete."),
+    "reward.low_stock": mark("A reward is low on stock."),
+    "webhook.test": mark("A test sent from the console."),
 }
 """The events of contract 5, in its order."""
 
@@ -22,7 +22,7 @@ OVERLAPS = {
     "86400": mark("24 hours"),
     "3600": mark("1 hour"),
     "604800": mark("7 days"),
-    "0": mark("no time at all: the old one has leaked"),
+    "0": mark("none: the old secret has leaked"),
 }
 """How long the old secret signs along after a rotation."""
 
@@ -30,11 +30,11 @@ OVERLAPS = {
 def ladder_words(delays: Sequence[float]) -> str:
     """When an endpoint is tried, and what happens when none of the tries is accepted."""
     if not delays:
-        return _("One try, at once. If it is not accepted, the delivery has failed until a person sends it again.")
+        return _("One attempt. If it isn't accepted, the delivery fails until someone resends it.")
     waits = ", ".join(span(delay) for delay in delays)
     return _(
-        "The first try is made at once, the next ones after {waits} (each a fifth more or less). If none is accepted, about {total} later,"
-        " the delivery has failed until a person sends it again.",
+        "The first attempt is immediate, retries follow after {waits} (±20 %). If none is accepted within about {total}, the delivery fails"
+        " until someone resends it.",
         waits=waits,
         total=span(sum(delays)),
     )

@@ -46,7 +46,7 @@ def test_a_board_moves_while_one_looks_at_it(page: Page, stack: Stack) -> None:
     with stack.client() as client:
         board = add_board(client, kind)
         page.goto(f"{stack.described['console_url']}/leaderboards/{board}")
-        expect(page.locator("#standings")).to_contain_text("Nobody stands here yet.")
+        expect(page.locator("#standings")).to_contain_text("No entries yet.")
         post(client, "/v1/events", event(kind, player, points=7), 202)
     expect(page.locator("#standings tbody tr")).to_contain_text(player)
 
@@ -83,10 +83,10 @@ def test_pages_of_prizes_keep_nobody_out_and_the_editor_speaks_plainly(person: P
 def test_the_schema_editor_tries_the_sample_while_one_types(person: Page, stack: Stack) -> None:
     person.goto(stack.described["console_url"] + "/event-types/new")
     expect(person.locator("#preview .pill")).to_have_text("fits")
-    person.get_by_label("Schema of the attributes").fill('{"required": ["goals"]}')
-    expect(person.locator("#preview .pill")).to_have_text("does not fit")
+    person.get_by_label("Attribute schema").fill('{"required": ["goals"]}')
+    expect(person.locator("#preview .pill")).to_have_text("doesn't match")
     expect(person.locator("#preview")).to_contain_text("'goals' is a required property")
-    person.get_by_label("Schema of the attributes").fill('{"required" ["goals"]}')
+    person.get_by_label("Attribute schema").fill('{"required" ["goals"]}')
     expect(person.locator("#preview .pointer")).to_contain_text("▲")
 
 
@@ -96,11 +96,11 @@ def test_archiving_a_board_asks_for_a_reason(page: Page, stack: Stack) -> None:
         board = add_board(client, fresh("kind"))
         page.goto(f"{stack.described['console_url']}/leaderboards/{board}")
         page.locator("summary", has_text="Archive…").click()
-        page.get_by_role("button", name="Archive the board").click()
+        page.get_by_role("button", name="Archive leaderboard").click()
         expect(page.get_by_label("Reason")).to_be_focused()
         page.get_by_label("Reason").fill("a test is over")
-        page.get_by_role("button", name="Archive the board").click()
-        expect(page.get_by_role("status")).to_have_text("The board is archived.")
+        page.get_by_role("button", name="Archive leaderboard").click()
+        expect(page.get_by_role("status")).to_have_text("Leaderboard archived.")
         about = {"subject": "leaderboard", "subject_id": board}
         entries = client.get("/v1/admin/audit-log", params=about).json()["audit_log"]
         assert "a test is over" in [entry["reason"] for entry in entries]

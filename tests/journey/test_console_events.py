@@ -28,18 +28,18 @@ def sent(world: World, *events: dict[str, Any]) -> None:
 
 def test_a_type_is_declared_changed_and_deleted_with_a_reason(world: World) -> None:
     tab = signed_in(world)
-    assert "No event type is declared" in tab.get("/event-types").text
+    assert "No event types declared" in tab.get("/event-types").text
     tab.get("/event-types/new")
     page = tab.send("/event-types", **form(server_only="on"))
     assert (heading(page), "servers only" in page.text, "attrs.goals" in page.text) == ("goal", True, True)
     tab.get("/event-types/goal/edit")
     page = tab.send("/event-types/goal/edit", **form(schema="", reason="any goal will do"))
-    assert "No schema: any attributes fit." in page.text
+    assert "No schema: any attributes are accepted." in page.text
     with world.client() as admin:
         declared = admin.get("/v1/admin/event-types/goal").json()
         assert (declared["schema"], declared["server_only"]) == (None, False)
     page = tab.send("/event-types/goal/delete", reason="not played any more")
-    assert "No event type is declared" in page.text
+    assert "No event types declared" in page.text
     reasons = world.rows("SELECT reason FROM audit_log WHERE subject = 'event_type' ORDER BY audit_id")
     assert [reason for (reason,) in reasons] == [None, "any goal will do", "not played any more"]
 
@@ -95,7 +95,7 @@ def test_the_log_filters_and_an_event_says_what_it_did(world: World) -> None:
     page = tab.get("/event-log")
     assert page.text.index("evt-2") < page.text.index("evt/1?a=b")
     assert "evt-2" not in tab.get("/event-log", type="goal").text
-    assert "No event fits." in tab.get("/event-log", user_id="nobody").text
+    assert "No matching events." in tab.get("/event-log", user_id="nobody").text
     assert "evt-2" in tab.get("/event-log", **{"from": "2020-01-01T00:00"}).text
     assert tab.get("/event-log", **{"from": "yesterday"}).status_code == 400
     page = tab.get("/event-log/event", event_id="evt/1?a=b", user_id="ada")
@@ -137,7 +137,7 @@ async def test_another_tenants_events_and_types_are_not_there(world: World, sett
 
 def test_a_viewer_looks_and_changes_nothing(world: World) -> None:
     tab = signed_in(world, "viewer")
-    assert "Declare an event type" not in tab.get("/event-types").text
+    assert "Declare event type" not in tab.get("/event-types").text
     assert tab.get("/event-types/new").status_code == 403
     tab.get("/account")
     assert tab.send("/event-types", **form()).status_code == 400

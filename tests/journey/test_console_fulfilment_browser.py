@@ -136,7 +136,7 @@ def test_an_endpoint_is_made_shows_its_secret_and_its_test_is_answered_before_on
     browser: Browser, stack: Stack, language: str
 ) -> None:
     named = {
-        "en": ("Address", "Add the endpoint", "Send a test", "It works: the partner accepted the test."),
+        "en": ("Address", "Add endpoint", "Send a test", "The partner accepted the test."),
         "vi": ("Địa chỉ", "Thêm địa chỉ nhận này", "Gửi thử", "Hoạt động tốt: đối tác đã nhận lần gửi thử."),
     }
     address, add, test, works = named[language]

@@ -107,7 +107,7 @@ def test_the_body_that_a_partner_would_get_follows_what_one_types(page: Page, st
     expect(page.locator("#f-stock")).to_be_hidden()
     page.get_by_role("button", name="Save").click()
     expect(page.locator("h1")).to_have_text(name)
-    page.get_by_label("Codes, one to a line").fill("A-1\nB-2")
+    page.get_by_label("Codes, one per line").fill("A-1\nB-2")
     page.get_by_role("button", name="Import codes").click()
     expect(page.locator(".banner")).to_contain_text("2 codes are new")
 

@@ -70,7 +70,7 @@ def test_an_act_that_the_present_state_does_not_allow_says_so_and_changes_nothin
     page = tab.send(f"/redemptions/{redemption}/fulfil", reason="too late")
     assert 'role="alert"' in page.text
     assert status_of(world, redemption) == "cancelled"
-    assert tab.send(f"/redemptions/{redemption}/explode", reason="x").text.count("There is no such act.") == 1
+    assert tab.send(f"/redemptions/{redemption}/explode", reason="x").text.count("Unknown action.") == 1
 
 
 def test_the_page_shows_the_ledger_before_and_after(world: World) -> None:

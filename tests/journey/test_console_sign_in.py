@@ -219,7 +219,7 @@ def test_every_link_of_the_navigation_leads_to_a_page_with_one_heading(world: Wo
 def test_a_page_that_does_not_exist_says_so_in_both_languages(world: World) -> None:
     tab = signed_in(world)
     page = tab.get("/no-such-page")
-    assert (page.status_code, heading(page)) == (404, "There is no such page")
+    assert (page.status_code, heading(page)) == (404, "Page not found")
     tab.get("/account")
     assert tab.send("/preferences", language="vi", theme="dark", next="/console/account").url.path == "/console/account"
     page = tab.get("/no-such-page")

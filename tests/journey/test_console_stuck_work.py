@@ -62,7 +62,7 @@ def test_every_kind_of_stuck_work_is_shown_with_what_to_do(world: World) -> None
         "Deliveries that failed",
         "Deliveries held for disabled endpoints",
         "Events that broke scoring",
-        "Commands that have not reached Temporal",
+        "Commands not yet delivered to Temporal",
     ):
         assert heading in text, heading
     assert "a rule broke" in text

@@ -67,7 +67,7 @@ def test_a_viewer_reads_these_pages_and_changes_nothing(world: World) -> None:
         page = tab.get(path)
         assert page.status_code == 200
         assert page.text.count("<h1>") == 1
-        assert "Make the key" not in page.text
+        assert "Create key" not in page.text
     tab.get("/settings")
     tab.send("/settings/cors", origins="*")
     with world.client() as admin:

@@ -38,7 +38,7 @@ def test_an_endpoint_is_made_and_its_secret_is_shown_once(world: World) -> None:
     tab = signed_in(world)
     tab.get("/webhooks/new")
     page = tab.send("/webhooks", **FORM)
-    assert (page.status_code, heading(page)) == (201, "The endpoint is there")
+    assert (page.status_code, heading(page)) == (201, "Endpoint created")
     secret = shown_secret(tab)
     ((endpoint_id, *kept),) = world.rows(
         "SELECT endpoint_id, url, events, rate_per_second, timeout_seconds, retry_delays_seconds FROM webhook_endpoint"
@@ -93,9 +93,9 @@ def test_a_new_secret_says_until_when_the_old_one_is_valid(world: World) -> None
     endpoint, tab = new_endpoint(world), signed_in(world)
     tab.get(f"/webhooks/{endpoint}")
     page = tab.send(f"/webhooks/{endpoint}/rotate", overlap="3600", reason="once a year")
-    assert heading(page) == "The secret is new"
+    assert heading(page) == "Secret rotated"
     shown_secret(tab)
-    assert "The old secret signs along until" in page.text
+    assert "The old secret is valid until" in page.text
     page = tab.get(f"/webhooks/{endpoint}")
     assert "Two secrets sign at present." in page.text
     assert "two secrets until" in tab.get("/webhooks").text
@@ -123,7 +123,7 @@ def test_deliveries_are_filtered_shown_and_sent_again(world: World) -> None:
     assert 'role="alert"' in tab.send(f"/webhooks/deliveries/{delivery}/resend").text, "it is still being tried"
     world.rows("UPDATE webhook_delivery SET state = 'exhausted', due_at = NULL, due_trigger = NULL RETURNING 1")
     page = tab.send(f"/webhooks/deliveries/{delivery}/resend", reason="they are back")
-    assert "It is being sent once more." in page.text
+    assert "Queued for resending." in page.text
 
 
 def test_what_failed_is_sent_again_since_an_instant(world: World) -> None:
@@ -131,7 +131,7 @@ def test_what_failed_is_sent_again_since_an_instant(world: World) -> None:
     tab.get(f"/webhooks/{endpoint}")
     page = tab.send(f"/webhooks/{endpoint}/recover", since="2026-01-01T00:00", reason="")
     assert "Being sent again: 0." in page.text
-    assert "Say since when." in tab.send(f"/webhooks/{endpoint}/recover", since="yesterday").text
+    assert "Choose a start time." in tab.send(f"/webhooks/{endpoint}/recover", since="yesterday").text
 
 
 def test_a_viewer_sees_endpoints_and_changes_none(world: World) -> None:
