@@ -15,7 +15,7 @@ from domain.payout_wire import recipient_wire, run_wire
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
 from storage.payout import find_run, request_cancel, retry_run
-from storage.payout_list import RunFilter, list_runs, recipients_of, skipped_reasons
+from storage.payout_list import RunFilter, list_runs, recipients_of, skipped_reasons, windows_of
 
 ADMIN = [allow("admin")]
 AnyRequest = Request[Any, Any, Any]
@@ -26,7 +26,8 @@ async def _shown(connection: Connection, principal: Principal, run_id: UUID) -> 
     run = await find_run(connection, principal.tenant_id, run_id)
     # Looked through only where there are any: a run may have a million recipients, and its page asks every few seconds.
     reasons = await skipped_reasons(connection, principal.tenant_id, run_id) if run.skipped else {}
-    return run_wire(run, reasons)
+    windows = await windows_of(connection, principal.tenant_id, [run])
+    return run_wire(run, reasons, windows.get(run_id))
 
 
 @get("/v1/admin/payout-runs", guards=ADMIN)
@@ -45,7 +46,9 @@ async def show_runs(request: AnyRequest, principal: Principal, pool: Pool, page:
     )
     async with transaction(pool) as connection:
         runs = await list_runs(connection, principal.tenant_id, wanted)
-    return {"payout_runs": [run_wire(run) for run in runs], "next_cursor": page.cursor_of(runs, "payout_run_id")}
+        windows = await windows_of(connection, principal.tenant_id, runs)
+    shown = [run_wire(run, window=windows.get(run.payout_run_id)) for run in runs]
+    return {"payout_runs": shown, "next_cursor": page.cursor_of(runs, "payout_run_id")}
 
 
 @get("/v1/admin/payout-runs/{run_id:uuid}", guards=ADMIN)

@@ -8,9 +8,11 @@ from console.text import mark
 from console.visit import Visit
 
 ACTIONS = {
-    "insert": mark("made"),
-    "update": mark("changed"),
-    "delete": mark("removed"),
+    "erase": mark("erased"),
+    "adjust": mark("adjusted"),
+    "insert": mark("created"),
+    "update": mark("updated"),
+    "delete": mark("deleted"),
     "export": mark("exported"),
     "issue": mark("issued"),
     "sign_in": mark("signed in"),
@@ -18,12 +20,28 @@ ACTIONS = {
     "password_changed": mark("password changed"),
     "sign_out_everywhere": mark("signed out everywhere"),
 }
-SUBJECTS = (
-    *("api_key", "app_user", "console_user", "currency", "earning_rule", "event_type", "gamer_token", "leaderboard", "payout_run"),
-    *("payout_schedule", "redemption", "reward", "reward_config", "reward_item", "tenant", "tier", "tier_set", "transfer"),
-    "webhook_endpoint",
-)
-"""What a filter may ask for; any other kind can be given in the address."""
+SUBJECTS = {
+    "api_key": mark("API key"),
+    "app_user": mark("user"),
+    "console_user": mark("console account"),
+    "currency": mark("currency"),
+    "earning_rule": mark("earning rule"),
+    "event_type": mark("event type"),
+    "gamer_token": mark("gamer token"),
+    "leaderboard": mark("leaderboard"),
+    "payout_run": mark("payout run"),
+    "payout_schedule": mark("payout schedule"),
+    "redemption": mark("redemption"),
+    "reward": mark("reward"),
+    "reward_config": mark("reward config"),
+    "reward_item": mark("reward item"),
+    "tenant": mark("tenant"),
+    "tier": mark("tier"),
+    "tier_set": mark("tier set"),
+    "transfer": mark("transfer"),
+    "webhook_endpoint": mark("webhook endpoint"),
+}
+"""What a filter may ask for, in people's words; any other kind can be given in the address."""
 SHORT = 60
 
 
@@ -40,7 +58,9 @@ async def show_audit_log(visit: Visit) -> Response[bytes]:
     found = await visit.api.read("/v1/admin/audit-log", {**asked, "limit": 50})
     entries = [entry | {"changes": changes_of(entry)} for entry in found["audit_log"]]
     subjects = sorted({*SUBJECTS, *([asked["subject"]] if asked["subject"] else [])})
-    return visit.page("audit_log/list.html", entries=entries, next_cursor=found["next_cursor"], subjects=subjects, actions=ACTIONS)
+    return visit.page(
+        "audit_log/list.html", entries=entries, next_cursor=found["next_cursor"], subjects=subjects, names=SUBJECTS, actions=ACTIONS
+    )
 
 
 routes = [show_audit_log]

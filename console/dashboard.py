@@ -117,7 +117,7 @@ async def show_dashboard(visit: Visit) -> Response[bytes]:
         chart=chart,
         events_chart=[(day_name(day.day), (day.events,)) for day in figures.days],
         states=[(name, f"{number(MOST)}+" if states[name] > MOST else number(states[name])) for name in (*OPEN_STATES, *FINAL_STATES)],
-        needs_person=states["pending_approval"],
+        needs_person=visit.stuck,
         steps=steps,
         sample=SAMPLE.format(url=visit.settings.public_url, now=visit.now.strftime("%Y-%m-%dT%H:%M:%SZ")),
         boards=boards,

@@ -11,6 +11,7 @@ import msgspec
 from console.client import Refusal
 from console.text import _
 
+_GROUPED = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?")
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 """What fits a whole number of the API, and no digit of another script, which `int` does not read."""
 
@@ -66,7 +67,9 @@ def whole(text: str) -> Any:
 
 def amount(text: str) -> Any:
     """A number, whole or not; what is none goes on as it is."""
-    plain = text.replace("\u202f", "").replace(" ", "")
+    plain = text.replace("\u202f", "").replace("\u00a0", "").replace(" ", "")
+    if _GROUPED.fullmatch(plain):  # 1,000 is a thousand, wherever one comes from
+        plain = plain.replace(",", "")
     if _WHOLE.fullmatch(plain):
         return int(plain)
     try:

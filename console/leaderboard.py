@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import msgspec
 from litestar import Response, get, post
 from litestar.response import Redirect
 
@@ -20,9 +21,14 @@ def conditions_text(conditions: dict[str, dict[str, Any]]) -> str:
     said = []
     for path, tests in conditions.items():
         for operator, operand in tests.items():
-            value = {True: "true", False: "false", None: "null"}.get(operand, operand) if isinstance(operand, bool | None) else operand
-            said.append(f"{path} {OPERATORS.get(operator, operator)} {value}")
+            said.append(f"{path} {OPERATORS.get(operator, operator)} {_operand_text(operand)}")
     return ", ".join(said)
+
+
+def _operand_text(operand: Any) -> str:
+    if isinstance(operand, list):
+        return _(" or ").join(_operand_text(each) for each in operand)
+    return operand if isinstance(operand, str) else msgspec.json.encode(operand).decode()
 
 
 @get("/leaderboards")
@@ -98,9 +104,7 @@ async def rescore_window(visit: Visit, leaderboard_id: str, window_key: str) -> 
     """Build an open window anew from the event log."""
     address = f"/v1/admin/leaderboards/{leaderboard_id}/rescore"
     answer = await visit.api.post(address, {"window_key": window_key}, reason=visit.form.text("reason"))
-    return visit.done(
-        _path(leaderboard_id), answer.error, _("Rescoring the window. The current standings stay visible until it's done.")
-    )
+    return visit.done(_path(leaderboard_id), answer.error, _("Rescoring the window. The current standings stay visible until it's done."))
 
 
 @post("/leaderboards/{leaderboard_id:str}/archive")

@@ -24,7 +24,7 @@ class Group(msgspec.Struct, frozen=True):
 
 
 NAV: tuple[Group, ...] = (
-    Group("", (Entry("/dashboard", mark("Dashboard")), Entry("/stuck-work", mark("Stuck work")))),
+    Group("", (Entry("/dashboard", mark("Dashboard")), Entry("/stuck-work", mark("Needs attention")))),
     Group(
         mark("Programme"),
         (

@@ -1,8 +1,10 @@
 """Templates: one environment, autoescaped, with the filters of `show.py` and the words of `text.py`."""
 
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
@@ -13,6 +15,12 @@ from console.static_files import static_url
 from console.text import LANGUAGES, _, language
 
 TEMPLATES = Path(__file__).parent / "templates"
+
+
+def address_of(path: str, present: Iterable[tuple[str, str]], changed: Mapping[str, str]) -> str:
+    """A page's address with some query parameters changed; empty ones are left out."""
+    query = {name: value for name, value in {**dict(present), **changed}.items() if value}
+    return f"{path}?{urlencode(query)}" if query else path
 
 
 @lru_cache(maxsize=1)
@@ -34,6 +42,7 @@ def environment() -> Environment:
         static=static_url,
         nav=NAV,
         pill=pill,
+        address_of=address_of,
         bars=bars,
         line=line,
         short_number=short_number,

@@ -24,23 +24,39 @@ TRIGGERS = {
 
 async def item_names(visit: Visit) -> dict[str, str]:
     """The names of the first 200 items, and of all currencies, by id."""
+    items, currencies = await names_of_totals(visit)
+    return items | currencies
+
+
+async def names_of_totals(visit: Visit) -> tuple[dict[str, str], dict[str, str]]:
+    """The names of the first 200 items and of all currencies, apart: so many times an item is something else than so much of a currency."""
     items, currencies = await asyncio.gather(
         visit.api.read("/v1/admin/reward-items", {"limit": 200}), visit.api.read("/v1/admin/currencies", {"limit": 200})
     )
-    names = {each["item_id"]: each["name"] for each in items["reward_items"]}
-    return names | {each["id"]: each["name"] for each in currencies["currencies"]}
+    return (
+        {each["item_id"]: each["name"] for each in items["reward_items"]},
+        {each["id"]: each["name"] for each in currencies["currencies"]},
+    )
 
 
 @get("/payout-runs")
 async def list_runs(visit: Visit) -> Response[bytes]:
     """The runs, newest first."""
     wanted = {name: visit.query(name) for name in ("status", "source_type", "cursor")}
-    found, names = await asyncio.gather(visit.api.read(ROOT, {**wanted, "limit": 50}), item_names(visit))
+    found, (items, currencies), listed, ranked = await asyncio.gather(
+        visit.api.read(ROOT, {**wanted, "limit": 50}),
+        names_of_totals(visit),
+        visit.api.read("/v1/admin/schedules", {"limit": 200}),
+        visit.api.read("/v1/admin/leaderboards", {"limit": 200}),
+    )
     return visit.page(
         "payout_runs/list.html",
         runs=found["payout_runs"],
         next_cursor=found["next_cursor"],
-        names=names,
+        names=items | currencies,
+        items=items,
+        schedules={each["schedule_id"]: each["name"] for each in listed["schedules"]},
+        boards={each["leaderboard_id"]: each["name"] for each in ranked["leaderboards"]},
         states=STATES,
         sources=SOURCES,
         triggers=TRIGGERS,
@@ -52,19 +68,25 @@ async def show_run(visit: Visit, run_id: str) -> Response[bytes]:
     """A run with its progress and its recipients."""
     wanted = {"state": visit.query("state"), "cursor": visit.query("cursor"), "limit": RECIPIENTS}
     # The run first: a page that says that it is over is not asked for again, so its recipients must be the last word.
-    run, names = await asyncio.gather(visit.api.read(f"{ROOT}/{run_id}"), item_names(visit))
+    run, (items, currencies) = await asyncio.gather(visit.api.read(f"{ROOT}/{run_id}"), names_of_totals(visit))
     recipients = await visit.api.read(f"{ROOT}/{run_id}/recipients", wanted)
     schedule: dict[str, Any] | None = None
     if run["schedule_id"]:
         answer = await visit.api.get(f"/v1/admin/schedules/{run['schedule_id']}")
         schedule = answer.body if answer.ok else None
+    board: dict[str, Any] | None = None
+    if run["leaderboard_id"]:
+        answer = await visit.api.get(f"/v1/admin/leaderboards/{run['leaderboard_id']}")
+        board = answer.body if answer.ok else None
     return visit.page(
         "payout_runs/show.html",
         run=run,
+        board=board,
+        items=items,
         recipients=recipients["recipients"],
         next_cursor=recipients["next_cursor"],
         schedule=schedule,
-        names=names,
+        names=items | currencies,
         sources=SOURCES,
         triggers=TRIGGERS,
         under_way=run["status"] in ("planning", "paying"),

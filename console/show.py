@@ -137,7 +137,7 @@ def pretty_json(value: Any) -> str:
 def copyable(text: str) -> Markup:
     """A value with a button that copies it; without JavaScript the button is not there."""
     return Markup(
-        '<span class="copyable"><code>{0}</code><button type="button" class="copy" data-copy="{0}" hidden>{1}</button></span>'
+        '<span class="copyable"><code title="{0}">{0}</code><button type="button" class="copy" data-copy="{0}" hidden>{1}</button></span>'
     ).format(text, _("Copy"))
 
 

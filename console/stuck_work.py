@@ -60,10 +60,12 @@ async def show_stuck_work(visit: Visit) -> Response[bytes]:
         late = await late_redemptions(connection, tenant_id, visit.now - LATE, ROWS)
         letters = await open_dead_letters(connection, tenant_id, ROWS)
         unsent = await unsent_commands(connection, tenant_id, visit.now - UNSENT, ROWS)
+    approvals = await visit.api.read("/v1/admin/redemptions", {"status": "pending_approval", "limit": ROWS})
     troubled, silent = await _troubled(visit)
-    kinds = (exhausted, held, flagged, late, letters, unsent, troubled)
+    kinds = (exhausted, held, flagged, late, letters, unsent, troubled, approvals["redemptions"])
     return visit.page(
         "stuck_work.html",
+        approvals=approvals["redemptions"],
         exhausted=exhausted,
         held=[heap for heap in held if not heap.enabled],
         flagged=flagged,
@@ -87,7 +89,7 @@ async def show_stuck_work(visit: Visit) -> Response[bytes]:
 async def replay_letter(visit: Visit, position: int) -> Redirect:
     """Send an event through scoring once more."""
     answer = await visit.api.post(f"/v1/admin/dead-letters/{position}/replay", reason=visit.form.text("reason"))
-    return visit.done("/stuck-work", answer.error, _("The event is scored again, as if it had just arrived."))
+    return visit.done("/stuck-work", answer.error, _("The event is being scored again."))
 
 
 routes = [show_stuck_work, replay_letter]

@@ -136,9 +136,7 @@ class Visitor:
             raise PageFault(403, _("This form was submitted from another site. Nothing was changed."))
         self.form = Form(await self.request.form())
         if not same_text(self.form.text("form_token"), form_token(self.guest)):
-            raise PageFault(
-                403, _("This page was open too long, or you've signed in again since. Go back, reload and resubmit.")
-            )
+            raise PageFault(403, _("This page was open too long, or you've signed in again since. Go back, reload and resubmit."))
 
     def _from_here(self) -> bool:
         headers = self.request.headers

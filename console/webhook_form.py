@@ -13,6 +13,7 @@ from console.webhook_words import EVENTS, ladder_words
 from domain.webhook import DEFAULT_RATE_PER_SECOND, DEFAULT_RETRY_DELAYS, DEFAULT_TIMEOUT_SECONDS
 
 RETRIES = 3
+ALL = "*"
 NEW: dict[str, Any] = {
     "url": "",
     "description": "",
@@ -30,11 +31,19 @@ def read_form(form: Form) -> dict[str, Any]:
     return {
         "url": form.text("url"),
         "description": form.text("description") or None,
-        "events": ["*"] if "*" in events else events,
+        "events": events,
         "rate_per_second": form.number("rate_per_second"),
         "timeout_seconds": form.number("timeout_seconds"),
         "retry_delays_seconds": [delay for delay in delays if delay is not None],
     }
+
+
+def _contradiction(values: dict[str, Any]) -> Refusal | None:
+    """Both "all" and single events: which of the two was meant is not for us to guess."""
+    if ALL not in values["events"] or len(values["events"]) == 1:
+        return None
+    message = _("Choose either all events or single ones.")
+    return Refusal(code="VALIDATION_ERROR", message=message, status=400, details=[{"field": "events", "message": message}])
 
 
 def _words(delays: list[Any]) -> str:
@@ -77,6 +86,8 @@ async def create_endpoint(visit: Visit) -> Response[bytes]:
     """Make the endpoint and show its secret, this once."""
     values = read_form(visit.form)
     own = visit.form.text("secret")
+    if (contradiction := _contradiction(values)) is not None:
+        return _show_form(visit, values, error=contradiction)
     answer = await visit.api.post("/v1/admin/webhook-endpoints", {**values, **({"secret": own} if own else {})})
     return _show_form(visit, values, error=answer.error) if answer.error else _show_secret(visit, answer.body, is_new=True)
 
@@ -92,6 +103,8 @@ async def edit_endpoint(visit: Visit, endpoint_id: str) -> Response[bytes]:
 async def change_endpoint(visit: Visit, endpoint_id: str) -> Response[bytes] | Redirect:
     """Save what was typed; the next attempts are made by it."""
     values = read_form(visit.form)
+    if (contradiction := _contradiction(values)) is not None:
+        return _show_form(visit, values, endpoint_id, contradiction)
     answer = await visit.api.patch(endpoint_route(endpoint_id), values, reason=visit.form.text("reason"))
     if answer.error is not None:
         return _show_form(visit, values, endpoint_id, answer.error)

@@ -1,6 +1,6 @@
 """Payout runs and their recipients as people see them (contract 4, Payout schedules)."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from domain.payout import Prizes, Run, payout_workflow_id
 from domain.wire import amount_number, optional_rfc3339, rfc3339, score_number
@@ -11,13 +11,22 @@ def total_wire(prizes: Prizes, total: dict[str, int]) -> dict[str, Any]:
     return {key: amount_number(amount, prizes.places.get(key, 0)) for key, amount in total.items()}
 
 
-def run_wire(run: Run, reasons: dict[str, int] | None = None) -> dict[str, Any]:
+class RunWindow(NamedTuple):
+    """Which window of which leaderboard a run pays the rewards of."""
+
+    leaderboard_id: str
+    window_key: str
+
+
+def run_wire(run: Run, reasons: dict[str, int] | None = None, window: RunWindow | None = None) -> dict[str, Any]:
     """The run as JSON values. `progress` is the part of the recipients that was dealt with, 0 to 1."""
     shown = {
         "run_id": str(run.payout_run_id),
         "source_type": run.source_type,
         "source_id": run.source_id,
         "schedule_id": None if run.schedule_id is None else str(run.schedule_id),
+        "leaderboard_id": None if window is None else window.leaderboard_id,
+        "window_key": None if window is None else window.window_key,
         "trigger": run.trigger,
         "instant": rfc3339(run.instant),
         "status": run.status.value,

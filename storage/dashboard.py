@@ -48,13 +48,19 @@ class Steps(msgspec.Struct, frozen=True, kw_only=True):
     event_type: bool
     event: bool
     board: bool
+    earning: bool
     reward: bool
     endpoint: bool
     webhook: bool
 
     @property
+    def all_done(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.done == len(self.__struct_fields__)
+
+    @property
     def done(self) -> int:
-        """How many of the six are done."""
+        """How many of them are done."""
         return sum(getattr(self, name) for name in self.__struct_fields__)
 
 
@@ -132,6 +138,7 @@ async def first_steps(connection: Connection, tenant_id: UUID) -> Steps:
         SELECT EXISTS (SELECT FROM event_type WHERE tenant_id = %(tenant_id)s AND NOT is_system) AS event_type,
             EXISTS (SELECT FROM activity_slot WHERE tenant_id = %(tenant_id)s AND events > 0) AS event,
             EXISTS (SELECT FROM leaderboard WHERE tenant_id = %(tenant_id)s) AS board,
+            EXISTS (SELECT FROM earning_rule WHERE tenant_id = %(tenant_id)s) AS earning,
             EXISTS (SELECT FROM reward WHERE tenant_id = %(tenant_id)s) AS reward,
             EXISTS (SELECT FROM webhook_endpoint WHERE tenant_id = %(tenant_id)s AND archived_at IS NULL) AS endpoint,
             EXISTS (SELECT FROM (

@@ -1,11 +1,13 @@
 """Payout runs and their recipients as people look through them."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from domain.payout import Run
+from domain.payout_wire import RunWindow
 from runtime.postgres import Connection
 from storage.payout import COLUMNS
 
@@ -55,6 +57,22 @@ async def latest_runs(connection: Connection, tenant_id: UUID, schedule_ids: lis
         (schedule_ids, tenant_id),
     )
     return {row["schedule_id"]: msgspec.convert(row, Run) for row in await cursor.fetchall()}
+
+
+async def windows_of(connection: Connection, tenant_id: UUID, runs: Sequence[Run]) -> dict[UUID, RunWindow]:
+    """The leaderboard and the window that these runs pay the rewards of, by run; runs of schedules have none."""
+    windows = {run.payout_run_id: str(run.audience["window_id"]) for run in runs if run.audience.get("type") == "window"}
+    if not windows:
+        return {}
+    cursor = await connection.execute(
+        """
+        SELECT w.window_id, b.leaderboard_id, w.window_key FROM leaderboard_window AS w JOIN leaderboard AS b USING (tenant_id, board_id)
+        WHERE w.tenant_id = %s AND w.window_id = ANY(%s::uuid[])
+        """,
+        (tenant_id, list(windows.values())),
+    )
+    found = {str(row["window_id"]): RunWindow(row["leaderboard_id"], row["window_key"]) for row in await cursor.fetchall()}
+    return {run_id: found[window_id] for run_id, window_id in windows.items() if window_id in found}
 
 
 async def skipped_reasons(connection: Connection, tenant_id: UUID, run_id: UUID) -> dict[str, int]:

@@ -114,6 +114,8 @@ async def count_stuck(connection: Connection, tenant_id: UUID, late_before: date
         SELECT (SELECT count(*) FROM (
             SELECT FROM webhook_delivery AS d JOIN webhook_endpoint AS e USING (tenant_id, endpoint_id)
             WHERE d.tenant_id = %(tenant_id)s AND d.state IN ('exhausted', 'held') AND d.event <> 'webhook.test' AND e.archived_at IS NULL
+              AND NOT (d.event = 'reward_redeemed' AND EXISTS (  -- an order counts once, as the redemption that is flagged below
+                SELECT FROM redemption AS r WHERE r.tenant_id = d.tenant_id AND r.redemption_id = d.redemption_id AND r.flags <> '{{}}'))
               AND CASE d.state WHEN 'held' THEN NOT e.enabled ELSE d.due_at IS NULL END
             LIMIT %(most)s) AS deliveries)
         + (SELECT count(*) FROM (
@@ -121,6 +123,8 @@ async def count_stuck(connection: Connection, tenant_id: UUID, late_before: date
         + (SELECT count(*) FROM (
             SELECT FROM redemption WHERE tenant_id = %(tenant_id)s AND {OPEN} AND deadline_at < %(before)s AND flags = '{{}}'
             LIMIT %(most)s) AS late)
+        + (SELECT count(*) FROM (
+            SELECT FROM redemption WHERE tenant_id = %(tenant_id)s AND status = 'pending_approval' LIMIT %(most)s) AS asked)
         + (SELECT count(*) FROM (
             SELECT FROM dead_letter WHERE tenant_id = %(tenant_id)s AND replayed_at IS NULL LIMIT %(most)s) AS letters) AS number
         """,

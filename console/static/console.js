@@ -1,6 +1,6 @@
 // The console works without this file. With it: parts marked data-live renew themselves, values can be copied, open menus close.
 
-const texts = { vi: { copied: "Đã chép" }, en: { copied: "Copied" } }[document.documentElement.lang] ?? { copied: "Copied" };
+const texts = { vi: { copied: "Đã sao chép" }, en: { copied: "Copied" } }[document.documentElement.lang] ?? { copied: "Copied" };
 
 // Buttons that copy: hidden without a script.
 function showCopyButtons(root) {
@@ -117,3 +117,12 @@ for (const form of document.querySelectorAll("form[data-preview]")) {
 // On a phone the menu starts closed.
 for (const details of document.querySelectorAll("details[data-open-wide]")) if (matchMedia("(max-width: 900px)").matches) details.open = false;
 showCopyButtons(document);
+
+// A field that is corrected is not wrong any more; whether it is right the next answer says.
+document.addEventListener("input", (event) => {
+  const field = event.target.closest?.(".field.wrong, fieldset.wrong");
+  if (!field) return;
+  field.classList.remove("wrong");
+  event.target.removeAttribute("aria-invalid");
+  for (const error of field.querySelectorAll(":scope > .error")) error.remove();
+});

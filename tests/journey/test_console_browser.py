@@ -82,7 +82,7 @@ def test_pages_of_prizes_keep_nobody_out_and_the_editor_speaks_plainly(person: P
 
 def test_the_schema_editor_tries_the_sample_while_one_types(person: Page, stack: Stack) -> None:
     person.goto(stack.described["console_url"] + "/event-types/new")
-    expect(person.locator("#preview .pill")).to_have_text("fits")
+    expect(person.locator("#preview .pill")).to_have_text("matches")
     person.get_by_label("Attribute schema").fill('{"required": ["goals"]}')
     expect(person.locator("#preview .pill")).to_have_text("doesn't match")
     expect(person.locator("#preview")).to_contain_text("'goals' is a required property")

@@ -53,12 +53,12 @@ def preview(world: World, **changed: Any) -> str:
 
 
 def test_the_sample_fits_or_says_what_does_not_and_nothing_is_saved(world: World) -> None:
-    assert '<span class="pill good">fits</span>' in preview(world)
+    assert '<span class="pill good">matches</span>' in preview(world)
     wrong = preview(world, sample=json.dumps(an_event(goals=-1)))
     assert "<code>attrs.goals</code><p>-1 is less than the minimum of 0</p>" in wrong
     assert "attrs</code><p>&#39;goals&#39; is a required property" in preview(world, sample=json.dumps(an_event(own=1)))
     assert "Validation failed: event_type" in preview(world, sample=json.dumps(an_event() | {"type": ""}))
-    assert "only its attributes were tried" in preview(world, name="shot")
+    assert "only its attributes were checked" in preview(world, name="shot")
     with world.client() as admin:
         assert admin.get("/v1/admin/event-types").json()["event_types"] == []
 
@@ -69,7 +69,7 @@ def test_faults_of_the_schema_are_shown_where_they_are(world: World) -> None:
     assert "  &#34;type&#34; &#34;object&#34;\n" + " " * 9 + "▲" in broken
     assert "properties.goals.type" in preview(world, schema='{"properties": {"goals": {"type": "int"}}}')
     assert "not supported" in preview(world, schema='{"$ref": "#/x"}')
-    assert "This must be an object" in preview(world, schema="[]")
+    assert "Must be an object" in preview(world, schema="[]")
     tab = signed_in(world)
     tab.get("/event-types/new")
     page = tab.send("/event-types", **form(schema="{", description="typed with care"))
@@ -85,7 +85,7 @@ def test_a_type_that_came_undeclared_is_offered_with_a_drafted_schema(world: Wor
     assert "/console/event-types/new?name=goal" in tab.get("/event-types").text
     page = tab.get("/event-types/new", name="goal")
     assert "attrs.team.name" in page.text
-    assert '<span class="pill good">fits</span>' in page.text
+    assert '<span class="pill good">matches</span>' in page.text
 
 
 def test_the_log_filters_and_an_event_says_what_it_did(world: World) -> None:
@@ -112,13 +112,13 @@ def test_a_dead_letter_is_replayed_once_and_with_a_reason(world: World) -> None:
         world.tenant_id,
     )
     viewer = signed_in(world, "viewer")
-    assert 'Stuck work<span class="count">1</span>' in viewer.get("/event-log").text
+    assert 'Needs attention<span class="count">1</span>' in viewer.get("/event-log").text
     assert "Replay" not in viewer.get("/event-log/event", event_id="evt-1").text
     tab = signed_in(world)
     page = tab.get("/event-log/dead-letters")
     assert "OverflowError: too much" in page.text
     page = tab.send(f"/event-log/dead-letters/{position}/replay", reason="the rule is mended")
-    assert "goes through scoring once more" in page.text
+    assert "being scored again" in page.text
     assert 'class="count"' not in tab.get("/event-log/dead-letters").text
     assert "replayed already" in tab.send(f"/event-log/dead-letters/{position}/replay", reason="again").text
 

@@ -69,7 +69,7 @@ def test_a_fault_in_an_expression_is_shown_where_it_is_and_nothing_typed_is_lost
     assert "attrs.goals * * 2\n" + " " * 14 + "▲" in page.text
     assert "typed with care" in page.text
     page = tab.send("/leaderboards", **FORM | {"conditions": ["{", ""]})
-    assert (page.status_code, "This is no JSON" in page.text) == (400, True)
+    assert (page.status_code, "Invalid JSON" in page.text) == (400, True)
     page = tab.send("/leaderboards", **FORM | {"size": "many"})
     assert page.status_code == 400
     assert 'aria-invalid="true"' in page.text

@@ -103,7 +103,7 @@ def test_the_body_that_a_partner_would_get_follows_what_one_types(page: Page, st
     expect(page.locator("#preview pre")).to_contain_text('"points_spent": 750')
     page.get_by_label("Value").first.fill('{"cups": ')
     page.select_option("#f-fulfilment", "codes")
-    expect(page.locator("#preview")).to_contain_text("no partner takes part")
+    expect(page.locator("#preview")).to_contain_text("doesn't involve a partner")
     expect(page.locator("#f-stock")).to_be_hidden()
     page.get_by_role("button", name="Save").click()
     expect(page.locator("h1")).to_have_text(name)

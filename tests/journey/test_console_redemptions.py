@@ -76,7 +76,7 @@ def test_an_act_that_the_present_state_does_not_allow_says_so_and_changes_nothin
 def test_the_page_shows_the_ledger_before_and_after(world: World) -> None:
     redemption, tab = redeem(world), signed_in(world)
     page = tab.get(f"/redemptions/{redemption}")
-    assert "Captured when fulfilled" in page.text
+    assert "Captured on fulfilment" in page.text
     assert page.text.count("−100") == 1
     page = tab.send(f"/redemptions/{redemption}/fulfil", reason="done")
     assert "Spent" in page.text

@@ -88,7 +88,7 @@ def test_what_is_typed_is_not_lost_when_it_is_refused(world: World) -> None:
     assert (page.status_code, "typed with care" in page.text) == (400, True)
     assert "is not a currency that can be spent" in page.text
     page = tab.send("/rewards", **FORM | {"eligibility": "{"})
-    assert (page.status_code, "This is no JSON" in page.text) == (400, True)
+    assert (page.status_code, "Invalid JSON" in page.text) == (400, True)
 
 
 def test_stock_that_was_sold_while_somebody_edits_is_not_given_back(world: World) -> None:
@@ -110,7 +110,7 @@ def test_codes_come_from_a_text_and_a_file_and_known_ones_are_left_out(world: Wo
     assert "A-1, B" not in tab.get(path).text
     form = {"form_token": tab.token(), "codes": "A-1\nB-2\n"}
     page = tab.client.post(f"{path}/codes", data=form, files={"file": ("codes.txt", b"B-2\r\nC-3\r\n", "text/plain")})
-    assert "3 codes are new, 1 were known already." in page.text
+    assert "3 codes added, 1 duplicates skipped." in page.text
     assert "A-1" not in page.text, "codes are shown to nobody"
     assert kept(world)["stock"] == 3
 

@@ -44,7 +44,7 @@ def test_a_schedule_is_made_paused_resumed_changed_and_deleted_and_the_audit_log
     tab = signed_in(world)
     path = new_schedule(world, tab)
     assert "Every Monday at 09:00" in tab.get(path).text
-    assert "Paused: instants pass unpaid" in tab.send(f"{path}/pause", reason="holidays").text
+    assert "Paused: scheduled runs are skipped" in tab.send(f"{path}/pause", reason="holidays").text
     assert "holidays" in tab.get("/schedules").text
     tab.get(path)
     assert "Resumed." in tab.send(f"{path}/resume", reason="back").text
@@ -77,8 +77,8 @@ def test_runs_that_a_change_of_the_clock_moves_are_told(world: World) -> None:
     tab = signed_in(world)
     tab.get("/schedules/new")
     page = tab.send("/schedules/preview", **FORM | {"days": [], "hour": "2", "minute": "30", "timezone": "Europe/Berlin"})
-    assert "The clock is put forward and skips this local time" in page.text
-    assert "this local time comes twice" in page.text
+    assert "Clocks go forward and skip this local time" in page.text
+    assert "this local time occurs twice" in page.text
 
 
 def test_what_is_typed_is_not_lost_when_it_is_refused(world: World) -> None:
@@ -88,7 +88,7 @@ def test_what_is_typed_is_not_lost_when_it_is_refused(world: World) -> None:
     assert (page.status_code, "typed with care" in page.text) == (400, True)
     assert "give either reward_config_id or item_ids" in page.text
     page = tab.send("/schedules", **FORM | {"filter": "{"})
-    assert (page.status_code, "This is no JSON" in page.text) == (400, True)
+    assert (page.status_code, "Invalid JSON" in page.text) == (400, True)
 
 
 def test_an_every_and_a_cron_schedule_come_back_into_the_form_as_they_were_written(world: World) -> None:
@@ -121,8 +121,8 @@ def test_a_backfill_pays_what_was_missed_once(world: World) -> None:
     tab = signed_in(world)
     path = new_schedule(world, tab, kind="every", every="1", unit="3600", days=[])
     span = {"from": "2026-01-05T00:00", "to": "2026-01-05T03:00", "reason": "a standstill"}
-    assert "3 runs have begun; 0 instants had a run already." in tab.send(f"{path}/backfill", once="a", **span).text
-    assert "0 runs have begun; 3 instants had a run already." in tab.send(f"{path}/backfill", once="b", **span).text
+    assert "3 runs started; 0 already existed." in tab.send(f"{path}/backfill", once="a", **span).text
+    assert "0 runs started; 3 already existed." in tab.send(f"{path}/backfill", once="b", **span).text
 
 
 def test_a_viewer_sees_schedules_and_changes_nothing(world: World) -> None:

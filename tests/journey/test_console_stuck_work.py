@@ -49,19 +49,19 @@ def furnish(world: World) -> tuple[str, str, int]:
 def test_a_tenant_without_stuck_work_is_told_so_but_not_while_temporal_is_away(world: World) -> None:
     page = signed_in(world).get("/stuck-work")
     assert page.status_code == 200
-    assert "Temporal does not answer." in page.text
-    assert "Nothing is stuck" not in page.text
+    assert "Temporal isn&#39;t responding." in page.text
+    assert "Nothing needs attention" not in page.text
 
 
 def test_every_kind_of_stuck_work_is_shown_with_what_to_do(world: World) -> None:
     flagged, failing, position = furnish(world)
     text = signed_in(world).get("/stuck-work").text
     for heading in (
-        "Redemptions past their deadline",
-        "Redemptions that nobody has taken on",
-        "Deliveries that failed",
-        "Deliveries held for disabled endpoints",
-        "Events that broke scoring",
+        "Overdue redemptions",
+        "Redemptions not delivered",
+        "Failed deliveries",
+        "Held deliveries",
+        "Dead letters",
         "Commands not yet delivered to Temporal",
     ):
         assert heading in text, heading
@@ -80,13 +80,13 @@ def test_failed_deliveries_are_sent_again_held_ones_released_and_events_replayed
     tab.get("/stuck-work")
     page = tab.send(f"/webhooks/{failing}/recover", since="2020-01-01T00:00:00+00:00", back="stuck-work", reason="they are back")
     assert page.url.path == "/console/stuck-work"
-    assert "Being sent again: 1." in page.text
-    assert "Deliveries that failed" not in page.text
+    assert "1 queued for resending." in page.text
+    assert "Failed deliveries" not in page.text
     ((off,),) = world.rows("SELECT endpoint_id FROM webhook_endpoint WHERE NOT enabled")
     page = tab.send(f"/webhooks/{off}/enable", back="stuck-work", reason="")
     assert "Deliveries held" not in page.text
     page = tab.send(f"/stuck-work/dead-letters/{position}/replay", reason="the rule is right now")
-    assert "Events that broke scoring" not in page.text
+    assert "Dead letters" not in page.text
     page = tab.send(f"/stuck-work/dead-letters/{position}/replay", reason="once more")
     assert 'role="alert"' in page.text
     assert ("they are back",) in world.rows("SELECT reason FROM audit_log WHERE action = 'recover'")
@@ -96,7 +96,7 @@ def test_a_viewer_sees_stuck_work_and_is_offered_nothing(world: World) -> None:
     _, failing, position = furnish(world)
     tab = signed_in(world, "viewer")
     page = tab.get("/stuck-work")
-    assert "Events that broke scoring" in page.text
+    assert "Dead letters" in page.text
     assert 'class="confirm"' not in page.text
     assert 'role="alert"' in tab.send(f"/stuck-work/dead-letters/{position}/replay").text
     assert world.rows("SELECT count(*) FROM dead_letter WHERE replayed_at IS NULL") == [(1,)]

@@ -70,7 +70,7 @@ def test_the_preview_says_in_words_when_it_is_tried_again(world: World) -> None:
     tab.get("/webhooks/new")
     assert "after 15 s, 1 min (" in tab.send("/webhooks/preview", **FORM).text
     tab.get("/webhooks/new")
-    assert "One try, at once." in tab.send("/webhooks/preview", **FORM | {"retry_1": "", "retry_2": ""}).text
+    assert "One attempt." in tab.send("/webhooks/preview", **FORM | {"retry_1": "", "retry_2": ""}).text
 
 
 def test_an_endpoint_is_changed_disabled_enabled_and_archived_with_reasons(world: World) -> None:
@@ -97,7 +97,7 @@ def test_a_new_secret_says_until_when_the_old_one_is_valid(world: World) -> None
     shown_secret(tab)
     assert "The old secret is valid until" in page.text
     page = tab.get(f"/webhooks/{endpoint}")
-    assert "Two secrets sign at present." in page.text
+    assert "Two secrets are active." in page.text
     assert "two secrets until" in tab.get("/webhooks").text
     tab.get(f"/webhooks/{endpoint}")
     assert 'role="alert"' in tab.send(f"/webhooks/{endpoint}/rotate", overlap="3600", reason="again").text, "not during an overlap"
@@ -107,7 +107,7 @@ def test_deliveries_are_filtered_shown_and_sent_again(world: World) -> None:
     endpoint, tab = new_endpoint(world), signed_in(world)
     tab.get(f"/webhooks/{endpoint}")
     page = tab.send(f"/webhooks/{endpoint}/test")
-    assert "On its way" in page.text
+    assert "Sending…" in page.text
     ((delivery,),) = world.rows("SELECT delivery_id FROM webhook_delivery")
     assert "webhook.test" in tab.get(f"/webhooks/deliveries/{delivery}").text
     assert "&#34;event&#34;: &#34;webhook.test&#34;" in tab.page.text  # type: ignore[union-attr]
@@ -130,7 +130,7 @@ def test_what_failed_is_sent_again_since_an_instant(world: World) -> None:
     endpoint, tab = new_endpoint(world), signed_in(world)
     tab.get(f"/webhooks/{endpoint}")
     page = tab.send(f"/webhooks/{endpoint}/recover", since="2026-01-01T00:00", reason="")
-    assert "Being sent again: 0." in page.text
+    assert "0 queued for resending." in page.text
     assert "Choose a start time." in tab.send(f"/webhooks/{endpoint}/recover", since="yesterday").text
 
 
@@ -168,3 +168,13 @@ async def test_another_tenants_endpoints_and_deliveries_are_not_there(world: Wor
     tab.send(f"/webhooks/{endpoint}/disable", reason="not mine")
     assert other.rows("SELECT enabled FROM webhook_endpoint WHERE endpoint_id = %s", endpoint) == [(True,)]
     assert endpoint not in tab.get("/webhooks").text + tab.get("/webhooks/deliveries").text
+
+
+def test_all_events_and_single_ones_together_are_a_question_not_an_answer(world: World) -> None:
+    """What was ticked beside a box that was ticked already was lost without a word, and the endpoint took everything."""
+    tab = signed_in(world)
+    page = tab.send("/webhooks", **FORM | {"events": ["*", "reward_redeemed"]})
+    assert page.status_code == 400
+    assert "Choose either all events or single ones." in page.text
+    assert page.text.count("checked") >= 2, "both ticks are still there"
+    assert world.rows("SELECT count(*) FROM webhook_endpoint") == [(0,)]
