@@ -19,6 +19,7 @@ from temporalio.worker import FixedSizeSlotSupplier, Worker, WorkerDeploymentCon
 from activities.database_life import follow_database
 from activities.endpoint import EndpointActivities
 from activities.erasure import ErasureActivities
+from activities.gauges import run_gauges
 from activities.outbox import run_relay
 from activities.payout import PayoutActivities
 from activities.platform import PlatformActivities
@@ -37,6 +38,7 @@ from runtime import temporal
 from runtime.collector import calm_collector
 from runtime.crypto import Vault
 from runtime.http import Sender
+from runtime.metrics import PROCESS
 from runtime.postgres import Pool, make_pool
 from runtime.pulse import HealthServer, pulse
 from runtime.redis import Redis, make_redis
@@ -131,6 +133,7 @@ async def keep_books(resources: Resources, share: PumpShare, stop: asyncio.Event
         "tally": (LATE_SECONDS, lambda: run_tally(pool, settings.scoring_partitions, stop)),
         "upkeep": (3 * LATE_SECONDS, lambda: run_upkeep(pool, resources.redis, ensure, stop)),
         "schedules": (LATE_SECONDS, lambda: run_schedule_keeper(pool, client, queues, stop)),
+        "gauges": (2 * LATE_SECONDS, lambda: run_gauges(pool, stop)),
     }
     async with asyncio.TaskGroup() as group:
         group.create_task(keep_up("share", lambda: share.run(stop), stop), name="share")
@@ -167,6 +170,7 @@ async def telling_health(resources: Resources) -> AsyncIterator[None]:
             return "away"
         return ""
 
+    PROCESS.watch(resources.pool, loops=pulse)
     server = HealthServer({"postgres": readiness.reason, "temporal": temporal_reason})
     if settings.worker_health_port:
         await server.start(settings.worker_metrics_host, settings.worker_health_port)
@@ -384,7 +388,8 @@ def telemetry(settings: Settings) -> Runtime | None:
     """A runtime that serves Prometheus metrics when the settings name a port."""
     if not settings.worker_metrics_port:
         return None
-    metrics = PrometheusConfig(bind_address=f"{settings.worker_metrics_host}:{settings.worker_metrics_port}", durations_as_seconds=True)
+    address = f"{settings.worker_metrics_host}:{settings.worker_metrics_port}"
+    metrics = PrometheusConfig(bind_address=address, durations_as_seconds=True, counters_total_suffix=True, unit_suffix=True)
     return Runtime(telemetry=TelemetryConfig(metrics=metrics))
 
 

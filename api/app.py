@@ -61,6 +61,7 @@ from domain.wire import convert_value, decode_json, holds_nul
 from runtime.collector import calm_collector
 from runtime.crypto import Vault
 from runtime.http import Sender
+from runtime.metrics import PROCESS
 from runtime.postgres import BRISK_SECONDS, Pool, make_pool
 from runtime.pulse import Drain
 from runtime.redis import make_redis
@@ -155,10 +156,12 @@ def provide_state(name: str) -> Provide:
 
 def make_pools(settings: Settings) -> list[Pool]:
     """The closed pools of `POOL_SIZES`, in its order."""
-    return [
+    pools = [
         make_pool(settings.database_url, name, max_size=size, answer_seconds=BRISK_SECONDS, pooled=settings.pooled)
         for name, size in POOL_SIZES.items()
     ]
+    PROCESS.watch(*pools)
+    return pools
 
 
 @asynccontextmanager

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
+from runtime.metrics import CONTENT_TYPE, render_metrics
+
 READ_SECONDS = 5.0
 
 Probe = Callable[[], Awaitable[str]]
@@ -37,6 +39,11 @@ class Pulse:
         """The loop has ended and is expected no more."""
         self._within.pop(name, None)
 
+    def ages(self) -> dict[str, float]:
+        """Seconds since each expected loop ended a round."""
+        now = time.monotonic()
+        return {name: now - self._last[name] for name in sorted(self._within)}
+
     def overdue(self) -> list[str]:
         """The loops that have not ended a round for too long."""
         now = time.monotonic()
@@ -48,7 +55,8 @@ pulse = Pulse()
 
 
 class HealthServer:
-    """Answers every HTTP request with what the probes and the pulse say: 200 when all is well, else 503."""
+    """Answers `/metrics` with this process's metrics, and every other request with what the probes and the pulse say: 200 when all is
+    well, else 503."""
 
     def __init__(self, probes: dict[str, Probe], heart: Pulse = pulse) -> None:
         self._probes, self._heart = probes, heart
@@ -74,11 +82,15 @@ class HealthServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(READ_SECONDS):
-                await reader.readuntil(b"\r\n\r\n")
-            found = await self.examine()
-            body = msgspec.json.encode(found)
-            line = "200 OK" if found["status"] == "ok" else "503 Service Unavailable"
-            head = f"HTTP/1.1 {line}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+                asked = await reader.readuntil(b"\r\n\r\n")
+            path = asked.split(b" ", 2)[1].partition(b"?")[0] if asked.count(b" ", 0, 2048) > 1 else b""
+            if path == b"/metrics":
+                line, kind, body = "200 OK", CONTENT_TYPE, render_metrics()
+            else:
+                found = await self.examine()
+                line, kind = "200 OK" if found["status"] == "ok" else "503 Service Unavailable", "application/json"
+                body = msgspec.json.encode(found)
+            head = f"HTTP/1.1 {line}\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
             writer.write(head.encode() + body)
             async with asyncio.timeout(READ_SECONDS):
                 await writer.drain()

@@ -14,6 +14,7 @@ from domain.leaderboard import Method, TimeframeType
 from domain.standing import decode_member, is_ranked
 from domain.timeline import find_window, find_window_by_key
 from domain.window import WindowSpan, window_at
+from runtime.metrics import BOARD_FALLBACKS
 from runtime.postgres import Pool
 from storage import snapshot, standing
 from storage.board_turns import Turns
@@ -113,6 +114,7 @@ class Boards:
         live = await self.live_page(view, first, limit)
         if live is not None:
             return _slice(*live)
+        BOARD_FALLBACKS.inc()
         return await self._stored_page(live_board(view.board, view.standings_id, view.starts_at), first, limit)
 
     async def live_page(self, view: View, first: int, limit: int) -> tuple[LiveBoard, LivePage] | None:
@@ -189,6 +191,7 @@ class Boards:
                 if answer is not None:
                     rank, page = answer
                     return None if rank.rank is None else (_place(board, external_id, rank), _slice(board, page))
+        BOARD_FALLBACKS.inc()
         return await self._stored_around(board, external_id, limit)
 
     async def _stored_around(self, board: LiveBoard, external_id: str, limit: int) -> tuple[Place, Slice] | None:

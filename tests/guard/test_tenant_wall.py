@@ -28,6 +28,7 @@ FOR_EVERY_TENANT = {
     "storage/console_session.py": {"open_session": "sessions that ended, by age"},
     "storage/credential.py": {"origin_is_allowed_somewhere": "a preflight names no tenant; yes or no is all that is answered"},
     "storage/event_search.py": {"_top_position": "where to look next; the rows themselves are read by tenant"},
+    "storage/gauges.py": {"GAUGES": "numbers of the whole platform, for Prometheus"},
     "storage/outbox.py": {
         "mark_sent": "the relay's leased rows, by their own key",
         "put_back": "the same",

@@ -18,6 +18,7 @@ from runtime.pulse import HealthServer, Pulse
 from runtime.redis import Redis
 from runtime.settings import Settings
 from storage import platform
+from storage.live import LiveStore
 from tests.storage.test_database_faults import server_setting
 
 PATIENCE_SECONDS = 60.0
@@ -25,7 +26,8 @@ PATIENCE_SECONDS = 60.0
 
 async def resources_of(settings: Settings, pool: Pool, redis: Redis) -> worker.Resources:
     client = await temporal.connect(settings, lazy=True)
-    return worker.Resources(settings=settings, client=client, queues=temporal.task_queues(settings), pool=pool, redis=redis)
+    queues, live = temporal.task_queues(settings), LiveStore(redis)
+    return worker.Resources(settings=settings, client=client, queues=queues, pool=pool, redis=redis, live=live)
 
 
 async def answer(port: int, status: int) -> dict[str, str]:
