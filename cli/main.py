@@ -4,10 +4,8 @@ import importlib
 import importlib.util
 import os
 import sys
-import tomllib
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import rich_click as click
@@ -74,8 +72,9 @@ class LazyGroup(click.RichGroup):
 
 def _show_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
     if asked:
-        project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
-        click.echo(f"laurel {project['version']}")
+        from runtime.version import VERSION
+
+        click.echo(f"laurel {VERSION}")
         context.exit()
 
 

@@ -11,7 +11,7 @@ import msgspec
 import rich_click as click
 
 from runtime.embedded.processes import StartError
-from runtime.settings import SettingError, Settings, load_settings, process_environment
+from runtime.settings import SettingError, Settings, load_settings, names_database, process_environment
 
 DEFAULT_DATA_DIR = Path(__file__).parent.parent / ".laurel"
 
@@ -144,6 +144,6 @@ def data_dir_option(command: Callable[..., Any]) -> Callable[..., Any]:
 def settings_for(data_dir: Path = DEFAULT_DATA_DIR) -> Settings:
     """The settings of a command: from the environment when it names a database, else those of the stack in `data_dir`."""
     environment = process_environment()
-    if "LAUREL_DATABASE_URL" not in environment:
+    if not names_database(environment):
         environment = {**read_stack(data_dir).env, **environment}
     return load_settings(environment)

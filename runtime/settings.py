@@ -8,11 +8,17 @@ import ipaddress
 import json
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 
 PREFIX = "LAUREL_"
+FILE_SUFFIX = "_FILE"
+SECRETS = frozenset(
+    {"DATABASE_URL", "DATABASE_DIRECT_URL", "REDIS_URL", "TEMPORAL_API_KEY", "SECRET_KEY", "SECRET_KEY_PREVIOUS", "OPERATOR_KEY"}
+)
+"""Settings that may also be given as the name of a file, `LAUREL_…_FILE`: environments are seen by more eyes than mounted files."""
 MINIMUM_SECRET_LENGTH = 32
 REDIS_SCHEMES = ("redis", "rediss", "valkey", "valkeys", "unix")
 
@@ -159,7 +165,7 @@ def process_environment() -> dict[str, str]:
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
     """Build the settings from `LAUREL_*` variables; raises `SettingError` that names the offending variable."""
-    values = {setting.name: environ.get(PREFIX + setting.name, setting.default) for setting in SETTINGS}
+    values = {setting.name: _given(environ, setting) for setting in SETTINGS}
     typed = {name.lower(): _typed(name, text) for name, text in values.items()}
     try:
         settings = msgspec.convert(typed, Settings, strict=False)
@@ -167,6 +173,25 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         raise SettingError(_name_variable(str(fault))) from None
     _check(settings)
     return settings
+
+
+def names_database(environ: Mapping[str, str]) -> bool:
+    """Whether this environment says which database to use, itself or by a file."""
+    return f"{PREFIX}DATABASE_URL" in environ or f"{PREFIX}DATABASE_URL{FILE_SUFFIX}" in environ
+
+
+def _given(environ: Mapping[str, str], setting: Setting) -> str:
+    """The text of one setting: the variable's, or for a secret what stands in the file that is named; else the default."""
+    variable = PREFIX + setting.name
+    path = environ.get(variable + FILE_SUFFIX, "") if setting.name in SECRETS else ""
+    if not path:
+        return environ.get(variable, setting.default)
+    if environ.get(variable):
+        raise SettingError(f"{variable} and {variable}{FILE_SUFFIX} are both set: which of them counts?")
+    try:
+        return Path(path).read_text().strip()
+    except (OSError, ValueError) as fault:
+        raise SettingError(f"{variable}{FILE_SUFFIX}: {fault}") from None
 
 
 def _typed(name: str, text: str) -> Any:

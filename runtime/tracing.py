@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from temporalio.client import Interceptor
 
 from runtime.settings import Settings
+from runtime.version import VERSION
 
 _active = False
 
@@ -29,7 +30,14 @@ def set_up(settings: Settings, service: str) -> None:
     from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 
     provider = TracerProvider(
-        resource=Resource.create({"service.name": service, "service.namespace": "laurel", "deployment.environment": settings.environment}),
+        resource=Resource.create(
+            {
+                "service.name": service,
+                "service.namespace": "laurel",
+                "service.version": VERSION,
+                "deployment.environment.name": settings.environment,
+            }
+        ),
         sampler=ParentBasedTraceIdRatio(settings.trace_sample_ratio),
     )
     exporter = OTLPSpanExporter(endpoint=f"{settings.otlp_endpoint}/v1/traces")

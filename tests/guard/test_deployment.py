@@ -33,6 +33,29 @@ def test_compose_sets_only_settings_that_exist() -> None:
     assert used <= known | {"LAUREL_POSTGRES_PASSWORD"}
 
 
+def test_compose_passes_every_setting_on() -> None:
+    """What names Compose's own parts is fixed there; all else can be set in `.env`, and is by default what the README says."""
+    fixed = {"DATABASE_URL", "REDIS_URL", "TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE", "SECRET_KEY", "API_HOST", "API_PORT"}
+    of_worker = {"WORKER_METRICS_HOST", "WORKER_METRICS_PORT", "WORKER_HEALTH_PORT"}
+    of_servers = {"ENVIRONMENT": "production", "LOG_FORMAT": "json"}
+    services = compose()["services"]
+    for setting in SETTINGS:
+        variable = PREFIX + setting.name
+        if setting.name in fixed | of_worker:
+            assert variable in services["worker"]["environment"]
+        else:
+            default = of_servers.get(setting.name, setting.default)
+            assert services["api"]["environment"][variable] == f"${{{variable}:-{default}}}"
+            assert services["worker"]["environment"][variable] == f"${{{variable}:-{default}}}"
+
+
+def test_compose_runs_the_platform_with_no_rights_of_its_own() -> None:
+    for name in ("api", "worker", "migrate"):
+        service = compose()["services"][name]
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+
+
 def test_compose_registers_every_search_attribute() -> None:
     setup = str(compose()["services"]["temporal-setup"])
     for name in SEARCH_ATTRIBUTES:
