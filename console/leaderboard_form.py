@@ -12,6 +12,7 @@ from litestar.response import Redirect
 
 from console.client import Refusal
 from console.json_field import whole
+from console.schedule_words import DAY_NAMES
 from console.text import _, mark
 from console.visit import Form, Visit
 from domain.error import DomainError
@@ -24,6 +25,7 @@ from domain.wire import score_number
 NEXT_WINDOWS = 5
 AT_POSITION = re.compile(r" at position (\d+)$")
 FAULTY_RULE = re.compile(r"^config\.scoring\.rules\[(\d+)\]\.(\w+)")
+WEEKDAYS = {name.lower(): name for name in DAY_NAMES.values()}
 NAMES = {
     "sum": mark("sum of all points"),
     "max": mark("best event"),
@@ -44,7 +46,8 @@ class Values(msgspec.Struct, kw_only=True):
     status: str = "active"
     type: str = "weekly"
     timezone: str = "UTC"
-    reset_day: str = ""
+    reset_weekday: str = "monday"
+    reset_month_day: str = "1"
     reset_time: str = "00:00"
     grace_seconds: str = "60"
     starts_at: str = ""
@@ -105,7 +108,8 @@ def values_of(board: dict[str, Any], now: datetime) -> Values:
         status=board["status"],
         type=time["type"],
         timezone=time["timezone"],
-        reset_day=str(time.get("reset_day", "")),
+        reset_weekday=str(time["reset_day"]) if time["type"] == "weekly" else "monday",
+        reset_month_day=str(time["reset_day"]) if time["type"] == "monthly" else "1",
         reset_time=time["reset_time"],
         grace_seconds=str(time["grace_seconds"]),
         starts_at=_local(time.get("starts_at"), time["timezone"]),
@@ -161,8 +165,10 @@ def definition_of(values: Values, errors: dict[str, str]) -> dict[str, Any]:
         "reset_time": values.reset_time or "00:00",
         "grace_seconds": whole(values.grace_seconds or "60"),
     }
-    if values.type in ("weekly", "monthly") and values.reset_day:
-        time["reset_day"] = whole(values.reset_day)
+    if values.type == "weekly" and values.reset_weekday:
+        time["reset_day"] = values.reset_weekday
+    if values.type == "monthly" and values.reset_month_day:
+        time["reset_day"] = whole(values.reset_month_day)
     if values.type == "custom":
         time |= {name: _instant(getattr(values, name), time["timezone"]) for name in ("starts_at", "ends_at") if getattr(values, name)}
     try:
@@ -256,6 +262,7 @@ async def _form(visit: Visit, values: Values, *, board: dict[str, Any] | None, e
         names=NAMES,
         timeframes=[each.value for each in TimeframeType],
         aggregations=[each.value for each in Aggregation],
+        weekdays=WEEKDAYS,
         methods=[each.value for each in Method],
         configs=(configs.body or {}).get("reward_configs", []) if configs.ok else [],
         version=visit.form.text("version") or (board["version"] if board else ""),

@@ -24,12 +24,21 @@ CODES_AT_ONCE = 10_000
 STATES = {
     "on_sale": mark("on sale"),
     "sold_out": mark("sold out"),
+    "no_codes": mark("no codes left"),
     "coming": mark("not yet"),
     "over": mark("ended"),
     "off": mark("inactive"),
     "granted": mark("grant only"),
 }
-COLOURS = {"on_sale": "active", "sold_out": "failed", "coming": "open", "over": "", "off": "", "granted": "processing"}
+COLOURS = {
+    "on_sale": "active",
+    "sold_out": "failed",
+    "no_codes": "pending",
+    "coming": "open",
+    "over": "",
+    "off": "",
+    "granted": "processing",
+}
 
 
 def state_of(reward: dict[str, Any], now: datetime) -> str:
@@ -44,7 +53,7 @@ def state_of(reward: dict[str, Any], now: datetime) -> str:
         return "coming"
     stocks = [each["stock"] if each["stock"] is not None else reward["stock"] for each in reward["variants"]] or [reward["stock"]]
     if all(stock == 0 for stock in stocks):
-        return "sold_out"
+        return "no_codes" if reward["fulfilment"]["type"] == "codes" else "sold_out"
     return "on_sale" if reward["prices"] or any(each["prices"] for each in reward["variants"]) else "granted"
 
 

@@ -388,7 +388,8 @@ async def _save(visit: Visit, reward: dict[str, Any] | None) -> Response[bytes] 
         answer = await visit.api.patch(path, body, reason=reason, version=version if isinstance(version, int) else None)
     if answer.error is not None:
         return await _form(visit, values, reward=reward, error=answer.error)
-    return visit.go(f"/rewards/{answer.body['reward_id']}", good=_("Saved. Existing redemptions aren't affected."))
+    done = _("Reward created.") if reward is None else _("Saved. Existing redemptions aren't affected.")
+    return visit.go(f"/rewards/{answer.body['reward_id']}", good=done)
 
 
 routes = [show_new, show_edit, preview, create, replace]

@@ -35,7 +35,10 @@ class ClockChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Coming(msgspec.Struct, frozen=True, kw_only=True):
-    """The runs of a `when` that come next, and those of the next year that a change of the clock moves."""
+    """The runs of a `when` that come next, and those of the next year that a change of the clock moves.
+
+    `zone` is the one whose clock the schedule goes by; empty for equal steps, which go by none.
+    """
 
     runs: list[datetime]
     changes: list[ClockChange]
@@ -45,7 +48,8 @@ class Coming(msgspec.Struct, frozen=True, kw_only=True):
 def coming_runs(value: Any, now: datetime) -> Coming:
     """The next ten runs of a `when` as the API takes it; ValidationFault when it is none."""
     when = parse_when(value)
-    return Coming(runs=_first(when, now), changes=_changes(when, now), zone=ticks_of(when, now).zone)
+    ticks = ticks_of(when, now)
+    return Coming(runs=_first(when, now), changes=_changes(when, now), zone="" if ticks.every else ticks.zone)
 
 
 def _first(when: When, now: datetime) -> list[datetime]:

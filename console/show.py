@@ -68,15 +68,18 @@ def day_name(day: date) -> str:
 
 
 def _exact(local: datetime) -> str:
-    return f"{_day(local)}, {local:%H:%M:%S} {clock.get().zone.key}"
+    return f"{_day(local)}, {local:%H:%M:%S} {local.tzinfo}"
 
 
-def when(value: datetime | str | None, style: str = "minute") -> Markup | str:
-    """An instant in the tenant's time: `minute` 1 Mar 2026, 11:11; `second` with seconds; `day`; `time` only. The title is exact."""
+def when(value: datetime | str | None, style: str = "minute", zone: str = "") -> Markup | str:
+    """An instant: `minute` 1 Mar 2026, 11:11; `second` with seconds; `day`; `time` only. In the tenant's time, or in that of `zone`.
+
+    The title is exact and names the zone.
+    """
     instant = instant_of(value)
     if instant is None:
         return "–"
-    local = instant.astimezone(clock.get().zone)
+    local = instant.astimezone(ZoneInfo(zone) if zone else clock.get().zone)
     text = {
         "minute": f"{_day(local)}, {local:%H:%M}",
         "second": f"{_day(local)}, {local:%H:%M:%S}",

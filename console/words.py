@@ -47,6 +47,17 @@ WORDS: dict[str, str] = {
     "all_time": mark("all time"),
     "rolling": mark("rolling"),
     "custom": mark("custom"),
+    "completed_with_failures": mark("completed with failures"),
+    "on": mark("on"),
+    "event": mark("event"),
+    "transfer": mark("transfer"),
+    "expiry": mark("expiry"),
+    "grant": mark("grant"),
+    "adjustment": mark("adjustment"),
+    "manual": mark("manual"),
+    "schedule": mark("schedule"),
+    "leaderboard": mark("leaderboard"),
+    "purchase": mark("purchase"),
 }
 """What is not here is shown as the API writes it."""
 

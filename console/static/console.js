@@ -114,6 +114,29 @@ for (const form of document.querySelectorAll("form[data-preview]")) {
   form.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(look, 350); });
 }
 
+// An id is proposed from the name until somebody writes one: <input data-id-of="name">.
+for (const field of document.querySelectorAll("input[data-id-of]")) {
+  const source = field.form.elements[field.dataset.idOf];
+  const proposed = () => source.value.normalize("NFD").replace(/\p{M}/gu, "").replace(/đ/gi, "d").toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "").slice(0, 128);
+  let own = field.value !== "" && field.value !== proposed();
+  field.addEventListener("input", () => { own = field.value !== ""; });
+  source.addEventListener("input", () => { if (!own) field.value = proposed(); });
+}
+
+// A sample event has the type that its form is about, as long as it had it before: <textarea data-type-of="event_type">.
+for (const area of document.querySelectorAll("textarea[data-type-of]")) {
+  const typed = () => area.form.querySelector(`[name="${area.dataset.typeOf}"]`)?.value.trim();
+  const read = () => { try { return JSON.parse(area.value); } catch { return null; } };
+  let last = typed() || read()?.type;
+  area.form.addEventListener("input", (event) => {
+    if (event.target.name !== area.dataset.typeOf) return;
+    const sample = read(), now = typed();
+    if (!now || now === "*" || sample?.type !== last) return;
+    area.value = JSON.stringify({ ...sample, type: now }, null, 2);
+    last = now;
+  });
+}
+
 // On a phone the menu starts closed.
 for (const details of document.querySelectorAll("details[data-open-wide]")) if (matchMedia("(max-width: 900px)").matches) details.open = false;
 showCopyButtons(document);

@@ -1,9 +1,11 @@
 """The console's templates, texts and files keep the rules that nothing else would notice."""
 
 import ast
+import html
 import inspect
 import json
 import re
+from enum import StrEnum
 from pathlib import Path
 
 import pytest
@@ -11,11 +13,28 @@ import pytest
 from console.app import page_routes
 from console.nav import ENTRIES
 from console.text import LOCALE, vietnamese
+from console.user import KINDS
+from console.words import STATE_COLOURS, WORDS
+from domain.closing import WindowStatus
+from domain.credential import KeyRole
+from domain.leaderboard import BoardStatus, TimeframeType
+from domain.ledger import TransferKind
+from domain.payout import RunStatus
+from domain.redemption import State
+from domain.rescore import RescoreStatus
+from domain.webhook import DeliveryState
 
 CONSOLE = Path(__file__).parent.parent.parent / "console"
 TEMPLATES = sorted((CONSOLE / "templates").rglob("*.html"))
 CALL = re.compile(r"""\b_\(\s*("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')""")
 PLACE = re.compile(r"{(\w+)}")
+ELEMENTS = set(
+    """a body br button caption code datalist dd details div dl dt fieldset figcaption figure footer form h1 h2 h3 head html input label legend
+    li link main meta nav ol option p pre progress script section select small span strong summary svg table tbody td textarea th thead title
+    tr ul line path polygon polyline rect text""".split()
+)
+"""Those that the console's pages are made of."""
+THE_SAME_EVERYWHERE: set[str] = {"Laurel", "attrs", "CORS", "ms"}
 
 
 def texts_of_templates() -> set[str]:
@@ -46,6 +65,46 @@ def test_no_vietnamese_text_is_left_over() -> None:
     assert not unused, "\n".join(sorted(unused))
 
 
+def untranslated(text: str) -> set[str]:
+    """The words of a template that stand in it as they are: they would be English on a Vietnamese page."""
+    text = re.sub(r"{#.*?#}", "", text, flags=re.DOTALL)
+    text = re.sub(r"{{.*?}}|{%.*?%}", "§", text, flags=re.DOTALL)
+    said = re.findall(r"\s(?:title|aria-label|alt)=\"([^\"]*)\"", text)
+    between = re.sub(r"<(code|pre)\b.*?</\1>", "", text, flags=re.DOTALL)
+    between = re.sub(r"\s[a-z-]+=(?:\"[^\"]*\"|'[^']*')", " ", between)
+    between = html.unescape(re.sub(r"<[^<>]*>", " ", between))
+    return {word for part in (between, *said) for word in re.findall(r"[^\W\d_]{2,}", part)}
+
+
+def test_untranslated_words_are_noticed() -> None:
+    assert untranslated('<p title="Close">{{ _("Name") }} of {% if a %}<code>x</code> b{% endif %}</p>{# no #}') == {"Close", "of"}
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: str(path.relative_to(CONSOLE / "templates")))
+def test_templates_say_nothing_that_has_no_translation(path: Path) -> None:
+    assert untranslated(path.read_text()) - THE_SAME_EVERYWHERE == set()
+
+
+@pytest.mark.parametrize(
+    "states",
+    [State, BoardStatus, WindowStatus, RunStatus, DeliveryState, RescoreStatus, KeyRole, TimeframeType, TransferKind],
+    ids=lambda states: states.__name__,
+)
+def test_every_state_role_and_kind_has_its_words(states: type[StrEnum]) -> None:
+    """What has none is shown as the API writes it, in every language."""
+    assert {each.value for each in states} - WORDS.keys() - KINDS.keys() == set()
+
+
+def test_every_cause_has_its_words() -> None:
+    """What moved points, and what gave an item."""
+    causes = {"event", "transfer", "expiry", "grant", "adjustment", "manual", "schedule", "leaderboard", "purchase"}
+    assert causes - WORDS.keys() == set()
+
+
+def test_every_state_with_a_colour_has_its_words() -> None:
+    assert STATE_COLOURS.keys() - WORDS.keys() == set()
+
+
 def test_catalogs_agree_where_they_have_the_same_text() -> None:
     known: dict[str, str] = {}
     for path in sorted((LOCALE / "vi").glob("*.json")):
@@ -60,6 +119,13 @@ def test_templates_hold_nothing_that_the_content_security_policy_refuses(path: P
     assert not re.search(r"(?:src|href)=\"(?:https?:)?//", text), "no third-party file"
     assert "| safe" not in text
     assert "|safe" not in text
+
+
+def test_templates_are_made_of_elements_that_there_are() -> None:
+    """An attribute that runs into the name (`<detailsopen>`) is an element that no browser knows."""
+    for path in TEMPLATES:
+        plain = re.sub(r"{#.*?#}|{{.*?}}|{%.*?%}", " ", path.read_text(), flags=re.DOTALL)
+        assert set(re.findall(r"<([a-zA-Z][\w-]*)", plain)) - ELEMENTS == set(), path.name
 
 
 def test_every_form_that_posts_carries_its_token() -> None:

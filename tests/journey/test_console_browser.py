@@ -1,5 +1,7 @@
 """The console in a real browser: the main path, both languages, live parts, and nothing that keeps anyone out."""
 
+import re
+
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
@@ -38,6 +40,21 @@ def test_the_editor_shows_what_comes_of_the_sample_while_one_types(person: Page,
     points.fill("attrs.score * 2")
     expect(person.locator("#preview .points")).to_have_text("240")
     expect(person.locator("#preview tbody tr")).to_have_count(5)
+
+
+def test_the_editor_proposes_the_id_and_the_sample_follows_the_type(person: Page, stack: Stack) -> None:
+    person.goto(f"{stack.described['console_url']}/leaderboards/new")
+    person.fill("[name=name]", "Đua tuần 7 – Hà Nội!")
+    expect(person.locator("[name=leaderboard_id]")).to_have_value("dua-tuan-7-ha-noi")
+    person.fill("[name=leaderboard_id]", "mine")
+    person.fill("[name=name]", "Another name")
+    expect(person.locator("[name=leaderboard_id]")).to_have_value("mine")
+    person.locator("[name=event_type]").first.fill("lesson.completed")
+    expect(person.locator("[name=sample]")).to_have_value(re.compile('"type": "lesson.completed"'))
+    person.select_option("[name=type]", "monthly")
+    expect(person.locator("[name=reset_month_day]")).to_be_visible()
+    for hidden in ("reset_weekday", "starts_at", "ends_at"):
+        expect(person.locator(f"[name={hidden}]")).to_be_hidden()
 
 
 def test_a_board_moves_while_one_looks_at_it(page: Page, stack: Stack) -> None:

@@ -48,6 +48,19 @@ def test_a_board_is_made_changed_and_archived_and_the_audit_log_says_by_whom_and
     assert all(each["actor"].startswith("console:admin-") for each in entries)
 
 
+def test_a_board_begins_its_windows_on_the_day_that_was_chosen_for_its_kind(world: World) -> None:
+    tab = signed_in(world)
+    new_board(tab, reset_weekday="thursday", reset_month_day="15")
+    with world.client() as admin:
+        time = admin.get("/v1/admin/leaderboards/scorers").json()["config"]["timeframe"]
+        assert (time["type"], time["reset_day"]) == ("weekly", "thursday")
+        assert '<option value="thursday" selected>Thursday</option>' in tab.get("/leaderboards/scorers/edit").text
+        changed = FORM | {"type": "monthly", "reset_weekday": "thursday", "version": "1"}
+        assert "must be a day from 1 to 28" in tab.send("/leaderboards/scorers/edit", **changed | {"reset_month_day": "31"}).text
+        assert tab.send("/leaderboards/scorers/edit", **changed | {"reset_month_day": "15"}).status_code == 200
+        assert 'name="reset_month_day" type="number" value="15"' in tab.get("/leaderboards/scorers/edit").text
+
+
 def test_the_preview_shows_points_and_windows_and_saves_nothing(world: World) -> None:
     tab = signed_in(world)
     tab.get("/leaderboards/new")

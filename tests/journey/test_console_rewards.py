@@ -107,6 +107,8 @@ def test_stock_that_was_sold_while_somebody_edits_is_not_given_back(world: World
 def test_codes_come_from_a_text_and_a_file_and_known_ones_are_left_out(world: World) -> None:
     tab = signed_in(world)
     path = new_reward(tab, fulfilment="codes", stock="")
+    assert "Reward created." in tab.page.text  # type: ignore[union-attr]
+    assert "no codes left" in tab.get(path).text, "nothing was sold yet"
     assert "A-1, B" not in tab.get(path).text
     form = {"form_token": tab.token(), "codes": "A-1\nB-2\n"}
     page = tab.client.post(f"{path}/codes", data=form, files={"file": ("codes.txt", b"B-2\r\nC-3\r\n", "text/plain")})

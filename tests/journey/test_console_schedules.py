@@ -59,14 +59,16 @@ def test_a_schedule_is_made_paused_resumed_changed_and_deleted_and_the_audit_log
     assert {"over", "a better day", "back", "holidays"} <= set(reasons)
 
 
-def test_the_next_ten_runs_are_shown_in_the_tenants_time_before_anything_is_saved(world: World) -> None:
+def test_the_next_ten_runs_are_shown_by_the_schedules_own_clock_before_anything_is_saved(world: World) -> None:
     tab = signed_in(world)
     tab.get("/schedules/new")
     page = tab.send("/schedules/preview", **FORM)
     shown = page.text.split('id="preview"')[1]
     assert shown.count("<li><span><time") == 10
-    assert "02:00</time>" in shown, "nine in Ho Chi Minh City is two in UTC"
-    assert "Asia/Ho_Chi_Minh" in shown
+    assert shown.count("09:00</time>") == 10, "nine in Ho Chi Minh City, as the schedule says, although the tenant is in UTC"
+    assert "Times are in Asia/Ho_Chi_Minh" in shown
+    shown = tab.send("/schedules/preview", **FORM | {"kind": "every", "every": "1", "unit": "3600"}).text.split('id="preview"')[1]
+    assert "Times are in your tenant&#39;s time zone, UTC." in shown
     page = tab.send("/schedules/preview", **FORM | {"kind": "cron", "cron": "0 9 * *"})
     assert "must have five fields" in page.text.split('id="preview"')[1]
     with world.client() as admin:

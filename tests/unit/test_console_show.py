@@ -42,6 +42,12 @@ def test_instants_are_in_the_tenants_time_with_the_exact_one_in_the_title() -> N
     assert ">5 phút trước<" in ago(NOW - timedelta(minutes=5))
 
 
+def test_an_instant_can_be_shown_on_another_clock_which_its_title_names() -> None:
+    said = when(NOW, zone="Europe/Berlin")
+    assert "1 Mar 2026, 05:11<" in said
+    assert "05:11:00 Europe/Berlin" in said
+
+
 def test_what_is_copied_is_escaped() -> None:
     assert "<b>" not in copyable('"><b>')
 
