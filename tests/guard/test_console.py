@@ -28,11 +28,66 @@ CONSOLE = Path(__file__).parent.parent.parent / "console"
 TEMPLATES = sorted((CONSOLE / "templates").rglob("*.html"))
 CALL = re.compile(r"""\b_\(\s*("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')""")
 PLACE = re.compile(r"{(\w+)}")
-ELEMENTS = set(
-    """a body br button caption code datalist dd details div dl dt fieldset figcaption figure footer form h1 h2 h3 head html input label legend
-    li link main meta nav ol option p pre progress script section select small span strong summary svg table tbody td textarea th thead title
-    tr ul line path polygon polyline rect text""".split()
-)
+ELEMENTS = {
+    "a",
+    "body",
+    "br",
+    "button",
+    "caption",
+    "code",
+    "datalist",
+    "dd",
+    "details",
+    "div",
+    "dl",
+    "dt",
+    "fieldset",
+    "figcaption",
+    "figure",
+    "footer",
+    "form",
+    "h1",
+    "h2",
+    "h3",
+    "head",
+    "html",
+    "input",
+    "label",
+    "legend",
+    "li",
+    "line",
+    "link",
+    "main",
+    "meta",
+    "nav",
+    "ol",
+    "option",
+    "p",
+    "path",
+    "polygon",
+    "polyline",
+    "pre",
+    "progress",
+    "rect",
+    "script",
+    "section",
+    "select",
+    "small",
+    "span",
+    "strong",
+    "summary",
+    "svg",
+    "table",
+    "tbody",
+    "td",
+    "text",
+    "textarea",
+    "th",
+    "thead",
+    "title",
+    "tr",
+    "ul",
+}
 """Those that the console's pages are made of."""
 THE_SAME_EVERYWHERE: set[str] = {"Laurel", "attrs", "CORS", "ms"}
 
