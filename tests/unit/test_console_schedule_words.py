@@ -53,4 +53,4 @@ def test_prizes_and_audiences_are_said_by_names() -> None:
     assert tier_words({"top_percent": 10, "item_ids": ["b"]}, items) == "The best 10 %: 100 points"
     assert tier_words({"item_ids": []}, items) == "Everyone: …"
     board = {"type": "leaderboard_top", "leaderboard_id": "x", "n": 10}
-    assert audience_words(board, {"x": "Weekly"}) == "The first 10 of Weekly, in the window that closed last"
+    assert audience_words(board, {"x": "Weekly"}) == "Top 10 of Weekly in the latest closed window"
