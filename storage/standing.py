@@ -248,15 +248,15 @@ async def count_ahead(
     connection: Connection, tenant_id: UUID, window_id: UUID, *, method: Method, min_score: int | None, entry: Entry
 ) -> int:
     """How many ranked entries stand before this one: its 0-based rank."""
-    sign = "" if method is Method.SCORE_ASC else "-"
+    better = "<" if method is Method.SCORE_ASC else ">"  # compared, not negated: the least bigint has no negative
     async with connection.cursor(row_factory=tuple_row) as cursor:
         await cursor.execute(
             f"""
             SELECT count(*) FROM standing
             WHERE tenant_id = %s AND window_id = %s AND score >= coalesce(%s, score)
-              AND ({sign}score, reached_at, external_user_id) < ({sign}(%s::bigint), %s, %s COLLATE "C")
+              AND score {better}= %s AND (score <> %s OR (reached_at, external_user_id) < (%s, %s COLLATE "C"))
             """,
-            (tenant_id, window_id, min_score, entry.score, entry.reached_at, entry.external_user_id),
+            (tenant_id, window_id, min_score, entry.score, entry.score, entry.reached_at, entry.external_user_id),
         )
         row = await cursor.fetchone()
     return int(row[0]) if row else 0

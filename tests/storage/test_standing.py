@@ -6,11 +6,11 @@ from functools import partial, reduce
 
 import pytest
 
-from domain.leaderboard import Aggregation
-from domain.standing import SCORE_LIMIT, Contribution, merge, one_event, score_of
+from domain.leaderboard import Aggregation, Method
+from domain.standing import SCORE_LIMIT, Contribution, member, merge, one_event, score_of
 from runtime.ids import new_id
 from runtime.postgres import Pool, transaction
-from storage.standing import Delta, find_contribution, merge_standings
+from storage.standing import Delta, Entry, count_ahead, find_contribution, merge_standings
 from tests.scoring_world import NOON
 
 
@@ -57,3 +57,19 @@ async def test_sums_beyond_bigint_are_exact_whatever_the_order(pool: Pool, aggre
                 found = await find_contribution(connection, tenant_id, window_id, user)
                 assert found is not None
                 assert found.total == sum(event.total for event in given[user])
+
+
+@pytest.mark.parametrize("method", list(Method))
+async def test_ranks_are_told_from_edge_to_edge(pool: Pool, method: Method) -> None:
+    tenant_id, window_id = new_id(), new_id()
+    scores = {f"u{n}": score for n, score in enumerate([SCORE_LIMIT, 5, 0, -5, -SCORE_LIMIT, -SCORE_LIMIT - 1, -SCORE_LIMIT - 1])}
+    events = {name: one_event(Aggregation.SUM, score, NOON) for name, score in scores.items()}
+    async with transaction(pool) as connection:
+        deltas = [Delta(tenant_id, window_id, new_id(), name, event) for name, event in events.items()]
+        await merge_standings(connection, Aggregation.SUM, deltas, partition=0, position=1)
+        ranks = {
+            name: await count_ahead(connection, tenant_id, window_id, method=method, min_score=None, entry=Entry(name, score, NOON))
+            for name, score in scores.items()
+        }
+    assert sorted(ranks, key=ranks.__getitem__) == sorted(scores, key=lambda name: member(method, scores[name], NOON, name))
+    assert sorted(ranks.values()) == list(range(len(scores)))
