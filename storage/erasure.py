@@ -3,7 +3,7 @@
 Each step may run again: it looks for what is left. The external id is kept in `erasure` until nothing holds it any more.
 """
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -246,7 +246,8 @@ DOCUMENTS = (
         "body = convert_to(%(value)s, 'UTF8')",
         (
             "(position(convert_to(%(uuid)s, 'UTF8') IN body) > 0"
-            " OR (event = 'leaderboard.window_closed' AND position(convert_to(%(ranked)s, 'UTF8') IN body) > 0))"
+            " OR (event = 'leaderboard.window_closed' AND created_at < %(until)s"
+            " AND position(convert_to(%(ranked)s, 'UTF8') IN body) > 0))"
         ),
     ),
     (
@@ -256,7 +257,7 @@ DOCUMENTS = (
         "body = convert_to(%(value)s, 'UTF8')",
         "position(convert_to(%(uuid)s, 'UTF8') IN body) > 0",
     ),
-    ("outbox", ("outbox_id",), "argument::text", "argument = %(value)s::jsonb", "argument @> %(attributes)s"),
+    ("outbox", ("outbox_id",), "argument::text", "argument = %(value)s::jsonb", "argument @> %(attributes)s AND created_at < %(until)s"),
     (
         "audit_log",
         ("audit_id",),
@@ -264,11 +265,14 @@ DOCUMENTS = (
         "before = nullif(%(value)s::jsonb -> 0, 'null'), after = nullif(%(value)s::jsonb -> 1, 'null'), reason = %(value)s::jsonb ->> 2",
         (
             "(subject_id = ANY(%(subjects)s) OR position(%(uuid)s IN concat(before, after)) > 0"
-            " OR before @> ANY(%(named)s) OR after @> ANY(%(named)s))"
+            " OR created_at < %(until)s AND (subject_id = %(external)s OR before @> ANY(%(named)s) OR after @> ANY(%(named)s)))"
         ),
     ),
 )
-"""Tables with documents about users: (table, key, the document as text, how it is written back, which rows are about the user)."""
+"""Tables with documents about users: (table, key, the document as text, how it is written back, which rows are about the user).
+
+What is told by the external id alone counts only from before `until`: who has had that id since is another user.
+"""
 
 
 async def scrub_documents(connection: Connection, of: Erasure) -> None:
@@ -276,11 +280,13 @@ async def scrub_documents(connection: Connection, of: Erasure) -> None:
     cursor = await connection.execute(
         "SELECT redemption_id FROM redemption WHERE tenant_id = %s AND user_id = %s", (of.tenant_id, of.user_id)
     )
-    subjects = [str(of.user_id), of.external_id, *(str(row["redemption_id"]) for row in await cursor.fetchall())]
+    subjects = [str(of.user_id), *(str(row["redemption_id"]) for row in await cursor.fetchall())]
     names = ("external_id", "external_user_id")
     known = {
         "tenant": of.tenant_id,
+        "external": of.external_id,
         "uuid": str(of.user_id),
+        "until": await _next_holder_since(connection, of),
         "subjects": subjects,
         "ranked": f'"user_id":{canonical_json(of.external_id).decode()}',
         "attributes": Jsonb({"attributes": {"ExternalUserId": of.external_id}}),
@@ -301,27 +307,47 @@ async def scrub_documents(connection: Connection, of: Erasure) -> None:
     await _scrub_names(connection, of, subjects)
 
 
+async def _next_holder_since(connection: Connection, of: Erasure) -> datetime:
+    """Since when the external id is another user's: from then on it tells of that one, and `datetime.max` while it is nobody's."""
+    cursor = await connection.execute(
+        "SELECT created_at FROM app_user WHERE tenant_id = %s AND external_id = %s AND user_id <> %s",
+        (of.tenant_id, of.external_id, of.user_id),
+    )
+    row = await cursor.fetchone()
+    return datetime.max.replace(tzinfo=UTC) if row is None else row["created_at"]
+
+
 def _scrubbed_text(document: str, of: Erasure) -> str:
     return msgspec.json.encode(scrubbed(msgspec.json.decode(document), of.external_id, of.erased)).decode()
 
 
 async def _scrub_names(connection: Connection, of: Erasure, subjects: list[str]) -> None:
-    known: dict[str, Any] = {"tenant": of.tenant_id, "external": of.external_id, "erased": of.erased, "uuid": str(of.user_id)}
+    known: dict[str, Any] = {
+        "tenant": of.tenant_id,
+        "external": of.external_id,
+        "erased": of.erased,
+        "uuid": str(of.user_id),
+        "until": await _next_holder_since(connection, of),
+    }
     await connection.execute(
-        "UPDATE audit_log SET subject_id = %(erased)s WHERE tenant_id = %(tenant)s AND subject_id = %(external)s", known
+        "UPDATE audit_log SET subject_id = %(erased)s"
+        " WHERE tenant_id = %(tenant)s AND subject_id = %(external)s AND created_at < %(until)s",
+        known,
     )
     await connection.execute(
         """
         UPDATE idempotency_record SET scope = regexp_replace(replace(concat(scope, '/'), concat('/', %(external)s::text, '/'),
                                                                      concat('/', %(erased)s::text, '/')), '/$', '')
-        WHERE tenant_id = %(tenant)s AND position(concat('/', %(external)s::text, '/') IN concat(scope, '/')) > 0
+        WHERE tenant_id = %(tenant)s AND created_at < %(until)s
+          AND position(concat('/', %(external)s::text, '/') IN concat(scope, '/')) > 0
         """,
         known,
     )
     await connection.execute(
         """
         UPDATE idempotency_record SET scope = concat(left(scope, -char_length(%(external)s::text)), %(erased)s::text)
-        WHERE tenant_id = %(tenant)s AND right(scope, char_length(%(external)s::text) + 1) = concat(' ', %(external)s::text)
+        WHERE tenant_id = %(tenant)s AND created_at < %(until)s
+          AND right(scope, char_length(%(external)s::text) + 1) = concat(' ', %(external)s::text)
         """,
         known,
     )

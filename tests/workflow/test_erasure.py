@@ -22,6 +22,7 @@ from runtime.redis import Redis
 from runtime.temporal import DATA_CONVERTER
 from storage import platform
 from storage.erasure import begin_erasure, open_erasure
+from storage.idempotency import Claim, StoredAnswer, earlier_answer, keep_answer
 from storage.live import LiveStore
 from tests.recording import keep_history
 from tests.store_world import World, make_world
@@ -167,6 +168,34 @@ async def test_every_step_may_run_again_at_any_time(pool: Pool, redis_client: Re
     await check_gone(world, user_id)
     async with transaction(pool) as connection:
         assert await open_erasure(connection, given) is None
+
+
+async def test_what_tells_of_who_has_the_name_since_stays_that_ones(pool: Pool, redis_client: Redis) -> None:
+    world, user_id = await furnish(pool)
+    given, steps = await begin(world), steps_of(activities_of(pool, redis_client))
+    await ActivityEnvironment().run(steps[3], given)
+    await world.user(PERSON)
+    path, tenant = f"POST /v1/admin/users/{PERSON}/adjustments", world.tenant_id
+    async with transaction(pool) as connection:
+        for scope in (path, f"POST /v1/rewards/purchase/x {PERSON}"):
+            answer = StoredAnswer(status=201, body=b"{}")
+            await keep_answer(connection, tenant, Claim(scope=scope, key="k", request_hash=b""), answer, utc_now())
+        await connection.execute(
+            "INSERT INTO audit_log (tenant_id, audit_id, actor, action, subject, subject_id, after, created_at)"
+            " VALUES (%s, uuidv7(), 'a', 'adjust', 'points', %s, %s, %s)",
+            (tenant, PERSON, Jsonb({"external_id": PERSON}), utc_now()),
+        )
+    for step in steps:
+        await ActivityEnvironment().run(step, given)
+    async with transaction(pool) as connection:
+        assert await open_erasure(connection, given) is None
+        assert await earlier_answer(connection, tenant, Claim(scope=path, key="k", request_hash=b"")) is not None
+    scopes = await world.rows("SELECT scope FROM idempotency_record ORDER BY scope")
+    names = sorted([PERSON, f"erased:{user_id}"])
+    purchases = [f"POST /v1/rewards/purchase/x {name}" for name in names]
+    assert sorted(row["scope"] for row in scopes) == sorted([f"POST /v1/admin/users/{name}/adjustments" for name in names] + purchases)
+    (line,) = await world.rows("SELECT subject_id, after FROM audit_log WHERE action = 'adjust'")
+    assert (line["subject_id"], line["after"]) == (PERSON, {"external_id": PERSON})
 
 
 async def test_the_sweep_starts_what_temporal_has_lost(pool: Pool, temporal_client: Client) -> None:
