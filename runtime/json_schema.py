@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, Protocol
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import SchemaError, ValidationError
 from jsonschema.validators import extend
 
 MESSAGE_CHARACTERS = 200
+NO_FORMATS = FormatChecker(formats=())
+"""For the schema itself: the library's own check of `pattern` compiles it with Python's `re`, which is neither RE2 nor bounded."""
 
 
 class Patterns(Protocol):
@@ -54,7 +56,7 @@ def _faults(validator: Any, value: Any, patterns: Patterns) -> Iterator[Any]:
 def schema_problem(schema: dict[str, Any]) -> str | None:
     """What makes this no JSON Schema (2020-12), or None."""
     try:
-        Draft202012Validator.check_schema(schema)
+        Draft202012Validator.check_schema(schema, format_checker=NO_FORMATS)
     except SchemaError as fault:
         return _said(fault)
     return None

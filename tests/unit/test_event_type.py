@@ -124,3 +124,10 @@ def test_long_text_counts_as_many_values() -> None:
     assert is_too_large(count_nodes(schema), b'{"a":"' + b"x" * 900_000 + b'"}')
     assert not is_too_large(count_nodes(schema), b'{"a":"' + b"x" * 20_000 + b'"}')
     assert not is_too_large(10, b'{"a":"' + b"x" * 900_000 + b'"}')
+
+
+@pytest.mark.parametrize("pattern", [r"^\pL+\z", "a(?i)b"])
+def test_a_pattern_of_re2_is_judged_by_no_other_engine(pattern: str) -> None:
+    schema = {"properties": {"a": {"pattern": pattern}}}
+    check_schema_shape(schema)
+    assert schema_problem(schema) is None
