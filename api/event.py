@@ -130,6 +130,7 @@ class Ingest:
             except DomainError as fault:
                 repeated = await self._repeated(admission, each)
                 results[place] = _failed(readable_event_id(each), fault) if repeated is None else _accepted(repeated, is_new=False)
+                await asyncio.sleep(0)  # so may finding the words for a refusal
             else:
                 events.append(event)
                 places.append(place)

@@ -6,6 +6,7 @@ road, which is the authority and finds the words for what is wrong.
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Annotated, Any, cast
 
 import msgspec
@@ -13,7 +14,7 @@ from msgspec import Meta
 
 from domain.error import ValidationFault
 from domain.leaderboard import EARLIEST, EVENT_TYPE
-from domain.misfit import near_miss, shown
+from domain.misfit import MOST_FAULTS, near_miss, shown
 from domain.wire import EVENT_ID, EXTERNAL_ID, RESERVED_EXTERNAL_IDS, decode_json, external_id_problem, fault_of, malformed, many_digits
 
 MAX_BULK = 100
@@ -62,6 +63,9 @@ class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
     events: list[msgspec.Raw]
     tenant_id: str | None = None
 
+
+_MEMBERS = frozenset((*_KnownEvent.__struct_fields__, *_Actor.__struct_fields__))
+"""What has its meaning here already is no other member's misspelling."""
 
 _decode_known = msgspec.json.Decoder(_KnownEvent).decode
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
@@ -191,7 +195,8 @@ def _tenant_of(document: dict[str, Any], _: datetime) -> None:
 def _text(document: dict[str, Any], key: str, field: str) -> str:
     value = document.get(key)
     if value is None or value == "":
-        meant = next((name for name in document if name != key and near_miss(name, [key]) == key), None)
+        names = islice((name for name in document if name not in _MEMBERS), MOST_FAULTS)
+        meant = next((name for name in names if near_miss(name, [key]) == key), None)
         raise _fail(field, "cannot be empty" + (f": it is called {key} here, not {shown(meant)}" if meant is not None else ""))
     if not isinstance(value, str):
         raise _fail(field, "must be a string")

@@ -1,12 +1,13 @@
 """What is wrong with a body, in words for whoever wrote it: every fault at once, each at its place, with the choices and the near miss.
 
 msgspec decides whether a body fits, and stops at the first fault with words for programmers of Python. Only when it refuses is the value
-walked here beside its type. The walk is bounded by the body; at most `MOST_FAULTS` are told.
+walked here beside its type. The walk is bounded by the body; at most `MOST_FAULTS` are told, near misses are looked for among these alone,
+and what the sender wrote is repeated cut short.
 """
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from itertools import islice
 from typing import Annotated, Any, NamedTuple
@@ -17,6 +18,7 @@ from msgspec import Meta, inspect
 
 MOST_FAULTS = 20
 SHOWN_CHARACTERS = 60
+PLACE_LEVELS = 16
 LIKENESS = 0.75
 _ALIASES = {"event_type": "type", "reward_slug": "slug", "price": "prices", "user": "user_id", "id": "event_id"}
 """What people write for a member that has no like name. It is proposed only where the body knows such a member and lacks it."""
@@ -44,13 +46,14 @@ def near_miss(name: str, known: Iterable[str], likeness: float = LIKENESS) -> st
     folded: dict[str, str] = {}
     for each in known:
         folded.setdefault(_folded(each), each)
+    name = name[:SHOWN_CHARACTERS]
     wanted = _folded(name)
     if wanted in folded:
         return folded[wanted]
     alias = _ALIASES.get(name)
     if alias is not None and alias in folded.values():
         return alias
-    close = difflib.get_close_matches(wanted[:SHOWN_CHARACTERS], folded, n=1, cutoff=likeness)
+    close = difflib.get_close_matches(wanted, folded, n=1, cutoff=likeness)
     return folded[close[0]] if close else None
 
 
@@ -76,8 +79,23 @@ def unknown_member(name: str, known: Iterable[str]) -> str:
 
 def shown(value: Any) -> str:
     """A value as its sender wrote it, cut short."""
+    if isinstance(value, str):
+        value = value[: SHOWN_CHARACTERS + 1]
     text = msgspec.json.encode(value).decode() if isinstance(value, str | int | float | bool | None) else kind_of(value)
+    return cut(text)
+
+
+def cut(text: str) -> str:
+    """A text of the sender's as it is repeated to it: whole when it is short."""
     return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"
+
+
+def place_of(path: Sequence[str | int]) -> str:
+    """Names and numbers as clients write a place, `config.rules[0].filters`, at most its first levels."""
+    place = ""
+    for step in path[:PLACE_LEVELS]:
+        place = f"{place}[{step}]" if isinstance(step, int) else _member(place, step)
+    return place if len(path) <= PLACE_LEVELS else place + "…"
 
 
 def kind_of(value: Any) -> str:
@@ -145,13 +163,14 @@ def _walk(value: Any, kind: inspect.Type, place: str) -> Iterator[Misfit]:
 
 
 def _member(place: str, name: str) -> str:
-    return f"{place}.{name}" if place else name
+    return f"{place}.{cut(name)}" if place else cut(name)
 
 
 def _walk_struct(value: dict[str, Any], kind: inspect.StructType, place: str) -> Iterator[Misfit]:
     known = {field.encode_name: field for field in kind.fields}
     tag = {kind.tag_field} if kind.tag_field is not None else set()
-    strange = [name for name in value if name not in known and name not in tag] if kind.forbid_unknown_fields else []
+    unknown = (name for name in value if name not in known and name not in tag) if kind.forbid_unknown_fields else ()
+    strange = list(islice(unknown, MOST_FAULTS))  # a body of thousands must not be compared with everything that is known here
     meant = {near_miss(name, known) for name in strange}
     for name, field in known.items():
         if name in value:

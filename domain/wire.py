@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, TypeVar
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from domain.error import ValidationFault
-from domain.misfit import Misfit, misfits
+from domain.misfit import Misfit, cut, misfits, place_of
 
 Shape = TypeVar("Shape")
 
@@ -101,17 +102,23 @@ def external_id_problem(value: str) -> str | None:
 
 def number_problem(value: Any) -> Misfit | None:
     """Where and why a decoded JSON value breaks the rule of strict numbers (contract 1); None if it does not."""
-    waiting: list[tuple[str, Any]] = [("", value)]
-    while waiting:
-        place, item = waiting.pop()
+    # Only the names down to the present value are kept: a place for each value would be their number times the length of a name.
+    path: list[str | int] = []
+    layers: list[Iterator[tuple[str | int, Any]]] = [iter([("", value)])]
+    while layers:
+        name, item = next(layers[-1], (None, None))
+        if name is None:
+            layers.pop()
+            continue
+        path[len(layers) - 1 :] = [name]
         if isinstance(item, dict):
-            waiting.extend((f"{place}.{name}" if place else name, each) for name, each in item.items())
+            layers.append(iter(item.items()))
         elif isinstance(item, list):
-            waiting.extend((f"{place}[{number}]", each) for number, each in enumerate(item))
+            layers.append(enumerate(item))
         elif isinstance(item, int) and not -MAX_INTEGER <= item <= MAX_INTEGER:
-            return Misfit(place, "integers beyond 2^53-1 are not allowed: send them as strings")
+            return Misfit(place_of(path), "integers beyond 2^53-1 are not allowed: send them as strings")
         elif isinstance(item, float) and not math.isfinite(item):
-            return Misfit(place, "numbers must be finite")
+            return Misfit(place_of(path), "numbers must be finite")
     return None
 
 
@@ -187,7 +194,7 @@ def _as_said(error: msgspec.ValidationError, prefix: str) -> ValidationFault:
     if named:
         path = f"{path}.{named.group(1)}" if path else named.group(1)
     field = ".".join(part for part in (prefix, path) if part)
-    return ValidationFault.of(field, message) if field else ValidationFault(message)
+    return ValidationFault.of(cut(field), cut(message)) if field else ValidationFault(cut(message))
 
 
 def holds_nul(value: Any) -> bool:

@@ -1,6 +1,11 @@
 """What is said of a body that does not fit: all of it, at its place, in no programming language's words."""
 
 import re
+import sys
+import tracemalloc
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import FrameType
 from typing import Any
 
 import msgspec
@@ -10,8 +15,9 @@ from hypothesis import strategies as st
 
 from domain.earning import EarningRule
 from domain.error import ValidationFault
+from domain.event import validate_event
 from domain.leaderboard import LeaderboardDefinition
-from domain.misfit import misfits, near_miss
+from domain.misfit import MOST_FAULTS, misfits, near_miss
 from domain.payout_schedule import ScheduleBody
 from domain.reward import RewardBody
 from domain.reward_config import ConfigBody
@@ -116,3 +122,67 @@ def test_near_misses(name: str, known: list[str], meant: str | None) -> None:
 def test_what_is_no_json_is_named(body: bytes, word: str) -> None:
     with pytest.raises(ValidationFault, match=re.escape(word)):
         decode_json(body)
+
+
+def calls(function: Any, run: Callable[[], Any]) -> int:
+    """How often the function is called meanwhile: work, whatever the machine."""
+    counted = 0
+
+    def note(frame: FrameType, event: str, _: Any) -> None:
+        nonlocal counted
+        counted += event == "call" and frame.f_code is function.__code__
+
+    sys.setprofile(note)
+    try:
+        run()
+    finally:
+        sys.setprofile(None)
+    return counted
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_thousands_of_strange_members_cost_no_more_than_those_that_are_told(shape: Any) -> None:
+    body = {f"strange_{number}": 1 for number in range(5000)}
+    assert calls(near_miss, lambda: misfits(body, shape)) <= 3 * MOST_FAULTS
+
+
+def test_an_event_without_an_id_is_compared_with_few_of_its_strange_members() -> None:
+    body = msgspec.json.encode({f"strange_{number}": 1 for number in range(5000)})
+
+    def refuse() -> None:
+        with pytest.raises(ValidationFault):
+            validate_event(body, datetime.now(UTC))
+
+    assert calls(near_miss, refuse) <= 3 * MOST_FAULTS
+
+
+def test_a_refusal_repeats_little_of_what_was_sent() -> None:
+    name = "x" * 50_000
+    bodies = [{f"{name}{number}": 1 for number in range(20)}, {"name": "a", "config": {"scope": {name: {name: name}}}, "status": name}]
+    for body in bodies:
+        with pytest.raises(ValidationFault) as refused:
+            convert_value(body, LeaderboardDefinition)
+        assert len(msgspec.json.encode([refused.value.message, refused.value.details])) < 10_000
+
+
+def test_a_place_is_made_only_for_the_value_that_is_wrong() -> None:
+    many = [0] * 20_000
+    body = msgspec.json.encode({"k" * 20_000: many, "far": [1, {"off": 2**60}], "l" * 20_000: many})
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValidationFault) as refused:
+            decode_json(body)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert refused.value.details == [{"field": "far[1].off", "message": "integers beyond 2^53-1 are not allowed: send them as strings"}]
+    assert peak < 10 * len(body)
+
+
+def test_a_deep_place_is_told_by_its_first_levels() -> None:
+    value: Any = 2**60
+    for _ in range(200):
+        value = {"d" * 100: [value]}
+    with pytest.raises(ValidationFault) as refused:
+        decode_json(msgspec.json.encode(value))
+    assert len(refused.value.message) < 1500
