@@ -46,7 +46,7 @@ from console import (
 )
 from console.client import ApiRefused
 from console.fault import PageFault, PasswordNeeded, SignInNeeded
-from console.session import LANGUAGE_COOKIE, PATH
+from console.session import LANGUAGE_COOKIE, PATH, with_own_cookies
 from console.text import choose_language, language
 from console.visit import ACCOUNT, Parts, Visitor, provide_visit, provide_visitor
 from runtime.postgres import is_away
@@ -164,6 +164,7 @@ class Console:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One HTTP request."""
+        scope["headers"] = with_own_cookies(scope["headers"])
         request: Request[Any, Any, Any] = Request(scope)
         language.set(choose_language(request.cookies.get(LANGUAGE_COOKIE), request.headers.get("accept-language", "")))
         secure = scope["scheme"] == "https" or self.parts.settings.public_url.startswith("https://")

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import os
+from collections.abc import Iterable
 from uuid import UUID
 
 from litestar.datastructures import Cookie
@@ -18,6 +19,7 @@ FLASH_COOKIE = "laurel_flash"
 DEVICE_COOKIE = "laurel_device"
 """Which browser a person has signed in with before: its attempts are counted for themselves, so that strangers cannot lock it out."""
 HOST_BOUND = frozenset({SESSION_COOKIE, GUEST_COOKIE, DEVICE_COOKIE})
+OURS = frozenset({SESSION_COOKIE, GUEST_COOKIE, LANGUAGE_COOKIE, THEME_COOKIE, FLASH_COOKIE, DEVICE_COOKIE})
 PATH = "/console"
 YEAR_SECONDS = 365 * 86_400
 TOKEN_BYTES = 32
@@ -60,6 +62,26 @@ def make_cookie(name: str, value: str, *, secure: bool, max_age: int | None = No
     key = cookie_name(name, secure=secure)
     path = PATH if key == name else "/"  # browsers take the prefix for the whole host only
     return Cookie(key=key, value=value, path=path, max_age=max_age, httponly=True, secure=secure, samesite="lax")
+
+
+def with_own_cookies(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The headers with none but the console's cookies, of which none is in quotes.
+
+    The framework unquotes cookies by Python's library, in time quadratic in the text, and whoever asks needs no credential for that.
+    """
+    kept: list[tuple[bytes, bytes]] = []
+    cookies: list[bytes] = []
+    for name, value in headers:
+        if name == b"cookie":
+            cookies.extend(cookie for cookie in value.split(b";") if _is_own(cookie))
+        else:
+            kept.append((name, value))
+    return [*kept, (b"cookie", b";".join(cookies))] if cookies else kept
+
+
+def _is_own(cookie: bytes) -> bool:
+    name = cookie.partition(b"=")[0].strip().decode("latin-1").removeprefix("__Host-")
+    return name in OURS and b'"' not in cookie
 
 
 def device_of(secret: bytes, email: str, nonce: str) -> str:

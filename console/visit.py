@@ -33,6 +33,7 @@ from console.session import (
 )
 from console.show import Clock, clock
 from console.text import _
+from domain import limits
 from runtime.ids import utc_now
 from runtime.postgres import Pool
 from runtime.settings import Settings
@@ -134,6 +135,10 @@ class Visitor:
         """Read the form of a request that changes something; raises `PageFault` 403 unless it is one of our own pages that sent it."""
         if not self._from_here():
             raise PageFault(403, _("This form was submitted from another site. Nothing was changed."))
+        body = await self.request.body()
+        is_long = self.session is None and len(body) > limits.STRANGERS_FORM_BYTES.value
+        if is_long or body.count(b"&") >= limits.FORM_FIELDS.value:
+            raise PageFault(413, _("The form is too long. Nothing was changed."))
         self.form = Form(await self.request.form())
         if not same_text(self.form.text("form_token"), form_token(self.guest)):
             raise PageFault(403, _("This page was open too long, or you've signed in again since. Go back, reload and resubmit."))

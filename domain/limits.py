@@ -154,6 +154,8 @@ EMAIL_ATTEMPTS = _limit(
 ADDRESS_ATTEMPTS = _limit(
     CONSOLE, "such attempts from one address for any e-mail", 60, "attempts", "address", "429 for all but browsers that are known"
 )
+STRANGERS_FORM_BYTES = _limit(CONSOLE, "a form of somebody who is not signed in", 16_384, "bytes", "request", "413")
+FORM_FIELDS = _limit(CONSOLE, "fields of a form", 2000, "fields", "request", "413")
 PASSWORD_CHARACTERS = _limit(CONSOLE, "a password (and 12 at least)", 1024, "characters", "user", "400")
 FIRST_PASSWORD_DAYS = _limit(CONSOLE, "the life of the password of an invitation", 7, "days", "user", "invite the person anew")
 

@@ -348,6 +348,15 @@ def test_hard_bodies_are_refused_and_kept_nowhere(world: World, path: str) -> No
     goes_on(world)
 
 
+def test_a_form_of_a_stranger_is_short_and_no_form_has_thousands_of_fields(world: World) -> None:
+    words = {"Content-Type": "application/x-www-form-urlencoded"}
+    with world.client() as client:
+        assert client.post("/console/sign-in", content="email=" + "a" * 20_000, headers=words).status_code == 413
+    tab = Tab(world.url)
+    tab.sign_in(add_person(world))
+    assert tab.client.post("/preferences", content="a=1&" * 3000, headers=words).status_code == 413
+
+
 def test_a_member_that_comes_twice_counts_as_the_last_says(world: World) -> None:
     with world.client() as client:
         body = msgspec.json.encode(event("twice"))[:-1] + b',"type":"second"}'
