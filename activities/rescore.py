@@ -11,8 +11,8 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.heartbeat import heartbeats
-from activities.scoring import POISON
-from activities.scoring_batch import window_scores
+from activities.poison import POISON
+from activities.rule_run import window_scores
 from domain.error import EventsExpired
 from domain.rescore import RescoreInput, RescoreProgress, RescoreStatus, under_present_rules
 from domain.scoring import NEVER, RuleBook

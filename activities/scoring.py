@@ -10,14 +10,14 @@ import msgspec
 from temporalio import activity
 from temporalio.service import RPCError
 
+from activities.poison import POISON
 from activities.publishing import Publisher
 from activities.pump_share import PumpShare
 from activities.rule_books import Books
 from activities.scoring_batch import Batch, Scorer
 from activities.wakeup import Wakeup
-from domain.error import DomainError
-from domain.scoring import PoisonEvent
-from runtime.postgres import BAD_DATA, DATABASE_AWAY, Pool, briskly, transaction
+from domain import limits
+from runtime.postgres import DATABASE_AWAY, Pool, briskly, transaction
 from runtime.pulse import pulse
 from storage.live import LiveStore
 from storage.scoring import StaleOwner, log_head, take_partition
@@ -37,8 +37,6 @@ REPORT_SECONDS = 60.0
 
 SHIFT_SECONDS = 6 * 3600.0
 """After this long the activity ends by itself, so that the workflow can note how far it came and continue as new."""
-
-POISON = (*BAD_DATA, DomainError, ArithmeticError, ValueError, TypeError, LookupError)
 
 
 class Progress(msgspec.Struct, kw_only=True):
@@ -65,8 +63,7 @@ class Pump:
         self._books = books
         self.pool, self.live, self.wakeup = pool, live, wakeup
         self.progress = Progress(partition=partition)
-        self._limit = BATCH_LIMIT
-        self._poison: dict[int, str] = {}
+        self._careful = False
         self._name = f"pump {partition}"
 
     async def run(self, stop: asyncio.Event, *, until_idle: bool = False) -> Progress:
@@ -105,7 +102,7 @@ class Pump:
                 continue
             publisher.offer(batch.publications)
             publisher.raise_fault()
-            if batch.behind or self._poison:
+            if batch.behind or self._careful:
                 continue
             if until_idle:
                 if batch.events == 0 and publisher.idle():
@@ -117,37 +114,25 @@ class Pump:
             await asyncio.sleep(max(0.0, began + LINGER_SECONDS - time.monotonic()))
 
     async def step(self, scorer: Scorer) -> Batch:
-        """One transaction. A batch that fails is halved until the event that breaks it stands alone; that one goes to the dead letters."""
-        while True:
-            try:
-                with briskly():
-                    batch = await scorer.score(self._limit, self._poison)
-            except PoisonEvent as fault:
-                self._condemn(fault.position, fault.reason)
-                continue
-            except POISON as fault:
-                await self._narrow(scorer, fault)
-                continue
-            break
-        self._limit = min(BATCH_LIMIT, self._limit * 2)
-        self.progress.dead_letters += sum(1 for position in self._poison if position <= batch.position)
-        self._poison = {position: reason for position, reason in self._poison.items() if position > batch.position}
+        """One transaction. One that fails for what is in it is done again with fewer events, and carefully, until none breaks scoring."""
+        with briskly():
+            if not self._careful:
+                try:
+                    return self._note(await scorer.score(BATCH_LIMIT))
+                except POISON as fault:
+                    log.warning("scoring partition %d looks for the event that breaks it: %s", self.progress.partition, fault)
+                    self._careful = True
+            batch = self._note(await scorer.score(limits.CAREFUL_EVENTS.value, careful=True))
+        self._careful = bool(batch.condemned)
+        return batch
+
+    def _note(self, batch: Batch) -> Batch:
+        for position, reason in batch.condemned.items():
+            log.error("event at position %d breaks scoring: %s", position, reason)
+        self.progress.dead_letters += len(batch.condemned)
         self.progress.events += batch.events
         self.progress.cursor = max(self.progress.cursor, batch.position)
         return batch
-
-    async def _narrow(self, scorer: Scorer, fault: Exception) -> None:
-        if self._limit > 1:
-            self._limit = self._limit // 2
-            return
-        position = await scorer.next_position()
-        if position is None or position in self._poison:
-            raise fault
-        self._condemn(position, f"{type(fault).__name__}: {fault}")
-
-    def _condemn(self, position: int, reason: str) -> None:
-        log.error("event at position %d breaks scoring: %s", position, reason)
-        self._poison[position] = reason
 
 
 class ScoringActivities:

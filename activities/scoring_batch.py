@@ -3,21 +3,21 @@
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from uuid import UUID
 
 import msgspec
 
 from activities.earning_limit import settle_wishes
+from activities.poison import POISON, joined, parts_without
 from activities.rule_books import Books
+from activities.rule_run import run_rules, window_scores
 from domain import ledger, limits
 from domain.erasure import PREFIX
-from domain.event import decode_stored
 from domain.leaderboard import Aggregation
 from domain.rescore import under_present_rules
-from domain.scoring import NEVER, Outcome, PoisonEvent, RuleBook, RuleSet, ScorableEvent, WindowScores
+from domain.scoring import NEVER, Outcome, RuleBook, WindowScores
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, Pool, transaction
 from storage import packed, scoring
@@ -26,7 +26,7 @@ from storage.leaderboard import boards_by_id, live_board
 from storage.ledger import post_earnings
 from storage.live import LiveBoard, Publication
 from storage.live_repair import merged_entries
-from storage.rescore import Rescore, RunningRescore, running_rescores
+from storage.rescore import RunningRescore, running_rescores
 from storage.scoring import Cursor, LoggedEvent, NewWindow, Window
 from storage.standing import Merged, WindowDeltas, merge_windows
 from storage.tier import TieredTenant, review_tiers, tier_sets
@@ -43,12 +43,14 @@ Found = dict[UUID, dict[WindowKey, Window]]
 
 
 class Batch(msgspec.Struct):
-    """What one transaction did; `behind` says that the log held more than it read."""
+    """What one transaction did; `behind` says that the log held more than it read. `condemned`: why, by the positions of those events
+    that went to the dead letters."""
 
     events: int
     position: int
     behind: bool
     publications: list[Publication]
+    condemned: dict[int, str] = {}
 
 
 class Touched(msgspec.Struct):
@@ -84,15 +86,16 @@ class Scorer:
         self._clock: float | None = None
         self._known: dict[UUID, Known] = {}
 
-    async def score(self, limit: int, poison: Mapping[int, str]) -> Batch:
-        """Score up to `limit` events; those whose position is in `poison` go to the dead letters with that reason.
+    async def score(self, limit: int, *, careful: bool = False) -> Batch:
+        """Score up to `limit` events.
 
-        StaleOwner when another owner has the partition; PoisonEvent when an event breaks its rules. Either way nothing has changed.
+        One of `POISON` when an event breaks scoring, StaleOwner when another owner has the partition: nothing has changed then. With
+        `careful` it costs more, and events that break scoring go to the dead letters.
         """
         found: Found = defaultdict(dict)
         try:
             async with transaction(self.pool) as connection:
-                batch = await self._score(connection, limit, poison, found)
+                batch = await self._score(connection, limit, careful, found)
         except BaseException:
             self._caught_up = False
             self._known.clear()  # what was read in a transaction that failed may name rows that were never committed
@@ -103,15 +106,7 @@ class Scorer:
             known.closings.update((key, window.closes_at) for key, window in settled.items())
         return batch
 
-    async def next_position(self) -> int | None:
-        """The position of the next event to be scored, or None."""
-        async with transaction(self.pool) as connection:
-            cursor = await scoring.lock_cursor(connection, self.partition, self.epoch)
-            horizon = await scoring.event_horizon(connection)
-            events = await scoring.events_after(connection, self.partition, cursor, horizon=horizon, limit=1)
-        return events[0].position if events else None
-
-    async def _score(self, connection: Connection, limit: int, poison: Mapping[int, str], found: Found) -> Batch:
+    async def _score(self, connection: Connection, limit: int, careful: bool, found: Found) -> Batch:
         cursor = await scoring.lock_cursor(connection, self.partition, self.epoch)
         horizon = await scoring.event_horizon(connection)
         if horizon <= cursor.position:
@@ -126,13 +121,17 @@ class Scorer:
             self._advance_at = time.monotonic() + EMPTY_ADVANCE_SECONDS
             await scoring.advance_cursor(connection, self.partition, position=position, accepted_at=None, scored=0)
             return Batch(0, position, behind, [])
-        healthy = [event for event in events if event.position not in poison and not event.external_user_id.startswith(PREFIX)]
-        for event in events:
-            if event.position in poison:
-                await scoring.bury(connection, event, partition=self.partition, reason=poison[event.position])
-        publications = await self._apply(connection, healthy, position, found)
+        known = [event for event in events if not event.external_user_id.startswith(PREFIX)]
+        condemned: dict[int, str] = {}
+        if careful:
+            publications = await self._apply_what_can_be(connection, known, position, found, condemned)
+        else:
+            publications = await self._apply(connection, known, position, found)
+        for event in known:
+            if event.position in condemned:
+                await scoring.bury(connection, event, partition=self.partition, reason=condemned[event.position])
         await self._advance(connection, cursor, events, position)
-        return Batch(len(events), position, behind, publications)
+        return Batch(len(events), position, behind, publications, condemned)
 
     async def _read(self, connection: Connection, cursor: Cursor, *, horizon: int, limit: int) -> tuple[list[LoggedEvent], int]:
         """The next events, with the definitions of their tenants locked and known, and the position that the partition comes to.
@@ -190,6 +189,27 @@ class Scorer:
         for rescore in await running_rescores(connection, missing):
             self._known[rescore.tenant_id].rescores.append(rescore)
         return True
+
+    async def _apply_what_can_be(
+        self, connection: Connection, events: Sequence[LoggedEvent], position: int, found: Found, condemned: dict[int, str]
+    ) -> list[Publication]:
+        """Apply all but the events that break scoring. They are found by halving, in order, and each part is undone to a savepoint: what
+        was read is not read again, and the others' events are committed with the rest."""
+        made: dict[LiveBoard, Publication] = {}
+        parts = [events]
+        while parts:
+            part, mine = parts.pop(), defaultdict[UUID, dict[WindowKey, Window]](dict)
+            try:
+                async with connection.transaction():
+                    publications = await self._apply(connection, part, position, mine)
+            except POISON as fault:
+                parts += parts_without(part, fault, condemned)
+                continue
+            for tenant_id, rows in mine.items():
+                found[tenant_id].update(rows)
+            for publication in publications:
+                made[publication.board] = joined(made.get(publication.board), publication)
+        return list(made.values())
 
     async def _apply(self, connection: Connection, events: Sequence[LoggedEvent], position: int, found: Found) -> list[Publication]:
         by_tenant: dict[UUID, list[LoggedEvent]] = defaultdict(list)
@@ -306,64 +326,6 @@ class Scorer:
             board = (await boards_by_id(connection, each.tenant_id, [each.board_id]))[each.board_id]
             known = boards[each.standings_id] = live_board(board, each.standings_id, each.scores.span.starts_at)
         return known
-
-
-def run_rules(book: RuleBook, tenant_id: UUID, events: Sequence[LoggedEvent], closings: Mapping[WindowKey, datetime | None]) -> Outcome:
-    """What the events do by the rules that were in force when each was accepted; PoisonEvent for one that breaks them."""
-    outcome, tenant_text = Outcome(closings), str(tenant_id)
-    groups: dict[tuple[int, str], tuple[RuleSet, list[LoggedEvent]]] = {}
-    for event in events:
-        rules = book.rules_at(event.accepted_at)
-        if rules.compiled(event.type) is None:
-            continue
-        group = groups.get((id(rules), event.type))
-        if group is None:
-            group = groups[id(rules), event.type] = (rules, [])
-        group[1].append(event)
-    for (_, event_type), (rules, logged) in groups.items():
-        rules.apply(event_type, _Decoded(logged, tenant_text), outcome)
-    return outcome
-
-
-class _Decoded(Sequence[ScorableEvent]):
-    """Events of the log, each decoded when it is looked at and not kept: thousands of documents at once are slow to make and to drop."""
-
-    def __init__(self, logged: Sequence[LoggedEvent], tenant_text: str) -> None:
-        self._logged, self._tenant_text = logged, tenant_text
-
-    def __len__(self) -> int:
-        return len(self._logged)
-
-    def __getitem__(self, place: Any) -> Any:
-        return _scorable(self._logged[place], self._tenant_text)
-
-    def __iter__(self) -> Iterator[ScorableEvent]:
-        return (_scorable(event, self._tenant_text) for event in self._logged)
-
-
-def window_scores(
-    book: RuleBook, events: Sequence[LoggedEvent], rescore: RunningRescore | Rescore, closes_at: datetime
-) -> WindowScores | None:
-    """What the events add to a window that is being rescored, None for nothing. One that breaks the rules is left out."""
-    healthy, closings = list(events), {(rescore.board_id, rescore.window_key): closes_at}
-    while True:
-        try:
-            outcome = run_rules(book, rescore.tenant_id, healthy, closings)
-        except PoisonEvent as fault:
-            log.warning("rescore %s leaves an event out: %s", rescore.rescore_id, fault)
-            healthy = [event for event in healthy if event.position != fault.position]
-        else:
-            return outcome.board(rescore.board_id).get(rescore.window_key)
-
-
-def _scorable(event: LoggedEvent, tenant_text: str) -> ScorableEvent:
-    try:
-        document = decode_stored(event.body)
-        document["tenant_id"] = tenant_text
-    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as fault:
-        raise PoisonEvent(event.position, f"the stored event cannot be read: {fault}") from fault
-    occurred_at = event.occurred_at if event.occurred_at.tzinfo is UTC else event.occurred_at.astimezone(UTC)
-    return ScorableEvent(event.position, event.accepted_at, occurred_at, event.user_id, document)
 
 
 def _scored(outcomes: Mapping[UUID, Outcome]) -> list[tuple[UUID, WindowKey, WindowScores]]:

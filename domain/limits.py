@@ -64,6 +64,11 @@ RULE_BYTES = _limit(
 BATCH_WORK = _limit(
     SCORING, "rules that one scoring transaction runs", 30_000_000, "characters of code", "process", "the other events come in the next"
 )
+CAREFUL_EVENTS = _limit(
+    SCORING,
+    "events of a scoring transaction that looks for those that break scoring",
+    *(250, "events", "process", "the other events come in the next"),
+)
 
 BALANCE = _limit("Points", "a corrected balance, with what waits", 2**53 - 1, "of the smallest unit", "user", REFUSED)
 

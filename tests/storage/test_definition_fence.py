@@ -88,7 +88,7 @@ async def test_events_that_were_read_before_an_erasure_are_not_scored_by_the_old
     partition = await world.partition_of("ann")
     owner = await world.owner(partition)
     if known:
-        await owner.score(5000, {})
+        await owner.score(5000)
         await world.send([Event("ann", 7, 1, "e2")])
     read_events = scoring.events_after
     erasing: list[asyncio.Task[None]] = []
@@ -111,7 +111,7 @@ async def test_events_that_were_read_before_an_erasure_are_not_scored_by_the_old
         return events
 
     monkeypatch.setattr(scoring, "events_after", then_erase)
-    await owner.score(5000, {})
+    await owner.score(5000)
     assert not await world.rows("SELECT FROM standing WHERE external_user_id = 'ann'")
 
 
@@ -123,18 +123,18 @@ async def test_every_owner_sees_the_changes_of_tenants_that_commit_in_another_or
         await other.send([Event("ann", 1, 0, "e1")])
         owners = [await world.owner(partition) for partition in range(PARTITIONS)]
         for owner in owners:
-            await owner.score(5000, {})
+            await owner.score(5000)
         async with transaction(world.pool) as first:
             instant = await change_instant(first, world.tenant_id)
             await other.change_board(theirs, definition(expression="attrs.points * 10"))
             await other.send([Event("ann", 1, 1, "e2")])
             for owner in owners:
-                await owner.score(5000, {})
+                await owner.score(5000)
             changed = definition(expression="attrs.points * 100")
             await leaderboard.replace_board(first, world.tenant_id, board.board_id, definition=changed, instant=instant)
         await world.send([Event("ann", 1, 1, "e2")])
         for owner in owners:
-            await owner.score(5000, {})
+            await owner.score(5000)
         assert [score for _, score in await world.stored_rows(board)] == [1_010_000]
         assert [score for _, score in await other.stored_rows(theirs)] == [110_000]
 

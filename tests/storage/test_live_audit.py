@@ -152,7 +152,7 @@ async def test_a_publisher_that_does_not_come_far_enough_is_drift(world: World) 
     seen = await live(world, board)
     await world.send([Event("u3", 5, 1, "x1")])
     for partition in range(PARTITIONS):  # scored, and never published
-        await (await world.owner(partition)).score(1000, {})
+        await (await world.owner(partition)).score(1000)
     found = await verify(world, seen, 0.3)
     assert [(drift.user, "published up to" in drift.reason) for drift in found.drifts] == [("u3", True)]
 

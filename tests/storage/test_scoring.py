@@ -1,8 +1,11 @@
 """The pump on a real PostgreSQL and a real Valkey: exactly once, whatever the order, the batches and the crashes."""
 
+import random
+
 import pytest
 import pytest_asyncio
 
+from activities.scoring import Pump
 from runtime.postgres import Pool
 from runtime.redis import Redis
 from storage.live import LiveStore
@@ -47,7 +50,7 @@ async def test_an_owner_that_dies_between_commit_and_publish_leaves_a_right_boar
     await world.send(EVENTS[30:40])
     for partition in range(PARTITIONS):
         scorer = await world.owner(partition)
-        await scorer.score(5000, {})  # committed, and nobody publishes it
+        await scorer.score(5000)  # committed, and nobody publishes it
     assert await world.live_rows(board) == reference(definition(), EVENTS[:30])
     await world.send(EVENTS[40:])
     await world.pump()
@@ -61,11 +64,11 @@ async def test_an_owner_that_was_replaced_scores_nothing_and_its_late_publicatio
     partition = await world.partition_of("u")
     old = await world.owner(partition)
     await world.send([Event("u", 2, 1, "b")])
-    late = (await old.score(5000, {})).publications
+    late = (await old.score(5000)).publications
     await world.send([Event("u", 4, 2, "c")])
     await world.pump()
     with pytest.raises(StaleOwner):
-        await old.score(5000, {})
+        await old.score(5000)
     assert await world.live.publish(late) == ["stale"]
     assert await world.live_rows(board) == [("u", 70_000)]
 
@@ -81,7 +84,7 @@ async def test_a_batch_that_rolls_back_leaves_no_trace_and_is_scored_once(world:
         patched.setattr("storage.scoring.advance_cursor", fail)
         for partition in range(PARTITIONS):
             with pytest.raises(ConnectionResetError):
-                await (await world.owner(partition)).score(5000, {})
+                await (await world.owner(partition)).score(5000)
     assert await world.stored_rows(board) == []
     await world.pump()
     assert await world.live_rows(board) == reference(definition(), EVENTS)
@@ -123,6 +126,36 @@ async def test_an_event_that_the_database_refuses_is_found_by_halving(world: Wor
         await world.rows("ALTER TABLE standing DROP CONSTRAINT no_odd", fetch=False)
     assert await world.live_rows(board) == reference(definition(), [*EVENTS, Event("even", 1, 1, "even")])
     assert [row["event_id"] for row in await world.rows("SELECT event_id FROM dead_letter")] == ["odd"]
+
+
+async def test_many_events_that_break_scoring_hold_up_no_other_user_of_their_partition(world: World) -> None:
+    await world.make_earning_rule("10")
+    board, other = await world.make_board("b", definition()), await world.make_board("other", definition("max"))
+    dice = random.Random(24)
+    healthy = [Event(f"u{n % 7}", n % 5, n % 60, f"h{n:03}") for n in range(60)]
+    breaking = [Event("odd", 1, n % 60, f"o{n:03}") for n in range(40)]
+    unreadable = [Event("torn", 1, n % 60, f"t{n:03}") for n in range(10)]
+    everything = [*healthy, *breaking, *unreadable]
+    dice.shuffle(everything)
+    await world.rows("ALTER TABLE standing ADD CONSTRAINT no_odd CHECK (external_user_id <> 'odd')", fetch=False)
+    for event in everything:
+        await world.send([event], bodies={each.event_id: b"not json" for each in unreadable})
+    published = []
+    for partition in range(PARTITIONS):
+        pump = Pump(world.pool, world.live, world.wakeup, partition)
+        batch = await pump.step(await world.owner(partition))
+        assert not batch.behind
+        published += batch.publications
+        assert len({each.board for each in batch.publications}) == len(batch.publications)
+    assert await world.stored_rows(board) == reference(definition(), healthy)
+    assert await world.stored_rows(other) == reference(definition("max"), healthy)
+    dead = await world.rows("SELECT event_id FROM dead_letter")
+    assert {row["event_id"] for row in dead} == {event.event_id for event in [*breaking, *unreadable]}
+    earned = await world.rows("SELECT sum(posted)::int AS posted FROM account")
+    assert earned[0]["posted"] == 10 * len(healthy)
+    await world.live.publish(published)
+    await world.pump()
+    assert await world.live_rows(board) == reference(definition(), healthy)
 
 
 async def test_events_are_scored_by_the_version_in_force_when_they_were_accepted(world: World) -> None:
@@ -182,9 +215,9 @@ async def test_events_of_a_server_whose_clock_was_fast_hide_none(world: World) -
     async with world.pool.connection() as connection:
         await connection.execute("UPDATE event_log SET accepted_at = accepted_at + interval '3 hours' WHERE event_id = 'wrong'")
     scorer = await world.owner(partition)
-    await scorer.score(5000, {})
+    await scorer.score(5000)
     await world.send([Event("u", 4, 2, "c")])
-    await scorer.score(5000, {})
+    await scorer.score(5000)
     assert await world.stored_rows(board) == [("u", 70_000)]
 
 
@@ -193,11 +226,11 @@ async def test_a_step_of_the_servers_clock_makes_an_owner_look_everywhere(world:
     await world.send([Event("u", 1, 0, "a")])
     partition = await world.partition_of("u")
     scorer = await world.owner(partition)
-    await scorer.score(5000, {})
-    await scorer.score(5000, {})
+    await scorer.score(5000)
+    await scorer.score(5000)
     await world.send([Event("u", 2, 1, "slow")])
     async with world.pool.connection() as connection:
         await connection.execute("UPDATE event_log SET accepted_at = accepted_at - interval '3 hours' WHERE event_id = 'slow'")
     assert scorer._clock is not None
     scorer._clock -= 3 * 3600  # what it noted while the clock was slow
-    assert (await scorer.score(5000, {})).events == 1
+    assert (await scorer.score(5000)).events == 1

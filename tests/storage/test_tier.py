@@ -116,7 +116,7 @@ async def test_crashes_and_rivals_change_no_tier_twice(world: World, seed: int, 
     events = [Event(f"u{dice.randrange(6)}", dice.randint(1, 6), 0, f"e{n}") for n in range(40)]
     for start in range(0, 40, 10):
         await world.send(events[start : start + 10])
-        work = asyncio.create_task((await world.owner(dice.randrange(PARTITIONS))).score(50, {}))
+        work = asyncio.create_task((await world.owner(dice.randrange(PARTITIONS))).score(50))
         await asyncio.sleep(dice.random() * 0.02)
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
