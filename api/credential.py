@@ -37,10 +37,10 @@ CACHED_CREDENTIALS = limits.REMEMBERED_CREDENTIALS.value
 REMEMBERED_BYTES = 2048
 """Headers longer than this are looked up the slower way: what is remembered stays below 100 MB."""
 LAST_USED_SECONDS = 60
-UNKNOWN_SECONDS = 5.0
+UNKNOWN_SECONDS = limits.UNKNOWN_SECONDS.value
 """An id that no key has is believed to be nobody's for so long: ids are drawn, so none is made meanwhile."""
 ORIGIN_CHARACTERS = 255
-ORIGINS = 1000
+ORIGINS = limits.REMEMBERED_ORIGINS.value
 
 Answer = TypeVar("Answer")
 Key = TypeVar("Key")

@@ -43,8 +43,8 @@ HASHER = PasswordHasher()
 NOBODY = HASHER.hash("the password of nobody")
 """What an unknown address is compared with, so that the answer takes as long as for a known one."""
 
-HASHERS = ThreadPoolExecutor(max_workers=2, thread_name_prefix="hasher")
-"""A hash takes 64 MB for a moment; more than two at once would be a way to take the process down."""
+HASHERS = ThreadPoolExecutor(max_workers=limits.HASHERS.value, thread_name_prefix="hasher")
+"""A hash takes 64 MB for a moment; many at once would be a way to take the process down."""
 
 
 async def password_fits(password_hash: str, password: str) -> bool:

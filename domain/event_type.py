@@ -27,8 +27,6 @@ PLAIN = frozenset(
         *("minItems", "maxItems", "minProperties", "maxProperties"),
     }
 )
-TEXT_BYTES = 1024
-"""How much text costs as much to check as one value more."""
 Check = Callable[[dict[str, Any]], str | None]
 """What is wrong with an event's attrs, or None."""
 
@@ -82,7 +80,7 @@ def is_too_large(nodes: int, body: bytes) -> bool:
 
     Long text counts as several values: each part of the schema that refuses one says so with all of it.
     """
-    values = body.count(b",") + body.count(b"{") + body.count(b"[") + len(body) // TEXT_BYTES
+    values = body.count(b",") + body.count(b"{") + body.count(b"[") + len(body) // limits.SCHEMA_TEXT_BYTES.value
     return values * nodes > limits.SCHEMA_CHECKS.value
 
 

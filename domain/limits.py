@@ -87,7 +87,9 @@ GUESSES = _limit(
 )
 GUESS_SECONDS = _limit(CREDENTIALS, "the period of that", 10, "seconds", "address", "the count begins anew")
 GUESSING_ADDRESSES = _limit(CREDENTIALS, "addresses whose guesses are counted", 10_000, "addresses", "process", "the oldest is forgotten")
-UNKNOWN_KEYS = _limit(CREDENTIALS, "ids that no API key has, remembered for 5 s", 10_000, "ids", "process", "the oldest is looked up anew")
+UNKNOWN_KEYS = _limit(CREDENTIALS, "remembered ids that no API key has", 10_000, "ids", "process", "the oldest is looked up anew")
+UNKNOWN_SECONDS = _limit(CREDENTIALS, "trust in an id that no API key has", 5, "seconds", "credential", "it is looked up anew")
+REMEMBERED_ORIGINS = _limit(CREDENTIALS, "remembered origins of browsers", 1000, "origins", "process", "the oldest is looked up anew")
 JWKS_BYTES = _limit(CREDENTIALS, "an issuer's JWKS document", 262_144, "bytes", "process", "401 `UNAUTHORIZED` or 503 `UNAVAILABLE`")
 
 REQUESTS = "Requests"
@@ -115,6 +117,7 @@ MATCHED_CHARACTERS = _limit(PATTERNS, "text that a pattern is tried on", 1000, "
 SCHEMA_NODES = _limit(PATTERNS, "parts of an event type's schema", 200, "values", "definition", INVALID)
 SCHEMA_DEPTH = _limit(PATTERNS, "nesting of an event type's schema", 12, "schemas", "definition", INVALID)
 SCHEMA_BYTES = _limit(PATTERNS, "an event type's schema", 16_384, "bytes", "definition", INVALID)
+SCHEMA_TEXT_BYTES = _limit(PATTERNS, "text that costs as much to check as one value", 1024, "bytes", "event", "it counts as one more")
 SCHEMA_CHECKS = _limit(
     PATTERNS,
     "parts of the schema × (values of the event + its KB)",
@@ -162,7 +165,21 @@ ADDRESS_ATTEMPTS = _limit(
 STRANGERS_FORM_BYTES = _limit(CONSOLE, "a form of somebody who is not signed in", 16_384, "bytes", "request", "413")
 FORM_FIELDS = _limit(CONSOLE, "fields of a form", 2000, "fields", "request", "413")
 PASSWORD_CHARACTERS = _limit(CONSOLE, "a password (and 12 at least)", 1024, "characters", "user", "400")
+HASHERS = _limit(CONSOLE, "passwords that are hashed at once, each in 64 MB", 2, "threads", "process", "others wait")
 FIRST_PASSWORD_DAYS = _limit(CONSOLE, "the life of the password of an invitation", 7, "days", "user", "invite the person anew")
+
+TIME = "Time"
+ANSWER_SECONDS = _limit(
+    TIME, "an answer of PostgreSQL to a worker or a command", 120, "seconds", "connection", "the connection is given up"
+)
+BRISK_SECONDS = _limit(
+    TIME, "an answer of PostgreSQL to a request or to scoring", 15, "seconds", "connection", "the connection is given up"
+)
+LOCK_SECONDS = _limit(
+    TIME, "a wait for a lock in PostgreSQL", 12, "seconds", "connection", "the statement fails and is tried again or is a 503"
+)
+IDLE_SECONDS = _limit(TIME, "a transaction in which nothing happens", 10, "seconds", "connection", "it is undone")
+REDIS_SECONDS = _limit(TIME, "an answer of Redis", 2, "seconds", "connection", "PostgreSQL answers, or 503 `UNAVAILABLE`")
 
 
 def table() -> str:

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from domain import limits
-from runtime import http_server, jwks
+from runtime import http_server, jwks, postgres, redis
 from storage.limit import COUNTED
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -39,3 +39,8 @@ def test_what_knows_no_business_has_the_same_bounds() -> None:
     assert limits.HEADERS.value == http_server.HEADERS
     assert limits.BESIDE_BODY_BYTES.value == http_server.BESIDE_BODY_BYTES
     assert limits.JWKS_BYTES.value == jwks.DOCUMENT_BYTES
+    assert limits.ANSWER_SECONDS.value == postgres.ANSWER_SECONDS
+    assert limits.BRISK_SECONDS.value == postgres.BRISK_SECONDS
+    assert f"{limits.LOCK_SECONDS.value}s" == postgres.SESSION["lock_timeout"]
+    assert f"{limits.IDLE_SECONDS.value}s" == postgres.SESSION["idle_in_transaction_session_timeout"]
+    assert limits.REDIS_SECONDS.value == redis.TIMEOUT_SECONDS
