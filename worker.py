@@ -13,13 +13,14 @@ import msgspec
 from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 from temporalio.worker import FixedSizeSlotSupplier, Worker, WorkerDeploymentConfig, WorkerTuner
 
 from activities.database_life import follow_database
 from activities.endpoint import EndpointActivities
 from activities.erasure import ErasureActivities
 from activities.gauges import run_gauges
+from activities.installation import NotSetUpError, claim_for
 from activities.outbox import run_relay
 from activities.payout import PayoutActivities
 from activities.platform import PlatformActivities
@@ -34,16 +35,15 @@ from activities.tally import run_tally
 from activities.upkeep import run_upkeep
 from activities.webhook import WebhookActivities
 from activities.window import WindowActivities
-from runtime import temporal
+from runtime import postgres, temporal
 from runtime.collector import calm_collector
 from runtime.crypto import Vault
 from runtime.http import Sender
 from runtime.metrics import PROCESS
-from runtime.postgres import Pool, make_pool
+from runtime.postgres import DATABASE_FAULTS, Pool, make_pool
 from runtime.pulse import HealthServer, pulse
 from runtime.redis import Redis, make_redis
 from runtime.schedules import ensure_schedule, put_schedule
-from runtime.search_attributes import SEARCH_ATTRIBUTES
 from runtime.settings import Settings
 from runtime.temporal import TaskQueues
 from storage.live import LiveStore
@@ -63,7 +63,6 @@ log = logging.getLogger("worker")
 RECONNECT_SECONDS = 1.0
 # What is cut off is safe: cursor, attempt rows and leases know how far each thing came. Sends get LAUREL_WORKER_DRAIN_SECONDS.
 GRACEFUL_SHUTDOWN = timedelta(seconds=3)
-REFUSED = frozenset({RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.UNAUTHENTICATED})
 LONGEST_PAUSE_SECONDS = 30.0
 LATE_SECONDS = 60.0
 """A loop that has not ended a round for this long is overdue; those that pause for longer get a multiple of it."""
@@ -187,48 +186,43 @@ async def ensure_scoring(settings: Settings, client: Client) -> None:
 
 
 async def ensure_started(settings: Settings, client: Client) -> None:
-    """Start what is missing in Temporal: scoring workflows, and the platform's schedules that somebody deleted."""
+    """Start what is missing in Temporal: the marker, scoring workflows, and the platform's schedules that somebody deleted."""
+    await claim(settings, client)
     await ensure_scoring(settings, client)
     for identity, schedule in platform_schedules(temporal.task_queues(settings).core).items():
         await ensure_schedule(client, identity, schedule)
 
 
 async def connect(settings: Settings, stop: asyncio.Event) -> Client | None:
-    """A connected client, once the namespace and the scoring workflows are as we need them; None when told to stop before that."""
+    """A connected client, once the namespace and the scoring workflows are as we need them; None when told to stop before that.
+
+    Raises `ForeignNamespaceError` when the namespace is another installation's: a worker that went on would do the other's work.
+    """
     runtime = telemetry(settings)
     while not stop.is_set():
         try:
             client = await temporal.connect(settings, runtime=runtime)
+            await claim(settings, client)
             if settings.temporal_manage_namespace == "on":
-                await prepare_namespace(client, settings)
+                await temporal.prepare_namespace(client, settings)
             await ensure_scoring(settings, client)
             for identity, schedule in platform_schedules(temporal.task_queues(settings).core).items():
                 await put_schedule(client, identity, schedule, keep_state=True)
         except (RuntimeError, RPCError, OSError) as fault:
             log.warning("Temporal at %s is not there yet: %s", settings.temporal_address, fault)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), RECONNECT_SECONDS)
+        except (NotSetUpError, *DATABASE_FAULTS) as fault:
+            log.warning("the database is not there yet: %s", fault)
         else:
             return client
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), RECONNECT_SECONDS)
     return None
 
 
-async def prepare_namespace(client: Client, settings: Settings) -> None:
-    """Search attributes and retention, where this worker may set them. Temporal Cloud refuses: then somebody else does, and says so with
-    LAUREL_TEMPORAL_MANAGE_NAMESPACE=off; what is missing is named here and by `doctor`."""
-    try:
-        await temporal.ensure_search_attributes(client)
-        await temporal.ensure_retention(client, settings.temporal_retention_days)
-    except RPCError as fault:
-        if fault.status not in REFUSED:
-            raise
-        log.error(  # noqa: TRY400 - the reason is in the message; there is nothing to trace
-            "the namespace %s is not ours to prepare (%s): add its search attributes %s and set its retention to %d days by other means",
-            client.namespace,
-            fault.message,
-            ", ".join(SEARCH_ATTRIBUTES),
-            settings.temporal_retention_days,
-        )
+async def claim(settings: Settings, client: Client) -> None:
+    """Make sure that the namespace is the installation's whose database the settings name."""
+    async with await postgres.connect(settings.session_url, "installation") as connection:
+        await claim_for(connection, client)
 
 
 @contextlib.asynccontextmanager

@@ -25,6 +25,7 @@ from temporalio.common import (
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.installation import NamespaceClaim
 from activities.schedule_sync import bring_in_line
 from runtime import tracing
 from runtime.postgres import DATABASE_AWAY, Pool, connect, notices, transaction
@@ -50,8 +51,19 @@ class TemporalAwayError(Exception):
 class Relay:
     """Delivers commands. One in each worker process; leases keep several from doing the same work."""
 
-    def __init__(self, pool: Pool, temporal: Client, queues: TaskQueues, session_url: str = "", *, public_url: str = "") -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        temporal: Client,
+        queues: TaskQueues,
+        session_url: str = "",
+        *,
+        public_url: str = "",
+        claim: NamespaceClaim | None = None,
+    ) -> None:
+        """`claim`: for a process that starts before anybody has seen whose the namespace is; a worker has made sure when it starts."""
         self._pool = pool
+        self._claim = claim
         self._public_url = public_url.rstrip("/")
         self._session_url = session_url or str(pool.conninfo)
         self._temporal = temporal
@@ -83,6 +95,8 @@ class Relay:
         task.add_done_callback(self._tasks.discard)
 
     async def _try(self, workflow_id: str) -> None:
+        if self._claim is not None and not await self._claim.is_ours():
+            return
         with contextlib.suppress(*DATABASE_AWAY, TemporalAwayError):
             await self.deliver_batch(workflow_id=workflow_id)
 

@@ -11,8 +11,10 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.exceptions.base_exceptions import LitestarDeprecationWarning
 from litestar.types import ControllerRouterHandler
+from temporalio.client import Client
 
 from activities.database_life import following_database
+from activities.installation import NamespaceClaim
 from activities.outbox import Relay
 from api import (
     adjustment,
@@ -118,6 +120,7 @@ INJECTED = (
     "reader",
     "settings",
     "temporal",
+    "namespace",
     "relay",
     "sender",
     "vault",
@@ -176,12 +179,16 @@ async def opened(*pools: Pool) -> AsyncIterator[None]:
             await pool.close()
 
 
+def relay_of(settings: Settings, pool: Pool, temporal: Client, claim: NamespaceClaim) -> Relay:
+    """What brings a request's command to Temporal right after its commit."""
+    return Relay(pool, temporal, task_queues(settings), settings.session_url, public_url=settings.public_url, claim=claim)
+
+
 def create_app(settings: Settings, drain: Drain | None = None) -> Front:
     """The whole API as an ASGI application. Nothing is opened before its lifespan starts. `drain` tells when the process is to leave."""
     pool, credentials, boards = make_pools(settings)
-    redis = make_redis(settings)
+    live = LiveStore(redis := make_redis(settings))
     authenticator = Authenticator(settings, credentials, RateLimiter(redis, settings.rate_limit_per_second))
-    live = LiveStore(redis)
     reader = leaderboard.BoardReader(Boards(boards, live), Profiles(boards, settings.session_url))
     writer = GroupCommitWriter(settings)
     ingest = event.Ingest(authenticator, writer, event_type.TypeMemory(pool), pool)
@@ -209,7 +216,8 @@ def create_app(settings: Settings, drain: Drain | None = None) -> Front:
         await writer.start()
         await sockets.start()
         app.state.temporal = await connect(settings, lazy=True)
-        app.state.relay = Relay(pool, app.state.temporal, task_queues(settings), settings.session_url, public_url=settings.public_url)
+        app.state.namespace = NamespaceClaim(pool, app.state.temporal)
+        app.state.relay = relay_of(settings, pool, app.state.temporal, app.state.namespace)
         calm_collector()
         try:
             yield

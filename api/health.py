@@ -10,6 +10,7 @@ from litestar import Response, get
 from litestar.status_codes import HTTP_200_OK, HTTP_503_SERVICE_UNAVAILABLE
 from temporalio.client import Client
 
+from activities.installation import NamespaceClaim
 from api.auth import PUBLIC
 from runtime.metrics import CONTENT_TYPE, render_metrics
 from runtime.redis import Redis
@@ -37,17 +38,23 @@ async def health() -> dict[str, str]:
 
 
 @get("/ready", opt={"rule": PUBLIC}, operation_id="ready")
-async def ready(readiness: Readiness, redis: Redis, temporal: Client) -> Response[dict[str, str]]:
-    """200 when an event could be persisted now, else 503 with the `reason`; without Redis or Temporal it is degraded, yet ready."""
-    reason, cache, waiting = await asyncio.gather(
+async def ready(readiness: Readiness, redis: Redis, temporal: Client, namespace: NamespaceClaim) -> Response[dict[str, str]]:
+    """200 when an event could be persisted now, else 503 with the `reason`; without Redis or Temporal it is degraded, yet ready.
+
+    A process whose Temporal namespace is another installation's takes no traffic: its database or its namespace is the wrong one.
+    """
+    reason, cache, waiting, is_foreign = await asyncio.gather(
         readiness.reason(),
         works(redis.ping()),
         works(temporal.service_client.check_health(timeout=timedelta(seconds=PROBE_SECONDS))),
+        namespace.is_foreign(),
     )
+    postgres = "down" if reason and reason != "draining" else "up"
+    reason = reason or ("namespace" if is_foreign else "")
     status = ("draining" if reason == "draining" else "unavailable") if reason else "ready" if cache and waiting else "degraded"
     body = {
         "status": status,
-        "postgres": "down" if reason and reason != "draining" else "up",
+        "postgres": postgres,
         "redis": "up" if cache else "down",
         "temporal": "up" if waiting else "down",
     }

@@ -16,8 +16,10 @@ from rich.table import Table
 
 from cli.stack import data_dir_option, settings_for
 from runtime import postgres, schema, temporal
+from runtime.namespace import namespace_owner, refusal
 from runtime.redis import make_redis
 from runtime.settings import Settings
+from storage.installation import find_installation
 
 OLDEST_PYTHON = (3, 11)
 OLDEST_POSTGRES = schema.OLDEST_POSTGRES
@@ -88,6 +90,18 @@ async def temporal_answers(settings: Settings) -> Finding:
     return Finding(not missing, found, "start a worker: it adds them")
 
 
+async def one_installation(settings: Settings) -> Finding:
+    """The database and the Temporal namespace belong to one installation."""
+    async with await postgres.connect(settings.session_url, "doctor") as connection:
+        installation = await find_installation(connection)
+    owner = await namespace_owner(await temporal.connect(settings))
+    if installation is None:
+        return Finding(False, "the database is not set up", "run `laurel migrate`")
+    if owner is None:
+        return Finding(True, f"{installation}, the namespace is nobody's yet: the first worker claims it")
+    return Finding(owner == str(installation), f"{installation}", refusal(settings.temporal_namespace, owner, installation))
+
+
 CHECKS: dict[str, tuple[Check, str]] = {
     "Python": (python_version, ""),
     "PostgreSQL": (postgres_answers, "is LAUREL_DATABASE_URL right, and does the server run?"),
@@ -95,6 +109,7 @@ CHECKS: dict[str, tuple[Check, str]] = {
     "Clock": (clocks_agree, ""),
     "Redis": (redis_answers, "is LAUREL_REDIS_URL right, and does the server run?"),
     "Temporal": (temporal_answers, "is LAUREL_TEMPORAL_ADDRESS right, and does the server run?"),
+    "Installation": (one_installation, ""),
 }
 
 

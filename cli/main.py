@@ -114,9 +114,10 @@ def _status(arguments: Sequence[str] | None) -> int:
 def _report(fault: Exception) -> int:
     from domain.error import DomainError
     from runtime.embedded.processes import StartError
+    from runtime.namespace import ForeignNamespaceError
     from runtime.settings import SettingError
 
-    if isinstance(fault, SettingError | StartError | DomainError):
+    if isinstance(fault, SettingError | StartError | DomainError | ForeignNamespaceError):
         print(f"laurel: {fault}", file=sys.stderr)
     elif sys.stderr.isatty():
         from rich.console import Console

@@ -1,5 +1,7 @@
 """Temporal Schedules for every process: make one or bring it in line, look at it, take it away. It knows nothing of what they start."""
 
+from collections.abc import Mapping
+
 from temporalio.client import (
     Client,
     Schedule,
@@ -15,11 +17,16 @@ from runtime.temporal import RPC_TIMEOUT
 
 
 async def ensure_schedule(
-    client: Client, schedule_id: str, schedule: Schedule, *, search_attributes: TypedSearchAttributes | None = None
+    client: Client,
+    schedule_id: str,
+    schedule: Schedule,
+    *,
+    search_attributes: TypedSearchAttributes | None = None,
+    memo: Mapping[str, str] | None = None,
 ) -> bool:
     """Make the schedule if Temporal has none of that id; True when it was made. One that exists is left as it is."""
     try:
-        await client.create_schedule(schedule_id, schedule, search_attributes=search_attributes, rpc_timeout=RPC_TIMEOUT)
+        await client.create_schedule(schedule_id, schedule, search_attributes=search_attributes, memo=memo, rpc_timeout=RPC_TIMEOUT)
     except ScheduleAlreadyRunningError:
         return False
     return True

@@ -53,7 +53,7 @@ SETTINGS: tuple[Setting, ...] = (
         "a Redis or Valkey server: `redis[s]://`, `valkey[s]://`, `unix://`; a private CA: `?ssl_ca_certs=FILE`",
     ),
     Setting("TEMPORAL_ADDRESS", "127.0.0.1:7233", "Temporal frontend, `host:port`"),
-    Setting("TEMPORAL_NAMESPACE", "default", "Temporal namespace"),
+    Setting("TEMPORAL_NAMESPACE", "default", "Temporal namespace, of this installation alone"),
     Setting("TEMPORAL_UI_URL", "http://127.0.0.1:8233", "Temporal UI, for the links that people follow"),
     Setting("TEMPORAL_TLS_CERT", "", "file of the client certificate for mutual TLS to Temporal"),
     Setting("TEMPORAL_TLS_KEY", "", "file of the client key for mutual TLS to Temporal"),

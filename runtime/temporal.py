@@ -1,5 +1,6 @@
 """Temporal for every process: how to connect, how values are written into a history, which attributes and queues there are."""
 
+import logging
 from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
@@ -26,7 +27,9 @@ from runtime import tracing
 from runtime.search_attributes import SEARCH_ATTRIBUTES
 from runtime.settings import Settings
 
+log = logging.getLogger("worker")
 RPC_TIMEOUT = timedelta(seconds=5)
+REFUSED = frozenset({RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.UNAUTHENTICATED})
 VALUE_TYPES = {
     "Keyword": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
     "KeywordList": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST,
@@ -150,3 +153,21 @@ async def ensure_retention(client: Client, days: int) -> None:
     config = NamespaceConfig()
     config.workflow_execution_retention_ttl.FromTimedelta(timedelta(days=days))
     await client.workflow_service.update_namespace(UpdateNamespaceRequest(namespace=client.namespace, config=config), timeout=RPC_TIMEOUT)
+
+
+async def prepare_namespace(client: Client, settings: Settings) -> None:
+    """Search attributes and retention, where this worker may set them. Temporal Cloud refuses: then somebody else does, and says so with
+    LAUREL_TEMPORAL_MANAGE_NAMESPACE=off; what is missing is named here and by `doctor`."""
+    try:
+        await ensure_search_attributes(client)
+        await ensure_retention(client, settings.temporal_retention_days)
+    except RPCError as fault:
+        if fault.status not in REFUSED:
+            raise
+        log.error(  # noqa: TRY400 - the reason is in the message; there is nothing to trace
+            "the namespace %s is not ours to prepare (%s): add its search attributes %s and set its retention to %d days by other means",
+            client.namespace,
+            fault.message,
+            ", ".join(SEARCH_ATTRIBUTES),
+            settings.temporal_retention_days,
+        )

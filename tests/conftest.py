@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import hypothesis
@@ -101,6 +102,9 @@ def postgres_url(postgres_server: int) -> str:
     """A migrated database, shared by the tests of this process. `pool` empties it before each test."""
     address = postgres.ensure_database(postgres_server, PASSWORD)
     schema.upgrade(address)
+    with psycopg.connect(address, autocommit=True) as connection:
+        # Its rows go before each test, the Temporal beside it stays: all tests of this process are one installation.
+        connection.execute(f"ALTER TABLE platform ALTER installation_id SET DEFAULT '{uuid4()}'".encode())
     return address
 
 

@@ -101,8 +101,10 @@ async def test_a_loop_that_fails_is_run_again(monkeypatch: pytest.MonkeyPatch) -
         await running
 
 
-async def test_a_namespace_that_others_manage_is_left_alone(temporal_settings: Settings) -> None:
+async def test_a_namespace_that_others_manage_is_left_alone(temporal_settings: Settings, pool: Pool) -> None:
     """Search attributes and retention that nobody set would be set at the start; with `off` they are not."""
+    async with transaction(pool) as connection:
+        await platform.set_up(connection, temporal_settings.scoring_partitions, utc_now())
     client = await temporal.connect(temporal_settings)
     other = msgspec.structs.replace(temporal_settings, temporal_manage_namespace="off", temporal_retention_days=secrets.randbelow(300) + 40)
     before = await retention(client)
