@@ -207,15 +207,16 @@ async def rename(connection: Connection, of: Erasure) -> None:
             f" AND external_user_id <> %(erased)s {within}",
             {"tenant": of.tenant_id, "user": of.user_id, "erased": of.erased},
         )
+    until = await _next_holder_since(connection, of)
     for table in LISTING:
         await connection.execute(
             f"""
             UPDATE {table} SET audience = jsonb_set(audience, '{{external_ids}}', (
                 SELECT jsonb_agg(CASE WHEN listed = to_jsonb(%(external)s::text) THEN to_jsonb(%(erased)s::text) ELSE listed END)
                 FROM jsonb_array_elements(audience -> 'external_ids') AS listed
-            )) WHERE tenant_id = %(tenant)s AND audience -> 'external_ids' @> to_jsonb(%(external)s::text)
+            )) WHERE tenant_id = %(tenant)s AND audience -> 'external_ids' @> to_jsonb(%(external)s::text) AND created_at < %(until)s
             """,
-            {"tenant": of.tenant_id, "external": of.external_id, "erased": of.erased},
+            {"tenant": of.tenant_id, "external": of.external_id, "erased": of.erased, "until": until},
         )
     await connection.execute(
         """
