@@ -253,4 +253,4 @@ def create_app(settings: Settings, drain: Drain | None = None) -> Front:
         settings=settings, pool=pool, app=app, admit=authenticator.admit_console, secret=secret, temporal=lambda: app.state.temporal
     )
     pages = HotPages(authenticator, reader)
-    return Front(app, ingest, pages, sockets, authenticator=authenticator, console=Console(parts), gateways=settings.gateways)
+    return Front(app, ingest, pages, sockets, authenticator=authenticator, console=Console(parts), settings=settings)

@@ -15,6 +15,7 @@ from domain import limits
 from domain.error import CorsNotAllowed, Forbidden, InvalidKey, MissingKey, RateLimited, TenantQueryMismatch, Unauthorized, ValidationFault
 from domain.misfit import MOST_FAULTS, near_miss
 from domain.tenant import TenantAccess, TenantStatus
+from runtime.logging import admitted
 from runtime.postgres import acting
 from storage.rate_limit import Meter
 
@@ -259,6 +260,7 @@ def allow(*roles: Role, even_suspended: bool = False, with_admin: bool = True) -
         person: ConsoleAdmission | None = scope.get(PRESET)
         admission = person.admission if person else await cast(Admit, connection.app.state.admit)(facts)
         scope["state"]["tenant_known"] = True
+        admitted(admission.principal.tenant_id, admission.principal.kind)
         if facts.origin is not None and origin_allowed(admission.tenant, facts.origin.decode("latin-1")):
             scope["state"]["cors_origin"] = facts.origin
         await admission.charge()
@@ -293,6 +295,7 @@ async def operator(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteH
     given = bearer_of(facts)
     key = connection.app.state.settings.operator_key
     if key and hmac.compare_digest(given.encode(), key.encode()):
+        admitted(None, "operator")
         _note_actor(scope, "operator")
         return
     if given.startswith("lk_") or given.count(".") == 2:

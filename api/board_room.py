@@ -18,6 +18,7 @@ from domain.error import DomainError, LeaderboardNotFound, Unavailable, Validati
 from runtime.ids import utc_now
 from runtime.postgres import DATABASE_AWAY
 from runtime.redis import RedisError
+from runtime.tasks import begin_for_all
 from storage.board import Place, View
 from storage.board_feed import BoardFeed
 from storage.live import WINDOWS_CHANGED
@@ -54,7 +55,7 @@ class Room:
 
     def start(self) -> None:
         """Begin to tick."""
-        self._task = asyncio.create_task(self._run(), name=f"board-{self._leaderboard_id}")
+        self._task = begin_for_all(self._run(), f"board-{self._leaderboard_id}")
 
     async def stop(self) -> None:
         """End it."""

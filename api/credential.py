@@ -27,6 +27,7 @@ from domain.tenant import TenantAccess
 from runtime.ids import utc_now
 from runtime.postgres import Pool
 from runtime.settings import Settings
+from runtime.tasks import begin_for_all
 from storage import credential
 from storage.erased_name import erased_at
 from storage.event import find_user_ids
@@ -100,7 +101,7 @@ class SharedQueries:
         """The answer of `find()`, run once for all who ask while it runs."""
         task = self._under_way.get(question)
         if task is None:
-            task = asyncio.ensure_future(_run(find))
+            task = begin_for_all(_run(find), "credential")
             self._under_way[question] = task
             task.add_done_callback(lambda _: self._under_way.pop(question, None))
         answer: Answer = await asyncio.shield(task)

@@ -17,6 +17,7 @@ from domain.event import AcceptedEvent, decode_bulk, readable_event_id, validate
 from domain.event_type import TypeRules
 from domain.tenant import TenantStatus
 from runtime.ids import utc_now
+from runtime.logging import admitted
 from runtime.metrics import EVENTS_REFUSED
 from runtime.postgres import Pool
 from storage.event import GroupCommitWriter, NewEvent, Outcome, is_known
@@ -69,6 +70,7 @@ class Ingest:
         """The answer, after the commit. Raises what `api/errors.py` maps."""
         headers: list[tuple[bytes, bytes]] = scope["headers"]  # type: ignore[assignment]
         admission = self._admit_fast(headers, scope["query_string"]) or await self._admit(scope)
+        admitted(admission.principal.tenant_id, admission.principal.kind)
         if not admission.meter.take():
             await admission.meter.take_slowly()
         body = await read_body(headers, receive)

@@ -16,6 +16,7 @@ from api.middleware import Reply
 from domain import limits
 from domain.error import DomainError
 from domain.tenant import TenantStatus
+from runtime.logging import admitted
 
 PREFIX = "/v1/leaderboards/"
 READING_ROLES = frozenset({"admin", "server", "read", "gamer", "member"})
@@ -55,6 +56,7 @@ class HotPages:
         if not admission.meter.take():
             return None
         tenant_id = admission.principal.tenant_id
+        admitted(tenant_id, admission.principal.kind)
         try:
             page = await self._reader.page(tenant_id, leaderboard_id, limit=query.limit, offset=query.offset, window_key=query.window_key)
         except DomainError:

@@ -22,6 +22,7 @@ from domain.wire import optional_rfc3339, rfc3339, score_number
 from runtime.ids import utc_now
 from runtime.postgres import Pool
 from runtime.shelf import Shelf
+from runtime.tasks import begin_for_all
 from storage.board import Boards, Place, Slice, View
 from storage.leaderboard import Leaderboard, boards_after
 from storage.profile import NOBODY, Profiles
@@ -134,7 +135,7 @@ class BoardReader:
             return kept
         task = self._views_under_way.get(question)
         if task is None:
-            task = self._views_under_way[question] = asyncio.ensure_future(self._look_up_view(question))
+            task = self._views_under_way[question] = begin_for_all(self._look_up_view(question), "board-view")
             task.add_done_callback(lambda _: self._views_under_way.pop(question, None))
         return await asyncio.shield(task)
 

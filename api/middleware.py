@@ -15,11 +15,14 @@ import msgspec
 from litestar import Litestar
 from litestar.types import Message, Receive, Send
 
+from api.access_log import logged
 from api.errors import error_body, internal_error, known_error
 from api.gateway import is_plain, serves
 from domain import limits
 from domain.error import CorsNotAllowed, DomainError, NotFound, PayloadTooLarge
+from runtime import logging
 from runtime.metrics import REQUEST_SECONDS
+from runtime.settings import Settings
 
 MAXIMUM_BODY_BYTES = limits.BODY_BYTES.value
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
@@ -39,6 +42,7 @@ NOT_SERVED = "This process does not serve this part of the API"
 CONSOLE = "/console"
 INTERNAL = "/-/"
 PAGE_ROUTE = "/v1/leaderboards/{leaderboard_id}"
+SOCKET_ROUTE = PAGE_ROUTE + "/ws"
 
 # A request id only has to be unique: drawing a UUID for each request would cost a tenth of accepting an event.
 _PROCESS = os.urandom(8).hex().encode()
@@ -133,7 +137,7 @@ class Front:
         *,
         authenticator: Any,
         console: Any,
-        gateways: tuple[str, ...] = ("all",),
+        settings: Settings,
     ) -> None:
         """`ingest` has `paths` and `answer(scope, receive)`, `pages` `prefix` and `answer(scope)`; `authenticator` judges preflights.
 
@@ -141,12 +145,13 @@ class Front:
         """
         self._app = app
         self._console = console
-        self._gateways = gateways
-        self._is_partial = "all" not in gateways
+        self._gateways = settings.gateways
+        self._is_partial = "all" not in settings.gateways
         self._ingest = ingest
         self._pages = pages
         self._sockets = sockets
         self._authenticator = authenticator
+        self._access_log = settings.access_log == "on"
 
     @property
     def application(self) -> Litestar:
@@ -155,15 +160,24 @@ class Front:
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """One ASGI connection."""
-        if scope["type"] == "websocket":
-            served = _is_plain(scope) and (not self._is_partial or serves(self._gateways, scope["path"]))
-            await self._sockets(scope, receive, send, request_id=request_id_for(scope["headers"]), served=served)
-            return
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
+        about = logging.begin(request_id_for(scope["headers"]))
+        if self._access_log:
+            await logged(lambda counted: self._answer(scope, receive, counted, about), scope, send, about)
+        else:
+            await self._answer(scope, receive, send, about)
+
+    async def _answer(self, scope: Any, receive: Receive, send: Send, about: logging.Asked) -> None:
+        """One request, or one WebSocket from its upgrade to its end."""
         headers: list[tuple[bytes, bytes]] = scope["headers"]
-        request_id = request_id_for(headers)
+        request_id = about.request_id
+        if scope["type"] == "websocket":
+            about.route = SOCKET_ROUTE
+            served = _is_plain(scope) and (not self._is_partial or serves(self._gateways, scope["path"]))
+            await self._sockets(scope, receive, send, request_id=request_id, served=served)
+            return
         if scope["method"] == "HEAD" and scope["path"] in PROBES:
             scope = {**scope, "method": "GET"}  # the server leaves the body out, by its own scope
         if not _is_plain(scope):
@@ -171,18 +185,19 @@ class Front:
         elif self._is_partial and not serves(self._gateways, scope["path"]):
             await send_reply(send, error_reply(NotFound(NOT_SERVED), request_id), request_id)
         elif scope["method"] == "POST" and scope["path"] in self._ingest.paths:
-            await self._take_events(scope, receive, send, request_id)
+            await self._take_events(scope, receive, send, about)
         elif scope["method"] == "GET" and scope["path"].startswith(self._pages.prefix):
-            await self._show_page(scope, receive, send, request_id)
+            await self._show_page(scope, receive, send, about)
         elif scope["path"] == CONSOLE or scope["path"].startswith(CONSOLE + "/"):
-            await self._hand_over(scope, receive, send, request_id, self._console)
+            await self._hand_over(scope, receive, send, about, self._console)
         elif scope["method"] == "OPTIONS" and (origin := header_of(headers, b"origin")) is not None:
             await send_reply(send, await self._preflight(scope, origin, request_id), request_id)
         else:
-            await self._hand_over(scope, receive, send, request_id)
+            await self._hand_over(scope, receive, send, about)
 
-    async def _take_events(self, scope: Any, receive: Receive, send: Send, request_id: bytes) -> None:
+    async def _take_events(self, scope: Any, receive: Receive, send: Send, about: logging.Asked) -> None:
         started = time.perf_counter()
+        request_id, about.route = about.request_id, scope["path"]
         try:
             reply = await self._ingest.answer(scope, receive)
         except ClientGone:
@@ -194,16 +209,17 @@ class Front:
         await send_reply(send, reply, request_id)
         REQUEST_SECONDS.observe(scope["path"], reply.status, time.perf_counter() - started)
 
-    async def _show_page(self, scope: Any, receive: Receive, send: Send, request_id: bytes) -> None:
+    async def _show_page(self, scope: Any, receive: Receive, send: Send, about: logging.Asked) -> None:
         started = time.perf_counter()
         try:
             reply = await self._pages.answer(scope)
         except Exception:  # Litestar meets the same fault again and knows what to say
             reply = None
         if reply is None:
-            await self._hand_over(scope, receive, send, request_id)
+            await self._hand_over(scope, receive, send, about)
             return
-        await send_reply(send, reply, request_id)
+        about.route = PAGE_ROUTE
+        await send_reply(send, reply, about.request_id)
         REQUEST_SECONDS.observe(PAGE_ROUTE, reply.status, time.perf_counter() - started)
 
     async def _readable_by(self, scope: Any, status: int) -> bytes | None:
@@ -242,9 +258,9 @@ class Front:
         )
         return Reply(status=204, body=b"", headers=headers + cors_headers(origin))
 
-    async def _hand_over(self, scope: Any, receive: Receive, send: Send, request_id: bytes, app: Any = None) -> None:
+    async def _hand_over(self, scope: Any, receive: Receive, send: Send, about: logging.Asked, app: Any = None) -> None:
         state = scope.setdefault("state", {})
-        state["request_id"] = request_id.decode()
+        state["request_id"] = about.request_id.decode()
         started = time.perf_counter()
         status = 500
 
@@ -252,7 +268,7 @@ class Front:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                own = [(b"x-request-id", request_id)]
+                own = [(b"x-request-id", about.request_id)]
                 if app is None:  # the console has headers of its own
                     own.append(NOSNIFF)
                     own.extend([] if any(bytes(name).lower() == b"cache-control" for name, _ in message["headers"]) else [NO_STORE])
@@ -261,9 +277,11 @@ class Front:
                 message["headers"] = [*message["headers"], *own]
             await send(message)
 
-        await (app or self._app)(scope, receive, send_with_id)
-        handler = scope.get("route_handler")
-        REQUEST_SECONDS.observe(_route_of(scope, handler), status, time.perf_counter() - started)
+        try:
+            await (app or self._app)(scope, receive, send_with_id)
+        finally:
+            about.route = _route_of(scope, scope.get("route_handler"))
+        REQUEST_SECONDS.observe(about.route, status, time.perf_counter() - started)
 
 
 def _is_plain(scope: Any) -> bool:

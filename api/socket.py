@@ -31,6 +31,7 @@ from api.middleware import NOT_SERVED, error_reply
 from domain import limits
 from domain.board_view import CURRENT, Wanted
 from domain.error import DomainError, Forbidden, InvalidKey, MissingKey, NotFound, RateLimited, Unauthorized
+from runtime.logging import admitted
 from runtime.metrics import SOCKETS_CLOSED, SOCKETS_OPEN
 from runtime.redis import Redis
 from runtime.settings import Settings
@@ -102,6 +103,7 @@ class Sockets:
                 raise NotFound(NOT_SERVED)
             facts, leaderboard_id = await self._admitted(scope)
             admission = await self._admit(facts)
+            admitted(admission.principal.tenant_id, admission.principal.kind)
             _check(facts, admission)
             await admission.charge()
         except Exception as fault:  # the edge of the process: whatever it is, it becomes an answer

@@ -35,6 +35,7 @@ from console.show import Clock, clock
 from console.text import _
 from domain import limits
 from runtime.ids import utc_now
+from runtime.logging import admitted
 from runtime.postgres import Pool
 from runtime.settings import Settings
 from storage.console_session import Session, find_session
@@ -255,6 +256,7 @@ async def find_visitor(request: AnyRequest, parts: Parts) -> Visitor:
             stuck = await count_stuck(connection, session.tenant_id, utc_now() - LATE)
     if session is None:
         return Visitor(request, parts, None)
+    admitted(session.tenant_id, "console")
     visit = Visit(request, parts, session, await parts.admit(session.tenant_id, session.email, session.role))
     visit.stuck = stuck
     return visit

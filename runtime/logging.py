@@ -5,13 +5,24 @@ import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
+from runtime import tracing
 from runtime.settings import Settings
 
-request_id: ContextVar[str] = ContextVar("request_id", default="")
-tenant_id: ContextVar[str] = ContextVar("tenant_id", default="")
+
+class Asked(msgspec.Struct):
+    """The request that a task answers, filled in as more of it is known: whatever is logged meanwhile says it."""
+
+    request_id: bytes
+    tenant_id: UUID | None = None
+    credential: str = ""
+    route: str = "unknown"
+
+
+asked: ContextVar[Asked | None] = ContextVar("asked", default=None)
 
 WORKFLOW_FIELDS = ("temporal_workflow", "temporal_activity")
 _STEERING = (*range(32), *range(127, 160), 0x2028, 0x2029)
@@ -54,9 +65,28 @@ def instant_of(record: logging.LogRecord) -> str:
     return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def context_of(record: logging.LogRecord) -> dict[str, str]:
-    """What the record belongs to: the request and tenant at hand, and the workflow when Temporal's loggers say one."""
-    context = {name: value for name, value in (("request", request_id.get()), ("tenant", tenant_id.get())) if value}
+def begin(request_id: bytes) -> Asked:
+    """From here on, the present task answers this request."""
+    about = Asked(request_id)
+    asked.set(about)
+    return about
+
+
+def admitted(tenant_id: UUID | None, credential: str) -> None:
+    """The request at hand, if there is one, belongs to this tenant and came with this kind of credential."""
+    if (about := asked.get()) is not None:
+        about.tenant_id, about.credential = tenant_id, credential
+
+
+def context_of(record: logging.LogRecord) -> dict[str, Any]:
+    """What the record belongs to: the request, tenant and trace at hand, and the workflow when Temporal's loggers say one."""
+    context: dict[str, Any] = dict(getattr(record, "facts", ()))
+    if (about := asked.get()) is not None:
+        context["request"] = about.request_id.decode()
+        if about.tenant_id is not None:
+            context["tenant"] = str(about.tenant_id)
+    if trace := tracing.trace_id():
+        context["trace"] = trace
     for field in WORKFLOW_FIELDS:
         facts: Any = getattr(record, field, None)
         if isinstance(facts, dict):

@@ -15,6 +15,8 @@ from psycopg.abc import RV, Params, PQGen, QueryNoTemplate
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
+from runtime.tasks import begin_for_all
+
 CONNECT_TIMEOUT_SECONDS = 5
 RECONNECT_SECONDS = 5.0
 TELL_SECONDS = 0.05
@@ -123,7 +125,7 @@ class Pool(AsyncConnectionPool[Connection]):
         broken = conn.closed
         await super().putconn(conn)
         if broken and not self.closed and (self._checking is None or self._checking.done()):
-            self._checking = asyncio.create_task(self.check())
+            self._checking = begin_for_all(self.check(), "check connections")
 
     @asynccontextmanager
     async def connection(self, timeout: float | None = None) -> AsyncIterator[Connection]:  # noqa: ASYNC109 - the pool's own signature
@@ -147,7 +149,7 @@ class Pool(AsyncConnectionPool[Connection]):
         """Send these (channel, payload) soon, those of many transactions together."""
         self._untold = (self._untold or set()).union(notifications)
         if self._telling is None or self._telling.done():
-            self._telling = asyncio.create_task(self._tell(), name="notify")
+            self._telling = begin_for_all(self._tell(), "notify")
 
     async def _tell(self) -> None:
         while self._untold:

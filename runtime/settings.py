@@ -95,6 +95,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("OTLP_ENDPOINT", "", "OpenTelemetry collector that takes traces over HTTP, `http://host:4318`; empty turns tracing off"),
     Setting("TRACE_SAMPLE_RATIO", "1", "share of the traces that begin here and are kept, 0 to 1"),
     Setting("LOG_FORMAT", "text", "`text` or `json`"),
+    Setting("ACCESS_LOG", "off", "`on` writes a line for each request, as logger `laurel.access` at INFO"),
     Setting("LOG_LEVEL", "INFO", "`DEBUG`, `INFO`, `WARNING` or `ERROR`"),
 )
 
@@ -145,6 +146,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     otlp_endpoint: str
     trace_sample_ratio: Annotated[float, msgspec.Meta(ge=0, le=1)]
     log_format: Literal["text", "json"]
+    access_log: Literal["on", "off"]
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
     @property

@@ -81,6 +81,12 @@ def current() -> str | None:
     return carrier.get("traceparent")
 
 
+def trace_id() -> str:
+    """The present span's trace, 32 hexadecimal digits; empty outside one and when traces are off."""
+    traceparent = current()
+    return "" if traceparent is None else traceparent.split("-")[1]
+
+
 @contextmanager
 def continued(traceparent: str | None) -> Iterator[None]:
     """A block whose spans belong to the trace of `traceparent`."""

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from domain import limits
 from domain.error import Unavailable
+from runtime.tasks import begin_for_all
 
 WAIT_SECONDS = 2.0
 Answer = TypeVar("Answer")
@@ -25,7 +26,7 @@ class Turns:
         """The scan's answer, or that of the same one that is under way; raises `Unavailable` when the tenant's turn does not come."""
         task = self._under_way.get(question)
         if task is None:
-            task = self._under_way[question] = asyncio.create_task(self._scan(tenant_id, scan), name="board-scan")
+            task = self._under_way[question] = begin_for_all(self._scan(tenant_id, scan), "board-scan")
             task.add_done_callback(lambda ended: self._forget(question, ended))
         answer: Answer = await asyncio.shield(task)
         return answer

@@ -13,6 +13,7 @@ from psycopg.rows import tuple_row
 
 from domain import limits
 from runtime.postgres import Connection, Pool, connect, notices
+from runtime.tasks import begin_for_all
 from storage.user import PROFILE_CHANNEL
 
 log = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ class Profiles:
     async def known(self, tenant_id: UUID, external_ids: Sequence[str]) -> dict[str, Known]:
         """The profile of each of these users, with how long it may be believed."""
         if self._task is None:
-            self._task = asyncio.create_task(self._listen(), name="profiles")
+            self._task = begin_for_all(self._listen(), "profiles")
         now = time.monotonic()
         found: dict[str, Known] = {}
         wanted = []

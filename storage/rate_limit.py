@@ -12,6 +12,7 @@ from uuid import UUID
 from domain.error import RateLimited
 from runtime.metrics import RATE_LIMIT_SKIPPED
 from runtime.redis import Redis, RedisError
+from runtime.tasks import begin_for_all
 
 PORTIONS_PER_SECOND = 20
 LEASE_SECONDS = 1.0
@@ -122,7 +123,7 @@ class RateLimiter:
         """Get the next portion, once for all who wait for it; raises `RateLimited` when there is none."""
         if time.monotonic() >= lease.paused_until:
             if lease.asking is None:
-                lease.asking = asyncio.create_task(self._ask(lease))
+                lease.asking = begin_for_all(self._ask(lease), "rate limit")
             await asyncio.shield(lease.asking)
         if lease.tokens <= 0 and time.monotonic() < lease.paused_until:
             raise RateLimited(f"More than {lease.rate} requests in a second", retry_after=1)

@@ -10,6 +10,7 @@ from psycopg.rows import tuple_row
 from runtime import ids, schema
 from runtime.postgres import Connection, Pool, cause_of
 from runtime.pulse import Drain
+from runtime.tasks import begin_for_all
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ class Readiness:
         if self._drain.begun:
             return "draining"
         if self._proving is None or (self._proving.done() and time.monotonic() > self._proved_at + PROOF_SECONDS):
-            self._proving = asyncio.create_task(self._prove(), name="readiness")
+            self._proving = begin_for_all(self._prove(), "readiness")
         return await asyncio.shield(self._proving)
 
     async def _prove(self) -> str:
