@@ -7,7 +7,7 @@ from uuid import UUID
 from domain.scoring import RuleBook
 from runtime.postgres import Connection
 from storage.leaderboard import load_rule_book
-from storage.scoring import LoggedEvent
+from storage.scoring import Change, LoggedEvent
 
 MAX_KNOWN_TENANTS = 1000
 
@@ -18,9 +18,9 @@ class Books:
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, "rules")
-        self._kept: dict[UUID, tuple[int, RuleBook]] = {}
+        self._kept: dict[UUID, tuple[Change, RuleBook]] = {}
 
-    async def read(self, connection: Connection, tenant_id: UUID, change: int) -> RuleBook:
+    async def read(self, connection: Connection, tenant_id: UUID, change: Change) -> RuleBook:
         """The book as of that change of the tenant, whose lock the transaction holds."""
         kept = self._kept.pop(tenant_id, None)
         if kept is None or kept[0] != change:

@@ -27,7 +27,7 @@ from storage.ledger import post_earnings
 from storage.live import LiveBoard, Publication
 from storage.live_repair import merged_entries
 from storage.rescore import RunningRescore, running_rescores
-from storage.scoring import Cursor, LoggedEvent, NewWindow, Window
+from storage.scoring import Change, Cursor, LoggedEvent, NewWindow, Window
 from storage.standing import Merged, WindowDeltas, merge_windows
 from storage.tier import TieredTenant, review_tiers, tier_sets
 
@@ -64,9 +64,9 @@ class Touched(msgspec.Struct):
 
 
 class Known(msgspec.Struct):
-    """What an owner remembers of a tenant, as of its change of definitions number `change`. `boards` are by the id of their standings."""
+    """What an owner remembers of a tenant, as of its change of definitions `change`. `boards` are by the id of their standings."""
 
-    change: int
+    change: Change
     book: RuleBook
     tiers: TieredTenant | None = None
     rescores: list[RunningRescore] = []

@@ -170,13 +170,21 @@ async def advance_cursor(connection: Connection, partition: int, *, position: in
     )
 
 
-async def changes_of(connection: Connection, tenants: Sequence[UUID]) -> dict[UUID, int]:
-    """The number of each tenant's latest change of definitions, 0 for none. Compare one tenant's only: those of several commit in any
-    order, so there is no number up to which all are known."""
+Change = tuple[int, int]
+"""A change of a tenant's definitions: its number, and the transaction that made it. A database that was restored gives numbers again."""
+
+NO_CHANGE: Change = (0, 0)
+
+
+async def changes_of(connection: Connection, tenants: Sequence[UUID]) -> dict[UUID, Change]:
+    """Each tenant's latest change of definitions, or `NO_CHANGE`. Compare one tenant's only: those of several commit in any order, so
+    there is no number up to which all are known."""
     async with connection.cursor(row_factory=tuple_row) as cursor:
-        await cursor.execute("SELECT tenant_id, change FROM definition_change WHERE tenant_id = ANY(%s)", (list(tenants),))
-        found = {row[0]: row[1] for row in await cursor.fetchall()}
-    return {tenant_id: found.get(tenant_id, 0) for tenant_id in tenants}
+        await cursor.execute(
+            "SELECT tenant_id, change, xmin::text::bigint FROM definition_change WHERE tenant_id = ANY(%s)", (list(tenants),)
+        )
+        found = {row[0]: (row[1], row[2]) for row in await cursor.fetchall()}
+    return {tenant_id: found.get(tenant_id, NO_CHANGE) for tenant_id in tenants}
 
 
 async def ensure_windows(connection: Connection, wanted: Sequence[NewWindow]) -> list[Window]:

@@ -8,18 +8,21 @@ from uuid import UUID
 
 import pytest_asyncio
 
+from activities.rule_books import Books
+from activities.scoring_batch import Scorer
 from activities.wakeup import Wakeup
 from runtime.embedded import postgres
 from runtime.ids import new_id, utc_now
-from runtime.postgres import Pool, make_pool
+from runtime.postgres import Pool, make_pool, transaction
 from runtime.redis import Redis
 from storage.board import Boards
 from storage.installation import OWN_CHARACTERS, database_life, find_installation
 from storage.leaderboard import live_board
 from storage.live import LiveStore
 from storage.live_expiry import expire_unread
+from storage.scoring import take_partition
 from tests.conftest import PASSWORD
-from tests.scoring_world import Event, World, definition
+from tests.scoring_world import PARTITIONS, Event, World, definition
 
 PLAYED = [Event(f"u{n % 5}", 1, n, f"e{n:03}") for n in range(20)]
 LOST = [Event(f"u{n % 5}", 1, n, f"lost{n:03}") for n in range(20)]
@@ -88,6 +91,36 @@ async def test_a_restored_database_takes_no_board_into_a_lost_future(
         assert await expire_unread(world.pool, redis_client, seconds=60) == 3, "the keys of the lost future go"
     finally:
         await world.pool.close()
+
+
+async def test_rules_of_a_lost_future_judge_no_event(world: World, postgres_server: int, postgres_url: str) -> None:
+    board = await world.make_board("b", definition())
+    backup = run("pg_dump", postgres_url)
+    books = Books()
+    await world.change_board(board, definition(expression="attrs.points * 10"))
+    await world.send([Event("u1", 1, 0, "lost")])
+    await score_all(world, books)
+    assert await world.stored_rows(board) == [("u1", 100_000)]
+
+    restored = postgres.ensure_database(postgres_server, PASSWORD, f"restored_{new_id().hex}")
+    run("psql", restored, "-q", "-v", "ON_ERROR_STOP=1", given=backup)
+    world.pool = make_pool(restored, "test", max_size=16)
+    await world.pool.open(wait=True)
+    try:
+        await world.change_board(board, definition(expression="attrs.points * 100"))  # has the number of the change that was lost
+        await world.send([Event("u1", 1, 0, "after")])
+        await score_all(world, books)
+        assert await world.stored_rows(board) == [("u1", 1_000_000)]
+    finally:
+        await world.pool.close()
+
+
+async def score_all(world: World, books: Books) -> None:
+    """What waits is scored by owners in a process that remembers these books."""
+    for partition in range(PARTITIONS):
+        async with transaction(world.pool) as connection:
+            epoch = await take_partition(connection, partition)
+        await Scorer(world.pool, partition, epoch, books).score(5000, {})
 
 
 async def test_rows_that_were_put_back_by_other_means_are_found_by_their_positions(world: World) -> None:
