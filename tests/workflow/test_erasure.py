@@ -25,6 +25,7 @@ from storage.erasure import begin_erasure, open_erasure
 from storage.idempotency import Claim, StoredAnswer, earlier_answer, keep_answer
 from storage.live import LiveStore
 from tests.recording import keep_history
+from tests.schedule_world import add_schedule
 from tests.store_world import World, make_world
 from tests.workflow.redemption_stage import new_queues
 from workflows.erasure import EraseUserWorkflow
@@ -185,6 +186,8 @@ async def test_what_tells_of_who_has_the_name_since_stays_that_ones(pool: Pool, 
             " VALUES (%s, uuidv7(), 'a', 'adjust', 'points', %s, %s, %s)",
             (tenant, PERSON, Jsonb({"external_id": PERSON}), utc_now()),
         )
+    listed = {"type": "users", "external_ids": [PERSON]}
+    schedule = await add_schedule(world, audience=listed)
     for step in steps:
         await ActivityEnvironment().run(step, given)
     async with transaction(pool) as connection:
@@ -196,6 +199,8 @@ async def test_what_tells_of_who_has_the_name_since_stays_that_ones(pool: Pool, 
     assert sorted(row["scope"] for row in scopes) == sorted([f"POST /v1/admin/users/{name}/adjustments" for name in names] + purchases)
     (line,) = await world.rows("SELECT subject_id, after FROM audit_log WHERE action = 'adjust'")
     assert (line["subject_id"], line["after"]) == (PERSON, {"external_id": PERSON})
+    (kept,) = await world.rows("SELECT audience FROM payout_schedule WHERE schedule_id = %s", (schedule.schedule_id,))
+    assert kept["audience"] == listed
 
 
 async def test_the_sweep_starts_what_temporal_has_lost(pool: Pool, temporal_client: Client) -> None:
