@@ -11,7 +11,7 @@ import msgspec
 from psycopg.types.json import Jsonb
 
 from domain.canonical_json import canonical_json
-from domain.erasure import ErasureInput, erase_workflow_id, erased_id, scrubbed
+from domain.erasure import PREFIX, ErasureInput, erase_workflow_id, erased_id, scrubbed
 from domain.error import UserNotFound
 from domain.redemption import FINAL, Move, State
 from runtime.postgres import Connection, count_changed
@@ -53,7 +53,7 @@ async def begin_erasure(connection: Connection, tenant_id: UUID, external_id: st
         "SELECT user_id FROM app_user WHERE tenant_id = %s AND external_id = %s FOR UPDATE", (tenant_id, external_id)
     )
     row = await cursor.fetchone()
-    if row is None:
+    if row is None or external_id.startswith(PREFIX):  # what is left of somebody is nobody any more
         raise UserNotFound(f"User '{external_id}' not found")
     given = ErasureInput(tenant_id=tenant_id, user_id=row["user_id"])
     await connection.execute(

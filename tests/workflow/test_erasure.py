@@ -15,7 +15,8 @@ from temporalio.worker import Replayer, Worker
 from activities.erasure import ErasureActivities
 from activities.outbox import Relay
 from activities.sweep import restart_lost_erasures
-from domain.erasure import ErasureInput, erase_workflow_id, scrubbed
+from domain.erasure import ErasureInput, erase_workflow_id, erased_id, scrubbed
+from domain.error import UserNotFound
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
 from runtime.redis import Redis
@@ -169,6 +170,14 @@ async def test_every_step_may_run_again_at_any_time(pool: Pool, redis_client: Re
     await check_gone(world, user_id)
     async with transaction(pool) as connection:
         assert await open_erasure(connection, given) is None
+
+
+async def test_nobody_is_erased_twice(pool: Pool) -> None:
+    world, user_id = await furnish(pool)
+    await begin(world)
+    with pytest.raises(UserNotFound):
+        async with transaction(pool) as connection:
+            await begin_erasure(connection, world.tenant_id, erased_id(user_id), utc_now())
 
 
 async def test_what_tells_of_who_has_the_name_since_stays_that_ones(pool: Pool, redis_client: Redis) -> None:
