@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -171,9 +171,8 @@ class Authenticator:
             raise InvalidKey("Invalid API key")
         if self._unknown_keys.get(parsed.public_id, 0.0) > time.monotonic():
             raise InvalidKey("Invalid API key")  # as it was a moment ago; whoever repeats one guesses nothing
-        if parsed.public_id not in self._known_keys:
-            self.guesses.check(address)
-        access, fresh_until = await self._queries.ask(("key", parsed.public_id), lambda: self._find_key(parsed))
+        with nullcontext() if parsed.public_id in self._known_keys else self.guesses.look_up(address):
+            access, fresh_until = await self._queries.ask(("key", parsed.public_id), lambda: self._find_key(parsed))
         now = time.time()
         if access is None:
             self.guesses.note(address)

@@ -83,7 +83,12 @@ STRANGERS_WAITING = _limit(
 )
 TOKEN_SECONDS = _limit(CREDENTIALS, "trust in a verified token", 300, "seconds", "credential", "it is verified anew")
 GUESSES = _limit(
-    CREDENTIALS, "API keys that nobody has, and wrong operator keys", 100, "requests", "address", "429 `RATE_LIMITED` until the period ends"
+    CREDENTIALS,
+    "API keys that nobody has, and wrong operator keys",
+    100,
+    "requests",
+    "address",
+    "until the period ends keys never seen before are looked up one at a time, others 429 `RATE_LIMITED`",
 )
 GUESS_SECONDS = _limit(CREDENTIALS, "the period of that", 10, "seconds", "address", "the count begins anew")
 GUESSING_ADDRESSES = _limit(CREDENTIALS, "addresses whose guesses are counted", 10_000, "addresses", "process", "the oldest is forgotten")

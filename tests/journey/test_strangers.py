@@ -22,9 +22,9 @@ def test_who_guesses_keys_is_told_to_wait_and_keeps_nobody_out(world: World) -> 
     with world.client(None) as guesser:  # one connection: a period must see them all
         keys = [{"Authorization": f"Bearer {compose_key(os.urandom(64))}"} for _ in range(3 * limits.GUESSES.value)]
         codes = [guesser.get("/v1/admin/settings", headers=key).status_code for key in keys]
-    assert set(codes) == {401, 429}
-    assert codes[0] == 401
-    assert ask(world, "/v1/admin/settings", world.keys["admin"]).status_code == 200
+    assert set(codes) == {401}  # one after the other they only take time
+    for role in ("admin", "read"):  # the second is one that this process has never seen
+        assert ask(world, "/v1/leaderboards/none", world.keys[role]).status_code == 404
 
 
 def test_the_operators_key_cannot_be_guessed_fast_and_always_passes(world: World) -> None:

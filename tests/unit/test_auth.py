@@ -5,9 +5,10 @@ from typing import cast
 import pytest
 
 from api.app import create_app
-from api.auth import READING_ROUTES, Admission, ConsoleAdmission, Principal, bearer_of, check_tenant, facts_of
+from api.auth import READING_ROUTES, Admission, ConsoleAdmission, Guesses, Principal, bearer_of, check_tenant, facts_of
 from api.openapi import written
-from domain.error import CorsNotAllowed, DomainError, Forbidden, InvalidKey, MissingKey, TenantQueryMismatch, Unauthorized
+from domain import limits
+from domain.error import CorsNotAllowed, DomainError, Forbidden, InvalidKey, MissingKey, RateLimited, TenantQueryMismatch, Unauthorized
 from domain.tenant import AccessSettings, TenantAccess, TenantStatus
 from runtime.ids import new_id
 from runtime.settings import Settings
@@ -107,3 +108,15 @@ def test_the_routes_that_viewers_may_post_to_exist(settings: Settings) -> None:
 def test_the_document_is_made_once(settings: Settings) -> None:
     app = create_app(settings).application
     assert written(app) is written(app)
+
+
+def test_an_address_that_guesses_has_one_new_key_looked_up_at_a_time() -> None:
+    guesses = Guesses()
+    for _ in range(limits.GUESSES.value):
+        with guesses.look_up("192.0.2.1"), guesses.look_up("192.0.2.1"):
+            guesses.note("192.0.2.1")
+    for _ in range(2):
+        with guesses.look_up("192.0.2.1"), guesses.look_up("192.0.2.2"), pytest.raises(RateLimited), guesses.look_up("192.0.2.1"):
+            pytest.fail("two at a time")
+    with pytest.raises(RateLimited):
+        guesses.check("192.0.2.1")
