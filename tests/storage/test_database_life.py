@@ -120,7 +120,7 @@ async def score_all(world: World, books: Books) -> None:
     for partition in range(PARTITIONS):
         async with transaction(world.pool) as connection:
             epoch = await take_partition(connection, partition)
-        await Scorer(world.pool, partition, epoch, books).score(5000, {})
+        await Scorer(world.pool, partition, epoch, books).score(5000)
 
 
 async def test_rows_that_were_put_back_by_other_means_are_found_by_their_positions(world: World) -> None:
