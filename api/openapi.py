@@ -13,8 +13,8 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 from api.document import document_of
+from runtime.version import VERSION
 
-VERSION = "1.0.0"
 PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 CACHED = {"cache-control": "public, max-age=300"}
 INTERNAL = "/-/openapi"
