@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
-from datetime import timedelta
 from uuid import UUID
 
 import psycopg
@@ -32,13 +31,13 @@ from runtime.postgres import DATABASE_AWAY, Pool, connect, notices, transaction
 from runtime.pulse import pulse
 from runtime.search_attributes import fitting
 from runtime.temporal import TaskQueues
+from runtime.temporal_limits import RPC_TIMEOUT
 from storage import outbox
 from storage.outbox import Row
 
 log = logging.getLogger(__name__)
 
 BATCH = 50
-RPC_TIMEOUT = timedelta(seconds=5)
 POLL_SECONDS = 1.0
 AWAY_SECONDS = 1.0
 AWAY = frozenset({RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED, RPCStatusCode.RESOURCE_EXHAUSTED})

@@ -35,7 +35,8 @@ from runtime.ids import utc_now
 from runtime.postgres import DATABASE_FAULTS, Pool, transaction
 from runtime.pulse import pulse
 from runtime.schedules import drop_schedule, find_schedule, put_schedule
-from runtime.temporal import RPC_TIMEOUT, TaskQueues
+from runtime.temporal import TaskQueues
+from runtime.temporal_limits import RPC_TIMEOUT
 from storage.lease import take_lease
 from storage.schedule import find_any_schedule, live_schedules, unsettled_schedules
 from storage.schedule_run import settle_instants

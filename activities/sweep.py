@@ -25,6 +25,7 @@ from domain.webhook import endpoint_workflow_id
 from runtime.ids import utc_now
 from runtime.postgres import DATABASE_AWAY, DATABASE_FAULTS, Connection, Pool, transaction
 from runtime.pulse import pulse
+from runtime.temporal_limits import RPC_TIMEOUT
 from storage import outbox
 from storage.definition import change_instant
 from storage.due_delivery import cancel_due_of_archived, overdue_endpoints, pump_entry
@@ -47,7 +48,6 @@ INTERVAL_SECONDS = 120.0
 IDLE = timedelta(seconds=60)
 OVERDUE = timedelta(minutes=5)
 PAGE = 100
-RPC_TIMEOUT = timedelta(seconds=5)
 BY_SWEEP = "sweep"
 AWAY = (RPCError, RuntimeError, OSError, *DATABASE_FAULTS)
 STOPPED = frozenset(

@@ -16,7 +16,7 @@ from domain.platform_task import TIMETABLES, PlatformTask, platform_schedule_id
 from domain.wire import optional_rfc3339
 from runtime.postgres import Pool, transaction
 from runtime.schedules import find_schedule
-from runtime.temporal import RPC_TIMEOUT
+from runtime.temporal_limits import RPC_TIMEOUT
 from storage.audit import record
 
 OPERATOR = [operator]

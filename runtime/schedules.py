@@ -13,7 +13,7 @@ from temporalio.client import (
 from temporalio.common import TypedSearchAttributes
 from temporalio.service import RPCError, RPCStatusCode
 
-from runtime.temporal import RPC_TIMEOUT
+from runtime.temporal_limits import RPC_TIMEOUT
 
 
 async def ensure_schedule(

@@ -1,5 +1,6 @@
 """Temporal for every process: how to connect, how values are written into a history, which attributes and queues there are."""
 
+import asyncio
 import logging
 from collections.abc import Iterable
 from datetime import timedelta
@@ -26,9 +27,10 @@ from temporalio.service import RPCError, RPCStatusCode, TLSConfig
 from runtime import tracing
 from runtime.search_attributes import SEARCH_ATTRIBUTES
 from runtime.settings import Settings
+from runtime.temporal_limits import RPC_TIMEOUT, TimeLimits
 
 log = logging.getLogger("worker")
-RPC_TIMEOUT = timedelta(seconds=5)
+CONNECT_SECONDS = 10.0
 REFUSED = frozenset({RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.UNAUTHENTICATED})
 VALUE_TYPES = {
     "Keyword": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
@@ -94,17 +96,21 @@ DATA_CONVERTER = DataConverter(payload_converter_class=LaurelPayloadConverter)
 
 
 async def connect(settings: Settings, *, lazy: bool = False, runtime: Runtime | None = None) -> Client:
-    """A client with our converter. `lazy` connects at the first call, so that a process starts while Temporal is away."""
-    return await Client.connect(
-        settings.temporal_address,
-        namespace=settings.temporal_namespace,
-        data_converter=DATA_CONVERTER,
-        lazy=lazy,
-        runtime=runtime,
-        tls=_tls(settings),
-        api_key=settings.temporal_api_key or None,
-        interceptors=tracing.interceptors(settings),
-    )
+    """A client with our converter. `lazy` connects at the first call, so that a process starts while Temporal is away.
+
+    Raises `TimeoutError` when Temporal takes the connection and says nothing; RuntimeError when there is none.
+    """
+    async with asyncio.timeout(CONNECT_SECONDS):  # `connect_timeout` ends with the TCP connection, before the first answer
+        return await Client.connect(
+            settings.temporal_address,
+            namespace=settings.temporal_namespace,
+            data_converter=DATA_CONVERTER,
+            lazy=lazy,
+            runtime=runtime,
+            tls=_tls(settings),
+            api_key=settings.temporal_api_key or None,
+            interceptors=[*tracing.interceptors(settings), TimeLimits()],
+        )
 
 
 def _tls(settings: Settings) -> TLSConfig | bool:

@@ -1,12 +1,19 @@
 """The checks of style, types and imports, as tests: one red line among the others when one of them fails."""
 
 import ast
+import dataclasses
+import inspect
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import temporalio.client
+from temporalio.client import OutboundInterceptor
+
+from runtime import temporal_limits
+from runtime.temporal_limits import LONG_POLLS
 
 REPOSITORY = Path(__file__).parent.parent.parent
 SOURCE_FOLDERS = ("domain", "storage", "activities", "workflows", "console", "api", "cli", "runtime")
@@ -105,3 +112,29 @@ def test_a_dead_worker_is_noticed_within_seconds() -> None:
     stated = {path: text for path, texts in found.items() for text in texts}
     assert len(stated) >= 7
     assert {path: text for path, text in stated.items() if not re.fullmatch(r"seconds=([1-9]|[12][0-9]|30)", text)} == {}
+
+
+def test_no_call_to_temporal_goes_without_a_time_limit() -> None:
+    """Calls of the client get theirs in `runtime/temporal_limits.py`; raw calls and those that may wait name one."""
+    waiting = {"execute_update", "start_update", "execute_update_with_start_workflow", "start_update_with_start_workflow", "fetch_history"}
+    guilty = []
+    for path in sources():
+        for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
+            if not isinstance(call.func, ast.Attribute):
+                continue
+            named, of = {each.arg for each in call.keywords}, ast.unparse(call.func.value)
+            raw = of.endswith(("workflow_service", "operator_service")) and "timeout" not in named
+            endless = call.func.attr in waiting and "rpc_timeout" not in named
+            connects = call.func.attr == "connect" and of == "Client" and path.name != "temporal.py"
+            if raw or endless or connects:
+                guilty.append(f"{path.relative_to(REPOSITORY)}:{call.lineno}")
+    assert not guilty
+
+
+def test_every_call_that_the_client_of_temporal_knows_is_limited() -> None:
+    """Also those that a later release of the SDK adds: one with no `rpc_timeout` would fail here."""
+    for name in LONG_POLLS | {name for name in vars(OutboundInterceptor) if not name.startswith("_")}:
+        asked = inspect.signature(getattr(OutboundInterceptor, name)).parameters["input"].annotation
+        asked = getattr(temporalio.client, asked) if isinstance(asked, str) else asked
+        assert name in LONG_POLLS or "rpc_timeout" in {field.name for field in dataclasses.fields(asked)}, name
+        assert (getattr(temporal_limits._Limited, name) is getattr(OutboundInterceptor, name)) == (name in LONG_POLLS), name
