@@ -110,7 +110,14 @@ async def run(settings: Settings, ready: Callable[[], None]) -> None:
     async with open_resources(settings, client) as resources, AsyncExitStack() as running:
         workers = [core_worker(resources), webhook_worker(resources), endpoint_worker(resources)]
         share = PumpShare(settings.session_url, settings.scoring_partitions)
-        workers += [window_worker(resources), scoring_worker(resources, share), payout_worker(resources), schedule_worker(resources)]
+        scoring = ScoringActivities(resources.pool, resources.live, settings.session_url, share)
+        running.push_async_callback(scoring.close)  # after the workers have shut down
+        workers += [
+            window_worker(resources),
+            scoring_worker(resources, share, scoring),
+            payout_worker(resources),
+            schedule_worker(resources),
+        ]
         for each in workers:
             await running.enter_async_context(each)
         calm_collector()
@@ -356,9 +363,8 @@ def schedule_worker(resources: Resources) -> Worker:
     )
 
 
-def scoring_worker(resources: Resources, share: PumpShare) -> Worker:
+def scoring_worker(resources: Resources, share: PumpShare, scoring: ScoringActivities) -> Worker:
     """The pumps: at most one for each partition, running for hours; no more than the process's share of them."""
-    scoring = ScoringActivities(resources.pool, resources.live, resources.settings.session_url, share)
     tuner = WorkerTuner.create_composite(
         workflow_supplier=FixedSizeSlotSupplier(8),
         activity_supplier=PumpSlots(share),

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import time
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 from temporalio import activity
@@ -34,6 +35,9 @@ LATE_SECONDS = 30.0
 REPORT_TIMEOUT = timedelta(seconds=2)
 REPORT_SECONDS = 60.0
 """How often the workflow is told how far its pump is, for those who look at it in the UI: a signal a minute, none while all is quiet."""
+
+LEAVE_SECONDS = 3.0
+"""So long a pump that is told to stop may take to end its batch; then it is cancelled."""
 
 SHIFT_SECONDS = 6 * 3600.0
 """After this long the activity ends by itself, so that the workflow can note how far it came and continue as new."""
@@ -135,33 +139,74 @@ class Pump:
         return batch
 
 
+class Owner:
+    """A pump that runs in this process, and how to end it."""
+
+    def __init__(self, pump: Pump) -> None:
+        self.pump, self.stop = pump, asyncio.Event()
+        self.task = asyncio.create_task(self._run(), name=f"pump-{pump.progress.partition}")
+
+    async def end(self) -> None:
+        """Let it end its batch, and wait until it is over."""
+        self.stop.set()
+        await asyncio.wait([self.task], timeout=LEAVE_SECONDS)
+        await _end(self.task)
+
+    async def _run(self) -> Progress:
+        try:
+            async with self.pump.wakeup:
+                return await self.pump.run(self.stop)
+        except Exception:
+            log.exception("the pump of partition %d has failed", self.pump.progress.partition)
+            raise
+
+
 class ScoringActivities:
-    """What the scoring workflows run; all pumps of a process share one pool, one live store and one wake-up connection."""
+    """What the scoring workflows run; all pumps of a process share one pool, one live store and one wake-up connection.
+
+    A pump belongs to the process, one at most for each partition; the activity watches it. While Temporal is away, activities end, for they
+    are not heard of, and their pumps go on: until the partition is given out again, here or to another process, or `close`.
+    """
 
     def __init__(self, pool: Pool, live: LiveStore, database_url: str, share: PumpShare | None = None) -> None:
         self.pool, self.live, self._share = pool, live, share
         self.wakeup = Wakeup(database_url)
         self._books = Books()
+        self._owners: dict[int, Owner] = {}
+
+    async def close(self) -> None:
+        """End the pumps that nobody watches; call it when the worker has shut down."""
+        await asyncio.gather(*(owner.end() for owner in self._owners.values()))
 
     @activity.defn
     async def score_partition(self, partition: int) -> Progress:
         """Own the partition until the worker shuts down, another owner takes it, or the shift is over."""
-        async with self.wakeup:
-            pump, stop = Pump(self.pool, self.live, self.wakeup, partition, self._books), asyncio.Event()
-            watching = asyncio.create_task(self._watch(pump, stop), name=f"heartbeat-{partition}")
+        owner = await self._begin(partition)
+        watching = asyncio.create_task(self._watch(owner.pump, owner.stop), name=f"heartbeat-{partition}")
+        if self._share is not None:
+            self._share.begin(partition, owner.stop)
+        try:
+            progress = await asyncio.shield(owner.task)
+        except asyncio.CancelledError:
+            if _is_not_wanted():
+                await owner.end()
+            raise
+        finally:
+            watching.cancel()
             if self._share is not None:
-                self._share.begin(partition, stop)
-            try:
-                progress = await pump.run(stop)
-            finally:
-                watching.cancel()
-                if self._share is not None:
-                    self._share.end(partition, stop)
+                self._share.end(partition, owner.stop)
         progress.ended = progress.ended or "the worker is shutting down, another one has room, or the shift is over"
         return progress
 
+    async def _begin(self, partition: int) -> Owner:
+        """A new owner of the partition, when the one before it in this process is over: its successor takes a higher epoch."""
+        while (before := self._owners.get(partition)) is not None and not before.task.done():
+            await before.end()
+        owner = self._owners[partition] = Owner(Pump(self.pool, self.live, self.wakeup, partition, self._books))
+        return owner
+
     async def _watch(self, pump: Pump, stop: asyncio.Event) -> None:
-        """Heartbeat with the progress. Temporal may be away: the heartbeat is then lost, and the pump goes on."""
+        """Heartbeat with the progress. Temporal may be away: the heartbeats are then lost, the activity ends, and the pump goes on."""
         ends = time.monotonic() + SHIFT_SECONDS
         report_at, reported = 0.0, -1
         while time.monotonic() < ends and not activity.is_worker_shutdown():
@@ -186,10 +231,16 @@ async def _report(progress: Progress) -> None:
         await handle.signal("report", progress, rpc_timeout=REPORT_TIMEOUT)
 
 
-async def _end(task: asyncio.Task[None]) -> None:
+def _is_not_wanted() -> bool:
+    """Whether somebody asked for the end of this activity. Otherwise Temporal or this process has lost sight of it."""
+    details = activity.cancellation_details()
+    return details is not None and (details.cancel_requested or details.paused or details.reset)
+
+
+async def _end(task: asyncio.Task[Any]) -> None:
     """Cancel a task until it is over: a client library may take one cancellation for its own timeout and go on."""
     while not task.done():
         task.cancel()
         await asyncio.wait([task], timeout=0.2)
     if not task.cancelled() and (fault := task.exception()) is not None:
-        log.error("a publisher has failed", exc_info=fault)
+        log.error("%s has failed", task.get_name(), exc_info=fault)

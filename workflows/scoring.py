@@ -19,7 +19,8 @@ class ScoringWorkflow:
     r"""owned ── shift over, worker gone ──▶ owned again, by whichever worker takes it first
 
     The activity is the pump. Its heartbeats carry cursor and lag (under pending activities in the UI). A worker that dies is noticed after
-    `HEARTBEAT_TIMEOUT`; should it come back to life, the epoch in PostgreSQL refuses it.
+    `HEARTBEAT_TIMEOUT`; should it come back to life, the epoch in PostgreSQL refuses it. A pump whose activity was lost because Temporal is
+    away goes on, until the partition is given out again.
     """
 
     @workflow.init

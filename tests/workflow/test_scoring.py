@@ -2,8 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -17,8 +19,10 @@ from runtime.redis import Redis
 from runtime.settings import Settings
 from runtime.temporal import connect
 from storage.live import LiveStore
+from tests.conftest import settings_for
 from tests.recording import keep_history
 from tests.scoring_world import PARTITIONS, Event, World, definition, reference
+from tests.temporal_server import TemporalServer
 from workflows.scoring import ScoringWorkflow, ensure_scoring_workflows
 
 EVENTS = [Event(f"u{n % 5}", n % 7, n % 60, f"e{n:03}") for n in range(40)]
@@ -166,3 +170,94 @@ async def test_the_ui_shows_cursor_and_lag(
     async with await pumps():
         await world.send([Event("u1", 1, n % 60, f"x{n:03}") for n in range(40)])
         await until(shown, True)
+
+
+@pytest.fixture
+def own_temporal(tmp_path: Path) -> Iterator[TemporalServer]:
+    """A Temporal server of the test's own, which it may stop and start again with all that it knew."""
+    server = TemporalServer(tmp_path)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+async def test_pumps_go_on_while_temporal_is_away_and_have_one_owner_when_it_is_back(
+    world: World, own_temporal: TemporalServer, postgres_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflows.scoring.HEARTBEAT_TIMEOUT", timedelta(seconds=2))
+    settings = settings_for(postgres_url, redis_url, own_temporal.address)
+    client, share = await connect(settings), PumpShare(postgres_url, PARTITIONS)
+    await ensure_scoring_workflows(client, task_queue=settings.task_queue, partitions=PARTITIONS)
+    scoring = ScoringActivities(world.pool, world.live, postgres_url, share)
+    board = await world.make_board("b", definition())
+    async with AsyncExitStack() as running:
+        running.push_async_callback(scoring.close)
+        await running.enter_async_context(
+            Worker(
+                client,
+                task_queue=settings.task_queue,
+                workflows=[ScoringWorkflow],
+                activities=[scoring.score_partition],
+                workflow_runner=UnsandboxedWorkflowRunner(),
+            )
+        )
+        await until(lambda: _watched(share), PARTITIONS)
+        before = await _epochs(world)
+        own_temporal.stop()
+        await until(lambda: _watched(share), 0)
+        await world.send(EVENTS[:20])
+        await until(lambda: world.live_rows(board), reference(definition(), EVENTS[:20]))
+        assert await _epochs(world) == before
+        own_temporal.start()
+        await until(lambda: _watched(share), PARTITIONS)
+        await until(lambda: _all_above(world, before), True)
+        assert _pump_tasks() == [f"pump-{partition}" for partition in range(PARTITIONS)]
+        await world.send(EVENTS[20:])
+        await until(lambda: world.live_rows(board), reference(definition(), EVENTS))
+        own_temporal.stop()
+        await until(lambda: _watched(share), 0)
+        assert _pump_tasks()
+    assert not _pump_tasks()
+    assert await world.stored_rows(board) == reference(definition(), EVENTS)
+
+
+async def test_a_pump_without_an_activity_gives_way_to_another_owner(world: World, postgres_url: str) -> None:
+    scoring = ScoringActivities(world.pool, world.live, postgres_url)
+    board = await world.make_board("b", definition())
+    owner = await scoring._begin(0)
+    await until(lambda: _epoch_of(world, 0), 1)
+    assert await scoring._begin(0) is not owner
+    assert owner.task.done()
+    await until(lambda: _epoch_of(world, 0), 2)
+    await world.send(EVENTS)
+    await world.pump()  # others own every partition now
+    await until(lambda: _tasks_of(world), [])
+    assert await world.stored_rows(board) == reference(definition(), EVENTS)
+    await scoring.close()
+
+
+async def _watched(share: PumpShare) -> int:
+    return share.running
+
+
+def _pump_tasks() -> list[str]:
+    return sorted(task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("pump-"))
+
+
+async def _tasks_of(_: World) -> list[str]:
+    return _pump_tasks()
+
+
+async def _epochs(world: World) -> list[int]:
+    rows = await world.rows("SELECT owner_epoch FROM scoring_cursor ORDER BY scoring_partition")
+    return [row["owner_epoch"] for row in rows]
+
+
+async def _epoch_of(world: World, partition: int) -> int:
+    return (await _epochs(world))[partition]
+
+
+async def _all_above(world: World, before: list[int]) -> bool:
+    return all(now > then for now, then in zip(await _epochs(world), before, strict=True))
