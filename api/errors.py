@@ -15,6 +15,10 @@ from runtime.postgres import cause_of, is_away
 
 log = logging.getLogger("laurel.api")
 
+MESSAGE_CHARACTERS = 8000
+DETAIL_CHARACTERS = 1000
+"""Of what is said to a client. Refusals repeat what was sent, and that may be most of a megabyte."""
+
 CODES_BY_STATUS = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 415: "UNSUPPORTED_MEDIA_TYPE", 426: "UPGRADE_REQUIRED"}
 
 
@@ -37,12 +41,16 @@ def request_id_of(scope: Any) -> str:
 
 def error_body(error: DomainError, request_id: str) -> bytes:
     """The JSON body that every surface answers an error with."""
-    content: dict[str, Any] = {"code": error.code, "message": error.message, "status": error.status}
+    content: dict[str, Any] = {"code": error.code, "message": _cut(error.message, MESSAGE_CHARACTERS), "status": error.status}
     if error.details:
-        content["details"] = error.details
+        content["details"] = [{name: _cut(text, DETAIL_CHARACTERS) for name, text in detail.items()} for detail in error.details]
     if request_id:
         content["request_id"] = request_id
     return msgspec.json.encode({"error": content | error.facts})
+
+
+def _cut(text: Any, most: int) -> Any:
+    return text[:most] + "…" if isinstance(text, str) and len(text) > most else text
 
 
 def known_error(fault: Exception) -> DomainError | None:

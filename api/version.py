@@ -6,6 +6,8 @@ from litestar import Request
 
 from domain.error import ValidationFault, VersionConflict
 
+VERSION_DIGITS = 12
+
 
 def check_version(request: Request[Any, Any, Any], present: int) -> None:
     """Raise VersionConflict when the request names another version than the present one; no header passes."""
@@ -13,7 +15,7 @@ def check_version(request: Request[Any, Any, Any], present: int) -> None:
     if given is None or given.strip() == "*":
         return
     text = given.strip().removeprefix("W/").strip('"')
-    if not text.isascii() or not text.isdigit():
+    if not text.isascii() or not text.isdigit() or len(text) > VERSION_DIGITS:
         raise ValidationFault.of("If-Match", "must be a version number")
     if int(text) != present:
         raise VersionConflict(f"This is version {present} by now", present=present)

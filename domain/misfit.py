@@ -145,11 +145,11 @@ def _walk(value: Any, kind: inspect.Type, place: str) -> Iterator[Misfit]:
         yield from _walk_struct(value, kind, place)
     elif isinstance(kind, inspect.ListType | inspect.VarTupleType | inspect.SetType | inspect.FrozenSetType) and isinstance(value, list):
         yield from _of_size(value, kind, place, "entries")
-        for number, item in enumerate(value):
+        for number, item in enumerate(value[: getattr(kind, "max_length", None)]):  # what is too much has been told
             yield from _walk(item, kind.item_type, f"{place}[{number}]")
     elif isinstance(kind, inspect.DictType) and isinstance(value, dict):
         yield from _of_size(value, kind, place, "members")
-        for name, item in value.items():
+        for name, item in islice(value.items(), kind.max_length):
             yield from _walk(item, kind.value_type, _member(place, name))
     elif isinstance(kind, inspect.EnumType):
         choices = [member.value for member in kind.cls]

@@ -348,6 +348,20 @@ def test_hard_bodies_are_refused_and_kept_nowhere(world: World, path: str) -> No
     goes_on(world)
 
 
+def test_a_refusal_is_short_whatever_it_repeats(world: World) -> None:
+    timeframe = {"type": "weekly", "timezone": "x" * 900_000}
+    rules = [{"event_type": "goal", "points_expression": "1"}]
+    board = {"leaderboard_id": "long", "name": "Cup", "config": {"timeframe": timeframe, "scoring": {"rules": rules}}}
+    with world.client() as client:
+        refused = client.post("/v1/admin/leaderboards", json=board)
+        assert (refused.status_code, refused.json()["error"]["details"][0]["field"]) == (400, "config.timeframe.timezone")
+        assert len(refused.content) < 20_000
+        timeframe["timezone"] = "UTC"
+        client.post("/v1/admin/leaderboards", json=board).raise_for_status()
+        digits = client.put("/v1/admin/leaderboards/long", json=board, headers={"If-Match": "1" * 5000})
+        assert (digits.status_code, digits.json()["error"]["code"]) == (400, "VALIDATION_ERROR")
+
+
 def test_a_form_of_a_stranger_is_short_and_no_form_has_thousands_of_fields(world: World) -> None:
     words = {"Content-Type": "application/x-www-form-urlencoded"}
     with world.client() as client:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api.adjustment import AdjustmentsBody
 from domain.earning import EarningRule
 from domain.error import ValidationFault
 from domain.event import validate_event
@@ -125,12 +126,12 @@ def test_what_is_no_json_is_named(body: bytes, word: str) -> None:
 
 
 def calls(function: Any, run: Callable[[], Any]) -> int:
-    """How often the function is called meanwhile: work, whatever the machine."""
+    """How often the function (None: any) is called meanwhile: work, whatever the machine."""
     counted = 0
 
     def note(frame: FrameType, event: str, _: Any) -> None:
         nonlocal counted
-        counted += event == "call" and frame.f_code is function.__code__
+        counted += event == "call" and (function is None or frame.f_code is function.__code__)
 
     sys.setprofile(note)
     try:
@@ -154,6 +155,14 @@ def test_an_event_without_an_id_is_compared_with_few_of_its_strange_members() ->
             validate_event(body, datetime.now(UTC))
 
     assert calls(near_miss, refuse) <= 3 * MOST_FAULTS
+
+
+def test_what_a_list_has_too_much_is_not_looked_at() -> None:
+    one = {"external_user_id": "u", "currency": "points", "amount": 1, "reason": "r"}
+    many, more = ({"adjustments": [one] * number} for number in (1001, 5000))
+    first = calls(None, lambda: misfits(many, AdjustmentsBody))
+    assert calls(None, lambda: misfits(more, AdjustmentsBody)) < 1.1 * first
+    assert [fault.field for fault in misfits(more, AdjustmentsBody)] == ["adjustments"]
 
 
 def test_a_refusal_repeats_little_of_what_was_sent() -> None:
