@@ -19,6 +19,7 @@ from runtime.postgres import Pool
 from runtime.settings import PREFIX, Settings
 from tests.api_world import World, event, make_world
 from tests.conftest import REPOSITORY
+from tests.console_world import signed_in
 
 PATIENCE_SECONDS = 60.0
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -97,6 +98,7 @@ async def test_the_access_log_has_one_line_for_each_request(pool: Pool, settings
         ask(world, "first", "GET", "/v1/leaderboards/b")
         ask(world, "hot", "GET", "/v1/leaderboards/b")
         ask(world, "person", "GET", "/console/dashboard", role=None)
+        signed_in(world).client.get("/dashboard", headers={"X-Request-Id": "staff"})
         ask(world, "stranger", "GET", "/v1/events/secret-id", role=None)
         ask(world, "nowhere", "GET", "/v1/nowhere/secret-id")
         upgrade = {"Authorization": f"Bearer {world.keys['read']}", "X-Request-Id": "watch"}
@@ -114,13 +116,14 @@ async def test_the_access_log_has_one_line_for_each_request(pool: Pool, settings
             "first": ("/v1/leaderboards/{leaderboard_id}", 200, "api_key"),
             "hot": ("/v1/leaderboards/{leaderboard_id}", 200, "api_key"),
             "watch": ("/v1/leaderboards/{leaderboard_id}/ws", 101, "api_key"),
+            "staff": ("/console/dashboard", 200, "console"),
             "person": ("/console/dashboard", 303, "none"),
             "nowhere": ("unknown", 404, "none"),
         }
         for name, (route, status, credential) in wanted.items():
             line = log.of(name)
             assert (line["route"].replace(":str", ""), line["status"], line["credential"]) == (route, status, credential), name
-            assert line.get("tenant") == (str(world.tenant_id) if credential == "api_key" else None), name
+            assert line.get("tenant") == (None if credential == "none" else str(world.tenant_id)), name
         assert log.of("watch")["bytes"] >= len(said)
         assert log.of("stranger")["status"] in (401, 404)
         assert not [line for line in log.lines() if "secret-id" in json.dumps(line)], "ids of people stand in paths: the template is told"
