@@ -35,6 +35,7 @@ from activities.tally import run_tally
 from activities.upkeep import run_upkeep
 from activities.webhook import WebhookActivities
 from activities.window import WindowActivities
+from domain import limits
 from runtime import postgres, temporal
 from runtime.collector import calm_collector
 from runtime.crypto import Vault
@@ -72,7 +73,7 @@ CORE_ACTIVITIES = 16
 # A send holds no connection while it waits for the partner, and at most eight of them wait for one endpoint.
 WEBHOOK_ACTIVITIES = 256
 # A pump that waits costs a heartbeat every few seconds and nothing else; each endpoint has one.
-ENDPOINT_PUMPS = 1000
+ENDPOINT_PUMPS = limits.ENDPOINT_PUMPS.value
 # Windows that end together wait for one barrier, each in a slot of its own that costs nothing but memory.
 WINDOW_ACTIVITIES = 1000
 # Each of them works PostgreSQL without a pause.

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Iterator
 from uuid import UUID
 
+from domain import limits
 from domain.webhook import Endpoint
 
-CONCURRENCY = 8
+CONCURRENCY = limits.ENDPOINT_SENDS.value
 """Sends under way to one endpoint from one process."""
-TENANT_CONCURRENCY = 32
+TENANT_CONCURRENCY = limits.TENANT_SENDS.value
 """Sends under way for one tenant from one process. Beyond it each of the tenant's endpoints has one, so none of them waits for another."""
 SMOOTHING = 0.3
 

@@ -155,6 +155,25 @@ BOARD_SCANS = _limit(
 BOARD_SCANS_WAITING = _limit(BOARDS, "scans that are under way or wait", 64, "scans", "tenant", "503 `UNAVAILABLE`")
 SOCKETS_OF_PERSON = _limit(BOARDS, "WebSockets of one person (tokens)", 100, "connections", "process", "429 `RATE_LIMITED`")
 SOCKETS_OF_TENANT = _limit(BOARDS, "WebSockets of one tenant", 10_000, "connections", "process", "429 `RATE_LIMITED`")
+
+WEBHOOKS = "Webhooks"
+ENDPOINT_SENDS = _limit(WEBHOOKS, "sends under way to one endpoint", 8, "sends", "process", "the others wait for their turn")
+TENANT_SENDS = _limit(
+    WEBHOOKS, "sends under way for one tenant", 32, "sends", "process", "each of its endpoints still has one; the others wait"
+)
+WEBHOOK_READ_BYTES = _limit(
+    WEBHOOKS,
+    "what is read of an answer, with heads, interim answers and framing",
+    524_288,
+    "bytes",
+    "connection",
+    "the attempt has failed",
+)
+LOOK_UPS = _limit(WEBHOOKS, "look-ups of hosts' names under way", 2000, "look-ups", "process", "the send is put off; it is no attempt")
+ENDPOINT_PUMPS = _limit(
+    WEBHOOKS, "endpoints that one worker delivers to", 1000, "endpoints", "process", "further endpoints need a further worker"
+)
+
 CONSOLE = "The console"
 PAIR_ATTEMPTS = _limit(
     CONSOLE,

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from domain import limits
-from runtime import http_server, jwks, postgres, redis
+from runtime import http, http_server, jwks, postgres, redis, resolver
 from storage.limit import COUNTED
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -44,3 +44,5 @@ def test_what_knows_no_business_has_the_same_bounds() -> None:
     assert f"{limits.LOCK_SECONDS.value}s" == postgres.SESSION["lock_timeout"]
     assert f"{limits.IDLE_SECONDS.value}s" == postgres.SESSION["idle_in_transaction_session_timeout"]
     assert limits.REDIS_SECONDS.value == redis.TIMEOUT_SECONDS
+    assert limits.WEBHOOK_READ_BYTES.value == http.READ_BYTES
+    assert limits.LOOK_UPS.value == resolver.LOOK_UPS
