@@ -38,6 +38,8 @@ PROBES = frozenset({"/health", "/ready"})
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 NO_STORE = (b"cache-control", b"no-store")
 """For every answer that says nothing else of caches: wallets, profiles and refusals are for whoever asked, once."""
+HSTS = (b"strict-transport-security", b"max-age=31536000")
+"""To whoever came by https: come so next time too, and send no key in the clear. The console says the same."""
 NOT_SERVED = "This process does not serve this part of the API"
 CONSOLE = "/console"
 INTERNAL = "/-/"
@@ -141,12 +143,13 @@ class Front:
     ) -> None:
         """`ingest` has `paths` and `answer(scope, receive)`, `pages` `prefix` and `answer(scope)`; `authenticator` judges preflights.
 
-        `console` is the application under `/console`.
+        `console` is the application under `/console`. Of the settings the gateways count, and a public URL by which all come with https.
         """
         self._app = app
         self._console = console
         self._gateways = settings.gateways
         self._is_partial = "all" not in settings.gateways
+        self._is_secure = settings.public_url.startswith("https://")
         self._ingest = ingest
         self._pages = pages
         self._sockets = sockets
@@ -180,10 +183,12 @@ class Front:
             return
         if scope["method"] == "HEAD" and scope["path"] in PROBES:
             scope = {**scope, "method": "GET"}  # the server leaves the body out, by its own scope
+        if self._is_secure or scope["scheme"] == "https":  # behind a trusted proxy the server takes the scheme from X-Forwarded-Proto
+            send = _strict(send)
         if not _is_plain(scope):
-            await send_reply(send, error_reply(NotFound(NOT_PLAIN), request_id), request_id)
+            await self._refuse(scope, send, NotFound(NOT_PLAIN), request_id)
         elif self._is_partial and not serves(self._gateways, scope["path"]):
-            await send_reply(send, error_reply(NotFound(NOT_SERVED), request_id), request_id)
+            await self._refuse(scope, send, NotFound(NOT_SERVED), request_id)
         elif scope["method"] == "POST" and scope["path"] in self._ingest.paths:
             await self._take_events(scope, receive, send, about)
         elif scope["method"] == "GET" and scope["path"].startswith(self._pages.prefix):
@@ -203,11 +208,24 @@ class Front:
         except ClientGone:
             return
         except Exception as fault:  # the edge of the process: whatever it is, it becomes an answer
-            reply = error_reply(fault, request_id)
-            if allowed := await self._readable_by(scope, reply.status):
-                reply = Reply(status=reply.status, body=reply.body, headers=reply.headers + cors_headers(allowed))
+            reply = await self._refusal(scope, fault, request_id)
         await send_reply(send, reply, request_id)
         REQUEST_SECONDS.observe(scope["path"], reply.status, time.perf_counter() - started)
+
+    async def _refuse(self, scope: Any, send: Send, fault: DomainError, request_id: bytes) -> None:
+        """Refuse before routing. A browser that asks beforehand is answered as for any path, else its page would not see the refusal."""
+        origin = header_of(scope["headers"], b"origin") if scope["method"] == "OPTIONS" else None
+        if origin is None:
+            reply = await self._refusal(scope, fault, request_id)
+        else:
+            reply = await self._preflight(scope, origin, request_id)
+        await send_reply(send, reply, request_id)
+
+    async def _refusal(self, scope: Any, fault: Exception, request_id: bytes) -> Reply:
+        reply = error_reply(fault, request_id)
+        if allowed := await self._readable_by(scope, reply.status):
+            return Reply(status=reply.status, body=reply.body, headers=reply.headers + cors_headers(allowed))
+        return reply
 
     async def _show_page(self, scope: Any, receive: Receive, send: Send, about: logging.Asked) -> None:
         started = time.perf_counter()
@@ -282,6 +300,16 @@ class Front:
         finally:
             about.route = _route_of(scope, scope.get("route_handler"))
         REQUEST_SECONDS.observe(about.route, status, time.perf_counter() - started)
+
+
+def _strict(send: Send) -> Send:
+    async def send_strictly(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            present = [*message["headers"]]
+            message["headers"] = present if any(bytes(name).lower() == HSTS[0] for name, _ in present) else [*present, HSTS]
+        await send(message)
+
+    return send_strictly
 
 
 def _is_plain(scope: Any) -> bool:

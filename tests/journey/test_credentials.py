@@ -258,6 +258,11 @@ async def test_browsers_are_let_in_by_the_tenants_list(world: World) -> None:
             assert refusal.status_code == 401
             seen = refusal.headers.get("Access-Control-Allow-Origin")
             assert seen == ("https://shop.example" if origin == "https://shop.example" else None), "a page must see that it has to sign in"
+    for origin, shown in (("https://shop.example", "https://shop.example"), ("https://evil.example", None)):
+        missed = httpx.get(f"{world.url}/v1//leaderboards", headers={"Origin": origin} | key)  # refused before anything routes
+        assert (missed.status_code, missed.headers.get("Access-Control-Allow-Origin")) == (404, shown)
+        asked = httpx.options(f"{world.url}/v1//leaderboards", headers={"Origin": origin} | preflight)
+        assert (asked.status_code, asked.headers.get("Access-Control-Allow-Origin")) == (204 if shown else 403, shown)
     readable = httpx.get(f"{world.url}/v1/admin/settings", headers={"Origin": "https://shop.example"} | key)
     assert (readable.status_code, readable.headers["Access-Control-Allow-Origin"]) == (403, "https://shop.example")
 

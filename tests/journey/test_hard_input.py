@@ -389,3 +389,16 @@ async def test_only_a_trusted_proxy_says_where_a_request_comes_from(
         assert tab.sign_in(email).status_code == 200
     assert world.rows("SELECT address FROM console_session") == [(seen,)]
     assert world.rows("SELECT after ->> 'address' FROM audit_log WHERE action = 'sign_in'") == [(seen,)]
+
+
+@pytest.mark.parametrize(
+    ("trusted", "public_url", "strict"),
+    [(("127.0.0.0/8",), "", True), (("192.0.2.1",), "", False), ((), "https://laurel.example", True)],
+)
+def test_who_comes_by_https_is_told_to_stay_with_it(settings: Settings, trusted: tuple[str, ...], public_url: str, strict: bool) -> None:
+    changed = msgspec.structs.replace(settings, trusted_proxies=trusted, public_url=public_url or settings.public_url)
+    paths = ("/v1/leaderboards", "/v1//leaderboards", "/v1/leaderboards/x", "/health", "/console/sign-in", "/v1/nowhere")
+    with served_as_in_production(changed) as url, httpx.Client(base_url=url, headers={"X-Forwarded-Proto": "https"}) as client:
+        answers = [client.get(path) for path in paths] + [client.post("/v1/events", json={})]
+    told = [answer.headers.get_list("strict-transport-security") for answer in answers]
+    assert told == [["max-age=31536000"] if strict else []] * len(answers)
