@@ -164,7 +164,8 @@ class Visitor:
         """On to another page of the console (a path behind `/console`), with a sentence on what was done or why not."""
         if good or bad:
             told = msgspec.json.encode(("good" if good else "bad", good or bad))
-            self.set_cookie(FLASH_COOKIE, base64.urlsafe_b64encode(told).decode(), max_age=60)
+            # Without padding: a value with "=" in it would be sent in quotes, and cookies in quotes are not read.
+            self.set_cookie(FLASH_COOKIE, base64.urlsafe_b64encode(told).decode().rstrip("="), max_age=60)
         return Redirect(f"/console{path}", status_code=303, cookies=self._cookies)
 
     def _take_flash(self) -> tuple[str, str] | None:
@@ -173,7 +174,7 @@ class Visitor:
             return None
         self.drop_cookie(FLASH_COOKIE)
         try:
-            kind, text = msgspec.json.decode(base64.urlsafe_b64decode(kept), type=tuple[str, str])
+            kind, text = msgspec.json.decode(base64.urlsafe_b64decode(kept + "=" * (-len(kept) % 4)), type=tuple[str, str])
         except ValueError:
             return None
         return (kind if kind in ("good", "bad") else "good"), text
