@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from domain import limits
-from runtime import http, http_server, jwks, postgres, redis, resolver
+from runtime import http, http_server, jwks, postgres, redis, resolver, temporal, temporal_limits
 from storage.limit import COUNTED
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -46,3 +46,6 @@ def test_what_knows_no_business_has_the_same_bounds() -> None:
     assert limits.REDIS_SECONDS.value == redis.TIMEOUT_SECONDS
     assert limits.WEBHOOK_READ_BYTES.value == http.READ_BYTES
     assert limits.LOOK_UPS.value == resolver.LOOK_UPS
+    assert limits.TEMPORAL_SECONDS.value == temporal_limits.RPC_TIMEOUT.total_seconds()
+    assert limits.TEMPORAL_CALL_SECONDS.value == temporal_limits.CALL_SECONDS
+    assert limits.TEMPORAL_CONNECT_SECONDS.value == temporal.CONNECT_SECONDS
