@@ -124,9 +124,11 @@ def _check_items(data: AdjustmentsBody) -> None:
     """ValidationFault for a correction that does not say whose it is, or why."""
     for number, item in enumerate(data.adjustments):
         if (item.external_user_id is None) == (item.external_id is None):
-            raise ValidationFault.of(f"adjustments[{number}].external_user_id", "is required, or external_id, and not both")
+            raise ValidationFault.of(
+                f"adjustments[{number}].external_user_id", "either external_user_id or external_id is required, not both"
+            )
         if item.reason is None and data.reason is None:
-            raise ValidationFault.of("reason", "is required, for all or in each")
+            raise ValidationFault.of("reason", "is required, once for all or in each adjustment")
 
 
 def _adjustment(

@@ -223,7 +223,11 @@ def bearer_of(facts: RequestFacts) -> str:
         raise missing_credential(facts.path)
     scheme, _, credential = facts.authorization.decode("latin-1").strip().partition(" ")
     if scheme.lower() != "bearer" or not credential.strip():
-        raise Unauthorized("Authorization must be a bearer credential") if in_token_family(facts.path) else InvalidKey("Invalid API key")
+        raise (
+            Unauthorized("Authorization must be Bearer, a space, and an API key or a token")
+            if in_token_family(facts.path)
+            else InvalidKey("Invalid API key")
+        )
     return credential.strip()
 
 
@@ -249,7 +253,12 @@ def origin_allowed(tenant: TenantAccess, origin: str) -> bool:
 def check_role(role: str, allowed: Collection[str]) -> None:
     """Raise `Forbidden`, which says which roles may do this, for any other."""
     if role not in allowed:
-        raise Forbidden(f"This takes a credential of role {' or '.join(sorted(allowed))}; this one is {role}")
+        raise Forbidden(f"This takes a credential of role {_either(sorted(allowed))}; this one is {role}")
+
+
+def _either(names: list[str]) -> str:
+    """`admin, server or read`."""
+    return " or ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
 def check_query(query_string: bytes, known: Collection[str] | None) -> None:
@@ -268,8 +277,8 @@ def check_query(query_string: bytes, known: Collection[str] | None) -> None:
 def _unknown_parameter(name: str, known: Collection[str]) -> str:
     meant = near_miss(name, known) or PARAMETERS_ELSEWHERE.get(name.lower().replace("_", ""))
     listed = ", ".join(sorted(known)) if known else "none"
-    proposed = f"did you mean {meant}? " if meant in known else ""
-    return f"is not a query parameter of this route; {proposed}It takes {listed}"
+    proposed = f"; did you mean {meant}?" if meant in known else ""
+    return f"is not a query parameter of this route, which takes {listed}{proposed}"
 
 
 def allow(*roles: Role, even_suspended: bool = False, with_admin: bool = True) -> Guard:

@@ -94,6 +94,11 @@ def _error_of_http(fault: HTTPException) -> DomainError | None:
     if fault.status_code == 404:
         return _plain_error("NOT_FOUND", 404, "There is no such route")
     code = CODES_BY_STATUS.get(fault.status_code, "VALIDATION_ERROR")
+    if fault.status_code == 405:
+        methods = [name for name in (fault.headers or {}).get("allow", "").split(", ") if name.isupper() and name != "OPTIONS"]
+        return _plain_error(
+            code, 405, f"This path takes only {' and '.join(methods)}" if methods else "This path does not take this method"
+        )
     return _plain_error(code, fault.status_code, str(fault.detail))
 
 

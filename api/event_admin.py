@@ -63,7 +63,7 @@ def _instant(request: AnyRequest, name: str) -> datetime | None:
     try:
         return msgspec.convert(text, _Instant).astimezone(UTC)
     except (msgspec.ValidationError, OverflowError):
-        raise ValidationFault.of(name, "must be an RFC 3339 time with an offset") from None
+        raise ValidationFault.of(name, "must be an RFC 3339 time with an offset, such as 2025-11-18T12:00:00Z") from None
 
 
 def _place(page: Page, until: datetime) -> Place:

@@ -14,6 +14,7 @@ from api.auth import Principal, allow
 from api.pagination import Page, encode_cursor
 from api.user import user_for
 from domain.error import RedemptionNotFound, ValidationFault
+from domain.misfit import choice_problem
 from domain.player import order_for_player
 from domain.redemption import Decision, Move, Moved, Redemption, State, already_final, read_callback
 from domain.redemption_csv import csv_lines, header_line
@@ -109,7 +110,7 @@ def filter_of(request: AnyRequest, page: Page, user_id: UUID | None) -> Filter:
     """What a list's query asks for; ValidationFault for a malformed value."""
     status = request.query_params.get("status")
     if status is not None and status not in set(State):
-        raise ValidationFault.of("status", "is not a state of a redemption")
+        raise ValidationFault.of("status", choice_problem(status, [each.value for each in State]))
     return Filter(
         user_id=user_id,
         reward_id=uuid_in(request, "reward_id"),

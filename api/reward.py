@@ -285,7 +285,7 @@ async def purchase(slug: str, request: AnyRequest, principal: Principal, pool: P
 async def redeem_for_user(data: RedemptionBody, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> Response[bytes]:
     """A server redeems a reward for one of its users."""
     if (data.reward_id is None) == (data.slug is None):
-        raise ValidationFault.of("reward_id", "is required, or slug, and not both")
+        raise ValidationFault.of("reward_id", "either reward_id or slug is required, not both")
     external_user_id = parse_external_id(data.external_user_id, "external_user_id")
     order = _order(data, principal, external_user_id, reward_id=data.reward_id, slug=data.slug)
     return await _redeem(pool, relay, write_of(request, principal, data, data.idempotency_key), order)

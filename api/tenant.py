@@ -172,7 +172,7 @@ def key_body(key: credential.ApiKey, text: str | UnsetType = UNSET) -> KeyBody:
 def check_timezone(name: str) -> None:
     """Raise `ValidationFault` unless the IANA database knows the zone."""
     if name not in available_timezones():
-        raise ValidationFault.of("timezone", "is not a time zone of the IANA database")
+        raise ValidationFault.of("timezone", "is not an IANA time zone, such as Asia/Ho_Chi_Minh or UTC")
 
 
 @post("/v1/operator/tenants", guards=[operator], operation_id="create_tenant")

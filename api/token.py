@@ -92,7 +92,7 @@ class TokenVerifier:
         except jwt.ExpiredSignatureError:
             raise Unauthorized("The token has expired") from None
         except jwt.PyJWTError as fault:
-            raise Unauthorized(f"The token is not valid: {fault}") from None
+            raise Unauthorized(f"The token is not valid: {_reason(fault)}") from None
         except (ValueError, TypeError, OverflowError):
             raise Unauthorized("The token is malformed") from None
         return _identity(claims, platform=issuer == PLATFORM_ISSUER)
@@ -109,6 +109,20 @@ class TokenVerifier:
         if key is None or key.algorithm_name != header["alg"]:
             raise Unauthorized("The token's key is not known")
         return _decode(text, key.key, [key.algorithm_name], known.issuer, known.audience)
+
+
+def _reason(fault: jwt.PyJWTError) -> str:
+    """Why a token is refused, in the words of tokens and not of the library that reads them."""
+    if isinstance(fault, jwt.MissingRequiredClaimError):
+        return f"the claim {fault.claim} is missing"
+    reasons: tuple[tuple[type[jwt.PyJWTError], str], ...] = (
+        (jwt.InvalidSignatureError, "its signature does not match"),
+        (jwt.InvalidAudienceError, "it is meant for another audience"),
+        (jwt.InvalidIssuerError, "its issuer is not trusted"),
+        (jwt.ImmatureSignatureError, "it is not valid yet"),
+        (jwt.DecodeError, "it is malformed"),
+    )
+    return next((reason for kind, reason in reasons if isinstance(fault, kind)), "it cannot be verified")
 
 
 def _identity(claims: dict[str, Any], *, platform: bool) -> Identity:

@@ -13,6 +13,7 @@ from activities.outbox import Relay
 from api.auth import Principal, allow
 from api.pagination import Page
 from domain.error import NotFound, ValidationFault
+from domain.misfit import choice_problem
 from domain.redemption import workflow_id
 from domain.webhook import (
     DEFAULT_RATE_PER_SECOND,
@@ -137,7 +138,7 @@ def check_events(events: list[str]) -> None:
     """Raise ValidationFault for an event that does not exist."""
     unknown = [name for name in events if name != "*" and name not in EVENTS]
     if unknown:
-        raise ValidationFault.of("events", f"unknown: {', '.join(unknown)}")
+        raise ValidationFault.of("events", choice_problem(unknown[0], EVENTS))
 
 
 def choose_secret(given: str | None) -> str:

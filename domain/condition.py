@@ -13,7 +13,18 @@ Document = Mapping[str, Any]
 MISSING: Any = object()
 """What a path gives that the document does not have; null is a value, not a missing one."""
 
-WRITTEN_ELSEWHERE = {"==": "eq", "=": "eq", "!=": "ne", ">": "gt", ">=": "gte", "<": "lt", "<=": "lte", "not_in": "nin", "neq": "ne"}
+WRITTEN_ELSEWHERE = {
+    "==": "eq",
+    "=": "eq",
+    "!=": "ne",
+    ">": "gt",
+    ">=": "gte",
+    "<": "lt",
+    "<=": "lte",
+    "not_in": "nin",
+    "neq": "ne",
+    "equals": "eq",
+}
 """Operators as other systems write them."""
 
 MAX_PATHS = 50
@@ -98,7 +109,8 @@ def parse_conditions(definition: Any, field: str) -> tuple[Condition, ...]:
 def _check_operand(operator: str, operand: Any, field: str) -> None:
     if operator not in OPERATORS:
         meant = near_miss(operator, OPERATORS) or WRITTEN_ELSEWHERE.get(operator)
-        raise ValidationFault.of(field, f"is not an operator; {f'did you mean {meant}? ' if meant else ''}There are {', '.join(OPERATORS)}")
+        proposed = f"; did you mean {meant}?" if meant else ""
+        raise ValidationFault.of(field, f"is not one of the operators {', '.join(OPERATORS)}{proposed}")
     if operator in ("in", "nin") and (not isinstance(operand, list) or len(operand) > MAX_LISTED):
         raise ValidationFault.of(field, f"must be a list of at most {MAX_LISTED} values")
     if operator == "exists" and not isinstance(operand, bool):

@@ -207,6 +207,8 @@ def _user_id(document: dict[str, Any], _: datetime) -> str:
     actor = document.get("actor", {})
     if not isinstance(actor, dict):
         raise _fail("actor", "must be an object")
+    if not actor.get("user_id") and isinstance(document.get("user_id"), str):
+        raise _fail("actor.user_id", 'cannot be empty: write "actor": {"user_id": …}, not user_id beside it')
     user_id = _text(actor, "user_id", "actor.user_id")
     problem = external_id_problem(user_id)
     if problem:

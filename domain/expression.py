@@ -126,7 +126,7 @@ class _Parser:
 
     def fault(self, message: str, start: int | None = None) -> ValidationFault:
         position = (self.start if start is None else start) + 1
-        return ValidationFault.of(self.field, f"{message} at position {position}")
+        return ValidationFault.of(self.field, f"{message} (at position {position})")
 
     def step(self) -> None:
         found = _TOKEN.match(self.text, self.end)
@@ -186,10 +186,12 @@ class _Parser:
         self.step()
         if self.symbol == "(":
             if name not in FUNCTIONS:
-                raise self.fault(f"unknown function {name!r}; there are {', '.join(FUNCTIONS)}", start)
+                raise self.fault(f"unknown function {name!r}; the functions are {', '.join(FUNCTIONS)}", start)
             return self.call(name, start, depth)
         if not name.startswith(("attrs.", "actor.metadata.")):
-            raise self.fault(f"{name!r} is not a path under attrs. or actor.metadata.", start)
+            raise self.fault(
+                f"unknown name {name!r}: a path starts with attrs. or actor.metadata., as in attrs.{name.rpartition('.')[2]}", start
+            )
         return Path(name)
 
     def call(self, name: str, start: int, depth: int) -> Node:
@@ -207,9 +209,9 @@ class _Parser:
 def parse_expression(text: str, field: str = "points_expression") -> Node:
     """The tree of an expression; ValidationFault with the 1-based position of what is wrong."""
     if len(text) > MAX_LENGTH:
-        raise ValidationFault.of(field, f"is longer than {MAX_LENGTH} characters at position {MAX_LENGTH + 1}")
+        raise ValidationFault.of(field, f"is longer than {MAX_LENGTH} characters (at position {MAX_LENGTH + 1})")
     if not text.strip():
-        raise ValidationFault.of(field, "cannot be empty, unexpected end at position 1")
+        raise ValidationFault.of(field, "cannot be empty (at position 1)")
     parser = _Parser(text, field)
     tree = parser.chain(0, 1)
     if parser.start < len(text) or parser.symbol:

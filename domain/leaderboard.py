@@ -209,13 +209,13 @@ def zone_of(name: str, field: str = "timezone") -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
-        raise ValidationFault.of(field, f"{name!r} is not an IANA time zone") from None
+        raise ValidationFault.of(field, f"{name!r} is not an IANA time zone, such as Asia/Ho_Chi_Minh or UTC") from None
 
 
 def check_zone(name: str, field: str) -> None:
     """Refuse what is not an IANA zone of that name everywhere. What was taken once is read by `zone_of` as long as it can be."""
     if name.startswith(_OF_THE_MACHINE):
-        raise ValidationFault.of(field, f"{name!r} is not an IANA time zone")
+        raise ValidationFault.of(field, f"{name!r} is not an IANA time zone, such as Asia/Ho_Chi_Minh or UTC")
     zone_of(name, field)
 
 

@@ -20,8 +20,24 @@ MOST_FAULTS = 20
 SHOWN_CHARACTERS = 60
 PLACE_LEVELS = 16
 LIKENESS = 0.75
-_ALIASES = {"event_type": "type", "reward_slug": "slug", "price": "prices", "user": "user_id", "id": "event_id"}
-"""What people write for a member that has no like name. It is proposed only where the body knows such a member and lacks it."""
+_ALIASES: Mapping[str, tuple[str, ...]] = {
+    "event_type": ("type",),
+    "reward_slug": ("slug",),
+    "price": ("prices",),
+    "user": ("user_id", "external_user_id"),
+    "user_id": ("external_user_id", "external_id", "external_ids"),
+    "id": ("event_id", "external_id"),
+    "average": ("avg",),
+    "ttl": ("ttl_seconds",),
+}
+"""What people write for a name that is not like theirs. It is proposed only where the body knows such a member and lacks it."""
+PATTERN_WORDS: Mapping[str, str] = {
+    r"^https?://[^\s]+$": "must be a URL that starts with https:// or http://",
+    r"^[^/\x00-\x1f]+$": "must not contain '/' or a control character",
+    r"^(\*|https?://[A-Za-z0-9.\[\]:-]+)$": "must be an origin such as https://play.example.com, without a path, or *",
+}
+"""What the patterns of members ask for, said in words."""
+MAX_WHOLE_AS_FLOAT = 2**53 - 1
 
 
 class Misfit(NamedTuple):
@@ -50,9 +66,9 @@ def near_miss(name: str, known: Iterable[str], likeness: float = LIKENESS) -> st
     wanted = _folded(name)
     if wanted in folded:
         return folded[wanted]
-    alias = _ALIASES.get(name)
-    if alias is not None and alias in folded.values():
-        return alias
+    for alias in _ALIASES.get(name, ()):
+        if alias in folded.values():
+            return alias
     close = difflib.get_close_matches(wanted, folded, n=1, cutoff=likeness)
     return folded[close[0]] if close else None
 
@@ -144,11 +160,11 @@ def _walk(value: Any, kind: inspect.Type, place: str) -> Iterator[Misfit]:
     elif isinstance(kind, inspect.StructType) and isinstance(value, dict):
         yield from _walk_struct(value, kind, place)
     elif isinstance(kind, inspect.ListType | inspect.VarTupleType | inspect.SetType | inspect.FrozenSetType) and isinstance(value, list):
-        yield from _of_size(value, kind, place, "entries")
+        yield from _of_size(value, kind, place, "entry", "entries")
         for number, item in enumerate(value[: getattr(kind, "max_length", None)]):  # what is too much has been told
             yield from _walk(item, kind.item_type, f"{place}[{number}]")
     elif isinstance(kind, inspect.DictType) and isinstance(value, dict):
-        yield from _of_size(value, kind, place, "members")
+        yield from _of_size(value, kind, place, "member", "members")
         for name, item in islice(value.items(), kind.max_length):
             yield from _walk(item, kind.value_type, _member(place, name))
     elif isinstance(kind, inspect.EnumType):
@@ -203,6 +219,8 @@ def _walk_union(value: Any, kind: inspect.UnionType, place: str) -> Iterator[Mis
         yield from same_kind[0]
         return
     names = list(dict.fromkeys(_name(each) for each in kind.types if not isinstance(each, inspect.NoneType)))
+    if "a number" in names and "a whole number" in names:
+        names.remove("a whole number")
     yield Misfit(place, f"must be {' or '.join(names)}, not {kind_of(value)}")
 
 
@@ -238,8 +256,11 @@ def _leaf_problem(value: Any, kind: inspect.Type) -> str | None:
         return _text_problem(value, kind) if isinstance(value, str) else _wrong(kind, value)
     if isinstance(kind, inspect.IntType | inspect.FloatType):
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or (isinstance(kind, inspect.IntType) and not (isinstance(value, int) or value.is_integer())):
+        if not is_number:
             return _wrong(kind, value)
+        if isinstance(kind, inspect.IntType) and isinstance(value, float):
+            whole = value.is_integer() and abs(value) <= MAX_WHOLE_AS_FLOAT
+            return f"must be a whole number, {f'written as {int(value)}' if whole else f'not {shown(value)}'}"
         return _number_problem(value, kind)
     if isinstance(kind, inspect.BoolType):
         return None if isinstance(value, bool) else _wrong(kind, value)
@@ -268,7 +289,7 @@ def _text_problem(value: str, kind: inspect.StrType) -> str | None:
     if kind.max_length is not None and len(value) > kind.max_length:
         return f"is longer than {kind.max_length} characters"
     if kind.pattern is not None and re.search(kind.pattern, value) is None:
-        return f"must match {kind.pattern}"
+        return PATTERN_WORDS.get(kind.pattern, f"must match {kind.pattern}")
     return None
 
 
@@ -283,8 +304,8 @@ def _number_problem(value: float, kind: inspect.IntType | inspect.FloatType) -> 
     return None
 
 
-def _of_size(value: list[Any] | dict[str, Any], kind: Any, place: str, what: str) -> Iterator[Misfit]:
+def _of_size(value: list[Any] | dict[str, Any], kind: Any, place: str, one: str, several: str) -> Iterator[Misfit]:
     if kind.max_length is not None and len(value) > kind.max_length:
-        yield Misfit(place, f"has {len(value)} {what}, at most {kind.max_length} are allowed")
+        yield Misfit(place, f"has {len(value)} {several}; at most {kind.max_length} are allowed")
     elif kind.min_length is not None and len(value) < kind.min_length:
-        yield Misfit(place, f"needs at least {kind.min_length} {what}")
+        yield Misfit(place, f"needs at least {kind.min_length} {one if kind.min_length == 1 else several}")

@@ -17,7 +17,7 @@ import msgspec
 
 from domain.canonical_json import canonical_json
 from domain.error import InvalidState, RedemptionAlreadyFinal, ValidationFault
-from domain.misfit import near_miss
+from domain.misfit import choice_problem, near_miss
 from domain.wire import decimal_number, optional_rfc3339, rfc3339
 
 
@@ -230,7 +230,9 @@ def read_callback(body: dict[str, Any], by: str) -> Move:
     """
     wanted = body.get("status")
     if not isinstance(wanted, str) or wanted not in CALLBACK_STATES:
-        raise ValidationFault.of("status", "must be one of fulfilled, failed, processing")
+        choices = ("fulfilled", "failed", "processing")
+        problem = choice_problem(wanted, choices) if "status" in body else f"is required: one of {', '.join(choices)}"
+        raise ValidationFault.of("status", problem)
     given = body.get("fulfillment_data")
     if given is not None and not isinstance(given, dict):
         raise ValidationFault.of("fulfillment_data", "must be an object")

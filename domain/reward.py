@@ -13,12 +13,14 @@ from domain import limits
 from domain.canonical_json import canonical_json
 from domain.error import NotEligible, ValidationFault
 from domain.ledger import Currency, amount_from_wire
+from domain.misfit import shown
 from domain.pattern import fits, pattern_problem, program_size
 from domain.segment import parse_segment
 from domain.wire import amount_number, convert_value, optional_rfc3339, parse_client_id, rfc3339
 
 DEFAULT_DEADLINE_SECONDS = 259_200
 MAX_JSON_BYTES = 32_768
+NAMED_CURRENCIES = 10
 MAX_VALUE_BYTES = 24_576
 """With the 32 KB that a user may fill in, it fits into a webhook of 64 KB."""
 MAX_FIELD_CHARACTERS = 1000
@@ -223,12 +225,18 @@ def variants_of(body: RewardBody, currencies: Mapping[str, Currency]) -> list[Va
     ]
 
 
+def _unspendable(named: str, currencies: Mapping[str, Currency]) -> str:
+    """What to say of a price in this currency: which ones there are, as far as they fit into a sentence."""
+    choices = sorted(name for name, currency in currencies.items() if currency.is_spendable)[:NAMED_CURRENCIES]
+    return f"{shown(named)} is not a currency that can be spent" + (f"; there are {', '.join(choices)}" if choices else "")
+
+
 def _kept_prices(given: list[WirePrice], currencies: Mapping[str, Currency], field: str) -> list[Price]:
     prices: list[Price] = []
     for place, price in enumerate(given):
         currency = currencies.get(price.currency)
         if currency is None or not currency.is_spendable:
-            raise ValidationFault.of(f"{field}[{place}].currency", "is not a currency that can be spent")
+            raise ValidationFault.of(f"{field}[{place}].currency", _unspendable(price.currency, currencies))
         if any(other.currency == price.currency for other in prices):
             raise ValidationFault.of(f"{field}[{place}].currency", "has a price already")
         amount = amount_from_wire(price.amount, currency.decimal_places, f"{field}[{place}].amount")

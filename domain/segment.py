@@ -24,7 +24,7 @@ def parse_segment(definition: Any, field: str) -> Segment:
         raise ValidationFault.of(field, 'must be an object such as {"attributes": {"country": {"eq": "VN"}}}')
     for name in definition:
         if name not in ("tiers", "attributes"):
-            raise ValidationFault.of(f"{field}.{name}", "is not a part of a segment")
+            raise ValidationFault.of(f"{field}.{name}", "is not a member of a segment, which has tiers and attributes")
     tiers = definition.get("tiers")
     if tiers is not None and not (isinstance(tiers, list) and 0 < len(tiers) <= MAX_TIERS and all(isinstance(t, str) and t for t in tiers)):
         raise ValidationFault.of(f"{field}.tiers", f"must be a list of 1 to {MAX_TIERS} names of tiers")

@@ -25,6 +25,9 @@ _MANY_ZEROS = b"0" * 16
 UTF8_MARK = b"\xef\xbb\xbf"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\x78\x9c": "deflate", b"\x78\x01": "deflate", b"\x78\xda": "deflate"}
+_PLACE = re.compile(r" \(byte (\d+)\)$")
+_WORD = re.compile(rb"(?:NaN|-?Infinity|undefined|True|False|None)\b")
+"""What other languages write where JSON has no such value."""
 FORM = re.compile(rb"[A-Za-z_][\w.\[\]%+-]*=")
 
 _WHERE = re.compile(r" - at `(?:key in )?\$(.*)`$")
@@ -75,7 +78,7 @@ def points_units(number: float) -> int:
 def parse_client_id(value: str, field: str) -> str:
     """The id that a client chose (`leaderboard_id`, `slug`, currency), or a ValidationFault (contract 1)."""
     if not CLIENT_ID.fullmatch(value) or value == "__proto__":
-        raise ValidationFault.of(field, "must match ^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$")
+        raise ValidationFault.of(field, "must be 1 to 128 characters of A-Z a-z 0-9 _ -, and start with a letter or a digit")
     return value
 
 
@@ -155,6 +158,8 @@ def malformed(body: bytes, error: Exception) -> ValidationFault:
         return ValidationFault("The body is UTF-16: send UTF-8")
     if (packing := next((name for start, name in PACKED.items() if body.startswith(start)), None)) is not None:
         return ValidationFault(f"The body is compressed ({packing}): send it as it is, without Content-Encoding")
+    if body.startswith(b"--"):
+        return ValidationFault("The body is a multipart form, not JSON: send Content-Type application/json and a JSON document")
     if FORM.match(body[:1000]):
         return ValidationFault("The body is a form (name=value), not JSON: send Content-Type application/json and a JSON document")
     if isinstance(error, UnicodeDecodeError):
@@ -162,6 +167,10 @@ def malformed(body: bytes, error: Exception) -> ValidationFault:
     if isinstance(error, RecursionError):
         return ValidationFault("Malformed JSON: it is nested too deeply")
     reason = "it ends too early" if "truncated" in str(error) else str(error).removeprefix("JSON is malformed: ")
+    place = _PLACE.search(reason)
+    word = _WORD.match(body, int(place.group(1))) if place is not None else None
+    if word is not None:
+        reason = f"{word.group().decode()} is no JSON value{reason[place.start() :] if place else ''}"
     return ValidationFault(f"Malformed JSON: {reason}")
 
 

@@ -122,7 +122,9 @@ async def test_unknown_routes_and_methods_answer_in_the_same_shape(world: World)
     with world.client() as client:
         assert refused(client.get("/v1/nothing")) == (404, "NOT_FOUND")
         assert refused(client.get("/v1/admin/api-keys/not-an-id"))[0] in (404, 405)
-        assert refused(client.get("/v1/events")) == (405, "METHOD_NOT_ALLOWED")
+        wrong = client.get("/v1/events")
+        assert refused(wrong) == (405, "METHOD_NOT_ALLOWED")
+        assert wrong.json()["error"]["message"] == "This path takes only POST"
 
 
 @pytest.mark.parametrize("chunked", [False, True])

@@ -71,7 +71,7 @@ def test_a_course_needs_two_values() -> None:
 
 
 def test_the_pointer_stands_below_the_fault() -> None:
-    assert pointer("a + b", "unexpected '+' at position 3") == "a + b\n  ▲"
+    assert pointer("a + b", "unexpected '+' (at position 3)") == "a + b\n  ▲"
     assert pointer("a", "is wrong") == ""
 
 

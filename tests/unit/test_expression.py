@@ -68,7 +68,7 @@ def test_a_rule_without_a_value_gives_no_points_and_says_why(text: str, reason: 
     ],
 )  # fmt: skip
 def test_a_bad_expression_is_refused_with_its_position(text: str, position: int) -> None:
-    with pytest.raises(ValidationFault, match=rf"at position {position}$"):
+    with pytest.raises(ValidationFault, match=rf" \(at position {position}\)$"):
         parse_expression(text)
 
 

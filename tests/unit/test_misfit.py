@@ -9,21 +9,26 @@ from types import FrameType
 from typing import Any
 
 import msgspec
+import msgspec.inspect
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from api.adjustment import AdjustmentsBody
+from api.tenant import Origin
 from domain.earning import EarningRule
 from domain.error import ValidationFault
 from domain.event import validate_event
 from domain.leaderboard import LeaderboardDefinition
-from domain.misfit import MOST_FAULTS, misfits, near_miss
+from domain.misfit import MOST_FAULTS, PATTERN_WORDS, misfits, near_miss
 from domain.payout_schedule import ScheduleBody
+from domain.redemption import read_callback
 from domain.reward import RewardBody
 from domain.reward_config import ConfigBody
 from domain.reward_item import ItemBody
-from domain.wire import convert_value, decode_json
+from domain.tier import TierName
+from domain.user import Identify
+from domain.wire import convert_value, decode_body, decode_json, parse_client_id
 
 SHAPES: tuple[Any, ...] = (EarningRule, LeaderboardDefinition, ScheduleBody, RewardBody, ConfigBody, ItemBody)
 FOREIGN_WORDS = re.compile(r"`|\b(?:str|int|float|bool|dict|NoneType|Struct|datetime|Expected|Object|enum)\b")
@@ -32,7 +37,12 @@ BOARD: dict[str, Any] = {
     "config": {"timeframe": {"type": "weekly"}, "scoring": {"rules": [{"event_type": "goal", "points_expression": "attrs.score"}]}},
 }
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**60), 2**60)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.sampled_from((0.0, 1.0, 1e3, 1e300))
+    | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
     max_leaves=12,
 )
@@ -98,6 +108,8 @@ def test_a_condition_is_named_by_its_path() -> None:
         ("fulfillment", ["fulfilment", "fields"], "fulfilment"),
         ("price", ["prices", "stock"], "prices"),
         ("opn", ["open", "closed"], "open"),
+        ("user_id", ["external_user_id", "slug"], "external_user_id"),
+        ("average", ["sum", "avg"], "avg"),
         ("colour", ["stock", "slug"], None),
     ],
 )
@@ -115,6 +127,9 @@ def test_near_misses(name: str, known: list[str], meant: str | None) -> None:
         (b"\x1f\x8b\x08\x00\x00", "gzip"),
         (b"event_id=1&type=goal", "form"),
         (b'{"a": "\xff"}', "UTF-8"),
+        (b"--x\r\nContent-Disposition: form-data", "multipart form"),
+        (b'{"a": NaN}', "NaN is no JSON value (byte 6)"),
+        (b'{"a": [True]}', "True is no JSON value (byte 7)"),
         (b'{"a": [1, 2', "ends too early"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"a": {"b": [1, 10000000000000000]}}', "a.b[1]"),
@@ -195,3 +210,50 @@ def test_a_deep_place_is_told_by_its_first_levels() -> None:
     with pytest.raises(ValidationFault) as refused:
         decode_json(msgspec.json.encode(value))
     assert len(refused.value.message) < 1500
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b'{"slug": "a", "name": "x", "stock": 1e3}', {"stock": "must be a whole number, written as 1000"}),
+        (b'{"slug": "a", "name": "x", "stock": 1.5}', {"stock": "must be a whole number, not 1.5"}),
+        (b'{"slug": "a", "name": "x", "stock": 1e300}', {"stock": "must be a whole number, not 1e300"}),
+    ],
+)
+def test_a_whole_number_in_another_spelling_is_told_how_to_write_it(body: bytes, told: dict[str, str]) -> None:
+    with pytest.raises(ValidationFault) as refused:
+        decode_body(body, RewardBody)
+    assert {each["field"]: each["message"] for each in refused.value.details or []} == told
+
+
+def test_what_a_pattern_asks_for_is_said_in_words() -> None:
+    with pytest.raises(ValidationFault, match="must be 1 to 128 characters of A-Z a-z 0-9 _ -, and start with a letter or a digit"):
+        parse_client_id("Weekly XP", "leaderboard_id")
+    asked = [each for shape in (Identify, TierName, Origin) for each in _patterns(msgspec.inspect.type_info(shape))]
+    assert len(asked) == 3
+    assert [each for each in asked if each not in PATTERN_WORDS] == []
+
+
+def _patterns(kind: Any) -> list[str]:
+    """Every pattern in a shape that the wire has."""
+    if isinstance(kind, msgspec.inspect.StrType):
+        return [kind.pattern] if kind.pattern is not None else []
+    if isinstance(kind, msgspec.inspect.UnionType):
+        return [each for part in kind.types for each in _patterns(part)]
+    if isinstance(kind, msgspec.inspect.StructType):
+        return [each for field in kind.fields for each in _patterns(field.type)]
+    return []
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({"status": "FULFILLED"}, '"FULFILLED" is not one of fulfilled, failed, processing; did you mean fulfilled?'),
+        ({"status": "done"}, '"done" is not one of fulfilled, failed, processing'),
+        ({"state": "fulfilled"}, "is required: one of fulfilled, failed, processing"),
+    ],
+)
+def test_a_callback_is_told_which_states_there_are(body: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValidationFault) as refused:
+        read_callback(body, "api_key:x")
+    assert refused.value.details == [{"field": "status", "message": told}]
