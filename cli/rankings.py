@@ -27,7 +27,7 @@ ATTEMPTS = 5
 @click.option("--tenant", help="Only this tenant's boards.")
 @data_dir_option
 def rebuild_rankings(tenant: str | None, data_dir: Path) -> None:
-    """Write the live rankings in Redis again, from PostgreSQL, while scoring and reading go on.
+    """Rebuild the live rankings in Redis from PostgreSQL, while scoring and reading continue.
 
     Each window is filled beside what is there and takes its place in one step. One that changes faster than it can be filled is read from
     PostgreSQL meanwhile.

@@ -184,7 +184,7 @@ async def serve(host: str, port: int, receiver: Receiver) -> None:
 @click.option("--secret", "secrets", multiple=True, help="A secret to verify with; twice during a rotation.")
 @click.option("--answer", "answers", multiple=True, default=("200",), show_default=True, help="The answers in turn; the last one for ever.")
 def receiver(port: int, host: str, secrets: tuple[str, ...], answers: tuple[str, ...]) -> None:
-    """Play a partner's webhook receiver whose answers you choose.
+    """Act as a partner's webhook receiver with the answers you choose.
 
     Prints one line of JSON for each webhook. With a secret, both signatures are verified; when neither holds, or the
     attempt is not recent, it gets 401.

@@ -44,6 +44,6 @@ async def rotate(settings: Settings) -> int:
 @click.command("rotate-secrets")
 @data_dir_option
 def rotate_secrets(data_dir: Path) -> None:
-    """Seal every kept secret with the present LAUREL_SECRET_KEY, those of LAUREL_SECRET_KEY_PREVIOUS too. A second run finds nothing."""
+    """Re-encrypt every stored secret with the current LAUREL_SECRET_KEY. A second run finds nothing to do."""
     done = asyncio.run(rotate(settings_for(data_dir)))
     click.echo(f"{done} secrets sealed again", err=True)

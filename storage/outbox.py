@@ -57,7 +57,7 @@ ON CONFLICT (workflow_id, kind, name) DO NOTHING
 
 
 async def enqueue(connection: Connection, tenant_id: UUID, entry: Entry) -> None:
-    """Write a command and wake the relay behind the commit. The same command again is no second one."""
+    """Write a command and wake the relay after the commit. The same command again is no second one."""
     await connection.execute(ENQUEUE, _columns(tenant_id, entry))
     await notify(connection, CHANNEL)
 

@@ -1,4 +1,4 @@
-"""Notifications are sent behind the commit, those of many transactions together, and never for one that failed."""
+"""Notifications are sent after the commit, those of many transactions together, and never for one that failed."""
 
 import asyncio
 
