@@ -77,7 +77,7 @@ async def set_up(world: World, places: int) -> None:
 async def crash(world: World, dice: random.Random) -> None:
     """An owner is cut off at some moment of its transaction, or just after it."""
     owner = await world.owner(dice.randrange(PARTITIONS))
-    work = asyncio.create_task(owner.score(dice.randint(1, 50), {}))
+    work = asyncio.create_task(owner.score(dice.randint(1, 50)))
     await asyncio.sleep(dice.random() * 0.02)
     work.cancel()
     await asyncio.gather(work, return_exceptions=True)

@@ -28,9 +28,9 @@ async def misbehave(world: World, dice: random.Random, redis_client: Redis) -> N
         case 0:
             await redis_client.flushall()
         case 1:  # an owner commits and dies before it publishes
-            await (await world.owner(dice.randrange(PARTITIONS))).score(dice.randint(1, 50), {})
+            await (await world.owner(dice.randrange(PARTITIONS))).score(dice.randint(1, 50))
         case 2:  # an owner publishes long after it was replaced
-            publications = (await (await world.owner(dice.randrange(PARTITIONS))).score(dice.randint(1, 50), {})).publications
+            publications = (await (await world.owner(dice.randrange(PARTITIONS))).score(dice.randint(1, 50))).publications
             await world.pump()
             await world.live.publish(publications)
         case 3:  # two owners at once

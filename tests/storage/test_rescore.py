@@ -119,7 +119,7 @@ async def test_rescores_amid_scoring_and_crashes_equal_the_reference(
             case 0:
                 await redis_client.flushall()
             case 1:  # an owner commits and dies before it publishes
-                await (await world.owner(dice.randrange(PARTITIONS))).score(dice.randint(1, 50), {})
+                await (await world.owner(dice.randrange(PARTITIONS))).score(dice.randint(1, 50))
             case 2 if not changed:
                 changed = True
                 await world.change_board(board, what)
