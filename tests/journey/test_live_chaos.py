@@ -97,10 +97,12 @@ def verify(stack: Stack, board: str) -> list[Verdict]:
     async def look() -> list[Verdict]:
         live = make_redis(settings)
         async with make_pool(settings.database_url, "test", max_size=2) as pool:
+            rankings = LiveStore(live)
             async with pool.connection() as connection:
+                await rankings.learn(connection)
                 windows = await live_windows(connection, None, board)
             try:
-                return [await verify_window(pool, LiveStore(live), window.board, patience_seconds=60.0) for window in windows]
+                return [await verify_window(pool, rankings, window.board, patience_seconds=60.0) for window in windows]
             except RedisError:  # it is not ready yet: nothing is live
                 return [Verdict(live=False) for _ in windows]
             finally:

@@ -32,7 +32,7 @@ async def test_an_empty_current_window_gives_way_to_the_latest_closed_one(world:
     await world.pump()
     boards = Boards(world.pool, world.live)
     still_open = await boards.view(board, None, LATER)
-    await world.rows("UPDATE leaderboard_window SET status = 'closed'", fetch=False)
+    await world.rows("UPDATE leaderboard_window SET status = 'closed', total = 1", fetch=False)
     closed, current = await boards.view(board, None, LATER), await boards.view(board, "current", LATER)
     assert still_open is not None
     assert closed is not None
