@@ -22,9 +22,13 @@ class Books:
 
     async def read(self, connection: Connection, tenant_id: UUID, change: Change) -> RuleBook:
         """The book as of that change of the tenant, whose lock the transaction holds."""
-        kept = self._kept.pop(tenant_id, None)
+        kept = self._kept.get(tenant_id)
         if kept is None or kept[0] != change:
-            kept = (change, await load_rule_book(connection, tenant_id))
+            book = await load_rule_book(connection, tenant_id)
+            kept = self._kept.get(tenant_id)  # of pumps that read at the same time the first one's book is everybody's
+            if kept is None or kept[0] != change:
+                kept = (change, book)
+        self._kept.pop(tenant_id, None)  # to the end: the first is the one that was used longest ago
         self._kept[tenant_id] = kept
         while len(self._kept) > MAX_KNOWN_TENANTS:
             del self._kept[next(iter(self._kept))]
