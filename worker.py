@@ -30,6 +30,7 @@ from activities.rescore import RescoreActivities
 from activities.schedule import ScheduleActivities
 from activities.schedule_sync import run_schedule_keeper
 from activities.scoring import ScoringActivities
+from activities.statistics import run_statistics
 from activities.sweep import run_sweep
 from activities.tally import run_tally
 from activities.upkeep import run_upkeep
@@ -113,12 +114,8 @@ async def run(settings: Settings, ready: Callable[[], None]) -> None:
         share = PumpShare(settings.session_url, settings.scoring_partitions)
         scoring = ScoringActivities(resources.pool, resources.live, settings.session_url, share)
         running.push_async_callback(scoring.close)  # after the workers have shut down
-        workers += [
-            window_worker(resources),
-            scoring_worker(resources, share, scoring),
-            payout_worker(resources),
-            schedule_worker(resources),
-        ]
+        workers += [window_worker(resources), scoring_worker(resources, share, scoring)]
+        workers += [payout_worker(resources), schedule_worker(resources)]
         for each in workers:
             await running.enter_async_context(each)
         calm_collector()
@@ -141,6 +138,7 @@ async def keep_books(resources: Resources, share: PumpShare, stop: asyncio.Event
         "upkeep": (3 * LATE_SECONDS, lambda: run_upkeep(pool, resources.redis, ensure, stop)),
         "schedules": (LATE_SECONDS, lambda: run_schedule_keeper(pool, client, queues, stop)),
         "gauges": (2 * LATE_SECONDS, lambda: run_gauges(pool, stop)),
+        "statistics": (2 * LATE_SECONDS, lambda: run_statistics(pool, stop)),
     }
     async with asyncio.TaskGroup() as group:
         group.create_task(keep_up("share", lambda: share.run(stop), stop), name="share")
