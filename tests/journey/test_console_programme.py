@@ -109,7 +109,7 @@ def test_the_body_that_a_partner_would_get_follows_what_one_types(page: Page, st
     expect(page.locator("h1")).to_have_text(name)
     page.get_by_label("Codes, one per line").fill("A-1\nB-2")
     page.get_by_role("button", name="Import codes").click()
-    expect(page.locator(".banner")).to_contain_text("2 codes are new")
+    expect(page.locator(".banner")).to_contain_text("2 codes added")
 
 
 def test_the_pages_of_users_keep_nobody_out(person: Page, stack: Stack) -> None:
