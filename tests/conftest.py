@@ -91,9 +91,9 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         processes.stop(process, command)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def empty_database_url(postgres_server: int) -> str:
-    """A database without any table, for the tests of the migrations."""
+    """A database without any table, of this test alone: one that another test has migrated is not empty."""
     return postgres.ensure_database(postgres_server, PASSWORD, f"empty_{secrets.token_hex(4)}")
 
 

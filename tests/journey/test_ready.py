@@ -1,7 +1,6 @@
 """`/ready` proves that an event could be persisted now, and says why not."""
 
 import asyncio
-import secrets
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -11,13 +10,11 @@ import msgspec
 import pytest
 
 from runtime import ids, schema
-from runtime.embedded import postgres
 from runtime.postgres import Pool, make_pool, transaction
 from runtime.settings import Settings
 from storage import platform
 from storage.readiness import Readiness
 from tests.api_world import World, event, make_world, serving
-from tests.conftest import PASSWORD
 from tests.storage.test_database_faults import server_setting
 
 
@@ -85,8 +82,8 @@ async def test_each_lack_has_its_reason(pool: Pool, settings: Settings) -> None:
         assert await reason_of(pool) == wanted
 
 
-async def test_an_empty_database_is_not_ready(settings: Settings, postgres_server: int) -> None:
-    opened = make_pool(postgres.ensure_database(postgres_server, PASSWORD, f"bare_{secrets.token_hex(4)}"), "test", max_size=1)
+async def test_an_empty_database_is_not_ready(settings: Settings, empty_database_url: str) -> None:
+    opened = make_pool(empty_database_url, "test", max_size=1)
     await opened.open()
     try:
         assert await reason_of(opened) == "schema"
