@@ -3,13 +3,14 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.service import RPCError
 from temporalio.worker import FixedSizeSlotSupplier, UnsandboxedWorkflowRunner, Worker, WorkerTuner
 
 from activities.pump_share import PumpShare, PumpSlots
@@ -37,6 +38,9 @@ async def world(pool: Pool, redis_client: Redis, postgres_url: str) -> World:
 async def pumps(world: World, temporal_client: Client, temporal_settings: Settings) -> AsyncIterator[Callable[[], Awaitable[Worker]]]:
     """Makes workers that own the pumps; the workflows are ended afterwards, for their ids are the platform's."""
     queue = f"{temporal_settings.task_queue}-scoring"
+    for partition in range(PARTITIONS):
+        with suppress(RPCError):  # those of a worker that an earlier test killed serve its task queue, not ours
+            await temporal_client.get_workflow_handle(f"scoring:{partition}").terminate()
     await ensure_scoring_workflows(temporal_client, task_queue=queue, partitions=PARTITIONS)
     await ensure_scoring_workflows(temporal_client, task_queue=queue, partitions=PARTITIONS)
 
