@@ -47,6 +47,7 @@ from runtime.pulse import HealthServer, pulse
 from runtime.redis import Redis, make_redis
 from runtime.schedules import ensure_schedule, put_schedule
 from runtime.settings import Settings
+from runtime.tasks import pause
 from runtime.temporal import TaskQueues
 from storage.live import LiveStore
 from storage.readiness import PROBE_SECONDS, Readiness
@@ -150,15 +151,14 @@ async def keep_books(resources: Resources, share: PumpShare, stop: asyncio.Event
 
 async def keep_up(name: str, run_loop: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
     """Run a loop again when it fails, with growing pauses: the health says that it is overdue, and the rest goes on."""
-    pause = RECONNECT_SECONDS
+    wait = RECONNECT_SECONDS
     while not stop.is_set():
         try:
             await run_loop()
         except Exception:
-            log.exception("%s failed and is started again in %.0f s", name, pause)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), pause)
-            pause = min(LONGEST_PAUSE_SECONDS, 2 * pause)
+            log.exception("%s failed and is started again in %.0f s", name, wait)
+            await pause(stop, wait)
+            wait = min(LONGEST_PAUSE_SECONDS, 2 * wait)
 
 
 @contextlib.asynccontextmanager
@@ -220,8 +220,7 @@ async def connect(settings: Settings, stop: asyncio.Event) -> Client | None:
             log.warning("the database is not there yet: %s", fault)
         else:
             return client
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), RECONNECT_SECONDS)
+        await pause(stop, RECONNECT_SECONDS)
     return None
 
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator
 
 from runtime.postgres import DATABASE_AWAY, Pool
+from runtime.tasks import pause
 from storage.live import LiveStore
 
 log = logging.getLogger(__name__)
@@ -21,8 +22,7 @@ async def follow_database(pool: Pool, live: LiveStore, stop: asyncio.Event, *, s
                 before = live.life
                 if await live.learn(connection) and before:
                     log.warning("the database is another or goes on from an earlier point: boards are read from it until they are rebuilt")
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), seconds)
+        await pause(stop, seconds)
 
 
 @contextlib.asynccontextmanager

@@ -11,6 +11,7 @@ import threading
 from temporalio.worker import CustomSlotSupplier, SlotMarkUsedContext, SlotPermit, SlotReleaseContext, SlotReserveContext
 
 from runtime.postgres import BRISK_SECONDS, DATABASE_AWAY, Connection, connect
+from runtime.tasks import pause
 from storage.scoring import PRESENCE, live_workers
 
 log = logging.getLogger(__name__)
@@ -59,12 +60,12 @@ class PumpShare:
                     await self._look(connection, stop)
             except DATABASE_AWAY as fault:
                 log.warning("who else scores cannot be asked: %s", fault)
-                await _pause(stop)
+                await pause(stop, LOOK_SECONDS)
 
     async def _look(self, connection: Connection, stop: asyncio.Event) -> None:
         while not stop.is_set():
             self.settle(await live_workers(connection, ALIVE_SECONDS))
-            await _pause(stop)
+            await pause(stop, LOOK_SECONDS)
 
 
 class PumpSlots(CustomSlotSupplier):
@@ -96,10 +97,3 @@ class PumpSlots(CustomSlotSupplier):
         """There is room again."""
         with self._lock:
             self._taken -= 1
-
-
-async def _pause(stop: asyncio.Event) -> None:
-    try:
-        await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
-    except TimeoutError:
-        return

@@ -35,11 +35,13 @@ from runtime.ids import utc_now
 from runtime.postgres import DATABASE_FAULTS, Pool, transaction
 from runtime.pulse import pulse
 from runtime.schedules import drop_schedule, find_schedule, put_schedule
+from runtime.tasks import pause
 from runtime.temporal import TaskQueues
 from runtime.temporal_limits import RPC_TIMEOUT
-from storage.lease import take_lease
+from storage.lease import is_our_round
 from storage.schedule import find_any_schedule, live_schedules, unsettled_schedules
 from storage.schedule_run import settle_instants
+from storage.walk import pages
 
 log = logging.getLogger(__name__)
 
@@ -142,13 +144,8 @@ async def reconcile(pool: Pool, temporal: Client, queues: TaskQueues, *, full: b
     Temporal's list shows specs, pauses and notes; `full` looks at each schedule by itself, which also finds other changes.
     """
     listed = {each.id: each async for each in await temporal.list_schedules(rpc_timeout=RPC_TIMEOUT) if each.id.startswith(PREFIX)}
-    after, live, suspects = None, set[str](), list[payout_schedule.Schedule]()
-    while True:
-        async with pool.connection() as connection:
-            page = await live_schedules(connection, after, PAGE)
-        if not page:
-            break
-        after = (page[-1].tenant_id, page[-1].schedule_id)
+    live, suspects = set[str](), list[payout_schedule.Schedule]()
+    async for page in pages(pool, lambda c, after: live_schedules(c, after, PAGE), lambda each: (each.tenant_id, each.schedule_id)):
         for kept in page:
             identity = temporal_schedule_id(kept.tenant_id, kept.schedule_id)
             live.add(identity)
@@ -256,16 +253,13 @@ async def run_schedule_keeper(
     round_number = 0
     while not stop.is_set():
         try:
-            async with transaction(pool) as connection:
-                is_ours = await take_lease(connection, LEASE, interval_seconds * 0.9)
-            if is_ours:
+            if await is_our_round(pool, LEASE, interval_seconds):
                 await _keep(pool, temporal, queues, full=round_number % ROUNDS_TO_FULL == 0)
                 round_number += 1
             pulse.beat("schedules")
         except AWAY as fault:
             log.info("the schedules are not compared now: %s", fault)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), interval_seconds)
+        await pause(stop, interval_seconds)
 
 
 async def _keep(pool: Pool, temporal: Client, queues: TaskQueues, *, full: bool) -> None:

@@ -1,12 +1,12 @@
 """Keeps the planner from plans that were made for empty tables, for as long as a worker runs."""
 
 import asyncio
-import contextlib
 import logging
 
-from runtime.postgres import DATABASE_FAULTS, Pool, transaction
+from runtime.postgres import DATABASE_FAULTS, Pool
 from runtime.pulse import pulse
-from storage.lease import take_lease
+from runtime.tasks import pause
+from storage.lease import is_our_round
 from storage.statistics import analyse_grown
 
 log = logging.getLogger(__name__)
@@ -22,12 +22,9 @@ async def run_statistics(pool: Pool, stop: asyncio.Event, *, interval_seconds: f
     """
     while not stop.is_set():
         try:
-            async with transaction(pool) as connection:
-                is_ours = await take_lease(connection, LEASE, interval_seconds * 0.9)
-            if is_ours and (names := await analyse_grown(pool)):
+            if await is_our_round(pool, LEASE, interval_seconds) and (names := await analyse_grown(pool)):
                 log.info("these tables have grown by much and were analysed: %s", ", ".join(names))
             pulse.beat(LEASE)
         except DATABASE_FAULTS as fault:
             log.info("the look at the tables' statistics is put off: %s", fault)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), interval_seconds)
+        await pause(stop, interval_seconds)

@@ -5,7 +5,6 @@ Postgres is the truth, so losing Temporal's database loses no redemption.
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
@@ -16,22 +15,23 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from domain.closing import window_workflow_id
-from domain.erasure import erase_workflow_id
+from domain.erasure import ErasureInput, erase_workflow_id
 from domain.error import DomainError
 from domain.payout import payout_workflow_id
-from domain.redemption import Move, State, workflow_id
+from domain.redemption import Move, Redemption, State, workflow_id
 from domain.rescore import rescore_workflow_id
 from domain.webhook import endpoint_workflow_id
 from runtime.ids import utc_now
 from runtime.postgres import DATABASE_AWAY, DATABASE_FAULTS, Connection, Pool, transaction
 from runtime.pulse import pulse
+from runtime.tasks import pause
 from runtime.temporal_limits import RPC_TIMEOUT
 from storage import outbox
 from storage.definition import change_instant
 from storage.due_delivery import cancel_due_of_archived, overdue_endpoints, pump_entry
 from storage.erasure import start_entry as erasure_start_entry
 from storage.erasure import unfinished_erasures
-from storage.lease import take_lease
+from storage.lease import is_our_round
 from storage.low_stock import forget_low_stock, tell_low_stock
 from storage.payout import start_again, unfinished_runs
 from storage.redemption import lock_redemption, move_redemption
@@ -39,8 +39,8 @@ from storage.redemption_command import start_entry
 from storage.redemption_list import Overdue, open_redemptions, overdue_redemptions
 from storage.rescore import fail_rescore, unfinished_rescores
 from storage.rescore import start_entry as start_rescore_entry
-from storage.walk import Place
-from storage.window import enqueue_starts, unclosed_windows
+from storage.walk import Place, pages
+from storage.window import OpenWindow, enqueue_starts, unclosed_windows
 
 log = logging.getLogger(__name__)
 
@@ -68,15 +68,12 @@ async def run_sweep(pool: Pool, temporal: Client, stop: asyncio.Event, *, interv
     """Sweep now and every two minutes until `stop` is set; of several workers one does it at a time."""
     while not stop.is_set():
         try:
-            async with transaction(pool) as connection:
-                is_ours = await take_lease(connection, BY_SWEEP, interval_seconds * 0.9)
-            if is_ours:
+            if await is_our_round(pool, BY_SWEEP, interval_seconds):
                 await sweep_once(pool, temporal)
             pulse.beat(BY_SWEEP)
         except AWAY as fault:
             log.info("the sweep is put off: %s", fault)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), interval_seconds)
+        await pause(stop, interval_seconds)
 
 
 async def sweep_once(pool: Pool, temporal: Client) -> None:
@@ -102,55 +99,55 @@ async def sweep_once(pool: Pool, temporal: Client) -> None:
             log.exception("a step of the sweep (%s) failed", words.partition(" %d")[0])
 
 
-async def _pages(
-    pool: Pool, read: Callable[[Connection, Place | None], Awaitable[Sequence[Row]]], place: Callable[[Row], Place]
-) -> AsyncIterator[Sequence[Row]]:
-    """Every page of a walk over all tenants, each read in a transaction of its own; `place` tells where a row stands."""
-    after: Place | None = None
-    while True:
-        async with transaction(pool) as connection:
-            page = await read(connection, after)
-        if not page:
-            return
-        yield page
-        after = place(page[-1])
+async def _restart(
+    pool: Pool,
+    temporal: Client,
+    rows: AsyncIterator[Sequence[Row]],
+    identity: Callable[[Row], str],
+    start: Callable[[Connection, Sequence[Row]], Awaitable[None]],
+) -> int:
+    """Have `start` write start commands for the rows whose workflow Temporal does not know or that was stopped there; how many."""
+    restarted = 0
+    async for page in rows:
+        if lost := await _lost(temporal, {identity(each): each for each in page}):
+            async with transaction(pool) as connection:
+                await start(connection, lost)
+        restarted += len(lost)
+    return restarted
 
 
 async def restart_lost(pool: Pool, temporal: Client, *, idle: timedelta = IDLE) -> int:
     """Write start commands for open redemptions whose workflow Temporal does not know or that was stopped there; answers how many."""
-    restarted, before = 0, utc_now() - idle
-    pages = _pages(pool, lambda c, after: open_redemptions(c, before, after, PAGE), lambda each: (each.tenant_id, each.redemption_id))
-    async for page in pages:
-        lost = await _lost(temporal, {workflow_id(each.tenant_id, each.redemption_id): each for each in page})
-        async with transaction(pool) as connection:
-            for each in lost:
-                entry = start_entry(
-                    each.tenant_id, each.redemption_id, each.external_user_id, each.reward, each.status, source_type=each.source_type
-                )
-                await outbox.enqueue_again(connection, each.tenant_id, entry)
-        restarted += len(lost)
-    return restarted
+    before = utc_now() - idle
+    rows = pages(pool, lambda c, after: open_redemptions(c, before, after, PAGE), lambda each: (each.tenant_id, each.redemption_id))
+
+    async def start(connection: Connection, lost: Sequence[Redemption]) -> None:
+        for each in lost:
+            entry = start_entry(
+                each.tenant_id, each.redemption_id, each.external_user_id, each.reward, each.status, source_type=each.source_type
+            )
+            await outbox.enqueue_again(connection, each.tenant_id, entry)
+
+    return await _restart(pool, temporal, rows, lambda each: workflow_id(each.tenant_id, each.redemption_id), start)
 
 
 async def restart_lost_windows(pool: Pool, temporal: Client, *, idle: timedelta = IDLE) -> int:
     """Write start commands for windows that are not frozen and whose workflow is unknown or was stopped; answers how many."""
-    restarted, before = 0, utc_now() - idle
-    pages = _pages(pool, lambda c, after: unclosed_windows(c, after, before, PAGE), lambda each: (each.tenant_id, each.window_id))
-    async for page in pages:
-        lost = await _lost(temporal, {window_workflow_id(each.tenant_id, each.board_id, each.window_key): each for each in page})
-        if lost:
-            async with transaction(pool) as connection:
-                await enqueue_starts(connection, [(each.tenant_id, each.window_id) for each in lost])
-        restarted += len(lost)
-    return restarted
+    before = utc_now() - idle
+    rows = pages(pool, lambda c, after: unclosed_windows(c, after, before, PAGE), lambda each: (each.tenant_id, each.window_id))
+
+    async def start(connection: Connection, lost: Sequence[OpenWindow]) -> None:
+        await enqueue_starts(connection, [(each.tenant_id, each.window_id) for each in lost])
+
+    return await _restart(pool, temporal, rows, lambda each: window_workflow_id(each.tenant_id, each.board_id, each.window_key), start)
 
 
 async def restart_lost_rescores(pool: Pool, temporal: Client, *, idle: timedelta = IDLE) -> int:
     """Write start commands for rescores at work whose workflow Temporal does not know, and give up those whose workflow was ended by
     hand: a closing window waits for them. Answers how many."""
     touched, before = 0, utc_now() - idle
-    pages = _pages(pool, lambda c, after: unfinished_rescores(c, before, after, PAGE), lambda each: (each[0].tenant_id, each[0].rescore_id))
-    async for page in pages:
+    rows = pages(pool, lambda c, after: unfinished_rescores(c, before, after, PAGE), lambda each: (each[0].tenant_id, each[0].rescore_id))
+    async for page in rows:
         for rescore, leaderboard_id in page:
             status = await _status_of(temporal, rescore_workflow_id(rescore.tenant_id, rescore.rescore_id))
             if status is None:
@@ -167,22 +164,21 @@ async def restart_lost_rescores(pool: Pool, temporal: Client, *, idle: timedelta
 
 async def restart_lost_erasures(pool: Pool, temporal: Client, *, idle: timedelta = IDLE) -> int:
     """Start workflows for erasures that nobody carries on: theirs is unknown to Temporal or was stopped there; answers how many."""
-    restarted, before = 0, utc_now() - idle
-    pages = _pages(pool, lambda c, after: unfinished_erasures(c, before, after, PAGE), lambda each: (each.tenant_id, each.user_id))
-    async for page in pages:
-        lost = await _lost(temporal, {erase_workflow_id(each.tenant_id, each.user_id): each for each in page})
-        async with transaction(pool) as connection:
-            for given in lost:
-                await outbox.enqueue_again(connection, given.tenant_id, erasure_start_entry(given))
-        restarted += len(lost)
-    return restarted
+    before = utc_now() - idle
+    rows = pages(pool, lambda c, after: unfinished_erasures(c, before, after, PAGE), lambda each: (each.tenant_id, each.user_id))
+
+    async def start(connection: Connection, lost: Sequence[ErasureInput]) -> None:
+        for given in lost:
+            await outbox.enqueue_again(connection, given.tenant_id, erasure_start_entry(given))
+
+    return await _restart(pool, temporal, rows, lambda each: erase_workflow_id(each.tenant_id, each.user_id), start)
 
 
 async def restart_lost_payouts(pool: Pool, temporal: Client, *, idle: timedelta = IDLE) -> int:
     """Start workflows for payouts that nobody pays: Temporal does not know theirs, or somebody stopped it there; answers how many."""
     restarted, before = 0, utc_now() - idle
-    pages = _pages(pool, lambda c, after: unfinished_runs(c, before, after, PAGE), lambda each: (each.tenant_id, each.payout_run_id))
-    async for page in pages:
+    rows = pages(pool, lambda c, after: unfinished_runs(c, before, after, PAGE), lambda each: (each.tenant_id, each.payout_run_id))
+    async for page in rows:
         for run in page:
             status = await _status_of(temporal, payout_workflow_id(run.tenant_id, run.payout_run_id, run.attempt))
             if status is WorkflowExecutionStatus.RUNNING:
@@ -220,15 +216,11 @@ async def _is_lost(temporal: Client, identity: str) -> bool:
 
 async def expire_overdue(pool: Pool) -> int:
     """End open redemptions that are five minutes past their deadline: whatever befell their workflow, the points go back."""
-    expired, after, before = 0, None, utc_now() - OVERDUE
-    while True:
-        async with transaction(pool) as connection:
-            page = await overdue_redemptions(connection, before, after, PAGE)
-        if not page:
-            return expired
+    expired, before = 0, utc_now() - OVERDUE
+    async for page in pages(pool, lambda c, after: overdue_redemptions(c, before, after, PAGE), lambda each: each):
         for each in page:
             expired += await _expire(pool, each)
-        after = page[-1]
+    return expired
 
 
 async def _expire(pool: Pool, overdue: Overdue) -> bool:
@@ -266,11 +258,11 @@ async def end_due_of_archived(pool: Pool) -> int:
 
 async def restart_pumps(pool: Pool, temporal: Client) -> int:
     """Write start commands for the workflows of endpoints whose deliveries nobody takes: unknown to Temporal, or stopped there."""
-    restarted, before = 0, utc_now() - IDLE
-    async for page in _pages(pool, lambda c, after: overdue_endpoints(c, before, after, PAGE), lambda each: each):
-        lost = await _lost(temporal, {endpoint_workflow_id(*each): each for each in page})
-        async with transaction(pool) as connection:
-            for tenant_id, endpoint_id in lost:
-                await outbox.enqueue_again(connection, tenant_id, pump_entry(tenant_id, endpoint_id))
-        restarted += len(lost)
-    return restarted
+    before = utc_now() - IDLE
+    rows = pages(pool, lambda c, after: overdue_endpoints(c, before, after, PAGE), lambda each: each)
+
+    async def start(connection: Connection, lost: Sequence[Place]) -> None:
+        for tenant_id, endpoint_id in lost:
+            await outbox.enqueue_again(connection, tenant_id, pump_entry(tenant_id, endpoint_id))
+
+    return await _restart(pool, temporal, rows, lambda each: endpoint_workflow_id(*each), start)

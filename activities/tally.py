@@ -1,12 +1,12 @@
 """The tally: counts what has happened, for the dashboard's charts, for as long as a worker runs."""
 
 import asyncio
-import contextlib
 import logging
 
 from runtime.ids import utc_now
 from runtime.postgres import DATABASE_AWAY, Pool, transaction
 from runtime.pulse import pulse
+from runtime.tasks import pause
 from storage.activity import count_events, count_rows, forget_activity, may_count
 
 log = logging.getLogger(__name__)
@@ -24,8 +24,7 @@ async def run_tally(pool: Pool, partitions: int, stop: asyncio.Event, *, interva
             more = False
             log.info("the tally is put off: %s", fault)
         if not more:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), interval_seconds)
+            await pause(stop, interval_seconds)
 
 
 async def count(pool: Pool, partitions: int) -> bool:

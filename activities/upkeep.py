@@ -1,7 +1,6 @@
 """Upkeep: what must be there before it is needed, looked after for as long as a worker runs."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -10,6 +9,7 @@ from temporalio.service import RPCError
 from runtime.postgres import DATABASE_FAULTS, Pool, transaction
 from runtime.pulse import pulse
 from runtime.redis import Redis, RedisError
+from runtime.tasks import pause
 from storage.event import ensure_partitions
 from storage.installation import database_life
 from storage.live_expiry import claim_expiry, expire_unread
@@ -46,5 +46,4 @@ async def run_upkeep(
             pulse.beat("upkeep")
         except (RPCError, RuntimeError, OSError, RedisError, *DATABASE_FAULTS) as fault:
             log.info("the upkeep is put off: %s", fault)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), interval_seconds)
+        await pause(stop, interval_seconds)

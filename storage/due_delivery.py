@@ -14,7 +14,7 @@ from runtime.ids import new_id
 from runtime.postgres import Connection, notify
 from storage import outbox
 from storage.delivery import COLUMNS, Attempt, Trigger, cancel_due, claim_attempt, delivery_in
-from storage.walk import FIRST
+from storage.walk import FIRST, Place
 
 CHANNEL = "laurel_deliveries"
 WORKFLOW = "EndpointWorkflow"
@@ -339,9 +339,7 @@ async def tests_since(connection: Connection, tenant_id: UUID, endpoint_id: UUID
     return 0 if row is None else int(row["tests"])
 
 
-async def overdue_endpoints(
-    connection: Connection, due_before: datetime, after: tuple[UUID, UUID] | None, limit: int
-) -> list[tuple[UUID, UUID]]:
+async def overdue_endpoints(connection: Connection, due_before: datetime, after: Place | None, limit: int) -> list[tuple[UUID, UUID]]:
     """A page of the enabled endpoints of all tenants, as (tenant, endpoint), with a delivery that nobody took: is their workflow lost?"""
     cursor = await connection.execute(
         """

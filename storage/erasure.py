@@ -22,7 +22,7 @@ from storage.leaderboard import boards_by_id, live_board
 from storage.live import LiveBoard
 from storage.redemption import lock_redemption, move_redemption
 from storage.user import PROFILE_CHANNEL
-from storage.walk import FIRST
+from storage.walk import FIRST, Place
 
 WORKFLOW = "EraseUserWorkflow"
 PRIORITY = 4
@@ -106,7 +106,7 @@ async def open_erasure(connection: Connection, given: ErasureInput) -> Erasure |
     return None if row is None else msgspec.convert(row, Erasure)
 
 
-async def unfinished_erasures(connection: Connection, before: datetime, after: tuple[UUID, UUID] | None, limit: int) -> list[ErasureInput]:
+async def unfinished_erasures(connection: Connection, before: datetime, after: Place | None, limit: int) -> list[ErasureInput]:
     """A page of the erasures of all tenants that were asked for before this instant and are not complete, by (tenant, user)."""
     cursor = await connection.execute(
         """

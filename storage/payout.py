@@ -13,7 +13,7 @@ from domain.payout import OVER, NewRun, PayoutRunInput, Progress, Run, RunStatus
 from runtime.ids import new_id
 from runtime.postgres import Connection
 from storage import outbox
-from storage.walk import FIRST
+from storage.walk import FIRST, Place
 
 WORKFLOW = "PayoutRunWorkflow"
 PRIORITY = 3
@@ -198,7 +198,7 @@ async def start_again(connection: Connection, run: Run, now: datetime, *, is_new
         await outbox.enqueue_again(connection, run.tenant_id, await _start_of(connection, again))
 
 
-async def unfinished_runs(connection: Connection, idle_before: datetime, after: tuple[UUID, UUID] | None, limit: int) -> list[Run]:
+async def unfinished_runs(connection: Connection, idle_before: datetime, after: Place | None, limit: int) -> list[Run]:
     """A page of the runs of all tenants, by (tenant, run), that are not over and that nobody has touched since."""
     cursor = await connection.execute(
         f"""

@@ -9,6 +9,7 @@ import msgspec
 from domain.redemption import Redemption
 from runtime.postgres import Connection
 from storage.redemption import COLUMNS, documents_of
+from storage.walk import FIRST, Place
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,16 +50,15 @@ async def page_of_redemptions(connection: Connection, tenant_id: UUID, wanted: F
     return [msgspec.convert(row, Redemption) for row in await cursor.fetchall()]
 
 
-async def open_redemptions(connection: Connection, idle_before: datetime, after: tuple[UUID, UUID] | None, limit: int) -> list[Redemption]:
+async def open_redemptions(connection: Connection, idle_before: datetime, after: Place | None, limit: int) -> list[Redemption]:
     """A page of open redemptions of all tenants, unmoved since `idle_before`: what the sweep compares with Temporal."""
-    start = after or (UUID(int=0), UUID(int=0))
     query = f"""
         SELECT {COLUMNS} FROM redemption
         WHERE status IN ('pending_claim', 'pending_approval', 'pending', 'processing') AND updated_at < %s
           AND (tenant_id, redemption_id) > (%s, %s)
         ORDER BY tenant_id, redemption_id LIMIT %s
         """
-    cursor = await connection.execute(query, (idle_before, *start, limit))
+    cursor = await connection.execute(query, (idle_before, *(after or FIRST), limit))
     return [msgspec.convert(row, Redemption) for row in await cursor.fetchall()]
 
 

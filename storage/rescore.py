@@ -17,7 +17,7 @@ from storage import outbox
 from storage.leaderboard import Leaderboard
 from storage.outbox import Entry
 from storage.scoring import LoggedEvent
-from storage.walk import FIRST
+from storage.walk import FIRST, Place
 from storage.window import BoardWindow
 
 WORKFLOW = "RescoreWorkflow"
@@ -313,9 +313,7 @@ async def delete_standings(connection: Connection, tenant_id: UUID, standings_id
     return changed
 
 
-async def unfinished_rescores(
-    connection: Connection, idle: datetime, after: tuple[UUID, UUID] | None, limit: int
-) -> list[tuple[Rescore, str]]:
+async def unfinished_rescores(connection: Connection, idle: datetime, after: Place | None, limit: int) -> list[tuple[Rescore, str]]:
     """A page of the rescores of all tenants older than `idle` that are at work, with the leaderboard's id, by (tenant, rescore)."""
     cursor = await connection.execute(
         f"SELECT {', '.join('r.' + name for name in COLUMNS.split(', '))}, b.leaderboard_id FROM rescore AS r "

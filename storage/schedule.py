@@ -15,6 +15,7 @@ from domain.schedule import WhenVersion, load_when
 from runtime.postgres import Connection
 from storage import outbox
 from storage.limit import check_room
+from storage.walk import Place
 
 COLUMNS = """tenant_id, schedule_id, name, due, audience, reward_config_id, item_ids, budget, overlap, catchup_seconds, paused, note,
     version, settled_until, created_at, updated_at, archived_at"""
@@ -151,7 +152,7 @@ async def history_of(connection: Connection, tenant_id: UUID, schedule_id: UUID)
     return [WhenVersion(valid_from=row["valid_from"], when=load_when(row["due"]), paused=row["paused"]) for row in await cursor.fetchall()]
 
 
-async def live_schedules(connection: Connection, after: tuple[UUID, UUID] | None, limit: int) -> list[Schedule]:
+async def live_schedules(connection: Connection, after: Place | None, limit: int) -> list[Schedule]:
     """Schedules of all tenants that are not deleted, behind (tenant, schedule): what Temporal should have."""
     cursor = await connection.execute(
         f"""

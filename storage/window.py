@@ -16,6 +16,7 @@ from runtime.ids import new_id
 from runtime.postgres import Connection, acting, notify
 from storage import outbox
 from storage.outbox import CHANNEL, Entry
+from storage.walk import FIRST, Place
 
 WORKFLOW = "LeaderboardWindowWorkflow"
 PRIORITY = 3
@@ -227,16 +228,15 @@ async def look_at_barrier(connection: Connection) -> Sight:
     return Sight(now=now, writers=writers, head=int(head), scored=int(scored))
 
 
-async def unclosed_windows(connection: Connection, after: tuple[UUID, UUID] | None, idle: datetime, limit: int) -> list[OpenWindow]:
+async def unclosed_windows(connection: Connection, after: Place | None, idle: datetime, limit: int) -> list[OpenWindow]:
     """Windows with an end that are older than `idle` and not frozen, in the order of (tenant, window)."""
-    tenant_id, window_id = after or (UUID(int=0), UUID(int=0))
     cursor = await connection.execute(
         """
         SELECT tenant_id, window_id, board_id, window_key FROM leaderboard_window
         WHERE status IN ('open', 'closing') AND closes_at IS NOT NULL AND created_at < %s AND (tenant_id, window_id) > (%s, %s)
         ORDER BY tenant_id, window_id LIMIT %s
         """,
-        (idle, tenant_id, window_id, limit),
+        (idle, *(after or FIRST), limit),
     )
     return [OpenWindow(**row) for row in await cursor.fetchall()]
 
