@@ -1,6 +1,7 @@
 """What the journeys share: an API of a test file's own with a tenant in it, and a person who is signed in to the shared stack's console."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 
 import pytest
 import pytest_asyncio
@@ -11,6 +12,7 @@ from runtime.settings import Settings
 from tests.api_world import World, make_world, serving
 from tests.conftest import Stack, settings_for
 from tests.console_browser import enter, tab
+from tests.fairness import Pair, make_pair
 
 
 @pytest.fixture(scope="module")
@@ -32,3 +34,10 @@ def person(browser: Browser, stack: Stack, request: pytest.FixtureRequest) -> It
     with tab(browser, color_scheme=request.param, viewport={"width": 1280, "height": 900}) as page:
         enter(page, stack.described)
         yield page
+
+
+@pytest_asyncio.fixture
+async def pair(stack: Stack) -> AsyncIterator[Pair]:
+    """A good tenant and a hostile one on the shared stack."""
+    with ExitStack() as clients:
+        yield await make_pair(stack, clients)

@@ -1,0 +1,75 @@
+"""Events, boards and sockets: a hostile tenant or a stranger beside a good tenant slows it within bounds."""
+
+import itertools
+
+import httpx
+
+from tests.board_socket import watching
+from tests.fairness import Pair, asks, bulk, hold_fair, sends
+from tests.journey.programme import add_board, event, eventually, post
+
+COSTLY = {
+    "type": "object",
+    "properties": {f"p{n}": {"type": "string", "pattern": "^([a-z]{1,8}[0-9]{0,8}){1,3}$"} for n in range(20)},
+}
+
+
+def test_strangers_slow_no_sender_of_events(pair: Pair) -> None:
+    stranger = pair.foe(None)
+    unknown = [{"Authorization": f"Bearer lk_{n:032x}_{'0' * 43}"} for n in range(1000)]
+    numbers = itertools.count()
+    hold_fair(
+        sends(pair.good, "/v1/events", lambda: event("goal", "ann"), {202}),
+        asks(stranger, "/v1/leaderboards/best", {401}),
+        lambda: _guess(stranger, unknown[next(numbers) % 1000]),
+        asks(pair.foe(None), "/console/dashboard", {200, 303}),
+        asks(pair.foe(None), "/no/such/path", {404}),
+    )
+
+
+def _guess(client: httpx.Client, headers: dict[str, str]) -> None:
+    assert client.get("/v1/admin/settings", headers=headers).status_code in (401, 429, 503)
+
+
+def test_costly_bulk_events_slow_no_event(pair: Pair) -> None:
+    foe = pair.foe()
+    post(foe, "/v1/admin/event-types", {"name": "costly", "schema": COSTLY})
+    attrs = {f"p{n}": "abcdefgh12345678" * 3 for n in range(20)}
+    hold_fair(
+        sends(pair.good, "/v1/events", lambda: event("goal", "ann"), {202}),
+        sends(foe, "/v1/events/bulk", bulk("costly", **attrs), {202}),
+        sends(pair.foe(), "/v1/events/bulk", bulk("costly", p0="z" * 5000), {202}),
+    )
+
+
+def test_deep_pages_and_many_windows_slow_no_board(pair: Pair) -> None:
+    foe, other = pair.foe(), pair.foe()
+    board, own = add_board(foe, "flood"), add_board(pair.good, "goal")
+    for n in range(20):
+        post(foe, "/v1/events/bulk", {"events": [event("flood", f"u{n * 100 + m}", points=m) for m in range(100)]}, 202)
+    post(pair.good, "/v1/events/bulk", bulk("goal", 50, points=1)(), 202)
+    eventually(lambda: foe.get(f"/v1/leaderboards/{board}").json()["total"] == 2000)
+    offsets = itertools.count()
+    hold_fair(
+        asks(pair.good, f"/v1/leaderboards/{own}", {200}, params={"limit": 20}),
+        lambda: asks(foe, f"/v1/leaderboards/{board}", {200}, params={"limit": 1000, "offset": next(offsets) % 1000})(),
+        lambda: asks(other, f"/v1/leaderboards/{board}", {200, 400, 404}, params={"window": f"2025-01-{next(offsets) % 28 + 1:02}"})(),
+        asks(pair.foe(), f"/v1/leaderboards/{board}/user/u77", {200}, params={"limit": 100}),
+    )
+
+
+def test_a_socket_for_each_view_slows_no_socket(pair: Pair) -> None:
+    foe, url = pair.foe(), pair.good_world.url
+    board, own = add_board(foe, "flood"), add_board(pair.good, "goal")
+    post(foe, "/v1/events/bulk", bulk("flood", points=1)(), 202)
+    for n in range(40):
+        pair.clients.enter_context(watching(url, board, pair.hostile_world.keys["read"], close_timeout=0.1)).ask(
+            type="configure", filter={"type": "around_user", "user_id": f"u{n}", "range": 50}
+        )
+    mine = pair.clients.enter_context(watching(url, own, pair.good_world.keys["read"]))
+
+    def told() -> None:
+        post(pair.good, "/v1/events", event("goal", "ann", points=1), 202)
+        mine.change()
+
+    hold_fair(told, sends(pair.foe(), "/v1/events/bulk", bulk("flood", points=1), {202}), samples=6)
