@@ -18,6 +18,7 @@ from domain.misfit import MOST_FAULTS, near_miss
 from domain.tenant import TenantAccess, TenantStatus
 from runtime.logging import admitted
 from runtime.postgres import acting
+from runtime.shelf import Recent
 from storage.rate_limit import Meter
 
 Role = Literal["admin", "server", "fulfilment", "read", "gamer", "member"]
@@ -135,7 +136,7 @@ class Guesses:
 
     def __init__(self) -> None:
         """Nobody has guessed."""
-        self._counted: dict[str, tuple[int, int]] = {}
+        self._counted = Recent[str, tuple[int, int]](limits.GUESSING_ADDRESSES.value)
         self._looked_up: set[str] = set()
         """Addresses beyond their bound, one key of each of which is being looked up."""
 
@@ -164,10 +165,8 @@ class Guesses:
 
     def note(self, address: str) -> None:
         """Count a wrong one."""
-        period, now = self._counted.pop(address, (0, 0)), self._period()
-        self._counted[address] = (now, period[1] + 1 if period[0] == now else 1)
-        if len(self._counted) > limits.GUESSING_ADDRESSES.value:
-            self._counted.pop(next(iter(self._counted)))
+        (period, count), now = self._counted.get(address, (0, 0)), self._period()
+        self._counted.keep(address, (now, count + 1 if period == now else 1))
 
     @staticmethod
     def _period() -> int:

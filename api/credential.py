@@ -5,13 +5,11 @@ key, shared by all requests that wait for it) asks Postgres again. So a revoked 
 take effect within a second on every process, and neither Redis nor a connection for LISTEN has to be alive for it.
 """
 
-import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext, suppress
 from datetime import datetime
-from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -27,7 +25,9 @@ from domain.tenant import TenantAccess
 from runtime.ids import utc_now
 from runtime.postgres import Pool
 from runtime.settings import Settings
-from runtime.tasks import begin_for_all
+from runtime.shelf import Recent
+from runtime.slots import CrowdedError, Slots
+from runtime.tasks import SharedAnswers
 from storage import credential
 from storage.erased_name import erased_at
 from storage.event import find_user_ids
@@ -43,18 +43,6 @@ UNKNOWN_SECONDS = limits.UNKNOWN_SECONDS.value
 ORIGIN_CHARACTERS = 255
 ORIGINS = limits.REMEMBERED_ORIGINS.value
 
-Answer = TypeVar("Answer")
-Key = TypeVar("Key")
-Value = TypeVar("Value")
-
-
-def _keep(memory: dict[Key, Value], key: Key, value: Value, *, most: int = CACHED_CREDENTIALS) -> None:
-    """Remember a value as the newest; the oldest goes when there are too many."""
-    memory.pop(key, None)
-    memory[key] = value
-    if len(memory) > most:
-        memory.pop(next(iter(memory)))
-
 
 class Remembered(msgspec.Struct):
     """A verified credential. `expires_at` is Unix seconds, `fresh_until` counts on the monotonic clock."""
@@ -69,49 +57,6 @@ def _is_stale(remembered: Remembered) -> bool:
     return remembered.fresh_until + limits.REMEMBERED_SECONDS.value < time.monotonic()
 
 
-class Strangers:
-    """Lets few look-ups for those whom nobody knows reach the database at once, so that a flood of them holds up no one else's."""
-
-    def __init__(self) -> None:
-        """Nobody waits."""
-        self._free = asyncio.Semaphore(limits.STRANGERS.value)
-        self._waiting = 0
-
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Wait for a turn; raises `Unavailable` when too many wait already."""
-        if self._waiting >= limits.STRANGERS_WAITING.value:
-            raise Unavailable("Too many unknown credentials are being looked up; try again")
-        self._waiting += 1
-        try:
-            async with self._free:
-                yield
-        finally:
-            self._waiting -= 1
-
-
-class SharedQueries:
-    """Makes requests that ask the same question at the same time share one answer."""
-
-    def __init__(self) -> None:
-        """No question is under way."""
-        self._under_way: dict[object, asyncio.Task[Any]] = {}
-
-    async def ask(self, question: object, find: Callable[[], Awaitable[Answer]]) -> Answer:
-        """The answer of `find()`, run once for all who ask while it runs."""
-        task = self._under_way.get(question)
-        if task is None:
-            task = begin_for_all(_run(find), "credential")
-            self._under_way[question] = task
-            task.add_done_callback(lambda _: self._under_way.pop(question, None))
-        answer: Answer = await asyncio.shield(task)
-        return answer
-
-
-async def _run(find: Callable[[], Awaitable[Answer]]) -> Answer:
-    return await find()
-
-
 class Authenticator:
     """Knows who is asking. One for each process."""
 
@@ -121,15 +66,15 @@ class Authenticator:
         self._settings = settings
         self._pool = pool
         self._limiter = limiter
-        self._queries = SharedQueries()
-        self._credentials: dict[bytes, Remembered] = {}
-        self._identities: dict[bytes, tuple[Identity, float]] = {}
-        self._outlived: dict[bytes, datetime] = {}
-        self._strangers = Strangers()
-        self._unknown_keys: dict[str, float] = {}
-        self._known_keys: dict[str, float] = {}
-        self._origins: dict[tuple[str, str | None], tuple[bool, float]] = {}
-        self._tenants: dict[tuple[bool, str], tuple[TenantAccess, float]] = {}
+        self._queries = SharedAnswers("credential")
+        self._credentials = Recent[bytes, Remembered](CACHED_CREDENTIALS)
+        self._identities = Recent[bytes, tuple[Identity, float]](CACHED_CREDENTIALS)
+        self._outlived = Recent[bytes, datetime](CACHED_CREDENTIALS)
+        self._strangers = Slots(limits.STRANGERS.value, limits.STRANGERS_WAITING.value)
+        self._unknown_keys = Recent[str, float](limits.UNKNOWN_KEYS.value)
+        self._known_keys = Recent[str, float](CACHED_CREDENTIALS)
+        self._origins = Recent[tuple[str, str | None], tuple[bool, float]](ORIGINS)
+        self._tenants = Recent[tuple[bool, str], tuple[TenantAccess, float]](CACHED_CREDENTIALS)
         self._tokens = TokenVerifier(settings)
 
     def remembered(self, credential_bytes: bytes) -> Admission | None:
@@ -160,10 +105,9 @@ class Authenticator:
     def _remember(self, raw: bytes, remembered: Remembered) -> None:
         if len(raw) > REMEMBERED_BYTES:
             return  # its verification is remembered all the same, by its digest
-        self._credentials.pop(raw, None)  # to the end: the first is always the one that was refreshed longest ago
-        self._credentials[raw] = remembered
-        while len(self._credentials) > CACHED_CREDENTIALS or _is_stale(next(iter(self._credentials.values()))):
-            self._credentials.pop(next(iter(self._credentials)))
+        self._credentials.keep(raw, remembered)
+        while _is_stale(next(iter(self._credentials.values()))):  # the first is always the one that was refreshed longest ago
+            self._credentials.popitem(last=False)
 
     async def _admit_key(self, text: str, address: str) -> Remembered:
         parsed = parse_key(text)
@@ -176,7 +120,7 @@ class Authenticator:
         now = time.time()
         if access is None:
             self.guesses.note(address)
-            _keep(self._unknown_keys, parsed.public_id, time.monotonic() + UNKNOWN_SECONDS, most=limits.UNKNOWN_KEYS.value)
+            self._unknown_keys.keep(parsed.public_id, time.monotonic() + UNKNOWN_SECONDS)
         if access is None or not same_secret(access.secret_hash, parsed.secret_hash) or access.revoked_at is not None:
             raise InvalidKey("Invalid API key")
         expires_at = access.expires_at.timestamp() if access.expires_at is not None else float("inf")
@@ -191,11 +135,20 @@ class Authenticator:
     async def _find_key(self, parsed: KeyText) -> tuple[credential.KeyAccess | None, float]:
         if parsed.public_id in self._known_keys:
             return await self._read_key(parsed)
-        async with self._strangers.turn():
+        async with self._stranger():
             access, fresh_until = await self._read_key(parsed)
         if access is not None:
-            _keep(self._known_keys, parsed.public_id, fresh_until)
+            self._known_keys.keep(parsed.public_id, fresh_until)
         return access, fresh_until
+
+    @asynccontextmanager
+    async def _stranger(self) -> AsyncIterator[None]:
+        """Around a look-up for those whom nobody knows: few reach the database at once, so that a flood of them holds up no one else's."""
+        try:
+            async with self._strangers.slot():
+                yield
+        except CrowdedError:
+            raise Unavailable("Too many unknown credentials are being looked up; try again") from None
 
     async def _read_key(self, parsed: KeyText) -> tuple[credential.KeyAccess | None, float]:
         fresh_until = time.monotonic() + FRESH_SECONDS
@@ -220,7 +173,7 @@ class Authenticator:
         if identity is None or believed_until < time.monotonic():
             self._identities.pop(raw, None)
             identity = await self._tokens.verify(text)
-            _keep(self._identities, raw, (identity, time.monotonic() + limits.TOKEN_SECONDS.value))
+            self._identities.keep(raw, (identity, time.monotonic() + limits.TOKEN_SECONDS.value))
         if identity.expires_at < time.time():
             self._identities.pop(raw, None)
             raise Unauthorized("The token has expired")
@@ -241,7 +194,7 @@ class Authenticator:
             gone = await erased_at(connection, tenant.tenant_id, identity.subject)
         if gone is not None and identity.issued_at < int(gone.timestamp()):
             raise Unauthorized("The token was issued before its user was erased")
-        _keep(self._outlived, raw, last)
+        self._outlived.keep(raw, last)
 
     def _admission(self, principal: Principal, tenant: TenantAccess) -> Admission:
         meter = self._limiter.meter(tenant.tenant_id, principal.actor, tenant.rate_limit_per_second)
@@ -265,7 +218,7 @@ class Authenticator:
         if tenant is None:
             self._tenants.pop(question, None)
             raise Unauthorized("The token names no tenant")
-        _keep(self._tenants, question, (tenant, fresh_until))
+        self._tenants.keep(question, (tenant, fresh_until))
         return tenant, fresh_until
 
     def _principal(self, identity: Identity, tenant: TenantAccess) -> Principal:
@@ -298,11 +251,11 @@ class Authenticator:
         if fresh_until < time.monotonic():
             fresh_until = time.monotonic() + FRESH_SECONDS
             allowed = await self._queries.ask(("origin", *question), lambda: self._judge_origin(origin, wanted))
-            _keep(self._origins, question, (allowed, fresh_until), most=ORIGINS)
+            self._origins.keep(question, (allowed, fresh_until))
         return allowed
 
     async def _judge_origin(self, origin: str, tenant_id: UUID | None) -> bool:
-        async with self._strangers.turn(), self._pool.connection() as connection:
+        async with self._stranger(), self._pool.connection() as connection:
             if tenant_id is None:
                 return await credential.origin_is_allowed_somewhere(connection, origin)
             tenant = await credential.find_tenant_access(connection, tenant_id)

@@ -9,7 +9,6 @@ from litestar import delete, get, patch, post
 from msgspec import UNSET, Meta, UnsetType
 
 from api.auth import Principal, allow
-from api.credential import SharedQueries
 from api.pagination import Page, decode_cursor, encode_cursor
 from domain import limits
 from domain.error import AlreadyExists, InvalidState, NotFound, ValidationFault
@@ -20,6 +19,8 @@ from domain.wire import rfc3339
 from runtime.ids import utc_now
 from runtime.json_schema import compile_schema, schema_problem
 from runtime.postgres import Connection, Pool, transaction
+from runtime.shelf import Recent
+from runtime.tasks import SharedAnswers
 from storage import event_type as storage
 
 KNOWN_TENANTS = 1_000
@@ -36,8 +37,8 @@ class TypeMemory:
     def __init__(self, pool: Pool) -> None:
         """Nothing is known yet."""
         self._pool = pool
-        self._queries = SharedQueries()
-        self._known: dict[UUID, tuple[int, dict[str, DeclaredType]]] = {}
+        self._queries = SharedAnswers("event types")
+        self._known = Recent[UUID, tuple[int, dict[str, DeclaredType]]](KNOWN_TENANTS)
 
     async def rules_of(self, tenant: TenantAccess) -> TypeRules | None:
         """The rules for events of the tenant; None where every type goes."""
@@ -47,9 +48,8 @@ class TypeMemory:
         known = self._known.get(tenant.tenant_id)
         if known is None or known[0] < version:
             types = await self._queries.ask((tenant.tenant_id, version), lambda: self._read(tenant.tenant_id))
-            if len(self._known) >= KNOWN_TENANTS:
-                self._known.pop(next(iter(self._known)))
-            known = self._known[tenant.tenant_id] = (version, types)
+            known = (version, types)
+            self._known.keep(tenant.tenant_id, known)
         return TypeRules(tenant.settings.event_types == "declared", known[1])
 
     async def _read(self, tenant_id: UUID) -> dict[str, DeclaredType]:

@@ -22,7 +22,7 @@ from domain.wire import optional_rfc3339, rfc3339, score_number
 from runtime.ids import utc_now
 from runtime.postgres import Pool
 from runtime.shelf import Shelf
-from runtime.tasks import begin_for_all
+from runtime.tasks import SharedAnswers
 from storage.board import Boards, Place, Slice, View
 from storage.leaderboard import Leaderboard, boards_after
 from storage.profile import NOBODY, Profiles
@@ -64,7 +64,7 @@ class BoardReader:
         self._pages = Shelf[tuple[object, ...], Rendered](limits.RENDERED_BYTES.value, CACHE_SECONDS)
         self._under_way: dict[tuple[object, ...], asyncio.Future[Rendered | None]] = {}
         self._views = Shelf[ViewQuestion, View](limits.REMEMBERED_VIEWS.value, CACHE_SECONDS)
-        self._views_under_way: dict[ViewQuestion, asyncio.Task[View]] = {}
+        self._views_under_way = SharedAnswers("board-view")
 
     async def shared(self, question: tuple[object, ...], render: Callable[[], Awaitable[Written]]) -> Rendered:
         """The rendered answer to a question: the one that is at hand, or the one that is being made, or a new one."""
@@ -133,11 +133,7 @@ class BoardReader:
         kept = self._views.get(question)
         if kept is not None:
             return kept
-        task = self._views_under_way.get(question)
-        if task is None:
-            task = self._views_under_way[question] = begin_for_all(self._look_up_view(question), "board-view")
-            task.add_done_callback(lambda _: self._views_under_way.pop(question, None))
-        return await asyncio.shield(task)
+        return await self._views_under_way.ask(question, lambda: self._look_up_view(question))
 
     async def _look_up_view(self, question: ViewQuestion) -> View:
         began = time.monotonic()

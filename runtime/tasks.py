@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Hashable
 from contextvars import Context
 from typing import Any, TypeVar
 
@@ -15,6 +15,29 @@ def begin_for_all(work: Coroutine[Any, Any, Result], name: str) -> asyncio.Task[
     It begins with an empty context: what it logs, traces or changes is not the doing of whoever came first.
     """
     return asyncio.create_task(work, name=name, context=Context())
+
+
+class SharedAnswers:
+    """Makes all who ask the same question at the same time share one answer, in a task of its own: whoever goes away ends it for nobody."""
+
+    def __init__(self, name: str) -> None:
+        """No question is under way; `name` is that of the tasks."""
+        self._name = name
+        self._under_way: dict[Hashable, asyncio.Task[Any]] = {}
+
+    async def ask(self, question: Hashable, find: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        """The answer of `find()`, run once for all who ask while it runs; raises what it raises, for each of them."""
+        task = self._under_way.get(question)
+        if task is None:
+            task = self._under_way[question] = begin_for_all(find(), self._name)
+            task.add_done_callback(lambda ended: self._forget(question, ended))
+        answer: Result = await asyncio.shield(task)
+        return answer
+
+    def _forget(self, question: Hashable, ended: asyncio.Task[Any]) -> None:
+        del self._under_way[question]
+        if not ended.cancelled():
+            ended.exception()  # nobody may be waiting for it
 
 
 async def pause(stop: asyncio.Event, seconds: float) -> None:

@@ -17,7 +17,7 @@ from domain.window import WindowSpan, window_at
 from runtime.metrics import BOARD_FALLBACKS
 from runtime.postgres import Pool
 from storage import snapshot, standing
-from storage.board_turns import Turns
+from storage.board_scan import BoardScans
 from storage.leaderboard import Leaderboard, find_board, latest_ended_window, live_board
 from storage.leaderboard import find_window as find_row
 from storage.live import LiveBoard, LivePage, LiveRank, LiveStore, RedisError
@@ -74,7 +74,7 @@ class Boards:
     def __init__(self, pool: Pool, live: LiveStore) -> None:
         self.pool, self.live = pool, live
         self._away_until = 0.0
-        self._turns = Turns()
+        self._scans = BoardScans()
 
     async def find(self, tenant_id: UUID, leaderboard_id: str) -> Leaderboard | None:
         """The board, unless it is archived."""
@@ -153,7 +153,7 @@ class Boards:
         return Place(rank, frozen.total, entry), await self._frozen_page(frozen, first, limit)
 
     async def _stored_page(self, board: LiveBoard, first: int, limit: int) -> Slice:
-        return await self._turns.ask(board.tenant_id, (board, first, limit), lambda: self._scan_page(board, first, limit))
+        return await self._scans.ask(board.tenant_id, (board, first, limit), lambda: self._scan_page(board, first, limit))
 
     async def _scan_page(self, board: LiveBoard, first: int, limit: int) -> Slice:
         async with self.pool.connection() as connection, connection.transaction():
@@ -196,7 +196,7 @@ class Boards:
 
     async def _stored_around(self, board: LiveBoard, external_id: str, limit: int) -> tuple[Place, Slice] | None:
         question = (board, external_id, limit)
-        return await self._turns.ask(board.tenant_id, question, lambda: self._scan_around(board, external_id, limit))
+        return await self._scans.ask(board.tenant_id, question, lambda: self._scan_around(board, external_id, limit))
 
     async def _scan_around(self, board: LiveBoard, external_id: str, limit: int) -> tuple[Place, Slice] | None:
         tenant_id, window_id, method, bound = board.tenant_id, board.window_id, board.method, board.min_score

@@ -21,6 +21,7 @@ from runtime.ids import new_id
 from runtime.metrics import EVENT_BATCHES, EVENTS_ACCEPTED, EVENTS_REPEATED, EVENTS_WAITING, UNAVAILABLE
 from runtime.postgres import BAD_DATA, BRISK_SECONDS, DATABASE_AWAY, Connection, cause_of, connect, leads_astray
 from runtime.settings import Settings
+from runtime.shelf import Recent
 from storage.platform import DAYS_OF_PARTITIONS_AHEAD
 
 log = logging.getLogger("laurel.event")
@@ -94,7 +95,7 @@ class GroupCommitWriter:
         self._waiting_events = 0
         self._waiting_bytes = 0
         self._idle: list[asyncio.Future[None]] = []
-        self._users: dict[UserKey, UUID] = {}
+        self._users = Recent[UserKey, UUID](KNOWN_USERS)
         self._unknown_users: set[UserKey] = set()
         self._erasures = 0
         self._committed = asyncio.Event()
@@ -302,9 +303,8 @@ class GroupCommitWriter:
         found = await find_user_ids(connection, list(wanted))
         if erasures != self._erasures:
             return
-        for _ in range(len(self._users) + len(found) - KNOWN_USERS):
-            self._users.pop(next(iter(self._users)))
-        self._users.update(found)
+        for key, user_id in found.items():
+            self._users.keep(key, user_id)
 
 
 def _with_repeats(events: list[NewEvent], by_key: dict[tuple[int, str, str], Outcome]) -> list[Outcome]:

@@ -12,6 +12,7 @@ from uuid import UUID
 from domain.error import RateLimited
 from runtime.metrics import RATE_LIMIT_SKIPPED
 from runtime.redis import Redis, RedisError
+from runtime.shelf import Recent
 from runtime.tasks import begin_for_all
 
 PORTIONS_PER_SECOND = 20
@@ -101,7 +102,7 @@ class RateLimiter:
         """`rate` is the limit in a second where the operator set none for the tenant."""
         self._redis = redis
         self._rate = rate
-        self._leases: dict[str, Lease] = {}
+        self._leases = Recent[str, Lease](KNOWN_LEASES)
         self._take: Any = redis.register_script(TAKE)
 
     def meter(self, tenant_id: UUID, credential: str, rate: int | None) -> Meter:
@@ -112,9 +113,8 @@ class RateLimiter:
     def _lease(self, bucket: str, rate: int) -> Lease:
         lease = self._leases.get(bucket)
         if lease is None:
-            if len(self._leases) >= KNOWN_LEASES:
-                self._leases.pop(next(iter(self._leases)))
-            lease = self._leases[bucket] = Lease(bucket, rate)
+            lease = Lease(bucket, rate)
+            self._leases.keep(bucket, lease)
         elif lease.rate != rate:
             lease.set_rate(rate)
         return lease

@@ -12,7 +12,7 @@ from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool
 from runtime.redis import Redis
 from storage.board import Boards
-from storage.board_turns import Turns
+from storage.board_scan import BoardScans
 from storage.live import LiveStore
 from tests.scoring_world import Event, World, definition
 
@@ -46,7 +46,7 @@ async def test_a_crowd_without_redis_is_answered_or_refused_soon_and_never_takes
 
 
 async def test_the_same_question_is_asked_once_and_another_tenant_has_its_own_turns() -> None:
-    turns, asked, go = Turns(), list[str](), asyncio.Event()
+    turns, asked, go = BoardScans(), list[str](), asyncio.Event()
 
     async def scan(name: str) -> str:
         asked.append(name)
