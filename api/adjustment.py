@@ -70,7 +70,7 @@ async def adjust_balance(
     external_id: str, data: AdjustmentBody, request: Request[Any, Any, Any], principal: Principal, pool: Pool
 ) -> Response[bytes]:
     """Correct a user's balance; answers the transfer and the balance after it. The points do not count as earned."""
-    write = write_of(request, principal, data, data.idempotency_key)
+    write = write_of(request, principal, data, data.idempotency_key, about=external_id)
 
     async def effect(connection: Connection) -> dict[str, Any]:
         user = await user_for(connection, principal, external_id)

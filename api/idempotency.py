@@ -27,8 +27,19 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
     status: int = 201
 
 
-def write_of(request: Request[Any, Any, Any], principal: Principal, body: Any, body_key: str | None = None, status: int = 201) -> Write:
-    """The request as a write. `body_key` is the key that the body carries, for routes that allow it; ValidationFault for another."""
+def write_of(  # what a route says of its request
+    request: Request[Any, Any, Any],
+    principal: Principal,
+    body: Any,
+    body_key: str | None = None,
+    *,
+    status: int = 201,
+    about: str | None = None,
+) -> Write:
+    """The request as a write. `body_key` is the key that the body carries, for routes that allow it; ValidationFault for another.
+
+    `about` is the external id of the one user whom it is about; a gamer's is about that gamer.
+    """
     header_key = request.headers.get(HEADER)
     if header_key is not None and body_key is not None and header_key != body_key:
         raise ValidationFault.of("idempotency_key", f"is another than the one in the header {HEADER}")
@@ -41,7 +52,12 @@ def write_of(request: Request[Any, Any, Any], principal: Principal, body: Any, b
     if principal.role == "gamer":
         scope = f"{scope} {principal.external_user_id}"
     canonical = msgspec.json.encode(body, order="deterministic")
-    claim = Claim(scope=scope, key=key, request_hash=hashlib.sha256(canonical).digest())
+    claim = Claim(
+        scope=scope,
+        key=key,
+        request_hash=hashlib.sha256(canonical).digest(),
+        external_user_id=principal.external_user_id if principal.role == "gamer" else about,
+    )
     return Write(principal=principal, claim=claim, status=status)
 
 

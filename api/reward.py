@@ -288,7 +288,8 @@ async def redeem_for_user(data: RedemptionBody, request: AnyRequest, principal: 
         raise ValidationFault.of("reward_id", "either reward_id or slug is required, not both")
     external_user_id = parse_external_id(data.external_user_id, "external_user_id")
     order = _order(data, principal, external_user_id, reward_id=data.reward_id, slug=data.slug)
-    return await _redeem(pool, relay, write_of(request, principal, data, data.idempotency_key), order)
+    write = write_of(request, principal, data, data.idempotency_key, about=external_user_id)
+    return await _redeem(pool, relay, write, order)
 
 
 routes: list[Any] = [

@@ -256,7 +256,7 @@ DOCUMENTS = (
         ("scope", "key"),
         "convert_from(body, 'UTF8')",
         "body = convert_to(%(value)s, 'UTF8')",
-        "position(convert_to(%(uuid)s, 'UTF8') IN body) > 0",
+        "(user_id::text = %(uuid)s OR position(convert_to(%(uuid)s, 'UTF8') IN body) > 0)",
     ),
     ("outbox", ("outbox_id",), "argument::text", "argument = %(value)s::jsonb", "argument @> %(attributes)s AND created_at < %(until)s"),
     (
@@ -339,7 +339,7 @@ async def _scrub_names(connection: Connection, of: Erasure, subjects: list[str])
         """
         UPDATE idempotency_record SET scope = regexp_replace(replace(concat(scope, '/'), concat('/', %(external)s::text, '/'),
                                                                      concat('/', %(erased)s::text, '/')), '/$', '')
-        WHERE tenant_id = %(tenant)s AND created_at < %(until)s
+        WHERE tenant_id = %(tenant)s AND (user_id::text = %(uuid)s OR user_id IS NULL AND created_at < %(until)s)
           AND position(concat('/', %(external)s::text, '/') IN concat(scope, '/')) > 0
         """,
         known,
@@ -347,7 +347,7 @@ async def _scrub_names(connection: Connection, of: Erasure, subjects: list[str])
     await connection.execute(
         """
         UPDATE idempotency_record SET scope = concat(left(scope, -char_length(%(external)s::text)), %(erased)s::text)
-        WHERE tenant_id = %(tenant)s AND created_at < %(until)s
+        WHERE tenant_id = %(tenant)s AND (user_id::text = %(uuid)s OR user_id IS NULL AND created_at < %(until)s)
           AND right(scope, char_length(%(external)s::text) + 1) = concat(' ', %(external)s::text)
         """,
         known,

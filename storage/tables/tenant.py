@@ -97,6 +97,7 @@ idempotency_record = Table(
     Column("status", Integer, nullable=False),
     Column("body", LargeBinary, nullable=False),
     instant_column("created_at"),
+    uuid_column("user_id", nullable=True),
     CheckConstraint("status BETWEEN 200 AND 299", name="success_only"),
     Index("ix_idempotency_record_created_at", "created_at"),
 )

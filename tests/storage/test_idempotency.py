@@ -4,9 +4,10 @@ from datetime import timedelta
 import pytest
 import pytest_asyncio
 
-from domain.error import IdempotencyConflict, InsufficientPoints
+from domain.error import IdempotencyConflict, InsufficientPoints, UserNotFound
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
+from storage.erasure import begin_erasure
 from storage.idempotency import Claim, StoredAnswer, earlier_answer, forget_answers, keep_answer
 from storage.store import redeem
 from tests.store_world import World, make_world
@@ -17,8 +18,8 @@ async def world(pool: Pool) -> World:
     return await make_world(pool)
 
 
-def claim(key: str = "k1", *, body: bytes = b"{}", scope: str = "POST /v1/redemptions") -> Claim:
-    return Claim(scope=scope, key=key, request_hash=body)
+def claim(key: str = "k1", *, body: bytes = b"{}", scope: str = "POST /v1/redemptions", about: str | None = None) -> Claim:
+    return Claim(scope=scope, key=key, request_hash=body, external_user_id=about)
 
 
 async def redeem_once(world: World, given: Claim, external_id: str = "ann") -> tuple[StoredAnswer, bool]:
@@ -78,3 +79,38 @@ async def test_old_answers_are_forgotten_in_portions(world: World):
         assert await forget_answers(connection, utc_now() - timedelta(hours=24), 3) == 0
         assert await forget_answers(connection, utc_now() + timedelta(seconds=1), 3) == 3
         assert await forget_answers(connection, utc_now() + timedelta(seconds=1), 3) == 2
+
+
+async def erase(world: World, external_id: str = "ann") -> None:
+    async with transaction(world.pool) as connection:
+        await begin_erasure(connection, world.tenant_id, external_id, utc_now())
+
+
+async def test_a_key_ends_with_the_user_whom_the_request_was_about(world: World):
+    await world.user("ann", 100)
+    await world.reward(price=10)
+    first, _ = await redeem_once(world, claim(about="ann"))
+    assert await redeem_once(world, claim(about="ann")) == (first, True)
+    await erase(world)  # no step of it has run
+    with pytest.raises(UserNotFound):
+        await redeem_once(world, claim(about="ann"))
+    next_one = await world.user("ann", 100)
+    answer, repeat = await redeem_once(world, claim(about="ann"))
+    assert (answer == first, repeat) == (False, False)
+    assert await redeem_once(world, claim(about="ann")) == (answer, True)
+    assert (await world.account(next_one)).held == 10
+
+
+async def test_an_answer_that_is_under_way_while_its_user_is_erased_is_not_the_next_ones(world: World):
+    await world.user("ann", 100)
+    await world.reward(price=10)
+    given, old = claim(about="ann"), StoredAnswer(status=201, body=b"the erased user's")
+    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks, transaction(world.pool) as connection:
+        assert await earlier_answer(connection, world.tenant_id, given) is None
+        erasing = tasks.create_task(erase(world))
+        while not await world.rows("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%app_user%%'"):
+            assert not erasing.done(), "it waits for what is under way"
+        await keep_answer(connection, world.tenant_id, given, old, utc_now())
+    await world.user("ann", 100)
+    answer, repeat = await redeem_once(world, given)
+    assert (answer == old, repeat) == (False, False)
