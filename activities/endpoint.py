@@ -18,7 +18,7 @@ from activities.attempt import Claim, Waits, exchange, is_gone, move_on, open_se
 from activities.endpoint_wakeup import EndpointWakeup
 from activities.turn import Turns
 from domain.error import NotFound
-from domain.redemption import FINAL, Redemption
+from domain.redemption import Redemption, is_order, is_too_late
 from domain.webhook import DeliveryState, EndpointInput, Shift, error_class
 from runtime.crypto import Vault
 from runtime.http import Outcome, Sender
@@ -146,8 +146,8 @@ class Pump:
     async def _send(self, claim: Claim, trigger: Trigger, turn: datetime) -> None:
         wait = max(0.0, (turn - utc_now()).total_seconds())
         await asyncio.sleep(wait)
-        if wait > STALE_SECONDS or claim.delivery.event == "reward_redeemed":
-            present = await self._looked_at_again(claim)
+        if wait > STALE_SECONDS or claim.delivery.redeemed is not None:
+            present = await self._looked_at_again(claim, trigger)
             if present is None:
                 return
             claim = present
@@ -170,14 +170,14 @@ class Pump:
                 self.shift.delivered += state is DeliveryState.DELIVERED
                 return
 
-    async def _looked_at_again(self, claim: Claim) -> Claim | None:
+    async def _looked_at_again(self, claim: Claim, trigger: Trigger) -> Claim | None:
         """The claim with the endpoint and the secrets of now; None when it must not be sent any more.
 
         Since it was claimed, or resent by hand, its endpoint may have been disabled, or its redemption cancelled and refunded.
         """
         taken = (claim.delivery, claim.attempt)
         async with transaction(self.pool) as connection:
-            if await self._is_over(connection, claim):
+            if await self._is_too_late(connection, claim, trigger):
                 await withdraw_claim(connection, self.tenant_id, taken, None)
                 return None
             try:
@@ -190,12 +190,12 @@ class Pump:
             secrets = await open_secrets(connection, self.vault, self.tenant_id, self.endpoint_id)
         return Claim(delivery=claim.delivery, endpoint=endpoint, secrets=secrets, attempt=claim.attempt)
 
-    async def _is_over(self, connection: Connection, claim: Claim) -> bool:
-        """Whether this asks for the fulfilment of a redemption that is final."""
-        if claim.delivery.redemption_id is None or claim.delivery.event != "reward_redeemed":
+    async def _is_too_late(self, connection: Connection, claim: Claim, trigger: Trigger) -> bool:
+        """Whether this is the `reward_redeemed` of a redemption that is over."""
+        if claim.delivery.redeemed is None:
             return False
-        redemption = await find_redemption(connection, self.tenant_id, claim.delivery.redemption_id)
-        return redemption.status in FINAL and redemption.fulfilment.get("delivery_id") == str(claim.delivery.delivery_id)
+        redemption = await find_redemption(connection, self.tenant_id, claim.delivery.redeemed)
+        return is_too_late(redemption, claim.delivery.delivery_id, by_hand=trigger == "manual")
 
     async def _record(self, connection: Connection, claim: Claim, trigger: Trigger, outcome: Outcome) -> DeliveryState:
         """Log the answer and move the delivery on, and its redemption when this delivery is the one that asks for the fulfilment."""
@@ -218,10 +218,10 @@ class Pump:
 
     async def _redemption_of(self, connection: Connection, claim: Claim) -> Redemption | None:
         """The redemption, locked, that this delivery asks to fulfil; None for every other delivery."""
-        if claim.delivery.redemption_id is None or claim.delivery.event != "reward_redeemed":
+        if claim.delivery.redeemed is None:
             return None
-        redemption = await lock_redemption(connection, self.tenant_id, claim.delivery.redemption_id)
-        return redemption if redemption.fulfilment.get("delivery_id") == str(claim.delivery.delivery_id) else None
+        redemption = await lock_redemption(connection, self.tenant_id, claim.delivery.redeemed)
+        return redemption if is_order(redemption, claim.delivery.delivery_id) else None
 
 
 def _planned(result: Result, present: DeliveryState, trigger: Trigger) -> Result:

@@ -13,7 +13,7 @@ from api.pagination import Page
 from api.redemption import Reason, instant_in, redemption_id_of, uuid_in
 from api.webhook import id_of
 from domain.error import InvalidState, NotFound, RateLimited, ValidationFault
-from domain.redemption import FINAL, Flag, Redemption, State, workflow_id
+from domain.redemption import FINAL, Flag, Redemption, is_too_late, workflow_id
 from domain.webhook import EVENTS, Delivery, DeliveryState
 from domain.webhook_body import event_body
 from domain.wire import optional_rfc3339, rfc3339
@@ -114,21 +114,20 @@ async def resend(delivery_id: str, principal: Principal, pool: Pool) -> dict[str
     """
     identity = id_of(delivery_id, "delivery")
     async with transaction(pool) as connection:
-        await _check_not_over(connection, principal.tenant_id, identity)
+        await _check_in_time(connection, principal.tenant_id, identity)
         return delivery_wire(await _send_again(connection, principal.tenant_id, identity))
 
 
-async def _check_not_over(connection: Connection, tenant_id: UUID, delivery_id: UUID) -> None:
+async def _check_in_time(connection: Connection, tenant_id: UUID, delivery_id: UUID) -> None:
     """Raise InvalidState for the `reward_redeemed` of a redemption that is final: what was refunded must not be fulfilled.
 
-    Locks the redemption, so that it cannot end meanwhile. Others' copies of what was fulfilled ask for nothing and may be resent.
+    Locks the redemption, so that it cannot end meanwhile.
     """
     delivery = await find_delivery(connection, tenant_id, delivery_id)
-    if delivery.redemption_id is None or delivery.event != "reward_redeemed":
+    if delivery.redeemed is None:
         return
-    redemption = await lock_redemption(connection, tenant_id, delivery.redemption_id)
-    asks = redemption.fulfilment.get("delivery_id") == str(delivery_id)
-    if redemption.status in FINAL and (asks or redemption.status is not State.FULFILLED):
+    redemption = await lock_redemption(connection, tenant_id, delivery.redeemed)
+    if is_too_late(redemption, delivery_id, by_hand=True):
         raise InvalidState(f"The redemption is {redemption.status}: it must not be fulfilled any more", present=redemption.status.value)
 
 

@@ -323,6 +323,22 @@ class DeliveryLine(msgspec.Struct, frozen=True, kw_only=True):
     next_attempt_at: datetime | None
 
 
+def is_order(redemption: Redemption, delivery_id: UUID) -> bool:
+    """Whether this delivery of `reward_redeemed` is the one that asks for the fulfilment; those to other endpoints are copies of it."""
+    return bool(redemption.fulfilment.get("delivery_id") == str(delivery_id))
+
+
+def is_too_late(redemption: Redemption, delivery_id: UUID, *, by_hand: bool) -> bool:
+    """Whether this delivery of `reward_redeemed` must not be sent any more (contract 5): what was refunded or done must not be fulfilled.
+
+    A copy is sent when its time comes, for it is followed by what became of the redemption; but nobody sends one again by hand that
+    could be taken for an order of what was refunded.
+    """
+    if redemption.status not in FINAL:
+        return False
+    return is_order(redemption, delivery_id) or (by_hand and redemption.status is not State.FULFILLED)
+
+
 def points_number(redemption: Redemption) -> int | float:
     """The points spent as the JSON number of contracts 4 and 5."""
     return decimal_number(redemption.points_spent, 10**redemption.decimal_places)

@@ -87,6 +87,11 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     updated_at: datetime
 
+    @property
+    def redeemed(self) -> UUID | None:
+        """The redemption whose `reward_redeemed` this is; None for every other event."""
+        return self.redemption_id if self.event == "reward_redeemed" else None
+
 
 class EndpointInput(msgspec.Struct, frozen=True, kw_only=True):
     """Which endpoint a workflow is about."""

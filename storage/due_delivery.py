@@ -275,7 +275,7 @@ async def make_due(connection: Connection, tenant_id: UUID, endpoint_id: UUID, d
 async def exhausted_since(connection: Connection, tenant_id: UUID, endpoint_id: UUID, since: datetime) -> list[UUID]:
     """The endpoint's deliveries made since this instant that have failed and are not being sent again.
 
-    Tests are not among them, nor orders that are over: a partner must not fulfil what was refunded or done meanwhile.
+    Tests are not among them, nor what comes too late (`domain.redemption.is_too_late`): what was refunded must not be fulfilled.
     """
     cursor = await connection.execute(
         """
@@ -285,7 +285,7 @@ async def exhausted_since(connection: Connection, tenant_id: UUID, endpoint_id: 
           AND NOT (event = 'reward_redeemed' AND EXISTS (
             SELECT 1 FROM redemption WHERE redemption.tenant_id = delivery.tenant_id AND redemption.redemption_id = delivery.redemption_id
               AND redemption.status NOT IN ('pending_claim', 'pending_approval', 'pending', 'processing')
-              AND redemption.fulfilment ->> 'delivery_id' = delivery.delivery_id::text))
+              AND (redemption.status <> 'fulfilled' OR redemption.fulfilment ->> 'delivery_id' = delivery.delivery_id::text)))
         ORDER BY delivery_id FOR UPDATE
         """,
         (tenant_id, endpoint_id, since),
