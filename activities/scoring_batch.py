@@ -22,7 +22,7 @@ from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, Pool, transaction
 from storage import packed, scoring
 from storage.definition import lock_definitions_shared
-from storage.leaderboard import boards_by_id, live_board
+from storage.leaderboard import Shown, live_boards
 from storage.ledger import post_earnings
 from storage.live import LiveBoard, Publication
 from storage.live_repair import merged_entries
@@ -294,9 +294,10 @@ class Scorer:
         before = await scoring.move_live_positions(
             connection, [(each.tenant_id, each.standings_id) for each in touched], partition=self.partition, position=position
         )
+        await self._learn_boards(connection, touched)
         publications = []
         for each in touched:
-            board = await self._live_board(connection, each)
+            board = self._known[each.tenant_id].boards[each.standings_id]
             entries, since = merged_entries(board, merged[each.standings_id.bytes]), before[each.standings_id]
             publications.append(Publication(board, self.partition, self.epoch, since, position, entries, each.hidden))
         return publications
@@ -319,13 +320,13 @@ class Scorer:
                     found.append(Touched(tenant_id, rescore.board_id, rescore.rescore_id, scores, hidden=True))
         return found
 
-    async def _live_board(self, connection: Connection, each: Touched) -> LiveBoard:
-        boards = self._known[each.tenant_id].boards
-        known = boards.get(each.standings_id)
-        if known is None:
-            board = (await boards_by_id(connection, each.tenant_id, [each.board_id]))[each.board_id]
-            known = boards[each.standings_id] = live_board(board, each.standings_id, each.scores.span.starts_at)
-        return known
+    async def _learn_boards(self, connection: Connection, touched: Sequence[Touched]) -> None:
+        unknown: dict[UUID, list[Shown]] = defaultdict(list)
+        for each in touched:
+            if each.standings_id not in self._known[each.tenant_id].boards:
+                unknown[each.tenant_id].append(Shown(each.board_id, each.standings_id, each.scores.span.starts_at))
+        for tenant_id, wanted in unknown.items():
+            self._known[tenant_id].boards |= await live_boards(connection, tenant_id, wanted)
 
 
 def _scored(outcomes: Mapping[UUID, Outcome]) -> list[tuple[UUID, WindowKey, WindowScores]]:

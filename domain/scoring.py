@@ -221,11 +221,15 @@ def explain(board: BoardVersion, event_type: str, event: ScorableEvent) -> Expla
 
 
 def min_score_units(config: LeaderboardConfig) -> int | None:
-    """The least score that is ranked, in 1/10 000 point: the board's `min_score`, rounded up where it has more places than scores have,
-    and held within what a column keeps; None ranks everyone."""
-    if config.ranking.min_score is None:
+    """The least score that is ranked on a board, in 1/10 000 point; None ranks everyone."""
+    return least_units(config.ranking.min_score)
+
+
+def least_units(min_score: float | None) -> int | None:
+    """A `min_score` in 1/10 000 point, rounded up where it has more places than scores have, and held within what a column keeps."""
+    if min_score is None:
         return None
-    units = (Decimal(repr(config.ranking.min_score)) * SCORE_UNITS).to_integral_value(ROUND_CEILING)
+    units = (Decimal(repr(min_score)) * SCORE_UNITS).to_integral_value(ROUND_CEILING)
     return max(-MAX_UNITS, min(int(units), MAX_UNITS))
 
 

@@ -16,12 +16,13 @@ from domain.leaderboard import (
     BoardVersion,
     LeaderboardConfig,
     LeaderboardDefinition,
+    Ranking,
     Segment,
     config_wire,
     load_config,
     load_timeline,
 )
-from domain.scoring import RuleBook, min_score_units
+from domain.scoring import RuleBook, least_units, min_score_units
 from domain.timeline import Timeline, in_force, segment_at, segments
 from runtime.postgres import Connection
 from storage.limit import check_room, check_rules
@@ -279,8 +280,35 @@ async def latest_ended_window(connection: Connection, tenant_id: UUID, board_id:
     return msgspec.convert(row, BoardWindow) if row else None
 
 
+RANKED = "coalesce(b.config -> 'ranking', '{}') AS ranking, b.timeline"
+"""What a live board needs of its board's row. The rest of the config is not read: hundreds of boards are asked for at once, and often."""
+
+
 def _ranked_window(row: dict[str, Any]) -> LiveBoard:
-    return live_board_of(row["tenant_id"], row["board_id"], row["window_id"], window_config(row))
+    ranking, timeline = msgspec.convert(row["ranking"], Ranking), load_timeline(row["timeline"])
+    method = segment_at(timeline, row["starts_at"]).method if timeline else ranking.method
+    return LiveBoard(row["tenant_id"], row["board_id"], row["window_id"], method, least_units(ranking.min_score))
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """Standings of a board's window that starts then."""
+
+    board_id: UUID
+    standings_id: UUID
+    starts_at: datetime | None
+
+
+async def live_boards(connection: Connection, tenant_id: UUID, wanted: Sequence[Shown]) -> dict[UUID, LiveBoard]:
+    """These as the live store knows them, with the boards' present bounds, by the id of the standings: one question for all."""
+    cursor = await connection.execute(
+        f"""
+        SELECT b.tenant_id, b.board_id, given.standings_id AS window_id, given.starts_at, {RANKED}
+        FROM unnest(%s::uuid[], %s::uuid[], %s::timestamptz[]) AS given (board_id, standings_id, starts_at)
+        JOIN leaderboard AS b ON b.tenant_id = %s AND b.board_id = given.board_id
+        """,
+        ([each.board_id for each in wanted], [each.standings_id for each in wanted], [each.starts_at for each in wanted], tenant_id),
+    )
+    return {row["window_id"]: _ranked_window(row) for row in await cursor.fetchall()}
 
 
 def window_config(row: dict[str, Any]) -> LeaderboardConfig:
@@ -292,8 +320,8 @@ def window_config(row: dict[str, Any]) -> LeaderboardConfig:
 async def every_open_window(connection: Connection, tenant_id: UUID | None) -> list[LiveBoard]:
     """The open windows of boards that are not archived, of one tenant or (None) of all: what the live store should hold."""
     cursor = await connection.execute(
-        """
-        SELECT w.tenant_id, w.board_id, coalesce(w.standings_id, w.window_id) AS window_id, w.starts_at, b.config, b.timeline
+        f"""
+        SELECT w.tenant_id, w.board_id, coalesce(w.standings_id, w.window_id) AS window_id, w.starts_at, {RANKED}
         FROM leaderboard_window AS w
         JOIN leaderboard AS b ON b.tenant_id = w.tenant_id AND b.board_id = w.board_id AND b.status <> 'archived'
         WHERE w.status IN ('open', 'closing') AND w.tenant_id = coalesce(%s, w.tenant_id) ORDER BY w.tenant_id, w.window_id
@@ -306,8 +334,8 @@ async def every_open_window(connection: Connection, tenant_id: UUID | None) -> l
 async def windows_of_partition(connection: Connection, partition: int, limit: int) -> list[tuple[LiveBoard, int]]:
     """The open windows that a partition changed most lately, each with the position up to which it did (to repair the live store)."""
     cursor = await connection.execute(
-        """
-        SELECT l.tenant_id, b.board_id, l.window_id, coalesce(o.starts_at, r.starts_at) AS starts_at, b.config, b.timeline,
+        f"""
+        SELECT l.tenant_id, b.board_id, l.window_id, coalesce(o.starts_at, r.starts_at) AS starts_at, {RANKED},
                l.position FROM live_position AS l
         LEFT JOIN leaderboard_window AS o ON o.tenant_id = l.tenant_id AND o.window_id = l.window_id AND o.standings_id IS NULL
         LEFT JOIN leaderboard_window AS r ON r.tenant_id = l.tenant_id AND r.standings_id = l.window_id
