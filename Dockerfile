@@ -1,9 +1,11 @@
-# One image for api, worker and migrate: the command says which.
+# One image for api, worker and migrate: the command says which. It holds what these need and no more: none of the embedded servers that
+# `./laurel up` starts, no tests, no installer. A minor tag, so that a build takes Python's security fixes; the packages are pinned by hash.
 FROM python:3.11-slim AS build
 WORKDIR /laurel
 COPY requirements.txt .
-RUN python -m venv /venv \
-    && /venv/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --require-hashes --only-binary :all: -r requirements.txt
+RUN python -m venv --without-pip /venv \
+    && python -m pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check --no-deps --require-hashes \
+        --only-binary :all: -r requirements.txt
 
 FROM python:3.11-slim
 RUN useradd --system --uid 10001 laurel
