@@ -9,7 +9,7 @@ from temporalio import activity
 from activities.failure import refusals_are_final
 from domain.error import DomainError
 from domain.fulfilment import Begun, RedemptionInput, Settled, SettleInput
-from domain.redemption import FINAL, WAITING, Flag, Move, Redemption, State
+from domain.redemption import FINAL, WAITING, Flag, Move, Redemption, State, flags_after
 from domain.webhook import DeliveryState
 from domain.webhook_body import reward_redeemed
 from runtime.ids import utc_now
@@ -64,7 +64,7 @@ class RedemptionActivities:
                 number=number,
                 deadline_at=redemption.deadline_at,
                 has_endpoint=False,
-                flags=[Flag.NO_ENDPOINT.value],
+                flags=sorted({*redemption.flags, Flag.NO_ENDPOINT.value}),
             )
         delivery_id, delays = found
         return Begun(
@@ -90,7 +90,7 @@ class RedemptionActivities:
                     return Settled(status=redemption.status, number=number)
                 move = Move(to=given.to, by=BY_WORKFLOW, note=given.note, from_workflow=True)
                 moved = await move_redemption(connection, given.tenant_id, given.redemption_id, move, utc_now())
-                return Settled(status=moved.status, number=moved.number or 0)
+                return Settled(status=moved.status, number=moved.number or 0, flags=flags_after(redemption.flags, moved.status))
 
 
 async def _fulfil(connection: Connection, redemption: Redemption, begun: Begun) -> Begun:

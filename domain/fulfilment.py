@@ -86,6 +86,7 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
 
     status: State
     number: int
+    flags: list[str] | None = None
 
 
 class News(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ processing ──▶ fulfilled | failed | cancelled | expired
 fulfilled ──▶ reversed
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Self
@@ -98,10 +98,18 @@ EFFECTS: Mapping[State, Effect] = {
 
 
 class Flag(StrEnum):
-    """What a person should look at; a flag never moves a redemption."""
+    """What a person should look at; a flag never moves a redemption. `flags_after` says which state ends it."""
 
     DELIVERY_EXHAUSTED = "delivery_exhausted"
+    """No attempt is left. It ends when a webhook is accepted."""
     NO_ENDPOINT = "no_endpoint"
+    """Nobody takes `reward_redeemed`. It ends when somebody does."""
+
+
+def flags_after(flags: Iterable[str], new: State) -> list[str]:
+    """What is left of the flags in a new state: whoever fulfils, fails or cancels a redemption has looked at it. What expires keeps them,
+    for they say why nobody fulfilled it."""
+    return [] if new in FINAL and new is not State.EXPIRED else list(flags)
 
 
 class Decision(StrEnum):

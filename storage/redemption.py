@@ -32,6 +32,7 @@ from domain.redemption import (
     deadline_for,
     decide_callback,
     effect_of,
+    flags_after,
     redemption_document,
     workflow_id,
 )
@@ -192,6 +193,7 @@ async def _write_state(connection: Connection, present: Redemption, move: Move, 
         """
         UPDATE redemption SET status = %s, updated_at = %s, fulfilled_at = %s,
             fulfillment_data = CASE WHEN %s::jsonb IS NULL THEN fulfillment_data ELSE fulfillment_data || %s::jsonb END,
+            flags = %s,
             failure_reason = coalesce(%s, failure_reason), fields = coalesce(%s::jsonb, fields), deadline_at = coalesce(%s, deadline_at)
         WHERE tenant_id = %s AND redemption_id = %s AND status = %s
         """,
@@ -201,6 +203,7 @@ async def _write_state(connection: Connection, present: Redemption, move: Move, 
             fulfilled_at,
             None if move.fulfillment_data is None else Jsonb(move.fulfillment_data),
             None if move.fulfillment_data is None else Jsonb(move.fulfillment_data),
+            flags_after(present.flags, move.to),
             move.failure_reason,
             None if move.fields is None else Jsonb(move.fields),
             deadline_for(move.to, present.fulfilment, now),

@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from domain.redemption import Move, Redemption, State, reversal_workflow_id, told_by, told_why, workflow_id
+from domain.redemption import Move, Redemption, State, flags_after, reversal_workflow_id, told_by, told_why, workflow_id
 from runtime.postgres import Connection
 from storage import outbox
 
@@ -46,7 +46,7 @@ def news_of(present: Redemption, move: Move, number: int) -> outbox.Entry:
     one of its own, which is found by the same attributes."""
     told = {"number": number, "by": told_by(move.by), "note": told_why(move)}
     if move.to is not State.REVERSED:
-        argument = {"status": move.to.value, "flags": list(present.flags), **told}
+        argument = {"status": move.to.value, "flags": flags_after(present.flags, move.to), **told}
         identity = workflow_id(present.tenant_id, present.redemption_id)
         return outbox.Entry(kind="update", workflow_id=identity, name=f"moved:{number}", argument=argument)
     start = start_entry(

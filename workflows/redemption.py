@@ -214,6 +214,7 @@ class RedemptionWorkflow:
             summary=f"{to.value}: {note}",
         )
         self._adopt(settled.status, settled.number, note)
+        self._flag(settled.flags)
 
     async def _wait(self, woken: Callable[[], bool], seconds: float | None, summary: str) -> None:
         """Wait until woken, over, or past the deadline, at most this long."""

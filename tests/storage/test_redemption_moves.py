@@ -6,10 +6,10 @@ import pytest
 import pytest_asyncio
 
 from domain.error import InvalidState, RedemptionNotFound
-from domain.redemption import Decision, Move, State, read_callback
+from domain.redemption import Decision, Flag, Move, State, read_callback
 from runtime.ids import new_id, utc_now
 from runtime.postgres import transaction
-from storage.redemption import document_of, move_redemption
+from storage.redemption import document_of, move_redemption, set_flag
 from storage.redemption_list import Filter, list_redemptions
 from tests.store_world import make_world
 
@@ -111,6 +111,23 @@ async def test_each_outside_move_tells_the_workflow_and_its_own_do_not(world):
     rows = await world.rows("SELECT kind, name, argument FROM outbox ORDER BY outbox_id")
     assert [(row["kind"], row["name"]) for row in rows] == [("start", "RedemptionWorkflow"), ("update", "moved:3")]
     assert rows[1]["argument"] == {"status": "fulfilled", "number": 3, "by": "api_key:test", "note": None, "flags": []}
+
+
+@pytest.mark.parametrize("flag", Flag)
+@pytest.mark.parametrize(
+    ("outcome", "keeps"),
+    [(State.PROCESSING, True), (State.FULFILLED, False), (State.FAILED, False), (State.CANCELLED, False), (State.EXPIRED, True)],
+)
+async def test_an_outcome_that_somebody_brought_about_ends_a_flag_and_an_expiry_keeps_its_reason(world, flag, outcome, keeps):
+    _, _, redemption = await a_redemption(world)
+    async with transaction(world.pool) as connection:
+        await set_flag(connection, world.tenant_id, redemption.redemption_id, flag, utc_now())
+    await move(world, redemption, Move(to=outcome, by="staff", note="by hand"))
+    async with transaction(world.pool) as connection:
+        document = await document_of(connection, world.tenant_id, redemption.redemption_id)
+    assert document["flags"] == ([flag] if keeps else [])
+    (told,) = await world.rows("SELECT argument FROM outbox WHERE name LIKE 'moved:%%'")
+    assert told["argument"]["flags"] == document["flags"], "its workflow shows the same"
 
 
 async def test_another_tenants_redemption_looks_like_none(world, pool):
