@@ -1,6 +1,7 @@
 """The console in a real browser: the main path, both languages, live parts, and nothing that keeps anyone out."""
 
 import re
+from itertools import pairwise
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -121,6 +122,17 @@ def test_archiving_a_board_asks_for_a_reason(page: Page, stack: Stack) -> None:
         about = {"subject": "leaderboard", "subject_id": board}
         entries = client.get("/v1/admin/audit-log", params=about).json()["audit_log"]
         assert "a test is over" in [entry["reason"] for entry in entries]
+
+
+@pytest.mark.parametrize("path", ["/redemptions", "/webhooks/deliveries", "/event-log"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_labels_of_filters_stand_in_lines(person: Page, stack: Stack, path: str, width: int) -> None:
+    person.set_viewport_size({"width": width, "height": 900})
+    person.goto(stack.described["console_url"] + path)
+    boxes = [box for label in person.locator(".filters .field > label").all() if (box := label.bounding_box())]
+    assert len(boxes) > 1
+    tops = sorted(round(box["y"], 1) for box in boxes)
+    assert all(below == top or below - top > 20 for top, below in pairwise(tops)), tops
 
 
 def test_the_sign_in_page_keeps_nobody_out_either(page: Page, stack: Stack) -> None:
