@@ -43,7 +43,7 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Steps(msgspec.Struct, frozen=True, kw_only=True):
-    """What a new tenant has done already."""
+    """What a new tenant has done already: what is archived, like the things of a demo that is over, is no step."""
 
     event_type: bool
     event: bool
@@ -137,13 +137,14 @@ async def first_steps(connection: Connection, tenant_id: UUID) -> Steps:
         """
         SELECT EXISTS (SELECT FROM event_type WHERE tenant_id = %(tenant_id)s AND NOT is_system) AS event_type,
             EXISTS (SELECT FROM activity_slot WHERE tenant_id = %(tenant_id)s AND events > 0) AS event,
-            EXISTS (SELECT FROM leaderboard WHERE tenant_id = %(tenant_id)s) AS board,
-            EXISTS (SELECT FROM earning_rule WHERE tenant_id = %(tenant_id)s) AS earning,
-            EXISTS (SELECT FROM reward WHERE tenant_id = %(tenant_id)s) AS reward,
+            EXISTS (SELECT FROM leaderboard WHERE tenant_id = %(tenant_id)s AND status <> 'archived') AS board,
+            EXISTS (SELECT FROM earning_rule WHERE tenant_id = %(tenant_id)s AND archived_at IS NULL) AS earning,
+            EXISTS (SELECT FROM reward WHERE tenant_id = %(tenant_id)s AND archived_at IS NULL) AS reward,
             EXISTS (SELECT FROM webhook_endpoint WHERE tenant_id = %(tenant_id)s AND archived_at IS NULL) AS endpoint,
             EXISTS (SELECT FROM (
-                SELECT state FROM webhook_delivery WHERE tenant_id = %(tenant_id)s ORDER BY delivery_id DESC LIMIT 500
-            ) AS recent WHERE state = 'delivered') AS webhook
+                SELECT state, endpoint_id FROM webhook_delivery WHERE tenant_id = %(tenant_id)s ORDER BY delivery_id DESC LIMIT 500
+            ) AS recent JOIN webhook_endpoint AS e ON e.tenant_id = %(tenant_id)s AND e.endpoint_id = recent.endpoint_id
+            WHERE recent.state = 'delivered' AND e.archived_at IS NULL) AS webhook
         """,
         {"tenant_id": tenant_id},
     )

@@ -6,6 +6,7 @@ from uuid import UUID
 import pytest
 
 from activities.tally import count
+from domain.earning import EarningRule
 from domain.ledger import Adjustment
 from domain.redemption import Move, State
 from runtime.ids import new_id, utc_now
@@ -13,11 +14,13 @@ from runtime.postgres import Pool, transaction
 from storage import platform
 from storage.activity import count_rows, first_id
 from storage.dashboard import days_since, first_steps, redemptions_by_state, totals
+from storage.earning import write_rule
 from storage.ledger_adjustment import adjust
 from storage.ledger_reversal import reverse_transfer
 from storage.redemption import move_redemption
+from storage.webhook import NewEndpoint, create_endpoint
 from tests.api_world import add_tenant
-from tests.store_world import World, make_tenant
+from tests.store_world import World, make_tenant, make_world
 
 PARTITIONS = 2
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
@@ -102,6 +105,32 @@ async def test_nothing_yet_is_nothing(pool: Pool) -> None:
         assert set((await redemptions_by_state(connection, tenant_id, LONG_AGO)).values()) == {0}
         assert (await first_steps(connection, tenant_id)).done == 0
         assert (await totals(connection, tenant_id)).users == 0
+
+
+async def test_what_is_archived_is_no_first_step_and_an_endpoint_is_tested_only_while_it_is_there(pool: Pool) -> None:
+    world, now = await make_world(pool), utc_now()
+    tenant_id = world.tenant_id
+    await world.reward(price=10)
+    async with transaction(pool) as connection:
+        rule = EarningRule(name="r", event_type="e", points_expression="1")
+        await write_rule(connection, tenant_id, new_id(), rule, now)
+        made = await create_endpoint(connection, tenant_id, NewEndpoint(url="http://127.0.0.1:1/"), b"sealed", now)
+        await connection.execute(
+            "INSERT INTO webhook_delivery (tenant_id, delivery_id, endpoint_id, event, body, state, created_at, updated_at)"
+            " VALUES (%s, %s, %s, 'webhook.test', '', 'delivered', %s, %s)",
+            (tenant_id, new_id(), made.endpoint_id, now, now),
+        )
+        await connection.execute(
+            "INSERT INTO leaderboard (tenant_id, board_id, leaderboard_id, name, status, version, config, created_at, updated_at)"
+            " VALUES (%s, %s, 'b', 'B', 'active', 1, '{}', %s, %s)",
+            (tenant_id, new_id(), now, now),
+        )
+        before = await first_steps(connection, tenant_id)
+        assert (before.board, before.earning, before.reward, before.endpoint, before.webhook) == (True,) * 5
+        await connection.execute("UPDATE leaderboard SET status = 'archived'")
+        for table in ("earning_rule", "reward", "webhook_endpoint"):
+            await connection.execute(f"UPDATE {table} SET archived_at = %s", (now,))
+        assert (await first_steps(connection, tenant_id)).done == 0
 
 
 @pytest.mark.parametrize("counted", [True, False])
