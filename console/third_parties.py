@@ -1,6 +1,7 @@
 """Information for third parties: a page to hand to a fulfilment partner, filled in with this tenant's addresses."""
 
 import json
+from datetime import datetime
 from typing import Any
 
 from litestar import Response, get
@@ -79,6 +80,10 @@ async def _some(visit: Visit, path: str, name: str) -> list[dict[str, Any]]:
     return list(answer.body[name]) if answer.ok else []
 
 
+def _is_active(key: dict[str, Any], now: datetime) -> bool:
+    return not key["revoked_at"] and not (key["expires_at"] and datetime.fromisoformat(key["expires_at"]) <= now)
+
+
 @get("/third-parties")
 async def show_information(visit: Visit) -> Response[bytes]:
     """What a partner must know, with this tenant's endpoints and keys of role `fulfilment`."""
@@ -88,7 +93,7 @@ async def show_information(visit: Visit) -> Response[bytes]:
     return visit.page(
         "third_parties/show.html",
         endpoints=[each for each in endpoints if {"*", "reward_redeemed"} & set(each["events"])],
-        keys=[key for key in keys if key["role"] == "fulfilment" and not key["revoked_at"]],
+        keys=[key for key in keys if key["role"] == "fulfilment" and _is_active(key, visit.now)],
         callback=f"{url}/v1/admin/rewards/redemptions/{{redemption_id}}",
         headers=HEADERS.format(path="/your/path"),
         example=json.dumps(EXAMPLE, separators=(",", ":"), ensure_ascii=False),

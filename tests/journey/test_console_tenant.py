@@ -3,6 +3,7 @@
 import re
 
 import httpx
+import psycopg
 
 from tests.api_world import World
 from tests.console_world import signed_in
@@ -79,7 +80,14 @@ def test_the_page_for_partners_names_the_callback_and_no_secret(world: World) ->
         endpoint = admin.post(
             "/v1/admin/webhook-endpoints", json={"url": "http://127.0.0.1:9/partner", "events": ["reward_redeemed"]}
         ).json()
+        keys = [
+            admin.post("/v1/admin/api-keys", json={"name": f"key {name}", "role": "fulfilment"}).json() for name in ("one", "two", "three")
+        ]
+        admin.delete(f"/v1/admin/api-keys/{keys[1]['api_key_id']}")
+    with psycopg.connect(world.database_url, autocommit=True) as connection:
+        connection.execute("UPDATE api_key SET expires_at = now() WHERE name = 'key three'")
     page = signed_in(world).get("/third-parties").text
+    assert [f"key {name}" in page for name in ("one", "two", "three")] == [True, False, False], "only keys that work"
     assert "http://127.0.0.1:9/partner" in page
     assert "/v1/admin/rewards/redemptions/{redemption_id}" in page
     assert endpoint["secret"] not in page
