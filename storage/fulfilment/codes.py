@@ -1,6 +1,6 @@
 """`codes`: the user gets one code of the pool imported for the reward, or for its variant.
 
-It is set apart when the user redeems and shown when it is fulfilled.
+It is reserved when the user redeems and shown when it is fulfilled.
 """
 
 from collections.abc import Sequence
@@ -65,7 +65,7 @@ async def hand_over(connection: Connection, redemption: Redemption, now: datetim
     )
     row = await cursor.fetchone()
     if row is None:
-        raise InvalidState("No code is set apart for this redemption", present=redemption.status.value)
+        raise InvalidState("No code is reserved for this redemption", present=redemption.status.value)
     return {"code": row["code"]}
 
 

@@ -12,7 +12,7 @@ from runtime.postgres import Connection
 
 
 async def nothing_to_reserve(connection: Connection, tenant_id: UUID, new: NewRedemption) -> None:
-    """Nothing is set apart when the user redeems."""
+    """Nothing is reserved when the user redeems."""
 
 
 async def nothing_to_hand_over(connection: Connection, redemption: Redemption, now: datetime) -> dict[str, Any]:
