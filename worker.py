@@ -5,9 +5,10 @@ import contextlib
 import functools
 import logging
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 from temporalio.client import Client
@@ -45,7 +46,6 @@ from runtime.metrics import PROCESS
 from runtime.postgres import DATABASE_FAULTS, Pool, make_pool
 from runtime.pulse import HealthServer, pulse
 from runtime.redis import Redis, make_redis
-from runtime.schedules import ensure_schedule, put_schedule
 from runtime.settings import Settings
 from runtime.tasks import pause
 from runtime.temporal import TaskQueues
@@ -54,12 +54,13 @@ from storage.readiness import PROBE_SECONDS, Readiness
 from workflows.endpoint import EndpointWorkflow
 from workflows.erasure import EraseUserWorkflow
 from workflows.payout import PayoutRunWorkflow
-from workflows.platform import PlatformTaskWorkflow, platform_schedules
+from workflows.platform import PlatformTaskWorkflow
 from workflows.redemption import RedemptionWorkflow
 from workflows.rescore import RescoreWorkflow
 from workflows.reversal import RedemptionReversalWorkflow
 from workflows.schedule import PayoutScheduleWorkflow
-from workflows.scoring import ScoringWorkflow, ensure_scoring_workflows
+from workflows.scoring import ScoringWorkflow
+from workflows.standing import ensure_standing, put_standing
 from workflows.window import LeaderboardWindowWorkflow
 
 log = logging.getLogger("worker")
@@ -97,6 +98,11 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     live: LiveStore
 
     @property
+    def vault(self) -> Vault:
+        """Opens the secrets of endpoints."""
+        return Vault(self.settings.secret_key, self.settings.secret_key_previous)
+
+    @property
     def graceful(self) -> timedelta:
         """So long a send in flight may take to end: what is cut off there, the partner gets twice."""
         return timedelta(seconds=self.settings.worker_drain_seconds)
@@ -111,7 +117,7 @@ async def run(settings: Settings, ready: Callable[[], None]) -> None:
     if client is None:
         return
     async with open_resources(settings, client) as resources, AsyncExitStack() as running:
-        workers = [core_worker(resources), webhook_worker(resources), endpoint_worker(resources)]
+        workers = [core_worker(resources), chore_worker(resources), webhook_worker(resources), endpoint_worker(resources)]
         share = PumpShare(settings.session_url, settings.scoring_partitions)
         scoring = ScoringActivities(resources.pool, resources.live, settings.session_url, share)
         running.push_async_callback(scoring.close)  # after the workers have shut down
@@ -134,7 +140,7 @@ async def keep_books(resources: Resources, share: PumpShare, stop: asyncio.Event
     ensure = functools.partial(ensure_started, settings, client)
     loops: dict[str, tuple[float, Callable[[], Awaitable[None]]]] = {
         "relay": (LATE_SECONDS, lambda: run_relay(pool, client, queues, stop, settings.session_url, public_url=settings.public_url)),
-        "sweep": (4 * LATE_SECONDS, lambda: run_sweep(pool, client, stop)),
+        "sweep": (4 * LATE_SECONDS, lambda: run_sweep(pool, client, queues, stop)),
         "tally": (LATE_SECONDS, lambda: run_tally(pool, settings.scoring_partitions, stop)),
         "upkeep": (3 * LATE_SECONDS, lambda: run_upkeep(pool, resources.redis, ensure, stop)),
         "schedules": (LATE_SECONDS, lambda: run_schedule_keeper(pool, client, queues, stop)),
@@ -185,18 +191,10 @@ async def telling_health(resources: Resources) -> AsyncIterator[None]:
         await server.stop()
 
 
-async def ensure_scoring(settings: Settings, client: Client) -> None:
-    """Start the scoring workflows that are missing."""
-    scoring = temporal.task_queues(settings).scoring
-    await ensure_scoring_workflows(client, task_queue=scoring, partitions=settings.scoring_partitions)
-
-
 async def ensure_started(settings: Settings, client: Client) -> None:
     """Start what is missing in Temporal: the marker, scoring workflows, and the platform's schedules that somebody deleted."""
     await claim(settings, client)
-    await ensure_scoring(settings, client)
-    for identity, schedule in platform_schedules(temporal.task_queues(settings).core).items():
-        await ensure_schedule(client, identity, schedule)
+    await ensure_standing(client, temporal.task_queues(settings), settings.scoring_partitions)
 
 
 async def connect(settings: Settings, stop: asyncio.Event) -> Client | None:
@@ -211,9 +209,7 @@ async def connect(settings: Settings, stop: asyncio.Event) -> Client | None:
             await claim(settings, client)
             if settings.temporal_manage_namespace == "on":
                 await temporal.prepare_namespace(client, settings)
-            await ensure_scoring(settings, client)
-            for identity, schedule in platform_schedules(temporal.task_queues(settings).core).items():
-                await put_schedule(client, identity, schedule, keep_state=True)
+            await put_standing(client, temporal.task_queues(settings), settings.scoring_partitions)
         except (RuntimeError, RPCError, OSError) as fault:
             log.warning("Temporal at %s is not there yet: %s", settings.temporal_address, fault)
         except (NotSetUpError, *DATABASE_FAULTS) as fault:
@@ -256,108 +252,114 @@ def deployment(settings: Settings) -> WorkerDeploymentConfig | None:
 
 
 def core_worker(resources: Resources) -> Worker:
-    """The workflows of redemptions, endpoints, windows and payouts, and the redemptions' transactions."""
+    """The workflows of redemptions, and their transactions.
+
+    Also the workflows that began before their kinds had queues of their own: they go on here, behind the orders as ever.
+    """
     redemption = RedemptionActivities(resources.pool)
+    return _worker(
+        resources,
+        resources.queues.core,
+        workflows=[
+            *(RedemptionWorkflow, RedemptionReversalWorkflow),
+            *(EndpointWorkflow, EraseUserWorkflow, LeaderboardWindowWorkflow, PayoutRunWorkflow),
+            *(PayoutScheduleWorkflow, PlatformTaskWorkflow, RescoreWorkflow),
+        ],
+        activities=[redemption.begin, redemption.settle, *_chores(resources)],
+        slots=CORE_ACTIVITIES,
+    )
+
+
+def chore_worker(resources: Resources) -> Worker:
+    """Erasures and the platform's own tasks, which take long: apart from the orders' transactions, which are waited for."""
+    queue, workflows = resources.queues.chores, (EraseUserWorkflow, PlatformTaskWorkflow)
+    return _worker(resources, queue, workflows=workflows, activities=_chores(resources), slots=CORE_ACTIVITIES)
+
+
+def _chores(resources: Resources) -> list[Callable[..., Any]]:
     platform = PlatformActivities(resources.pool, resources.settings.event_retention_days)
     erasure = ErasureActivities(resources.pool, resources.live, resources.settings.scoring_partitions)
-    erase = [erasure.settle, erasure.scrub_events, erasure.leave_boards, erasure.scrub_documents, erasure.complete]
-    return Worker(
-        resources.client,
-        task_queue=resources.queues.core,
-        deployment_config=deployment(resources.settings),
-        workflows=[
-            EraseUserWorkflow,
-            RedemptionWorkflow,
-            RedemptionReversalWorkflow,
-            EndpointWorkflow,
-            LeaderboardWindowWorkflow,  # those that began before windows had a queue for their workflows
-            PayoutRunWorkflow,
-            PayoutScheduleWorkflow,
-            RescoreWorkflow,
-            PlatformTaskWorkflow,
-        ],
-        activities=[*erase, redemption.begin, redemption.settle, platform.run],
-        max_concurrent_activities=CORE_ACTIVITIES,
-        graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
-    )
+    return [erasure.settle, erasure.scrub_events, erasure.leave_boards, erasure.scrub_documents, erasure.complete, platform.run]
 
 
 def webhook_worker(resources: Resources) -> Worker:
     """Partners' slow HTTP, in a queue of its own, so that it holds nothing up."""
-    settings = resources.settings
-    webhook = WebhookActivities(
-        resources.pool, Vault(settings.secret_key, settings.secret_key_previous), Sender(settings.webhook_allow_cidrs)
-    )
-    return Worker(
-        resources.client,
-        task_queue=resources.queues.webhooks,
-        deployment_config=deployment(resources.settings),
+    webhook = WebhookActivities(resources.pool, resources.vault, Sender(resources.settings.webhook_allow_cidrs))
+    return _worker(
+        resources,
+        resources.queues.webhooks,
         activities=[webhook.send],
-        max_concurrent_activities=WEBHOOK_ACTIVITIES,
-        max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
-        graceful_shutdown_timeout=resources.graceful,
+        slots=WEBHOOK_ACTIVITIES,
+        graceful=resources.graceful,
+        heartbeat_throttle=HEARTBEAT_THROTTLE,
     )
 
 
 def endpoint_worker(resources: Resources) -> Worker:
     """The endpoints' pumps, apart from the fulfilment webhooks: however many copies a dead endpoint is owed, those go on."""
     settings = resources.settings
-    sender = Sender(settings.webhook_allow_cidrs)
-    endpoint = EndpointActivities(resources.pool, Vault(settings.secret_key, settings.secret_key_previous), sender, settings.session_url)
-    return Worker(
-        resources.client,
-        task_queue=f"{resources.queues.core}-endpoints",
-        deployment_config=deployment(resources.settings),
+    endpoint = EndpointActivities(resources.pool, resources.vault, Sender(settings.webhook_allow_cidrs), settings.session_url)
+    return _worker(
+        resources,
+        resources.queues.endpoints,
+        workflows=[EndpointWorkflow],
         activities=[endpoint.pump],
-        max_concurrent_activities=ENDPOINT_PUMPS,
-        graceful_shutdown_timeout=resources.graceful,
+        slots=ENDPOINT_PUMPS,
+        graceful=resources.graceful,
     )
 
 
 def window_worker(resources: Resources) -> Worker:
-    """The ends of windows and their rescores, in a queue of their own: thousands may end at midnight, in front of nobody.
-
-    Their workflow tasks too: where redemptions come faster than they are worked off, they stand before all else in the core queue.
-    """
+    """The ends of windows and their rescores: thousands may end at midnight, in front of nobody."""
     window = WindowActivities(resources.pool, resources.live)
     rescore = RescoreActivities(resources.pool, resources.live)
-    return Worker(
-        resources.client,
-        task_queue=resources.queues.windows,
-        deployment_config=deployment(resources.settings),
-        workflows=[LeaderboardWindowWorkflow],
+    return _worker(
+        resources,
+        resources.queues.windows,
+        workflows=[LeaderboardWindowWorkflow, RescoreWorkflow],
         activities=[
             *(window.plan, window.open_next, window.close_early, window.pass_barrier, window.freeze),
             *(rescore.read, rescore.switch, rescore.give_up, rescore.clear),
         ],
-        max_concurrent_activities=WINDOW_ACTIVITIES,
-        graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
+        slots=WINDOW_ACTIVITIES,
     )
 
 
 def payout_worker(resources: Resources) -> Worker:
-    """Payouts, in a queue of their own: however many are paid, what users do goes on."""
+    """Payouts, in a queue of their own: however many are paid, what users do goes on, and the reverse."""
     payout = PayoutActivities(resources.pool)
-    return Worker(
-        resources.client,
-        task_queue=f"{resources.queues.core}-payouts",
-        deployment_config=deployment(resources.settings),
-        activities=[payout.plan, payout.pay, payout.finish, payout.fail],
-        max_concurrent_activities=PAYOUT_ACTIVITIES,
-        graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
-    )
+    steps = (payout.plan, payout.pay, payout.finish, payout.fail)
+    return _worker(resources, resources.queues.payouts, workflows=[PayoutRunWorkflow], activities=steps, slots=PAYOUT_ACTIVITIES)
 
 
 def schedule_worker(resources: Resources) -> Worker:
     """Instants of schedules, apart from the pages of their runs: one that follows a run must not stand in its way."""
     schedule = ScheduleActivities(resources.pool)
+    steps = (schedule.claim, schedule.follow)
+    return _worker(resources, resources.queues.schedules, workflows=[PayoutScheduleWorkflow], activities=steps, slots=SCHEDULE_ACTIVITIES)
+
+
+def _worker(
+    resources: Resources,
+    task_queue: str,
+    *,
+    activities: Sequence[Callable[..., Any]],
+    slots: int,
+    workflows: Sequence[type] = (),
+    graceful: timedelta = GRACEFUL_SHUTDOWN,
+    heartbeat_throttle: timedelta = timedelta(seconds=60),
+) -> Worker:
+    """What takes a queue's tasks, so many activities at a time. Queues of their own for the workflow tasks, too, keep all else from waiting
+    behind redemptions that come faster than they are worked off."""
     return Worker(
         resources.client,
-        task_queue=f"{resources.queues.core}-schedules",
+        task_queue=task_queue,
         deployment_config=deployment(resources.settings),
-        activities=[schedule.claim, schedule.follow],
-        max_concurrent_activities=SCHEDULE_ACTIVITIES,
-        graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
+        workflows=workflows,
+        activities=activities,
+        max_concurrent_activities=slots,
+        max_heartbeat_throttle_interval=heartbeat_throttle,
+        graceful_shutdown_timeout=graceful,
     )
 
 

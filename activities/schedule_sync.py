@@ -73,7 +73,7 @@ def schedule_for(kept: payout_schedule.Schedule, queues: TaskQueues, now: dateti
             WORKFLOW,
             argument,
             id=temporal_schedule_id(kept.tenant_id, kept.schedule_id),
-            task_queue=queues.core,
+            task_queue=queues.schedules,
             typed_search_attributes=_attributes(kept.tenant_id, kept.schedule_id),
             static_summary=f"Payout schedule {kept.name}"[:180],
             priority=Priority(priority_key=PRIORITY, fairness_key=str(kept.tenant_id)),

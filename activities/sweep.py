@@ -14,6 +14,7 @@ import psycopg
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.stranded import stop_stranded, was_stranded
 from domain.closing import window_workflow_id
 from domain.erasure import ErasureInput, erase_workflow_id
 from domain.error import DomainError
@@ -25,6 +26,7 @@ from runtime.ids import utc_now
 from runtime.postgres import DATABASE_AWAY, DATABASE_FAULTS, Connection, Pool, transaction
 from runtime.pulse import pulse
 from runtime.tasks import pause
+from runtime.temporal import TaskQueues
 from runtime.temporal_limits import RPC_TIMEOUT
 from storage import outbox
 from storage.definition import change_instant
@@ -64,24 +66,27 @@ it does so in Laurel, not in Temporal's UI."""
 Row = TypeVar("Row")
 
 
-async def run_sweep(pool: Pool, temporal: Client, stop: asyncio.Event, *, interval_seconds: float = INTERVAL_SECONDS) -> None:
+async def run_sweep(
+    pool: Pool, temporal: Client, queues: TaskQueues, stop: asyncio.Event, *, interval_seconds: float = INTERVAL_SECONDS
+) -> None:
     """Sweep now and every two minutes until `stop` is set; of several workers one does it at a time."""
     while not stop.is_set():
         try:
             if await is_our_round(pool, BY_SWEEP, interval_seconds):
-                await sweep_once(pool, temporal)
+                await sweep_once(pool, temporal, queues)
             pulse.beat(BY_SWEEP)
         except AWAY as fault:
             log.info("the sweep is put off: %s", fault)
         await pause(stop, interval_seconds)
 
 
-async def sweep_once(pool: Pool, temporal: Client) -> None:
+async def sweep_once(pool: Pool, temporal: Client, queues: TaskQueues) -> None:
     """Every step by itself, those that need PostgreSQL alone first: what one of them meets, or Temporal's absence, stops no other."""
     steps: tuple[tuple[str, Callable[[], Awaitable[int]]], ...] = (
         ("expired %d redemptions", lambda: expire_overdue(pool)),
         ("told of %d rewards that run low", lambda: watch_stock(pool)),
         ("ended what was due to %d archived endpoints", lambda: end_due_of_archived(pool)),
+        ("stopped %d workflows in task queues that nobody serves", lambda: stop_stranded(temporal, queues)),
         ("restarted %d redemptions", lambda: restart_lost(pool, temporal)),
         ("restarted %d endpoints", lambda: restart_pumps(pool, temporal)),
         ("restarted %d windows", lambda: restart_lost_windows(pool, temporal)),
@@ -149,8 +154,9 @@ async def restart_lost_rescores(pool: Pool, temporal: Client, *, idle: timedelta
     rows = pages(pool, lambda c, after: unfinished_rescores(c, before, after, PAGE), lambda each: (each[0].tenant_id, each[0].rescore_id))
     async for page in rows:
         for rescore, leaderboard_id in page:
-            status = await _status_of(temporal, rescore_workflow_id(rescore.tenant_id, rescore.rescore_id))
-            if status is None:
+            identity = rescore_workflow_id(rescore.tenant_id, rescore.rescore_id)
+            status = await _status_of(temporal, identity)
+            if status is None or (status is WorkflowExecutionStatus.TERMINATED and await was_stranded(temporal, identity)):
                 async with transaction(pool) as connection:
                     await outbox.enqueue_again(connection, rescore.tenant_id, start_rescore_entry(rescore, leaderboard_id))
                 touched += 1

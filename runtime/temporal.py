@@ -39,7 +39,11 @@ VALUE_TYPES = {
 
 
 class TaskQueues(msgspec.Struct, frozen=True, kw_only=True):
-    """One queue for each kind of work that must not starve another: partners' slow HTTP, long pumps, everything else."""
+    """One queue for each kind of work that must not starve another, for its workflows and its activities: what comes in crowds (orders,
+    ends of windows), what takes long (partners' slow HTTP, pumps, chores), and what has to be on time (payouts and their schedules).
+
+    Orders have the core queue. Workflows derive the other names from their own queue's (`workflows/queues.py`).
+    """
 
     core: str
     webhooks: str
@@ -47,8 +51,33 @@ class TaskQueues(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def windows(self) -> str:
-        """The ends of windows, which come in crowds. Workflows derive this name from their own queue's."""
+        """The ends of windows, and rescores."""
         return f"{self.core}-windows"
+
+    @property
+    def payouts(self) -> str:
+        """Payout runs."""
+        return f"{self.core}-payouts"
+
+    @property
+    def schedules(self) -> str:
+        """The instants of payout schedules."""
+        return f"{self.core}-schedules"
+
+    @property
+    def endpoints(self) -> str:
+        """The endpoints' pumps."""
+        return f"{self.core}-endpoints"
+
+    @property
+    def chores(self) -> str:
+        """Erasures, and what the platform does by itself."""
+        return f"{self.core}-chores"
+
+    @property
+    def of_workflows(self) -> tuple[str, ...]:
+        """Those that have workflow tasks."""
+        return (self.core, self.scoring, self.windows, self.payouts, self.schedules, self.endpoints, self.chores)
 
 
 def task_queues(settings: Settings) -> TaskQueues:

@@ -146,6 +146,7 @@ def pump_entry(tenant_id: UUID, endpoint_id: UUID) -> outbox.Entry:
             "attributes": {"TenantId": str(tenant_id), "EndpointId": str(endpoint_id)},
             "page": f"/console/webhooks/{endpoint_id}",
             "summary": "Deliveries to one endpoint",
+            "task_queue": "endpoints",
             "priority": PRIORITY,
         },
     )

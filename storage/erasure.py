@@ -83,6 +83,7 @@ def start_entry(given: ErasureInput) -> outbox.Entry:
             "argument": {"tenant_id": str(given.tenant_id), "user_id": str(given.user_id)},
             "attributes": {"TenantId": str(given.tenant_id)},
             "summary": "A user is erased",
+            "task_queue": "chores",
             "priority": PRIORITY,
         },
     )

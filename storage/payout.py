@@ -77,6 +77,7 @@ def start_entry(
             | {name: value for name, value in about.items() if value is not None},
             "page": f"/console/payout-runs/{run_id}",
             "summary": f"Payout of a {source_type}{how}",
+            "task_queue": "payouts",
             "priority": PRIORITY,
         },
     )

@@ -122,6 +122,7 @@ def start_entry(rescore: Rescore, leaderboard_id: str) -> Entry:
         "argument": {"tenant_id": str(rescore.tenant_id), "rescore_id": str(rescore.rescore_id)},
         "attributes": {"TenantId": str(rescore.tenant_id), "LeaderboardId": leaderboard_id},
         "summary": f"Rescore of window {rescore.window_key} of leaderboard {leaderboard_id}",
+        "task_queue": "windows",
         "priority": PRIORITY,
     }
     return Entry(kind="start", workflow_id=rescore_workflow_id(rescore.tenant_id, rescore.rescore_id), name=WORKFLOW, argument=argument)

@@ -49,11 +49,12 @@ class Stage(msgspec.Struct, frozen=True):
     @contextlib.asynccontextmanager
     async def worker(self, page: int = 1000) -> AsyncIterator[None]:
         payout, schedule = PayoutActivities(self.world.pool, page=page), ScheduleActivities(self.world.pool)
-        core, brief = self.queues.core, timedelta(seconds=1)
         workers = [
-            Worker(self.client, task_queue=core, workflows=[PayoutRunWorkflow, PayoutScheduleWorkflow], graceful_shutdown_timeout=brief),
-            Worker(self.client, task_queue=f"{core}-payouts", activities=[payout.plan, payout.pay, payout.finish, payout.fail]),
-            Worker(self.client, task_queue=f"{core}-schedules", activities=[schedule.claim, schedule.follow]),
+            Worker(self.client, task_queue=queue, workflows=[kind], activities=steps, graceful_shutdown_timeout=timedelta(seconds=1))
+            for queue, kind, steps in (
+                (self.queues.payouts, PayoutRunWorkflow, [payout.plan, payout.pay, payout.finish, payout.fail]),
+                (self.queues.schedules, PayoutScheduleWorkflow, [schedule.claim, schedule.follow]),
+            )
         ]
         async with contextlib.AsyncExitStack() as running:
             for each in workers:

@@ -8,7 +8,9 @@ from temporalio.common import RetryPolicy
 with workflow.unsafe.imports_passed_through():
     from activities.endpoint import EndpointActivities
     from domain.webhook import EndpointInput, Shift
+    from workflows.queues import queue
 
+KIND = "endpoints"
 HEARTBEAT_TIMEOUT = timedelta(seconds=15)
 SHIFT_TIMEOUT = timedelta(hours=12)
 FOREVER = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30))
@@ -29,7 +31,7 @@ class EndpointWorkflow:
             shift: Shift = await workflow.execute_activity_method(
                 EndpointActivities.pump,
                 endpoint,
-                task_queue=f"{workflow.info().task_queue}-endpoints",
+                task_queue=queue(KIND),
                 start_to_close_timeout=SHIFT_TIMEOUT,
                 heartbeat_timeout=HEARTBEAT_TIMEOUT,
                 retry_policy=FOREVER,
@@ -40,4 +42,4 @@ class EndpointWorkflow:
             if shift.archived:
                 return
             await workflow.sleep(timedelta(milliseconds=200), summary="Leave room for another worker")
-        workflow.continue_as_new(endpoint)
+        workflow.continue_as_new(endpoint, task_queue=queue(KIND))  # also for those that began in the core queue

@@ -10,7 +10,9 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 with workflow.unsafe.imports_passed_through():
     from activities.payout import PayoutActivities
     from domain.payout import OVER, PayoutRunInput, Progress, RunStatus
+    from workflows.queues import queue
 
+KIND = "payouts"
 STATUS = SearchAttributeKey.for_keyword("PayoutStatus")
 OWN_FAULTS = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30))
 ACTIVITY_TIMEOUT = timedelta(minutes=30)
@@ -63,7 +65,7 @@ class PayoutRunWorkflow:
         self._progress = await workflow.execute_activity_method(
             method,
             self._run,
-            task_queue=f"{workflow.info().task_queue}-payouts",
+            task_queue=queue(KIND),
             start_to_close_timeout=ACTIVITY_TIMEOUT,
             heartbeat_timeout=HEARTBEAT_TIMEOUT,
             retry_policy=OWN_FAULTS,

@@ -11,6 +11,7 @@ from temporalio.exceptions import is_cancelled_exception
 with workflow.unsafe.imports_passed_through():
     from activities.rescore import RescoreActivities
     from domain.rescore import RescoreInput, RescoreProgress, RescoreStatus
+    from workflows.queues import queue
 
 Answer = TypeVar("Answer")
 OWN_FAULTS = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30))
@@ -67,7 +68,7 @@ class RescoreWorkflow:
         return await workflow.execute_activity_method(
             method,
             self._rescore,
-            task_queue=f"{workflow.info().task_queue}-windows",
+            task_queue=queue("windows"),
             start_to_close_timeout=TIMEOUT,
             heartbeat_timeout=HEARTBEAT_TIMEOUT,
             retry_policy=OWN_FAULTS,

@@ -11,7 +11,9 @@ with workflow.unsafe.imports_passed_through():
     from domain.payout import PayoutRunInput, Progress, RunStatus, payout_workflow_id
     from domain.payout_schedule import Claim, InstantInput, ScheduleInput
     from workflows.payout import PayoutRunWorkflow
+    from workflows.queues import core_queue, queue
 
+KIND = "schedules"
 SCHEDULED_AT = SearchAttributeKey.for_datetime("TemporalScheduledStartTime")
 TENANT = SearchAttributeKey.for_keyword("TenantId")
 STATUS = SearchAttributeKey.for_keyword("PayoutStatus")
@@ -51,7 +53,7 @@ class PayoutScheduleWorkflow:
         return await workflow.execute_activity_method(
             ScheduleActivities.claim,
             InstantInput(tenant_id=schedule.tenant_id, schedule_id=schedule.schedule_id, instant=instant),
-            task_queue=f"{workflow.info().task_queue}-schedules",
+            task_queue=queue(KIND),
             start_to_close_timeout=CLAIM_TIMEOUT,
             retry_policy=OWN_FAULTS,
             summary=f"claim {instant:%Y-%m-%d %H:%M:%S} UTC",
@@ -71,6 +73,7 @@ class PayoutScheduleWorkflow:
                 PayoutRunWorkflow.run,
                 run,
                 id=payout_workflow_id(run.tenant_id, run.run_id),
+                task_queue=f"{core_queue(KIND)}-payouts",
                 parent_close_policy=workflow.ParentClosePolicy.ABANDON,
                 search_attributes=TypedSearchAttributes(attributes),
                 static_summary="Payout of a schedule",
@@ -83,7 +86,7 @@ class PayoutScheduleWorkflow:
         return await workflow.execute_activity_method(
             ScheduleActivities.follow,
             run,
-            task_queue=f"{workflow.info().task_queue}-schedules",
+            task_queue=queue(KIND),
             start_to_close_timeout=FOLLOW_TIMEOUT,
             heartbeat_timeout=HEARTBEAT_TIMEOUT,
             retry_policy=OWN_FAULTS,

@@ -1,9 +1,11 @@
 """One workflow for each scoring partition: it gives the partition exactly one owner, and a place in Temporal's UI."""
 
 from datetime import timedelta
+from typing import Any
 
 from temporalio import workflow
-from temporalio.client import Client
+from temporalio.api.enums.v1 import PendingActivityState
+from temporalio.client import Client, WorkflowExecutionDescription, WorkflowHandle
 from temporalio.common import RetryPolicy, WorkflowIDConflictPolicy
 
 with workflow.unsafe.imports_passed_through():
@@ -62,13 +64,28 @@ class ScoringWorkflow:
 
 
 async def ensure_scoring_workflows(client: Client, *, task_queue: str, partitions: int) -> None:
-    """Start the workflow of each partition that has none. Safe to repeat and from several workers at once."""
+    """Start the workflow of each partition that has none in this queue. Safe to repeat and from several workers at once.
+
+    One in another queue, which the settings named before, stays for as long as a worker there has its pump.
+    """
     for partition in range(partitions):
-        await client.start_workflow(
-            ScoringWorkflow.run,
-            args=[partition, 0],
-            id=f"scoring:{partition}",
-            task_queue=task_queue,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            static_summary=f"Scoring partition {partition}",
-        )
+        present = await _start(client, partition, task_queue, WorkflowIDConflictPolicy.USE_EXISTING)
+        if _is_stranded(await present.describe(), task_queue):
+            await _start(client, partition, task_queue, WorkflowIDConflictPolicy.TERMINATE_EXISTING)
+
+
+async def _start(client: Client, partition: int, task_queue: str, policy: WorkflowIDConflictPolicy) -> WorkflowHandle[Any, None]:
+    return await client.start_workflow(
+        ScoringWorkflow.run,
+        args=[partition, 0],
+        id=f"scoring:{partition}",
+        task_queue=task_queue,
+        id_conflict_policy=policy,
+        static_summary=f"Scoring partition {partition}",
+    )
+
+
+def _is_stranded(present: WorkflowExecutionDescription, task_queue: str) -> bool:
+    """Whether the workflow waits in another queue for a worker to take its pump."""
+    pumps = present.raw_description.pending_activities
+    return present.task_queue != task_queue and all(each.state != PendingActivityState.PENDING_ACTIVITY_STATE_STARTED for each in pumps)

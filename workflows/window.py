@@ -14,6 +14,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.window import WindowActivities
     from domain.closing import FROZEN, CloseNow, FrozenWindow, Gate, WindowInput, WindowPlan, WindowStatus
     from domain.payout import PayoutRunInput, Progress, RunStatus, payout_workflow_id
+    from workflows.queues import core_queue, queue
 
 Answer = TypeVar("Answer")
 STATUS = SearchAttributeKey.for_keyword("WindowStatus")
@@ -27,7 +28,7 @@ BARRIER_TIMEOUT = timedelta(hours=24)
 FREEZE_TIMEOUT = timedelta(minutes=30)
 HEARTBEAT_TIMEOUT = timedelta(seconds=20)
 SHORTEST_WAIT_SECONDS = 0.05
-OWN_QUEUE = "-windows"
+KIND = "windows"
 
 
 @workflow.defn
@@ -98,7 +99,7 @@ class LeaderboardWindowWorkflow:
         frozen: FrozenWindow = await workflow.execute_activity_method(
             WindowActivities.freeze,
             self._window,
-            task_queue=self._queue,
+            task_queue=queue(KIND),
             start_to_close_timeout=FREEZE_TIMEOUT,
             heartbeat_timeout=HEARTBEAT_TIMEOUT,
             retry_policy=OWN_FAULTS,
@@ -122,7 +123,7 @@ class LeaderboardWindowWorkflow:
                 PAYOUT_WORKFLOW,
                 PayoutRunInput(tenant_id=tenant_id, run_id=run_id),
                 id=payout_workflow_id(tenant_id, run_id),
-                task_queue=self._core,
+                task_queue=f"{core_queue(KIND)}-payouts",
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 parent_close_policy=ParentClosePolicy.ABANDON,
                 search_attributes=TypedSearchAttributes(attributes),
@@ -167,7 +168,7 @@ class LeaderboardWindowWorkflow:
         gate: Gate = await workflow.execute_activity_method(
             WindowActivities.pass_barrier,
             self._window,
-            task_queue=self._queue,
+            task_queue=queue(KIND),
             start_to_close_timeout=BARRIER_TIMEOUT,
             heartbeat_timeout=HEARTBEAT_TIMEOUT,
             retry_policy=OWN_FAULTS,
@@ -181,21 +182,11 @@ class LeaderboardWindowWorkflow:
         return await workflow.execute_activity_method(
             method,
             self._window,
-            task_queue=self._queue,
+            task_queue=queue(KIND),
             start_to_close_timeout=DATABASE_TIMEOUT,
             retry_policy=OWN_FAULTS,
             summary=summary,
         )
-
-    @property
-    def _queue(self) -> str:
-        """Windows that end together wait in a queue of their own, in front of nobody."""
-        return f"{self._core}{OWN_QUEUE}"
-
-    @property
-    def _core(self) -> str:
-        """The queue of what is no window. Windows that began before they had a queue for their workflows run in it themselves."""
-        return workflow.info().task_queue.removesuffix(OWN_QUEUE)
 
     def _adopt(self, plan: WindowPlan) -> None:
         self._closes_at, self._successor_at = plan.closes_at, plan.successor_at

@@ -216,7 +216,7 @@ async def test_the_loops_of_a_worker_outlive_a_database_that_cannot_serve(pool: 
                 await connection.execute(hide)
         loops = [
             asyncio.create_task(run_relay(pool, client, temporal.task_queues(settings), stop)),
-            asyncio.create_task(run_sweep(pool, client, stop, interval_seconds=0.05)),
+            asyncio.create_task(run_sweep(pool, client, temporal.task_queues(settings), stop, interval_seconds=0.05)),
             asyncio.create_task(run_tally(pool, 8, stop, interval_seconds=0.05)),
         ]
         done, _ = await asyncio.wait(loops, timeout=1.5, return_when=asyncio.FIRST_COMPLETED)

@@ -24,7 +24,6 @@ from runtime.temporal import TaskQueues
 from storage.redemption import document_of
 from storage.webhook import SECRET_PURPOSE, NewEndpoint, create_endpoint
 from tests.store_world import World, make_world
-from workflows.endpoint import EndpointWorkflow
 from workflows.redemption import RedemptionWorkflow
 from workflows.reversal import RedemptionReversalWorkflow
 
@@ -97,7 +96,7 @@ async def workers(client: Client, pool: Pool, queues: TaskQueues, vault: Vault =
     core = Worker(
         client,
         task_queue=queues.core,
-        workflows=[RedemptionWorkflow, RedemptionReversalWorkflow, EndpointWorkflow],
+        workflows=[RedemptionWorkflow, RedemptionReversalWorkflow],
         activities=[redemption.begin, redemption.settle],
     )
     async with core, Worker(client, task_queue=queues.webhooks, activities=[webhook.send]):

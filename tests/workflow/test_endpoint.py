@@ -26,6 +26,7 @@ from tests.partner import a_partner
 from tests.recording import keep_history
 from tests.store_world import make_world
 from tests.workflow.redemption_stage import VAULT, Stage, a_stage, new_queues
+from workflows.endpoint import EndpointWorkflow
 
 SENDER = ["127.0.0.0/8"]
 TIER = {"user_id": "u", "external_user_id": "x", "previous_tier": None, "new_tier": "gold", "points": 10}
@@ -232,8 +233,7 @@ async def test_the_log_forgets_what_is_over_but_nothing_that_is_still_to_be_sent
 async def pump_worker(stage, database_url, resolver=None):
     """The worker parts that serve endpoints: their workflow, and their pumps on a queue of their own."""
     endpoint = EndpointActivities(stage.pool, VAULT, Sender(SENDER, resolver=resolver), database_url)
-    queue = f"{stage.queues.core}-endpoints"
-    async with Worker(stage.client, task_queue=queue, activities=[endpoint.pump]):
+    async with Worker(stage.client, task_queue=stage.queues.endpoints, workflows=[EndpointWorkflow], activities=[endpoint.pump]):
         yield
 
 

@@ -146,7 +146,7 @@ async def test_a_user_is_erased_step_by_step(
     given, client, queues = await begin(world), temporal_env.client, new_queues()
     handle = client.get_workflow_handle(erase_workflow_id(given.tenant_id, given.user_id))
     async with Worker(
-        client, task_queue=queues.core, workflows=[EraseUserWorkflow], activities=steps_of(activities_of(pool, redis_client))
+        client, task_queue=queues.chores, workflows=[EraseUserWorkflow], activities=steps_of(activities_of(pool, redis_client))
     ):
         await Relay(pool, client, queues).deliver_batch(workflow_id=handle.id)
         async with asyncio.timeout(60), temporal_env.time_skipping_unlocked():  # type: ignore[attr-defined]

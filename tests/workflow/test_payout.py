@@ -45,8 +45,8 @@ def queues() -> TaskQueues:
 async def worker(world: World, client: Client, queues: TaskQueues) -> AsyncIterator[None]:
     payout = PayoutActivities(world.pool, page=2)
     steps = [payout.plan, payout.pay, payout.finish, payout.fail]
-    core = Worker(client, task_queue=queues.core, workflows=[PayoutRunWorkflow])
-    async with core, Worker(client, task_queue=f"{queues.core}-payouts", activities=steps):
+    # Nobody takes tasks from the core queue: however many redemptions wait there, payouts are paid.
+    async with Worker(client, task_queue=queues.payouts, workflows=[PayoutRunWorkflow], activities=steps):
         yield
 
 

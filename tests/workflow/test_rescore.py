@@ -66,7 +66,7 @@ async def outcome(environment: WorkflowEnvironment, rescore: Rescore) -> Rescore
 
 async def test_a_rescore_switches_and_clears_away(world: World, temporal_env: WorkflowEnvironment, queues: TaskQueues) -> None:
     rescore, client = await begin(world), temporal_env.client
-    async with Worker(client, task_queue=queues.core, workflows=[RescoreWorkflow]), activities_of(world, client, queues):
+    async with Worker(client, task_queue=queues.windows, workflows=[RescoreWorkflow]), activities_of(world, client, queues):
         while await Relay(world.pool, client, queues).deliver_batch():
             pass
         done = await outcome(temporal_env, rescore)
@@ -91,7 +91,7 @@ async def test_a_rescore_of_a_long_log_goes_on_in_a_new_run(
     monkeypatch.setattr("activities.rescore._stopping", lambda: next(ends))  # one batch in each stint
     rescore, client = await begin(world), temporal_env.client
     identity = rescore_workflow_id(rescore.tenant_id, rescore.rescore_id)
-    core = Worker(client, task_queue=queues.core, workflows=[RescoreWorkflow], workflow_runner=UnsandboxedWorkflowRunner())
+    core = Worker(client, task_queue=queues.windows, workflows=[RescoreWorkflow], workflow_runner=UnsandboxedWorkflowRunner())
     async with core:
         while await Relay(world.pool, client, queues).deliver_batch():
             pass
@@ -109,7 +109,7 @@ async def test_a_rescore_of_a_long_log_goes_on_in_a_new_run(
 
 async def test_a_cancelled_rescore_leaves_the_board(world: World, temporal_env: WorkflowEnvironment, queues: TaskQueues) -> None:
     rescore, client = await begin(world), temporal_env.client
-    async with Worker(client, task_queue=queues.core, workflows=[RescoreWorkflow]):
+    async with Worker(client, task_queue=queues.windows, workflows=[RescoreWorkflow]):
         while await Relay(world.pool, client, queues).deliver_batch():
             pass
         await client.get_workflow_handle(rescore_workflow_id(rescore.tenant_id, rescore.rescore_id)).cancel()

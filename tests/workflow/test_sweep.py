@@ -41,7 +41,7 @@ async def test_overdue_redemptions_are_expired_without_temporal(pool: Pool, post
     async with a_stage(pool, nowhere, with_workers=False) as stage:
         redemption = await stage.redeem()
         await stage.world.rows("UPDATE redemption SET deadline_at = now() - interval '6 minutes' RETURNING redemption_id")
-        await sweep_once(pool, nowhere)
+        await sweep_once(pool, nowhere, new_queues())
         assert (await stage.document(redemption))["status"] == "expired"
 
 
@@ -173,7 +173,7 @@ async def test_what_fails_in_one_step_stops_no_other(pool: Pool, monkeypatch: py
     names = [name for name in vars(sweep) if name.startswith("restart_")] + ["expire_overdue", "watch_stock", "end_due_of_archived"]
     for number, name in enumerate(names):
         monkeypatch.setattr(sweep, name, step(name, [None, RuntimeError("away"), ValueError("a defect")][number % 3]))
-    await sweep_once(pool, None)  # type: ignore[arg-type]
+    await sweep_once(pool, None, new_queues())  # type: ignore[arg-type]
     assert sorted(done) == sorted(names)
 
 

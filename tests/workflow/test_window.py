@@ -65,9 +65,8 @@ class Stage(msgspec.Struct, frozen=True):
         client = self.environment.client
         payout = PayoutActivities(self.world.pool, page=3)
         pages = [payout.plan, payout.pay, payout.finish, payout.fail]
-        core = Worker(client, task_queue=self.queues.core, workflows=[PayoutRunWorkflow])
-        payouts = Worker(client, task_queue=f"{self.queues.core}-payouts", activities=pages)
-        async with core, payouts, Worker(client, task_queue=self.queues.windows, workflows=[LeaderboardWindowWorkflow], activities=steps):
+        payouts = Worker(client, task_queue=self.queues.payouts, workflows=[PayoutRunWorkflow], activities=pages)
+        async with payouts, Worker(client, task_queue=self.queues.windows, workflows=[LeaderboardWindowWorkflow], activities=steps):
             yield
 
 
