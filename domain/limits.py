@@ -205,6 +205,9 @@ LOCK_SECONDS = _limit(
 IDLE_SECONDS = _limit(TIME, "a transaction in which nothing happens", 10, "seconds", "connection", "it is undone")
 REDIS_SECONDS = _limit(TIME, "an answer of Redis", 2, "seconds", "connection", "PostgreSQL answers, or 503 `UNAVAILABLE`")
 TEMPORAL_SECONDS = _limit(TIME, "an answer of Temporal", 5, "seconds", "request", "the call is tried again or fails")
+TEMPORAL_POLL_SECONDS = _limit(
+    TIME, "an answer of Temporal that waits for what a workflow does", 60, "seconds", "request", "the call is tried again or fails"
+)
 TEMPORAL_CALL_SECONDS = _limit(
     TIME, "a call to Temporal with its attempts", 15, "seconds", "request", "the work waits in the outbox, or 503 `UNAVAILABLE`"
 )

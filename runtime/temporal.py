@@ -27,10 +27,9 @@ from temporalio.service import RPCError, RPCStatusCode, TLSConfig
 from runtime import tracing
 from runtime.search_attributes import SEARCH_ATTRIBUTES
 from runtime.settings import Settings
-from runtime.temporal_limits import RPC_TIMEOUT, TimeLimits
+from runtime.temporal_limits import CONNECT_SECONDS, RPC_TIMEOUT, TimeLimits
 
 log = logging.getLogger("worker")
-CONNECT_SECONDS = 10.0
 REFUSED = frozenset({RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.UNAUTHENTICATED})
 VALUE_TYPES = {
     "Keyword": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
@@ -138,7 +137,8 @@ async def connect(settings: Settings, *, lazy: bool = False, runtime: Runtime | 
             runtime=runtime,
             tls=_tls(settings),
             api_key=settings.temporal_api_key or None,
-            interceptors=[*tracing.interceptors(settings), TimeLimits()],
+            interceptors=tracing.interceptors(settings),
+            plugins=[TimeLimits()],
         )
 
 

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from domain import limits
-from runtime import http, http_server, jwks, postgres, redis, resolver, temporal, temporal_limits
+from runtime import http, http_server, jwks, postgres, redis, resolver, temporal_limits
 from storage.limit import COUNTED
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -48,4 +48,5 @@ def test_what_knows_no_business_has_the_same_bounds() -> None:
     assert limits.LOOK_UPS.value == resolver.LOOK_UPS
     assert limits.TEMPORAL_SECONDS.value == temporal_limits.RPC_TIMEOUT.total_seconds()
     assert limits.TEMPORAL_CALL_SECONDS.value == temporal_limits.CALL_SECONDS
-    assert limits.TEMPORAL_CONNECT_SECONDS.value == temporal.CONNECT_SECONDS
+    assert limits.TEMPORAL_CONNECT_SECONDS.value == temporal_limits.CONNECT_SECONDS
+    assert limits.TEMPORAL_POLL_SECONDS.value == temporal_limits.POLL_TIMEOUT.total_seconds()
