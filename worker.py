@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 import msgspec
+import uvloop
 from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
@@ -395,4 +396,4 @@ def telemetry(settings: Settings) -> Runtime | None:
 
 def main(settings: Settings, ready: Callable[[], None] = lambda: None) -> None:
     """Run the worker process to its end."""
-    asyncio.run(run(settings, ready))
+    uvloop.run(run(settings, ready))
