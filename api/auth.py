@@ -30,7 +30,8 @@ PRESET = "laurel.console"
 READING_ROUTES = frozenset({"/v1/admin/schedules/{schedule_id}/preview", "/v1/admin/leaderboards/{leaderboard_id}/explain"})
 """Routes that are asked by POST and write nothing, by their templates: what a path ends in is chosen by whoever names the thing."""
 
-AUDITED_PATHS = ("/v1/admin/", "/v1/operator/", "/v1/users")
+AUDITED_ROUTES = ("/v1/admin/", "/v1/operator/", "/v1/users")
+"""Beginnings of templates, as all that decides about rights: what a path is written like is up to whoever asks."""
 CALLBACKS = ("/v1/admin/rewards/redemptions/", "/v1/users")
 """What partners and servers do all day, and the timeline keeps: only an admin's is in the audit log."""
 GRAVE = frozenset({("DELETE", "/v1/users/{external_id}"), ("GET", "/v1/users/{external_id}/export"), ("POST", "/v1/auth/gamer-token")})
@@ -302,7 +303,7 @@ def allow(*roles: Role, even_suspended: bool = False, with_admin: bool = True) -
             check_query(facts.query_string, connection.app.state.query_names(scope["path_template"], scope["method"]))
         scope["state"]["admission"] = admission
         is_grave = (scope["method"], scope["path_template"]) in GRAVE
-        if is_grave or admission.principal.role == "admin" or not scope["path"].startswith(CALLBACKS):
+        if is_grave or admission.principal.role == "admin" or not scope["path_template"].startswith(CALLBACKS):
             _note_actor(scope, admission.principal.actor)
 
     RULES[guard] = Rule(roles=allowed)
@@ -311,7 +312,7 @@ def allow(*roles: Role, even_suspended: bool = False, with_admin: bool = True) -
 
 def _note_actor(scope: Any, actor: str) -> None:
     """Let the transactions of a request that changes something say who asked for it, and why (header `X-Audit-Reason`)."""
-    changes = scope["method"] != "GET" and scope["path"].startswith(AUDITED_PATHS)
+    changes = scope["method"] != "GET" and scope["path_template"].startswith(AUDITED_ROUTES)
     if not changes and (scope["method"], scope["path_template"]) not in GRAVE:
         return
     reason = next((value for name, value in scope["headers"] if name == b"x-audit-reason"), b"")

@@ -278,6 +278,7 @@ async def provide_visit(request: AnyRequest, state: State) -> Visit:
     if not isinstance(visitor, Visit):
         query = request.scope["query_string"].decode("latin-1")
         raise SignInNeeded(request.scope["path"] + (f"?{query}" if query else "") if request.method == "GET" else "")
-    if visitor.user.must_choose and not request.scope["path"].startswith(ACCOUNT):
+    route = request.scope["path_template"]
+    if visitor.user.must_choose and route != ACCOUNT and not route.startswith(ACCOUNT + "/"):
         raise PasswordNeeded
     return visitor
