@@ -9,18 +9,16 @@ from litestar import Request, get, post
 from msgspec import Meta
 
 from api.auth import Principal, allow
+from api.event_explained import effects_of
 from api.pagination import Page, decode_cursor, encode_cursor
 from domain.error import EventsExpired, InvalidState, NotFound, ValidationFault
 from domain.event import decode_stored
-from domain.leaderboard import BoardVersion
-from domain.scoring import ScorableEvent, explain
-from domain.wire import amount_number, optional_rfc3339, rfc3339, score_number
+from domain.wire import amount_number, optional_rfc3339, rfc3339
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
 from runtime.settings import Settings
 from storage import event_search as storage
 from storage.event_search import END, DeadLetter, FoundEvent, Place, Search
-from storage.leaderboard import boards_by_id, find_window, load_rule_book
 from storage.tenant import find_tenant
 from storage.user import find_user
 
@@ -134,7 +132,10 @@ def _fits(event: FoundEvent, search: Search) -> bool:
 
 @get("/v1/admin/events/{event_id:path}", guards=ADMIN, operation_id="get_event")
 async def get_event(request: AnyRequest, event_id: str, principal: Principal, pool: Pool, settings: Settings) -> dict[str, Any]:
-    """One event with what it did: earnings, boards, or why nothing. `user_id` tells apart events of one id sent by several gamers."""
+    """One event with what it did: what each board and each earning rule in force then made of it, or why nothing.
+
+    `user_id` tells apart events of one id sent by several gamers.
+    """
     _without_nul(request)
     wanted = request.query_params.get("user_id")
     async with transaction(pool) as connection:
@@ -148,14 +149,17 @@ async def get_event(request: AnyRequest, event_id: str, principal: Principal, po
         letter = await storage.find_dead_letter(connection, principal.tenant_id, event.position)
         scored = await storage.scored_position(connection, event.scoring_partition)
         earnings = await storage.earnings_of(connection, principal.tenant_id, event.position)
-        boards = await _boards(connection, principal.tenant_id, event, document) if document else []
-    state = "dead_letter" if letter is not None else "scored" if event.position <= scored else "pending"
+        state = "dead_letter" if letter is not None else "scored" if event.position <= scored else "pending"
+        did: dict[str, Any] = {"leaderboards": [], "earning_rules": []}
+        if document and state == "scored":
+            given = {row["rule_id"]: row["amount"] for row in earnings if row["kind"] == "earn"}
+            did = await effects_of(connection, principal.tenant_id, event, document, given)
     return event_wire(event) | {
         "event": document and document | {"tenant_id": str(principal.tenant_id)},
         "state": state,
         "dead_letter": None if letter is None else letter_wire(letter),
         "earnings": [_earning_wire(row) for row in earnings],
-        "leaderboards": boards if state == "scored" else [],
+        **did,
     }
 
 
@@ -173,42 +177,6 @@ def _earning_wire(row: dict[str, Any]) -> dict[str, Any]:
         "rule_id": row["rule_id"],
         "currency_id": row["currency_id"],
         "amount": amount_number(row["amount"], row["decimal_places"]),
-    }
-
-
-async def _boards(connection: Connection, tenant_id: UUID, event: FoundEvent, document: dict[str, Any]) -> list[dict[str, Any]]:
-    """What each board that was in force when the event was accepted made of it; those that counted it come first."""
-    book = await load_rule_book(connection, tenant_id)
-    versions = book.rules_at(event.accepted_at).boards[:MAX_BOARDS]
-    names = await boards_by_id(connection, tenant_id, [version.board_id for version in versions])
-    scorable = ScorableEvent(
-        event.position, event.accepted_at, event.occurred_at.astimezone(UTC), event.user_id, document | {"tenant_id": str(tenant_id)}
-    )
-    said = [
-        {"leaderboard_id": names[version.board_id].leaderboard_id} | await _board(connection, tenant_id, version, event.type, scorable)
-        for version in versions
-    ]
-    return sorted(said, key=lambda each: not each["counted"])
-
-
-async def _board(  # one row of the answer
-    connection: Connection, tenant_id: UUID, version: BoardVersion, event_type: str, event: ScorableEvent
-) -> dict[str, Any]:
-    answer: dict[str, Any] = {"version": version.version, "counted": False, "points": None, "window_key": None}
-    try:
-        said = explain(version, event_type, event)
-    except Exception as fault:  # what breaks scoring breaks its explanation too: that is the explanation
-        return answer | {"reason": f"{type(fault).__name__}: {fault}"}
-    if said.window is None or not said.matched:
-        return answer | {"reason": said.reason}
-    row = await find_window(connection, tenant_id, version.board_id, said.window.key)
-    closes_at = row.closes_at if row else said.window.closes_at(version.config.timeframe.grace_seconds)
-    late = closes_at is not None and event.accepted_at >= closes_at
-    return answer | {
-        "counted": not late,
-        "points": None if said.points is None else score_number(said.points),
-        "window_key": said.window.key,
-        "reason": "the window had closed" if late else None,
     }
 
 

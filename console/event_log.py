@@ -10,6 +10,7 @@ from litestar.response import Redirect
 
 from console.text import _
 from console.visit import Visit
+from console.why_words import why_words
 
 FILTERS = ("event_id", "type", "user_id")
 PAGE = 50
@@ -48,22 +49,18 @@ async def show_event(visit: Visit) -> Response[bytes]:
         visit.api.read(f"/v1/admin/events/{event_id}", {"user_id": visit.query("user_id")}),
         visit.api.get("/v1/admin/events", {"event_id": event_id, "limit": 20}),
     )
-    names = await _rule_names(visit) if event["earnings"] else {}
     if event["event"]:
         event["event"].pop("tenant_id", None)  # Laurel's, whatever was sent
     others = [each for each in same.body["events"] if each["position"] != event["position"]] if same.ok else []
-    return visit.page("event_log/event.html", event=event, names=names, others=others, delay=_delay(event))
+    return visit.page(
+        "event_log/event.html", event=event, others=others, delay=_delay(event), why=lambda given: why_words(given, visit.zone)
+    )
 
 
 def _delay(event: dict[str, Any]) -> float:
     """Seconds between the event and its acceptance."""
     accepted, occurred = (datetime.fromisoformat(event[name]) for name in ("accepted_at", "occurred_at"))
     return (accepted - occurred).total_seconds()
-
-
-async def _rule_names(visit: Visit) -> dict[str, str]:
-    rules = await visit.api.get("/v1/admin/earning-rules", {"limit": 200})
-    return {each["rule_id"]: each["name"] for each in rules.body["earning_rules"]} if rules.ok else {}
 
 
 @get("/event-log/dead-letters")

@@ -139,18 +139,27 @@ def holds(condition: Condition, document: Document) -> bool:
 
 def matches(conditions: tuple[Condition, ...], document: Document) -> bool:
     """Whether all conditions hold."""
-    return why_not(conditions, document) is None
+    return first_failed(conditions, document) is None
+
+
+def first_failed(conditions: tuple[Condition, ...], document: Document) -> Condition | None:
+    """The first condition that does not hold; None when all hold."""
+    return next((condition for condition in conditions if not holds(condition, document)), None)
+
+
+def json_text(value: Any) -> str:
+    """The value as people are shown it: JSON of at most 100 characters."""
+    return msgspec.json.encode(value).decode()[:100]
 
 
 def why_not(conditions: tuple[Condition, ...], document: Document) -> str | None:
-    """The first condition that does not hold, in words for *explain*; None when all hold."""
-    for condition in conditions:
-        if not holds(condition, document):
-            value = value_at(document, condition.path)
-            shown = "missing" if value is MISSING else msgspec.json.encode(value).decode()[:100]
-            operand = msgspec.json.encode(condition.operand).decode()[:100]
-            return f"{condition.path} is {shown}, wanted {condition.operator} {operand}"
-    return None
+    """The first condition that does not hold, in words for a preview; None when all hold."""
+    failed = first_failed(conditions, document)
+    if failed is None:
+        return None
+    value = value_at(document, failed.path)
+    shown = "missing" if value is MISSING else json_text(value)
+    return f"{failed.path} is {shown}, wanted {failed.operator} {json_text(failed.operand)}"
 
 
 def condition_source(condition: Condition, value: str, constant: Callable[[Any], str]) -> str:

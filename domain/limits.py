@@ -70,6 +70,10 @@ CAREFUL_EVENTS = _limit(
     *(250, "events", "process", "the other events come in the next"),
 )
 
+EXPLAINED = _limit(
+    SCORING, "boards, and earning rules, that tell what they made of an event", 200, "of each", "request", "others are left out"
+)
+
 BALANCE = _limit("Points", "a corrected balance, with what waits", 2**53 - 1, "of the smallest unit", "user", REFUSED)
 
 CREDENTIALS = "Credentials"

@@ -15,12 +15,13 @@ from uuid import UUID
 import msgspec
 
 from domain.compilation import Code, generate
-from domain.condition import Document, parse_conditions, why_not
+from domain.condition import Document
 from domain.earning import Earning, EarningVersion, Wish
 from domain.expression import evaluate, parse_expression
 from domain.leaderboard import BoardStatus, BoardVersion, LeaderboardConfig, Segment, Timeframe
 from domain.standing import Contribution, is_ranked, one_event, score_of
 from domain.timeline import SegmentIndex, find_window, in_force, parts_of, segment_at, segments
+from domain.why import Cause, Why, failed_condition, other_event_type, sentence
 from domain.window import WindowIndex, WindowSpan
 from domain.wire import SCORE_UNITS
 
@@ -172,14 +173,19 @@ class RuleExplanation(msgspec.Struct, frozen=True, kw_only=True):
     event_type: str
     matched: bool
     points: int | None
-    reason: str | None
+    why: Why | None
+
+    @property
+    def reason(self) -> str | None:
+        """`why` in words."""
+        return None if self.why is None else sentence(self.why)
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """What a board would make of an event. `points` is None when it does not count, and `reason` says why."""
+    """What a board would make of an event. `points` is None when it does not count, and `why` says why."""
 
     matched: bool
-    reason: str | None
+    why: Why | None
     rules: tuple[RuleExplanation, ...]
     points: int | None
     window: WindowSpan | None
@@ -188,28 +194,32 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     reached_at: datetime | None
     ranked: bool
 
+    @property
+    def reason(self) -> str | None:
+        """`why` in words."""
+        return None if self.why is None else sentence(self.why)
+
 
 def explain(board: BoardVersion, event_type: str, event: ScorableEvent) -> Explanation:
     """What the board makes of the event, rule by rule, as if it were the user's only one. Writes nothing; the closing is not looked at."""
     segment = segment_at(segments(board.config, board.timeline), event.occurred_at)
     config = in_force(board.config, segment)
-    filtered = why_not(parse_conditions(config.scope.filters, "filters"), event.document)
+    why = failed_condition(config.scope.filters, "filters", event.document)
     rules = tuple(_explain_rule(config, number, event_type, event.document) for number in range(len(config.scoring.rules)))
     given = [rule.points for rule in rules if rule.points is not None]
     window = find_window(segments(board.config, board.timeline), event.occurred_at)
-    reason = f"filters: {filtered}" if filtered else None
     if board.status is not BoardStatus.ACTIVE:
-        reason = f"the board is {board.status}"
-    elif reason is None and not given:
-        reason = "no rule gives points"
-    elif reason is None and window is None:
-        reason = "occurred_at is outside the board's time"
-    points = None if reason else sum(given)
+        why = Why(code=Cause.INACTIVE, text=f"the board is {board.status}")
+    elif why is None and not given:
+        why = Why(code=Cause.NO_RULE)
+    elif why is None and window is None:
+        why = Why(code=Cause.OUTSIDE_TIME)
+    points = None if why else sum(given)
     entry = None if points is None else one_event(config.scoring.aggregation, points, event.occurred_at, event.position)
     score, reached_at = (None, None) if entry is None else score_of(config.scoring.aggregation, entry)
     return Explanation(
-        matched=reason is None,
-        reason=reason,
+        matched=why is None,
+        why=why,
         rules=rules,
         points=points,
         window=window,
@@ -235,10 +245,10 @@ def least_units(min_score: float | None) -> int | None:
 
 def _explain_rule(config: LeaderboardConfig, number: int, event_type: str, document: Document) -> RuleExplanation:
     rule = config.scoring.rules[number]
-    points, reason = None, why_not(parse_conditions(rule.conditions, "conditions"), document)
-    if rule.event_type not in ("*", event_type):
-        reason = f"event_type is {event_type}, wanted {rule.event_type}"
-    matched = reason is None
+    points = None
+    why = other_event_type(rule.event_type, event_type) or failed_condition(rule.conditions, "conditions", document)
+    matched = why is None
     if matched:
-        points, reason = evaluate(parse_expression(rule.points_expression), document)
-    return RuleExplanation(rule=number, event_type=rule.event_type, matched=matched, points=points, reason=reason)
+        points, text = evaluate(parse_expression(rule.points_expression), document)
+        why = None if points is not None else Why(code=Cause.NO_RESULT, text=text)
+    return RuleExplanation(rule=number, event_type=rule.event_type, matched=matched, points=points, why=why)

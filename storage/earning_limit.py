@@ -70,6 +70,15 @@ async def add_usage(connection: Connection, tenants: Mapping[UUID, UUID], added:
     )
 
 
+async def budgets_spent(connection: Connection, tenant_id: UUID, rule_ids: Sequence[UUID]) -> dict[UUID, int]:
+    """What was spent of these rules' budgets, by rule."""
+    async with connection.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(
+            "SELECT rule_id, spent FROM earning_budget WHERE tenant_id = %s AND rule_id = ANY(%s)", (tenant_id, list(rule_ids))
+        )
+        return dict(await cursor.fetchall())
+
+
 async def spend_budgets(connection: Connection, asked: Sequence[BudgetAsked]) -> dict[UUID, int]:
     """Take from each budget what is asked, or what is left in it: the points granted, by rule; an exhausted budget is left out.
 

@@ -1,11 +1,18 @@
 """Event types, the event log and dead letters in the console over HTTP."""
 
+import asyncio
 import json
 from typing import Any
 
+from activities.scoring import Pump
+from activities.wakeup import Wakeup
+from runtime.postgres import Pool
+from runtime.redis import Redis
 from runtime.settings import Settings
+from storage.live import LiveStore
 from tests.api_world import World, make_world
 from tests.console_world import heading, signed_in
+from tests.journey.programme import post
 
 SCHEMA = {"type": "object", "required": ["goals"], "properties": {"goals": {"type": "integer", "minimum": 0}}}
 
@@ -101,6 +108,28 @@ def test_the_log_filters_and_an_event_says_what_it_did(world: World) -> None:
     page = tab.get("/event-log/event", event_id="evt/1?a=b", user_id="ada")
     assert (heading(page), "&#34;goals&#34;: 2" in page.text) == ("evt/1?a=b", True)
     assert tab.get("/event-log/event", event_id="evt-9").status_code == 404
+
+
+async def test_an_event_that_earned_nothing_says_why_in_the_readers_language(
+    world: World, pool: Pool, redis_client: Redis, settings: Settings
+) -> None:
+    rule = {"name": "Ranked goals", "event_type": "goal", "points_expression": "5", "conditions": {"attrs.mode": {"eq": "ranked"}}}
+    capped = {"name": "Any goal", "event_type": "goal", "points_expression": "5", "max_per_day": 7}
+    with world.client() as admin:
+        post(admin, "/v1/admin/earning-rules", rule)
+        post(admin, "/v1/admin/earning-rules", capped)
+    for name in ("evt-1", "evt-2", "evt-3"):
+        sent(world, an_event(name))
+    for partition in range(settings.scoring_partitions):
+        await Pump(pool, LiveStore(redis_client), Wakeup(settings.database_url), partition).run(asyncio.Event(), until_idle=True)
+    english = signed_in(world)
+    page = english.get("/event-log/event", event_id="evt-2").text
+    assert "Condition not met: attrs.mode eq &#34;ranked&#34;. The event has nothing there." in page
+    assert "Would be 5. Limit per day reached: 7 of 7." in page
+    assert "Nothing earned from 2 rules" in english.get("/event-log/event", event_id="evt-3").text
+    page = signed_in(world, **{"Accept-Language": "vi"}).get("/event-log/event", event_id="evt-2").text
+    assert "Không đạt điều kiện: attrs.mode eq &#34;ranked&#34;. Trong sự kiện: không có gì." in page
+    assert "Đã đạt giới hạn mỗi ngày: 7 trên 7." in page
 
 
 def test_a_dead_letter_is_replayed_once_and_with_a_reason(world: World) -> None:

@@ -81,6 +81,104 @@ async def test_one_event_tells_what_it_did(world: World, scored: Any) -> None:
         assert admin.get(f"{EVENTS}/unknown").status_code == 404
 
 
+def rule(name: str, points: str = "10", **more: Any) -> dict[str, Any]:
+    return {"name": name, "event_type": "goal", "points_expression": points} | more
+
+
+def why_of(seen: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {each["name"]: each for each in seen["earning_rules"]}
+
+
+async def test_an_event_says_of_each_rule_and_board_why_it_made_nothing_of_it(world: World, scored: Any) -> None:
+    later = "2099-01-01T00:00:00Z"
+    rules = [
+        rule("gives"),
+        rule("condition", conditions={"attrs.mode": {"eq": "ranked"}}),
+        rule("missing", conditions={"attrs.nothing": {"gt": 5}}),
+        rule("other", event_type="foul"),
+        rule("negative", "0 - attrs.n"),
+        rule("tiny", "0.4"),
+        rule("no result", "1 / (attrs.n - 3)"),
+        rule("early", starts_at=later),
+        rule("late", ends_at="2001-01-01T00:00:00Z"),
+        rule("segment", segment={"attributes": {"vip": {"eq": True}}}),
+        rule("daily", max_per_day=15),
+        rule("budget", budget=10),
+        rule("asleep", active=False),
+    ]
+    with world.client("server") as server, world.client() as admin:
+        made = {each["name"]: admin.post("/v1/admin/earning-rules", json=each).json()["rule_id"] for each in rules}
+        filtered = board("attrs.n") | {"leaderboard_id": "filtered"}
+        filtered["config"]["scope"] = {"filters": {"attrs.mode": {"eq": "ranked"}}}
+        assert admin.post("/v1/admin/leaderboards", json=filtered).status_code == 201
+        assert admin.post("/v1/admin/leaderboards", json=board("attrs.missing") | {"leaderboard_id": "none"}).status_code == 201
+        for name in ("e1", "e2", "e3"):
+            server.post("/v1/events", json=event(name, "lan", attrs={"n": 3, "mode": "casual"}))
+        await scored()
+        admin.put(f"/v1/admin/earning-rules/{made['asleep']}", json=rule("asleep"))
+        admin.post("/v1/admin/earning-rules", json=rule("young"))
+        admin.post("/v1/admin/leaderboards", json=board("1") | {"leaderboard_id": "young"})
+        first, second, third = (admin.get(f"{EVENTS}/{name}").json() for name in ("e1", "e2", "e3"))
+    said = why_of(first)
+    assert {name: (each["matched"], each["promised"], each["given"]) for name, each in said.items() if each["given"]} == {
+        "gives": (True, 10, 10),
+        "daily": (True, 10, 10),
+        "budget": (True, 10, 10),
+    }
+    assert {name: each["why"] and each["why"]["code"] for name, each in said.items()} == {
+        "gives": None,
+        "daily": None,
+        "budget": None,
+        "condition": "condition_failed",
+        "missing": "condition_failed",
+        "other": "other_event_type",
+        "negative": "not_positive",
+        "tiny": "below_smallest_unit",
+        "no result": "no_result",
+        "early": "not_started",
+        "late": "ended",
+        "segment": "not_in_segment",
+        "asleep": "inactive",
+        "young": "not_in_force",
+    }
+    assert said["condition"]["why"] == {
+        "code": "condition_failed",
+        "path": "attrs.mode",
+        "operator": "eq",
+        "wanted": '"ranked"',
+        "value": '"casual"',
+    }
+    assert said["condition"]["reason"] == 'attrs.mode is "casual", wanted eq "ranked"'
+    assert said["missing"]["reason"] == "attrs.nothing is missing, wanted gt 5"
+    assert "value" not in said["missing"]["why"]
+    assert said["early"]["why"]["at"] == later
+    assert said["no result"]["reason"] == "division by zero"
+    limit = {"code": "limit_reached", "period": "day", "most": 15, "given": 15}
+    assert (why_of(second)["daily"]["given"], why_of(second)["daily"]["why"]) == (5, limit), "a remainder is given in part"
+    assert (why_of(third)["daily"]["given"], why_of(third)["daily"]["why"]) == (0, limit)
+    assert why_of(second)["budget"]["why"] == {"code": "budget_used_up", "most": 10, "given": 10}
+    boards = {each["leaderboard_id"]: each for each in first["leaderboards"]}
+    assert {name: (each["counted"], each["why"]["code"]) for name, each in boards.items()} == {
+        "filtered": (False, "filter_failed"),
+        "none": (False, "no_rule"),
+        "young": (False, "not_in_force"),
+    }
+    assert [each["reason"] for each in boards["none"]["rules"]] == ["attrs.missing is missing or not a number"]
+    assert boards["filtered"]["reason"] == 'filters: attrs.mode is "casual", wanted eq "ranked"'
+
+
+async def test_what_an_erased_users_event_did_is_not_guessed(world: World, scored: Any) -> None:
+    with world.client("server") as server, world.client() as admin:
+        admin.post("/v1/admin/earning-rules", json=rule("condition", conditions={"attrs.n": {"gt": 5}}))
+        admin.post("/v1/admin/leaderboards", json=board("attrs.n") | {"leaderboard_id": "b"})
+        server.post("/v1/events", json=event("e1", "lan", attrs={"n": 3}))
+        await scored()
+        gone = "UPDATE event_log SET external_user_id = 'erased:' || user_id WHERE tenant_id = %s RETURNING 1"  # as the erasure does
+        world.rows(gone, world.tenant_id)
+        seen = admin.get(f"{EVENTS}/e1").json()
+    assert [each["why"] for each in seen["leaderboards"] + seen["earning_rules"]] == [{"code": "user_erased"}] * 2
+
+
 async def test_a_dead_letter_is_replayed_by_its_tenant_once(world: World, settings: Settings, scored: Any) -> None:
     other = await make_world(settings, world.url)
     with world.client("server") as server, world.client() as admin, other.client() as stranger:
