@@ -58,6 +58,7 @@ from api.pagination import read_page
 from api.token import GamerTokens
 from console.app import Console
 from console.visit import Parts
+from domain import limits
 from domain.error import ValidationFault
 from domain.wire import convert_value, decode_json, holds_nul
 from runtime.collector import calm_collector
@@ -68,6 +69,7 @@ from runtime.postgres import BRISK_SECONDS, Pool, make_pool
 from runtime.pulse import Drain
 from runtime.redis import make_redis
 from runtime.settings import Settings
+from runtime.shares import Shares
 from runtime.temporal import connect, task_queues
 from storage.board import Boards
 from storage.event import GroupCommitWriter
@@ -111,6 +113,8 @@ FEATURES = (
 )
 POOL_SIZES = {"api": 10, "api-credentials": 2, "api-boards": 6}
 """Each has connections of its own: boards that are read from PostgreSQL, because Redis is away, hold up neither events nor credentials."""
+WAIT_SECONDS = 10.0
+"""How long a request waits for its tenant's turn at most, as long as for a connection."""
 
 INJECTED = (
     "readiness",
@@ -163,6 +167,9 @@ def make_pools(settings: Settings) -> list[Pool]:
         make_pool(settings.database_url, name, max_size=size, answer_seconds=BRISK_SECONDS, pooled=settings.pooled)
         for name, size in POOL_SIZES.items()
     ]
+    pools[0].shares = Shares(
+        alone=limits.ALONE_AT_ONCE.value, beside=limits.AT_ONCE.value, waiting=limits.AT_ONCE_WAITING.value, wait_seconds=WAIT_SECONDS
+    )
     PROCESS.watch(*pools)
     return pools
 
@@ -252,5 +259,6 @@ def create_app(settings: Settings, drain: Drain | None = None) -> Front:
     parts = Parts(
         settings=settings, pool=pool, app=app, admit=authenticator.admit_console, secret=secret, temporal=lambda: app.state.temporal
     )
-    pages = HotPages(authenticator, reader)
-    return Front(app, ingest, pages, sockets, authenticator=authenticator, console=Console(parts), settings=settings)
+    return Front(
+        app, ingest, HotPages(authenticator, reader), sockets, authenticator=authenticator, console=Console(parts), settings=settings
+    )

@@ -18,6 +18,7 @@ from domain.misfit import MOST_FAULTS, near_miss
 from domain.tenant import TenantAccess, TenantStatus
 from runtime.logging import admitted
 from runtime.postgres import acting
+from runtime.shares import Asker, asking
 from runtime.shelf import Recent
 from storage.rate_limit import Meter
 
@@ -292,6 +293,7 @@ def allow(*roles: Role, even_suspended: bool = False, with_admin: bool = True) -
         admission = person.admission if person else await cast(Admit, connection.app.state.admit)(facts)
         scope["state"]["tenant_known"] = True
         admitted(admission.principal.tenant_id, admission.principal.kind)
+        asking.set(Asker(admission.principal.tenant_id, admission.principal.actor))
         if facts.origin is not None and origin_allowed(admission.tenant, facts.origin.decode("latin-1")):
             scope["state"]["cors_origin"] = facts.origin
         await admission.charge()

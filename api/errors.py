@@ -9,9 +9,10 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ImproperlyConfiguredException, ValidationException
 from litestar.types import ExceptionHandlersMap
 
-from domain.error import DomainError, PayloadTooLarge, Unavailable, ValidationFault
+from domain.error import DomainError, PayloadTooLarge, RateLimited, Unavailable, ValidationFault
 from runtime.metrics import UNAVAILABLE
 from runtime.postgres import cause_of, is_away
+from runtime.slots import CrowdedError
 
 log = logging.getLogger("laurel.api")
 
@@ -57,6 +58,8 @@ def known_error(fault: Exception) -> DomainError | None:
     """The refusal that an exception stands for, or None when it is a defect of ours."""
     if isinstance(fault, DomainError):
         return fault
+    if isinstance(fault, CrowdedError):
+        return RateLimited("Too many requests of this tenant are under way; try again", retry_after=1)
     if is_away(fault):
         return _database_away(fault)
     if isinstance(fault, psycopg.DataError) and ("NUL" in str(fault) or isinstance(fault, psycopg.errors.UntranslatableCharacter)):

@@ -50,6 +50,7 @@ from console.session import LANGUAGE_COOKIE, PATH, with_own_cookies
 from console.text import choose_language, language
 from console.visit import ACCOUNT, Parts, Visitor, provide_visit, provide_visitor
 from runtime.postgres import is_away
+from runtime.slots import CrowdedError
 
 log = logging.getLogger("laurel.console")
 
@@ -130,6 +131,8 @@ def answer_fault(request: Request[Any, Any, State], fault: Exception) -> Respons
         # A malformed id in the address of a page is a page that does not exist.
         status = 404 if fault.refusal.status == 400 else fault.refusal.status
         return error_page(request, status, fault.refusal.message)
+    if isinstance(fault, CrowdedError):
+        return error_page(request, 429)
     if is_away(fault):
         return error_page(request, 503)
     if isinstance(fault, HTTPException) and fault.status_code < 500:

@@ -38,6 +38,7 @@ from runtime.ids import utc_now
 from runtime.logging import admitted
 from runtime.postgres import Pool
 from runtime.settings import Settings
+from runtime.shares import Asker, asking
 from storage.console_session import Session, find_session
 from storage.stuck_work import count_stuck
 
@@ -258,6 +259,7 @@ async def find_visitor(request: AnyRequest, parts: Parts) -> Visitor:
     if session is None:
         return Visitor(request, parts, None)
     admitted(session.tenant_id, "console")
+    asking.set(Asker(session.tenant_id, f"console:{session.email}"))
     visit = Visit(request, parts, session, await parts.admit(session.tenant_id, session.email, session.role))
     visit.stuck = stuck
     return visit

@@ -114,6 +114,18 @@ BESIDE_BODY_BYTES = _limit(
     "431, connection closed",
 )
 
+AT_ONCE = _limit(
+    REQUESTS,
+    "work in PostgreSQL for one tenant at once, its people taking turns (events and board pages have ways of their own)",
+    *(2, "connections", "process", "others of the tenant wait"),
+)
+ALONE_AT_ONCE = _limit(
+    REQUESTS, "the same while no other tenant has asked for a minute", 8, "connections", "process", "others of the tenant wait"
+)
+AT_ONCE_WAITING = _limit(
+    REQUESTS, "requests of a tenant that wait so, each for 10 seconds", 500, "requests", "process", "429 `RATE_LIMITED`"
+)
+
 PATTERNS = "Patterns and schemas"
 PATTERN_CHARACTERS = _limit(PATTERNS, "a regular expression in a schema or a reward's field", 200, "characters", "definition", INVALID)
 PATTERN_MEMORY = _limit(PATTERNS, "a compiled regular expression", 524_288, "bytes", "definition", INVALID)

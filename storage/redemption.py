@@ -38,6 +38,7 @@ from domain.redemption import (
 )
 from domain.webhook_body import redemption_updated
 from runtime.postgres import Connection
+from runtime.tasks import in_steps
 from storage import due_delivery, ledger, outbox, reward
 from storage.fulfilment import kind_of
 from storage.redemption_command import news_of, start_entry
@@ -369,4 +370,6 @@ async def documents_of(connection: Connection, tenant_id: UUID, redemptions: lis
     deliveries: dict[UUID, list[DeliveryLine]] = {identity: [] for identity in ids}
     for row in await cursor.fetchall():
         deliveries[row.pop("redemption_id")].append(DeliveryLine(**row))
-    return [redemption_document(each, timelines[each.redemption_id], deliveries[each.redemption_id]) for each in redemptions]
+    return await in_steps(
+        redemptions, lambda each: redemption_document(each, timelines[each.redemption_id], deliveries[each.redemption_id])
+    )

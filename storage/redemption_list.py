@@ -8,6 +8,7 @@ import msgspec
 
 from domain.redemption import Redemption
 from runtime.postgres import Connection
+from runtime.tasks import in_steps
 from storage.redemption import COLUMNS, documents_of
 from storage.walk import FIRST, Place
 
@@ -47,7 +48,7 @@ async def page_of_redemptions(connection: Connection, tenant_id: UUID, wanted: F
     condition = " AND ".join(["tenant_id = %(tenant_id)s", *tests])
     query = f"SELECT {COLUMNS} FROM redemption WHERE {condition} ORDER BY redemption_id DESC LIMIT %(limit)s"
     cursor = await connection.execute(query, {"tenant_id": tenant_id, **msgspec.structs.asdict(wanted)})
-    return [msgspec.convert(row, Redemption) for row in await cursor.fetchall()]
+    return await in_steps(await cursor.fetchall(), lambda row: msgspec.convert(row, Redemption))
 
 
 async def open_redemptions(connection: Connection, idle_before: datetime, after: Place | None, limit: int) -> list[Redemption]:
