@@ -52,6 +52,7 @@ from api import (
 from api.auth import provide_admission, provide_principal
 from api.credential import Authenticator
 from api.errors import EXCEPTION_HANDLERS
+from api.export import Exports
 from api.hot_page import HotPages
 from api.middleware import MAXIMUM_BODY_BYTES, Front
 from api.pagination import read_page
@@ -129,6 +130,7 @@ INJECTED = (
     "sender",
     "vault",
     "authenticator",
+    "exports",
     "gamer_tokens",
 )
 """Resources that handlers may ask for by name."""
@@ -210,6 +212,7 @@ def create_app(settings: Settings, drain: Drain | None = None) -> Front:
         "reader": reader,
         "admit": authenticator,
         "authenticator": authenticator,
+        "exports": Exports(),
         "guesses": authenticator.guesses,
         "gamer_tokens": GamerTokens(settings),
         "writer": writer,

@@ -1,14 +1,13 @@
 """All that is held about a user, and its erasure (contract 4, Users)."""
 
-import tempfile
-from collections.abc import AsyncIterator
-from typing import IO, Any
+from typing import Any
 
 from litestar import Response, delete, get
 from litestar.response import Stream
 
 from activities.outbox import Relay
 from api.auth import Principal, allow
+from api.export import Exports
 from api.user import user_for
 from domain.erasure import erase_workflow_id
 from runtime.ids import utc_now
@@ -18,34 +17,26 @@ from storage.erasure import begin_erasure, forget_known_users
 from storage.export import everything_about
 
 STAFF = [allow("server")]
-IN_MEMORY_BYTES = 1_048_576
-PIECE_BYTES = 65_536
 
 
 @get("/v1/users/{external_id:str}/export", guards=STAFF, operation_id="export_user")
-async def export_user(external_id: str, principal: Principal, pool: Pool) -> Response[Any]:
+async def export_user(external_id: str, principal: Principal, pool: Pool, exports: Exports) -> Response[Any]:
     """Everything held about the user: each table's rows about it, under the table's name. The audit log says who asked.
 
     It is put aside on disk while it is read, so that it takes little memory however long, and a slow reader holds no connection.
     """
-    file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115  it is closed when it is sent
+    export = exports.begin(principal.tenant_id)
     try:
         async with transaction(pool) as connection:
             user = await user_for(connection, principal, external_id)
             await record(connection, principal.tenant_id, action="export", subject="app_user", subject_id=str(user.user_id), facts={})
             async for piece in everything_about(connection, principal.tenant_id, user):
-                file.write(piece)
+                export.put_aside(piece)
+        pieces = export.pieces()
     except BaseException:
-        file.close()
+        export.end()
         raise
-    file.seek(0)
-    return Stream(_pieces(file), media_type="application/json")
-
-
-async def _pieces(file: IO[bytes]) -> AsyncIterator[bytes]:
-    with file:
-        while piece := file.read(PIECE_BYTES):
-            yield piece
+    return Stream(pieces, media_type="application/json")
 
 
 @delete("/v1/users/{external_id:str}", guards=STAFF, operation_id="erase_user", status_code=204)

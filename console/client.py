@@ -6,6 +6,7 @@ are the API's. No socket is opened; who asks stands in the ASGI scope under a ke
 
 import asyncio
 import contextlib
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, cast
 from urllib.parse import quote, urlencode
@@ -109,6 +110,7 @@ class Api:
         task = asyncio.create_task(_run(self._app, scope, messages, gone))
         started = await messages.get()
         pieces = _pieces(messages, gone, task)
+        weakref.finalize(pieces, task.cancel)  # also when nobody has begun to read
         if started.get("status") != 200:
             _answer_of(started, b"".join([piece async for piece in pieces])).must()
         return pieces

@@ -5,9 +5,8 @@ from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
-import msgspec
 from litestar import Response, get, post
-from litestar.response import Redirect
+from litestar.response import Redirect, Stream
 
 from console.text import _, mark
 from console.visit import Visit
@@ -128,13 +127,13 @@ async def give_item(visit: Visit, external_id: str) -> Redirect:
 
 
 @get("/users/{external_id:str}/export")
-async def export(visit: Visit, external_id: str) -> Response[bytes]:
-    """Everything held about the user, as a file."""
+async def export(visit: Visit, external_id: str) -> Stream:
+    """Everything held about the user, as a file, however long it is."""
     visit.must_change()
-    held = await visit.api.read(f"{_root(external_id)}/export")
+    pieces = await visit.api.stream(f"{_root(external_id)}/export")
     name = quote(external_id, safe="")
     headers = {"content-disposition": f"attachment; filename*=UTF-8''user-{name}.json"}
-    return Response(msgspec.json.format(msgspec.json.encode(held), indent=2), media_type="application/json", headers=headers)
+    return Stream(pieces, media_type="application/json", headers=headers)
 
 
 @post("/users/{external_id:str}/erase")

@@ -126,6 +126,17 @@ AT_ONCE_WAITING = _limit(
     REQUESTS, "requests of a tenant that wait so, each for 10 seconds", 500, "requests", "process", "429 `RATE_LIMITED`"
 )
 
+EXPORTS = "Exports"
+EXPORTS_OF_TENANT = _limit(EXPORTS, "exports under way: of a user, of redemptions as CSV", 2, "exports", "tenant", "429 `RATE_LIMITED`")
+EXPORTS_UNDER_WAY = _limit(EXPORTS, "exports under way in all", 20, "exports", "process", "503 `UNAVAILABLE`")
+EXPORT_BYTES_OF_TENANT = _limit(
+    EXPORTS, "what a tenant's exports of users have put aside on disk, compressed", 268_435_456, "bytes", "tenant", "429 `RATE_LIMITED`"
+)
+EXPORT_BYTES = _limit(EXPORTS, "the same of all tenants", 1_073_741_824, "bytes", "process", "503 `UNAVAILABLE`")
+EXPORT_PIECE_SECONDS = _limit(
+    EXPORTS, "a piece of at most 64 KB that its reader does not take", 60, "seconds", "connection", "connection closed"
+)
+
 PATTERNS = "Patterns and schemas"
 PATTERN_CHARACTERS = _limit(PATTERNS, "a regular expression in a schema or a reward's field", 200, "characters", "definition", INVALID)
 PATTERN_MEMORY = _limit(PATTERNS, "a compiled regular expression", 524_288, "bytes", "definition", INVALID)
