@@ -68,7 +68,7 @@ class ErasureActivities:
 
     async def _settle(self, of: Erasure) -> None:
         async with transaction(self._pool) as connection:
-            open_ones = await storage.open_redemptions(connection, of)
+            open_ones = await storage.open_redemptions_of(connection, of)
         for redemption_id in open_ones:
             async with transaction(self._pool) as connection:
                 await storage.cancel_redemption(connection, of, redemption_id, utc_now())

@@ -10,16 +10,18 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 
-from runtime.postgres import DATABASE_AWAY, Pool
-from storage.leaderboard import windows_of_partition
+from runtime.postgres import DATABASE_AWAY, Connection, Pool
+from storage.leaderboard import ChangedWindow, positions_of, windows_changed_lately, windows_of_partition
 from storage.live import LiveBoard, LiveStore, Publication, RedisError
 from storage.live_repair import repair_window
+from storage.walk import Place, pages
 
 log = logging.getLogger(__name__)
 
 QUEUE_LIMIT = 32
 VERIFY_SECONDS = 5.0
 VERIFY_LIMIT = 1000
+"""Windows that are compared at a time: so many that were changed most lately, and a page as long of the walk over all."""
 RETRY_SECONDS = 0.5
 BACKOFF_LIMIT_SECONDS = 5.0
 AWAY = (RedisError, OSError, asyncio.TimeoutError)
@@ -38,6 +40,7 @@ class Publisher:
         self._life = live.life
         self._rebuilding: asyncio.Task[None] | None = None
         self._verify_at = 0.0
+        self._walked: Place | None = None
         self._retry_at = 0.0
         self._backoff = 0.0
 
@@ -143,6 +146,7 @@ class Publisher:
         self._spoil([publication for publication, outcome in zip(publications, outcomes, strict=True) if outcome in ("absent", "gap")])
 
     async def _verify(self) -> None:
+        """At first all open windows are compared; then each time those that were changed most lately, and a page of a walk over all."""
         if time.monotonic() < self._verify_at:
             return
         self._verify_at = time.monotonic() + VERIFY_SECONDS
@@ -150,7 +154,22 @@ class Publisher:
             if await self.live.learn(connection):
                 self._begin_afresh()
                 self._verify_at = time.monotonic() + VERIFY_SECONDS
-            expected = await windows_of_partition(connection, self.partition, VERIFY_LIMIT)
+        if not self._verified:
+            async for page in pages(self.pool, self._page, lambda each: each.place):
+                await self._compare([(each.board, each.position) for each in page])
+        else:
+            async with self.pool.connection() as connection:
+                lately = await windows_changed_lately(connection, self.partition, VERIFY_LIMIT)
+                page = await self._page(connection, self._walked)
+            self._walked = page[-1].place if page else None
+            await self._compare(list(dict([*((each.board, each.position) for each in page), *lately]).items()))
+        self._verified = True
+
+    async def _page(self, connection: Connection, after: Place | None) -> list[ChangedWindow]:
+        return await windows_of_partition(connection, self.partition, after, VERIFY_LIMIT)
+
+    async def _compare(self, expected: list[tuple[LiveBoard, int]]) -> None:
+        """What Redis lacks is dirty; what it holds too much of is let go."""
         ahead = dict[LiveBoard, int]()
         for chunk in _chunks(expected, 200):
             held = await self.live.marks([board for board, _ in chunk], self.partition)
@@ -161,13 +180,12 @@ class Publisher:
                     ahead[board] = mark
         if ahead:
             await self._forget_futures(ahead)
-        self._verified = True
 
     async def _forget_futures(self, ahead: dict[LiveBoard, int]) -> None:
         """Boards that hold more than was committed, also when PostgreSQL is asked after Redis: its rows have been put back by other means
         than a failover or a restore, such as a snapshot of its disk. They are rebuilt."""
         async with self.pool.connection() as connection:
-            committed = dict(await windows_of_partition(connection, self.partition, VERIFY_LIMIT))
+            committed = await positions_of(connection, self.partition, list(ahead))
         for board, mark in ahead.items():
             if board in committed and mark > committed[board]:
                 log.warning("a board of partition %d holds what PostgreSQL does not: it is filled anew", self.partition)

@@ -57,7 +57,6 @@ ROUNDS_TO_FULL = 20
 GRACE = timedelta(seconds=60)
 """So long Temporal has to bring an instant before the sweep looks after it."""
 PAGE = 200
-ROUNDS = 50
 SIDE_BY_SIDE = 8
 AWAY = (RPCError, RuntimeError, OSError, TimeoutError, *DATABASE_FAULTS)
 TENANT = SearchAttributeKey.for_keyword("TenantId")
@@ -219,15 +218,10 @@ async def _drop_orphan(pool: Pool, temporal: Client, queues: TaskQueues, identit
 
 async def settle_schedules(pool: Pool, *, grace: timedelta = GRACE) -> int:
     """Make the runs of instants that nobody brought: a tick that was lost, a change or a pause that Temporal learnt of too late."""
-    made, now, after = 0, utc_now(), None
-    for _ in range(ROUNDS):
-        async with pool.connection() as connection:
-            page = await unsettled_schedules(connection, now - grace, after, PAGE)
+    made, now = 0, utc_now()
+    async for page in pages(pool, lambda c, after: unsettled_schedules(c, now - grace, after, PAGE), lambda each: each):
         for kept in page:
             made += await _settle(pool, kept, now - grace, now)
-        if len(page) < PAGE:
-            break
-        after = page[-1]
     return made
 
 

@@ -30,7 +30,8 @@ from runtime.temporal import TaskQueues
 from runtime.temporal_limits import RPC_TIMEOUT
 from storage import outbox
 from storage.definition import change_instant
-from storage.due_delivery import cancel_due_of_archived, overdue_endpoints, pump_entry
+from storage.delivery import cancel_due
+from storage.due_delivery import archived_with_due, overdue_endpoints, pump_entry
 from storage.erasure import start_entry as erasure_start_entry
 from storage.erasure import unfinished_erasures
 from storage.lease import is_our_round
@@ -252,13 +253,22 @@ async def watch_stock(pool: Pool) -> int:
     """Tell of rewards that have run low without a sale, and forget those that have more again; answers how many were told."""
     async with transaction(pool) as connection:
         await forget_low_stock(connection)
-        return await tell_low_stock(connection, utc_now())
+    told = 0
+    while True:
+        async with transaction(pool) as connection:
+            count = await tell_low_stock(connection, utc_now(), limit=PAGE)
+        told += count
+        if count < PAGE:
+            return told
 
 
 async def end_due_of_archived(pool: Pool) -> int:
     """End what is due to archived endpoints: its cause committed after the archiving. Answers 0: there is nothing to tell."""
-    async with transaction(pool) as connection:
-        await cancel_due_of_archived(connection, utc_now() - IDLE, PAGE)
+    before = utc_now() - IDLE
+    async for page in pages(pool, lambda c, after: archived_with_due(c, before, after, PAGE), lambda each: each):
+        for tenant_id, endpoint_id in page:
+            async with transaction(pool) as connection:
+                await cancel_due(connection, tenant_id, endpoint_id, utc_now())
     return 0
 
 

@@ -37,7 +37,6 @@ PAGE_LIMIT, PAGE_LIMIT_MAXIMUM, OFFSET_MAXIMUM = 100, 1000, 100_000_000
 AROUND_LIMIT = 11
 CACHE_SECONDS = 0.1
 CACHE_CONTROL = "private, no-cache"
-USERS_BOARDS_MAXIMUM = 500
 BOARDS_AT_ONCE = 8
 PAGE_OVERHEAD_BYTES = 1000
 """What a rendered page takes beside its body: the question, the ETag, the objects."""
@@ -289,7 +288,7 @@ async def show_users_boards(user_id: str, principal: Principal, pool: Pool, read
     """The active boards on which a user has an entry, with the rank. A gamer asks for itself only (`me`)."""
     async with pool.connection() as connection:
         user = await user_for(connection, principal, user_id)
-        _, boards = await boards_after(connection, principal.tenant_id, statuses=("active",), after=None, limit=USERS_BOARDS_MAXIMUM)
+        _, boards = await boards_after(connection, principal.tenant_id, statuses=("active",), after=None, limit=limits.LEADERBOARDS.value)
     return {"leaderboards": await _places(reader, boards, user.external_id, utc_now())}
 
 

@@ -13,7 +13,7 @@ from domain.webhook import Delivery, DeliveryState, Endpoint, endpoint_workflow_
 from runtime.ids import new_id
 from runtime.postgres import Connection, notify
 from storage import outbox
-from storage.delivery import COLUMNS, Attempt, Trigger, cancel_due, claim_attempt, delivery_in
+from storage.delivery import COLUMNS, Attempt, Trigger, claim_attempt, delivery_in
 from storage.walk import FIRST, Place
 
 CHANNEL = "laurel_deliveries"
@@ -355,15 +355,15 @@ async def overdue_endpoints(connection: Connection, due_before: datetime, after:
     return [(row["tenant_id"], row["endpoint_id"]) for row in await cursor.fetchall()]
 
 
-async def cancel_due_of_archived(connection: Connection, due_before: datetime, limit: int) -> None:
-    """End what is due to archived endpoints of all tenants: its cause committed behind the archiving."""
+async def archived_with_due(connection: Connection, due_before: datetime, after: Place | None, limit: int) -> list[Place]:
+    """A page of the archived endpoints of all tenants to which something is due: its cause committed after the archiving."""
     cursor = await connection.execute(
         """
         SELECT DISTINCT delivery.tenant_id, delivery.endpoint_id FROM webhook_delivery AS delivery
         JOIN webhook_endpoint AS endpoint USING (tenant_id, endpoint_id)
-        WHERE delivery.due_at < %s AND endpoint.archived_at IS NOT NULL LIMIT %s
+        WHERE delivery.due_at < %s AND endpoint.archived_at IS NOT NULL AND (delivery.tenant_id, delivery.endpoint_id) > (%s, %s)
+        ORDER BY delivery.tenant_id, delivery.endpoint_id LIMIT %s
         """,
-        (due_before, limit),
+        (due_before, *(after or FIRST), limit),
     )
-    for row in await cursor.fetchall():
-        await cancel_due(connection, row["tenant_id"], row["endpoint_id"], due_before)
+    return [(row["tenant_id"], row["endpoint_id"]) for row in await cursor.fetchall()]

@@ -119,7 +119,7 @@ async def unfinished_erasures(connection: Connection, before: datetime, after: P
     return [ErasureInput(**row) for row in await cursor.fetchall()]
 
 
-async def open_redemptions(connection: Connection, of: Erasure) -> list[UUID]:
+async def open_redemptions_of(connection: Connection, of: Erasure) -> list[UUID]:
     """The user's redemptions that are not final."""
     cursor = await connection.execute(
         "SELECT redemption_id FROM redemption WHERE tenant_id = %s AND user_id = %s AND status <> ALL(%s) ORDER BY redemption_id",

@@ -27,6 +27,7 @@ from domain.timeline import Timeline, in_force, segment_at, segments
 from runtime.postgres import Connection
 from storage.limit import check_room, check_rules
 from storage.live import LiveBoard
+from storage.walk import FIRST, Place
 from storage.window import WINDOW_COLUMNS, BoardWindow, close_all_early
 
 
@@ -331,7 +332,7 @@ async def every_open_window(connection: Connection, tenant_id: UUID | None) -> l
     return [_ranked_window(row) for row in await cursor.fetchall()]
 
 
-async def windows_of_partition(connection: Connection, partition: int, limit: int) -> list[tuple[LiveBoard, int]]:
+async def windows_changed_lately(connection: Connection, partition: int, limit: int) -> list[tuple[LiveBoard, int]]:
     """The open windows that a partition changed most lately, each with the position up to which it did (to repair the live store)."""
     cursor = await connection.execute(
         f"""
@@ -345,3 +346,38 @@ async def windows_of_partition(connection: Connection, partition: int, limit: in
         (partition, limit),
     )
     return [(_ranked_window(row), row["position"]) for row in await cursor.fetchall()]
+
+
+class ChangedWindow(msgspec.Struct, frozen=True):
+    """An open window that a partition has changed, up to this position; `place` is where a walk over them stands."""
+
+    board: LiveBoard
+    position: int
+    place: Place
+
+
+async def windows_of_partition(connection: Connection, partition: int, after: Place | None, limit: int) -> list[ChangedWindow]:
+    """A page of all open windows that a partition has changed, in the order of their ids."""
+    cursor = await connection.execute(
+        f"""
+        SELECT w.tenant_id, w.board_id, w.window_id AS own_id, l.window_id, w.starts_at, {RANKED}, l.position
+        FROM leaderboard_window AS w
+        JOIN leaderboard AS b ON b.tenant_id = w.tenant_id AND b.board_id = w.board_id AND b.status <> 'archived'
+        JOIN live_position AS l ON l.tenant_id = w.tenant_id AND l.window_id = coalesce(w.standings_id, w.window_id)
+            AND l.scoring_partition = %s
+        WHERE w.status IN ('open', 'closing') AND (w.tenant_id, w.window_id) > (%s, %s) ORDER BY w.tenant_id, w.window_id LIMIT %s
+        """,
+        (partition, *(after or FIRST), limit),
+    )
+    return [ChangedWindow(_ranked_window(row), row["position"], (row["tenant_id"], row["own_id"])) for row in await cursor.fetchall()]
+
+
+async def positions_of(connection: Connection, partition: int, boards: Sequence[LiveBoard]) -> dict[LiveBoard, int]:
+    """Up to which position the partition has changed each of these; those that it has not are left out."""
+    cursor = await connection.execute(
+        "SELECT tenant_id, window_id, position FROM live_position JOIN unnest(%s::uuid[], %s::uuid[]) AS wanted (tenant_id, window_id)"
+        " USING (tenant_id, window_id) WHERE scoring_partition = %s",
+        ([each.tenant_id for each in boards], [each.window_id for each in boards], partition),
+    )
+    found = {(row["tenant_id"], row["window_id"]): row["position"] for row in await cursor.fetchall()}
+    return {each: found[each.tenant_id, each.window_id] for each in boards if (each.tenant_id, each.window_id) in found}

@@ -10,7 +10,10 @@ from domain.webhook_body import event_body
 from runtime.postgres import Connection, count_changed
 from storage.due_delivery import Notice, publish
 
-# `told` has one row for each reward and variant, so of many who see the same low stock one tells it.
+PAGE = 1000
+
+# `told` has one row for each reward and variant, so of many who see the same low stock one tells it. What was told before takes no place
+# of the page: else those behind a full page of it would never be told.
 TELL = """
 WITH stocked AS (
     SELECT reward.tenant_id, reward.reward_id, slug, reward.name, '' AS variant_id, reward.stock, (config ->> 'low_stock')::integer AS level
@@ -20,7 +23,12 @@ WITH stocked AS (
     FROM reward JOIN reward_variant AS limited USING (tenant_id, reward_id) WHERE archived_at IS NULL AND config ? 'low_stock' AND {which}
 ), told AS (
     INSERT INTO low_stock (tenant_id, reward_id, variant_id, told_at)
-    SELECT tenant_id, reward_id, variant_id, %(now)s FROM stocked WHERE stock <= level ORDER BY tenant_id, reward_id, variant_id LIMIT 1000
+    SELECT tenant_id, reward_id, variant_id, %(now)s FROM stocked
+    WHERE stock <= level AND NOT EXISTS (
+        SELECT FROM low_stock AS known
+        WHERE known.tenant_id = stocked.tenant_id AND known.reward_id = stocked.reward_id AND known.variant_id = stocked.variant_id
+    )
+    ORDER BY tenant_id, reward_id, variant_id LIMIT %(limit)s
     ON CONFLICT DO NOTHING RETURNING tenant_id, reward_id, variant_id
 )
 SELECT stocked.* FROM stocked JOIN told USING (tenant_id, reward_id, variant_id) ORDER BY tenant_id, reward_id, variant_id
@@ -39,10 +47,13 @@ WHERE reward.tenant_id = low_stock.tenant_id AND reward.reward_id = low_stock.re
 """
 
 
-async def tell_low_stock(connection: Connection, now: datetime, *, tenant_id: UUID | None = None, reward_id: UUID | None = None) -> int:
-    """Send `reward.low_stock` for what has run low since it was last looked at, of one reward or of all; answers how many."""
+async def tell_low_stock(
+    connection: Connection, now: datetime, *, tenant_id: UUID | None = None, reward_id: UUID | None = None, limit: int = PAGE
+) -> int:
+    """Send `reward.low_stock` for what has run low since it was last looked at, of one reward or of all; answers how many (≤ `limit`)."""
     which = "true" if reward_id is None else "reward.tenant_id = %(tenant_id)s AND reward.reward_id = %(reward_id)s"
-    cursor = await connection.execute(TELL.format(which=which), {"now": now, "tenant_id": tenant_id, "reward_id": reward_id})
+    named = {"now": now, "tenant_id": tenant_id, "reward_id": reward_id, "limit": limit}
+    cursor = await connection.execute(TELL.format(which=which), named)
     found = await cursor.fetchall()
     for row in found:
         facts = {

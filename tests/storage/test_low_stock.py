@@ -12,6 +12,7 @@ from domain.redemption import Move, State
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from storage.code import add_codes
+from storage.low_stock import tell_low_stock
 from storage.redemption import move_redemption
 from storage.webhook import NewEndpoint, create_endpoint
 from tests.store_world import World, make_world
@@ -89,3 +90,12 @@ async def test_what_is_low_without_a_sale_is_found_by_the_sweep(world: World):
     await world.reward("silent", price=1, stock=0)
     assert await watch_stock(world.pool) == 1
     assert await watch_stock(world.pool) == 0
+
+
+async def test_what_was_told_takes_no_place_from_what_was_not(world: World):
+    for number in range(5):
+        await world.reward(f"r{number}", price=1, stock=1, config={"low_stock": 5})
+    for expected in (2, 2, 1, 0):
+        async with transaction(world.pool) as connection:
+            assert await tell_low_stock(connection, utc_now(), limit=2) == expected
+    assert len({each["slug"] for each in await told(world)}) == 5
