@@ -2,7 +2,8 @@
 
 An event counts iff its `accepted_at` is before `closes_at`. Its writer takes its guard before it reads the clock, so once the clock of
 PostgreSQL is past `closes_at`, whoever may still commit such an event is among the guards held. When those are gone, the log's head
-read after that is behind every such event; when the cursors of all partitions have passed it, all of them are in the standings.
+read after that is behind every such event; when the cursors of all partitions have passed it, and the tenant is not behind them, all of
+them are in the standings.
 
 One loop in a process looks for all windows that wait in it: a thousand boards that end at midnight cost as many looks as one.
 """
@@ -10,6 +11,7 @@ One loop in a process looks for all windows that wait in it: a thousand boards t
 import asyncio
 import logging
 from datetime import datetime
+from uuid import UUID
 
 from runtime.postgres import DATABASE_AWAY, Pool
 from storage.window import Sight, look_at_barrier
@@ -23,8 +25,8 @@ AWAY_SECONDS = 1.0
 class Waiting:
     """How far one window has come through the barrier."""
 
-    def __init__(self, closes_at: datetime) -> None:
-        self.closes_at = closes_at
+    def __init__(self, tenant_id: UUID, closes_at: datetime) -> None:
+        self.tenant_id, self.closes_at = tenant_id, closes_at
         self.writers: frozenset[int] | None = None
         self.head: int | None = None
 
@@ -35,7 +37,7 @@ class Waiting:
         self.writers = sight.writers if self.writers is None else self.writers & sight.writers
         if self.head is None and not self.writers:
             self.head = sight.head
-        return self.head is not None and sight.scored >= self.head
+        return self.head is not None and sight.scored_of(self.tenant_id) >= self.head
 
 
 class Barrier:
@@ -46,10 +48,13 @@ class Barrier:
         self._waiting: dict[asyncio.Future[None], Waiting] = {}
         self._watching: asyncio.Task[None] | None = None
 
-    async def passed(self, closes_at: datetime) -> None:
-        """Return once everything accepted before `closes_at` has been scored. Waits as long as PostgreSQL or the pumps are away."""
+    async def passed(self, tenant_id: UUID, closes_at: datetime) -> None:
+        """Return once everything of the tenant that was accepted before `closes_at` has been scored.
+
+        Waits as long as PostgreSQL or the pumps are away.
+        """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting[future] = Waiting(closes_at)
+        self._waiting[future] = Waiting(tenant_id, closes_at)
         if self._watching is None or self._watching.done():
             self._watching = asyncio.create_task(self._watch(), name="window barrier")
         try:

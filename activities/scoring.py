@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -15,7 +16,9 @@ from activities.poison import POISON
 from activities.publishing import Publisher
 from activities.pump_share import PumpShare
 from activities.rule_books import Books
-from activities.scoring_batch import Batch, Scorer
+from activities.scoring_batch import Scorer
+from activities.scoring_shares import Shares
+from activities.scoring_values import Batch
 from activities.wakeup import Wakeup
 from domain import limits
 from runtime.postgres import DATABASE_AWAY, Pool, briskly, transaction
@@ -42,6 +45,9 @@ LEAVE_SECONDS = 3.0
 SHIFT_SECONDS = 6 * 3600.0
 """After this long the activity ends by itself, so that the workflow can note how far it came and continue as new."""
 
+SCORE, CATCH_UP = "score", "catch up"
+"""The two kinds of transactions: for all tenants that are not behind, and for one of those that are."""
+
 
 class Progress(msgspec.Struct, kw_only=True):
     """How far a partition's owner is; `lag` counts positions of the log (of all partitions) that it has not passed."""
@@ -63,27 +69,40 @@ class Progress(msgspec.Struct, kw_only=True):
 class Pump:
     """The loop of one owner. `run` returns when `stop` is set or another owner has taken the partition."""
 
-    def __init__(self, pool: Pool, live: LiveStore, wakeup: Wakeup, partition: int, books: Books | None = None) -> None:
-        self._books = books
+    def __init__(
+        self,
+        pool: Pool,
+        live: LiveStore,
+        wakeup: Wakeup,
+        partition: int,
+        books: Books | None = None,
+        shares: Shares | None = None,
+    ) -> None:
+        self._books, self._shares = books, shares or Shares()
         self.pool, self.live, self.wakeup = pool, live, wakeup
         self.progress = Progress(partition=partition)
-        self._careful = False
+        self._careful: set[str] = set()
+        self._one_at_a_time = asyncio.Lock()
+        self._lagging = asyncio.Event()
+        self._faults = 0
         self._name = f"pump {partition}"
 
     async def run(self, stop: asyncio.Event, *, until_idle: bool = False) -> Progress:
         """Score until told to stop (or, for tests and tools, until the log is scored and published)."""
         epoch = await self._own()
         self.progress.epoch = epoch
-        scorer = Scorer(self.pool, self.progress.partition, epoch, self._books)
+        scorer = Scorer(self.pool, self.progress.partition, epoch, self._books, self._shares)
         publisher = Publisher(self.pool, self.live, self.progress.partition, epoch)
         publishing = publisher.start()
+        catching_up = asyncio.create_task(self._catch_up(scorer, publisher, stop), name=f"backlog-{self.progress.partition}")
         pulse.expect(self._name, LATE_SECONDS)
         try:
-            await self._loop(scorer, publisher, stop, until_idle)
+            await self._loop(scorer, publisher, catching_up, stop, until_idle)
         except StaleOwner as fault:
             self.progress.ended = str(fault)
         finally:
             pulse.over(self._name)
+            await _end(catching_up)
             await _end(publishing)
         return self.progress
 
@@ -91,25 +110,25 @@ class Pump:
         async with transaction(self.pool) as connection:
             return await take_partition(connection, self.progress.partition)
 
-    async def _loop(self, scorer: Scorer, publisher: Publisher, stop: asyncio.Event, until_idle: bool) -> None:
-        faults = 0
+    async def _loop(
+        self, scorer: Scorer, publisher: Publisher, catching_up: asyncio.Task[None], stop: asyncio.Event, until_idle: bool
+    ) -> None:
         while not stop.is_set():
             seen, began = self.wakeup.generation, time.monotonic()
-            try:
-                batch = await self.step(scorer)
-                faults = 0
-                pulse.beat(self._name)
-            except DATABASE_AWAY as fault:
-                faults += 1
-                log.warning("scoring partition %d waits for PostgreSQL: %s", self.progress.partition, fault)
-                await asyncio.sleep(min(RETRY_LIMIT_SECONDS, 0.1 * 2**faults))
+            batch = await self._patiently(self.step, scorer)
+            if batch is None:
                 continue
+            pulse.beat(self._name)
             publisher.offer(batch.publications)
             publisher.raise_fault()
-            if batch.behind or self._careful:
+            if catching_up.done():
+                catching_up.result()
+            if scorer.lags:
+                self._lagging.set()
+            if batch.behind or SCORE in self._careful:
                 continue
             if until_idle:
-                if batch.events == 0 and publisher.idle():
+                if batch.events == 0 and publisher.idle() and not scorer.lags:
                     return
                 await asyncio.sleep(0.005)
                 continue
@@ -117,17 +136,50 @@ class Pump:
                 await self.wakeup.wait(seen, WAIT_SECONDS)
             await asyncio.sleep(max(0.0, began + LINGER_SECONDS - time.monotonic()))
 
+    async def _catch_up(self, scorer: Scorer, publisher: Publisher, stop: asyncio.Event) -> None:
+        """Beside that loop, transaction by transaction in turns with it: score the tenants that are behind."""
+        while not stop.is_set():
+            if not scorer.lags:
+                self._lagging.clear()
+                await self._lagging.wait()
+            async with self._shares.turn():
+                batch = await self._patiently(self.turn, scorer)
+                if batch is not None:
+                    publisher.offer(batch.publications)
+
+    async def _patiently(self, act: Callable[[Scorer], Awaitable[Batch]], scorer: Scorer) -> Batch | None:
+        """What one transaction did; None, after a while, when PostgreSQL is away."""
+        try:
+            batch = await act(scorer)
+        except DATABASE_AWAY as fault:
+            self._faults += 1
+            log.warning("scoring partition %d waits for PostgreSQL: %s", self.progress.partition, fault)
+            await asyncio.sleep(min(RETRY_LIMIT_SECONDS, 0.1 * 2**self._faults))
+            return None
+        self._faults = 0
+        return batch
+
     async def step(self, scorer: Scorer) -> Batch:
-        """One transaction. One that fails for what is in it is done again with fewer events, and carefully, until none breaks scoring."""
-        with briskly():
-            if not self._careful:
-                try:
-                    return self._note(await scorer.score(BATCH_LIMIT))
-                except POISON as fault:
-                    log.warning("scoring partition %d looks for the event that breaks it: %s", self.progress.partition, fault)
-                    self._careful = True
-            batch = self._note(await scorer.score(limits.CAREFUL_EVENTS.value, careful=True))
-        self._careful = bool(batch.condemned)
+        """One transaction for all tenants that are not behind."""
+        return await self._transact(SCORE, scorer.score)
+
+    async def turn(self, scorer: Scorer) -> Batch:
+        """One transaction for one of the tenants that are."""
+        return await self._transact(CATCH_UP, scorer.catch_up)
+
+    async def _transact(self, kind: str, score: Callable[..., Awaitable[Batch]]) -> Batch:
+        """One that fails for what is in it is done again with fewer events, and carefully, until none breaks scoring."""
+        async with self._one_at_a_time:
+            with briskly():
+                if kind not in self._careful:
+                    try:
+                        return self._note(await score(BATCH_LIMIT))
+                    except POISON as fault:
+                        log.warning("scoring partition %d looks for the event that breaks it: %s", self.progress.partition, fault)
+                        self._careful.add(kind)
+                batch = self._note(await score(limits.CAREFUL_EVENTS.value, careful=True))
+        if not batch.condemned:
+            self._careful.discard(kind)
         return batch
 
     def _note(self, batch: Batch) -> Batch:
@@ -171,7 +223,7 @@ class ScoringActivities:
     def __init__(self, pool: Pool, live: LiveStore, database_url: str, share: PumpShare | None = None) -> None:
         self.pool, self.live, self._share = pool, live, share
         self.wakeup = Wakeup(database_url)
-        self._books = Books()
+        self._books, self._shares = Books(), Shares()
         self._owners: dict[int, Owner] = {}
 
     async def close(self) -> None:
@@ -202,7 +254,7 @@ class ScoringActivities:
         """A new owner of the partition, when the one before it in this process is over: its successor takes a higher epoch."""
         while (before := self._owners.get(partition)) is not None and not before.task.done():
             await before.end()
-        owner = self._owners[partition] = Owner(Pump(self.pool, self.live, self.wakeup, partition, self._books))
+        owner = self._owners[partition] = Owner(Pump(self.pool, self.live, self.wakeup, partition, self._books, self._shares))
         return owner
 
     async def _watch(self, pump: Pump, stop: asyncio.Event) -> None:

@@ -3,22 +3,36 @@
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
 import msgspec
 
+from activities.backlogs import Backlogs
 from activities.earning_limit import settle_wishes
 from activities.poison import POISON, joined, parts_without
 from activities.rule_books import Books
 from activities.rule_run import run_rules, window_scores
+from activities.scoring_shares import Share, Shares
+from activities.scoring_values import (
+    Batch,
+    Found,
+    Known,
+    Touched,
+    WindowKey,
+    earnings,
+    keep,
+    latest,
+    new_window,
+    scored,
+)
 from domain import ledger, limits
 from domain.erasure import PREFIX
 from domain.leaderboard import Aggregation
 from domain.rescore import under_present_rules
-from domain.scoring import NEVER, Outcome, RuleBook, WindowScores
-from runtime.ids import new_id, utc_now
+from domain.scoring import NEVER, Outcome, RuleBook
+from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
 from storage import packed, scoring
 from storage.definition import lock_definitions_shared
@@ -26,10 +40,10 @@ from storage.leaderboard import Shown, live_boards
 from storage.ledger import post_earnings
 from storage.live import LiveBoard, Publication
 from storage.live_repair import merged_entries
-from storage.rescore import RunningRescore, running_rescores
-from storage.scoring import Change, Cursor, LoggedEvent, NewWindow, Window
+from storage.rescore import running_rescores
+from storage.scoring import LoggedEvent, Stretch, Window
 from storage.standing import Merged, WindowDeltas, merge_windows
-from storage.tier import TieredTenant, review_tiers, tier_sets
+from storage.tier import review_tiers, tier_sets
 
 log = logging.getLogger(__name__)
 
@@ -38,66 +52,46 @@ CLOCK_STEP_SECONDS = 600.0
 EMPTY_ADVANCE_SECONDS = 1.0
 """A partition without events of its own follows the log's head this often: each step is a commit that scores nothing."""
 
-WindowKey = tuple[UUID, str]
-Found = dict[UUID, dict[WindowKey, Window]]
 
-
-class Batch(msgspec.Struct):
-    """What one transaction did; `behind` says that the log held more than it read. `condemned`: why, by the positions of those events
-    that went to the dead letters."""
-
-    events: int
-    position: int
-    behind: bool
-    publications: list[Publication]
-    condemned: dict[int, str] = {}
-
-
-class Touched(msgspec.Struct):
-    """Standings to which a batch adds; `hidden` ones are being built by a rescore."""
-
-    tenant_id: UUID
-    board_id: UUID
-    standings_id: UUID
-    scores: WindowScores
-    hidden: bool = False
-
-
-class Known(msgspec.Struct):
-    """What an owner remembers of a tenant, as of its change of definitions `change`. `boards` are by the id of their standings."""
-
-    change: Change
-    book: RuleBook
-    tiers: TieredTenant | None = None
-    rescores: list[RunningRescore] = []
-    windows: dict[WindowKey, Window] = {}
-    closings: dict[WindowKey, datetime | None] = {}
-    boards: dict[UUID, LiveBoard] = {}
+Act = Callable[[Connection, int, bool, Found], Awaitable[Batch]]
 
 
 class Scorer:
     """A partition's owner for one epoch. It keeps between transactions only what can be read again: rules, windows, boards."""
 
-    def __init__(self, pool: Pool, partition: int, epoch: int, books: Books | None = None) -> None:
+    def __init__(self, pool: Pool, partition: int, epoch: int, books: Books | None = None, shares: Shares | None = None) -> None:
         self.pool, self.partition, self.epoch = pool, partition, epoch
-        self._books = books or Books()
+        self._books, self._shares, self._backlogs = books or Books(), shares or Shares(), Backlogs(partition)
         self._advance_at = 0.0
         self._caught_up = False
         self._clock: float | None = None
         self._known: dict[UUID, Known] = {}
 
+    @property
+    def lags(self) -> bool:
+        """Whether tenants are behind, so that `catch_up` has something to do."""
+        return self._backlogs.any
+
     async def score(self, limit: int, *, careful: bool = False) -> Batch:
-        """Score up to `limit` events.
+        """Score up to `limit` events of the tenants that are not behind; a tenant with more than its share of them is put behind.
 
         One of `POISON` when an event breaks scoring, StaleOwner when another owner has the partition: nothing has changed then. With
         `careful` it costs more, and events that break scoring go to the dead letters.
         """
+        return await self._commit(self._score, limit, careful)
+
+    async def catch_up(self, limit: int, *, careful: bool = False) -> Batch:
+        """The same for one of the tenants that are behind, each in turn, up to where the others are."""
+        return await self._commit(self._catch_up, limit, careful)
+
+    async def _commit(self, act: Act, limit: int, careful: bool) -> Batch:
         found: Found = defaultdict(dict)
         try:
             async with transaction(self.pool) as connection:
-                batch = await self._score(connection, limit, careful, found)
+                batch = await act(connection, limit, careful, found)
         except BaseException:
             self._caught_up = False
+            self._backlogs.forget()
             self._known.clear()  # what was read in a transaction that failed may name rows that were never committed
             raise
         for tenant_id, rows in found.items():
@@ -108,57 +102,101 @@ class Scorer:
 
     async def _score(self, connection: Connection, limit: int, careful: bool, found: Found) -> Batch:
         cursor = await scoring.lock_cursor(connection, self.partition, self.epoch)
+        await self._backlogs.learn(connection)
         horizon = await scoring.event_horizon(connection)
         if horizon <= cursor.position:
             return Batch(0, cursor.position, False, [])
         await self._look_at_clock(connection)
-        events, position = await self._read(connection, cursor, horizon=horizon, limit=limit)
+        wanted = Stretch(cursor, horizon, anywhere=not self._caught_up, but=self._backlogs.tenants)
+        events, position = await self._read(connection, wanted, limit)
+        lagging, kept = await self._reckon(events, self._shares.of_batch(limit))
+        if lagging:
+            await self._backlogs.add(connection, lagging, cursor)
+            events = [event for event in events if event.tenant_id not in lagging]
+        if len(kept) < len(events):
+            position = kept[-1].position
         behind = position < horizon
         self._caught_up = self._caught_up or not behind
-        if not events:
+        if not kept and not lagging:
             if time.monotonic() < self._advance_at:
                 return Batch(0, cursor.position, False, [])
             self._advance_at = time.monotonic() + EMPTY_ADVANCE_SECONDS
-            await scoring.advance_cursor(connection, self.partition, position=position, accepted_at=None, scored=0)
-            return Batch(0, position, behind, [])
+        batch = await self._apply_all(connection, kept, position, careful, found)
+        await scoring.advance_cursor(
+            connection, self.partition, position=position, accepted_at=latest(cursor, kept) if kept else None, scored=len(kept)
+        )
+        return msgspec.structs.replace(batch, behind=behind)
+
+    async def _catch_up(self, connection: Connection, limit: int, careful: bool, found: Found) -> Batch:
+        cursor = await scoring.lock_cursor(connection, self.partition, self.epoch)
+        await self._backlogs.learn(connection)
+        backlog = self._backlogs.next()
+        if backlog is None:
+            return Batch(0, cursor.position, False, [])
+        await self._look_at_clock(connection)
+        tenant_id, anywhere = backlog.tenant_id, self._backlogs.anywhere(backlog)
+        events, position = await self._read(connection, Stretch(backlog.cursor, cursor.position, anywhere, only=tenant_id), limit)
+        kept = await self._affordable(events, self._shares.of_turn(limit))
+        if len(kept) < len(events):
+            position = kept[-1].position
+        batch = await self._apply_all(connection, kept, position, careful, found)
+        accepted_at = latest(backlog.cursor, kept)
+        await self._backlogs.advance(connection, tenant_id, position=position, accepted_at=accepted_at, end=cursor.position)
+        await scoring.advance_cursor(connection, self.partition, position=cursor.position, accepted_at=None, scored=len(kept))
+        return msgspec.structs.replace(batch, position=cursor.position, behind=self._backlogs.any)
+
+    async def _apply_all(self, connection: Connection, events: Sequence[LoggedEvent], position: int, careful: bool, found: Found) -> Batch:
+        """Apply the events, with `careful` all that do not break scoring; those that do are buried."""
         known = [event for event in events if not event.external_user_id.startswith(PREFIX)]
         condemned: dict[int, str] = {}
         if careful:
             publications = await self._apply_what_can_be(connection, known, position, found, condemned)
         else:
-            publications = await self._apply(connection, known, position, found)
+            publications = await self._apply(connection, known, position, found) if known else []
         for event in known:
             if event.position in condemned:
                 await scoring.bury(connection, event, partition=self.partition, reason=condemned[event.position])
-        await self._advance(connection, cursor, events, position)
-        return Batch(len(events), position, behind, publications, condemned)
+        return Batch(len(events), position, False, publications, condemned)
 
-    async def _read(self, connection: Connection, cursor: Cursor, *, horizon: int, limit: int) -> tuple[list[LoggedEvent], int]:
-        """The next events, with the definitions of their tenants locked and known, and the position that the partition comes to.
+    async def _read(self, connection: Connection, wanted: Stretch, limit: int) -> tuple[list[LoggedEvent], int]:
+        """The next events, with the definitions of their tenants locked and known, and the position that the reader comes to.
 
         Whose they are is known only once they are read, so the locks come after. A change of one of these tenants that got its lock in
         between may have been an erasure, which rewrites events: they are then read again, and no others.
         """
-        anywhere = not self._caught_up
-        events = await scoring.events_after(connection, self.partition, cursor, horizon=horizon, limit=limit, anywhere=anywhere)
-        position = events[-1].position if len(events) == limit else horizon
+        events = await scoring.events_of(connection, self.partition, wanted, limit=limit)
+        position = events[-1].position if len(events) == limit else wanted.until
         if events:
             tenants = {event.tenant_id for event in events}
+            self._shares.note(tenants)
             await lock_definitions_shared(connection, tenants)
             if await self._load_definitions(connection, tenants):
-                events = await scoring.events_after(connection, self.partition, cursor, horizon=position, limit=limit, anywhere=anywhere)
-        affordable = await self._affordable(events)
-        return (events, position) if affordable == len(events) else (events[:affordable], events[affordable - 1].position)
+                again = msgspec.structs.replace(wanted, until=position)
+                events = await scoring.events_of(connection, self.partition, again, limit=limit)
+        return events, position
 
-    async def _affordable(self, events: Sequence[LoggedEvent]) -> int:
-        """How many of the events, one at least, run no more rules than one transaction may: others' events are then held up in the
-        measure of their own, whatever a tenant's rules are."""
+    async def _reckon(self, events: Sequence[LoggedEvent], share: Share) -> tuple[list[UUID], list[LoggedEvent]]:
+        """Which tenants have more than their share of these events; and of the others' as many as one transaction may score."""
+        work: dict[UUID, int] = dict.fromkeys({event.tenant_id for event in events}, 0)
+        for event in events:
+            if work[event.tenant_id] <= share.work:
+                work[event.tenant_id] += await self._work(event)
+        full = len(events) >= share.events and len(work) == 1
+        lagging = sorted(tenant_id for tenant_id, done in work.items() if done > share.work or full)
+        left = [event for event in events if event.tenant_id not in lagging] if lagging else events
+        return lagging, await self._affordable(left, Share(limits.BATCH_WORK.value, share.events))
+
+    async def _affordable(self, events: Sequence[LoggedEvent], share: Share) -> list[LoggedEvent]:
+        """As many of the events, one at least, as are no more work than this: others wait no longer for them, whatever their rules are."""
         work = 0
         for number, event in enumerate(events):
-            work += await self._books.prepare(self._known[event.tenant_id].book, event)
-            if work > limits.BATCH_WORK.value and number:
-                return number
-        return len(events)
+            work += await self._work(event)
+            if work > share.work and number:
+                return list(events[:number])
+        return list(events)
+
+    async def _work(self, event: LoggedEvent) -> int:
+        return await self._books.prepare(self._known[event.tenant_id].book, event)
 
     async def _look_at_clock(self, connection: Connection) -> None:
         """When the server's clock has stepped, what waits may have been accepted at any time: the next events are looked for everywhere,
@@ -167,12 +205,8 @@ class Scorer:
         if self._clock is not None and abs(clock - self._clock) > CLOCK_STEP_SECONDS:
             log.warning("PostgreSQL's clock has stepped by %.0f s", clock - self._clock)
             self._caught_up = False
+            self._backlogs.doubt()
         self._clock = clock
-
-    async def _advance(self, connection: Connection, cursor: Cursor, events: Sequence[LoggedEvent], position: int) -> None:
-        latest = max(event.accepted_at for event in events)
-        accepted_at = latest if cursor.accepted_at is None else max(latest, cursor.accepted_at)
-        await scoring.advance_cursor(connection, self.partition, position=position, accepted_at=accepted_at, scored=len(events))
 
     async def _load_definitions(self, connection: Connection, tenants: set[UUID]) -> bool:
         """Read what is not known, or not any more, of these tenants, under their shared locks. Whether there was any."""
@@ -218,7 +252,7 @@ class Scorer:
         externals = {user: packed.text(name) for user, name in {event.user_id.int: event.external_user_id for event in events}.items()}
         outcomes = {tenant_id: self._evaluate(tenant_id, mine, {}) for tenant_id, mine in by_tenant.items()}
         rows = await self._settle_windows(connection, by_tenant, outcomes, found)
-        touched = [Touched(t, key[0], rows[key].standings, scores) for t, key, scores in _scored(outcomes) if scores.by_user]
+        touched = [Touched(t, key[0], rows[key].standings, scores) for t, key, scores in scored(outcomes) if scores.by_user]
         touched += self._hidden(by_tenant, outcomes)
         publications = await self._write_standings(connection, touched, externals, position)
         wishes = {tenant_id: outcome.wishes for tenant_id, outcome in outcomes.items() if outcome.wishes}
@@ -226,7 +260,7 @@ class Scorer:
             for tenant_id, given in (await settle_wishes(connection, wishes)).items():
                 outcomes[tenant_id].earnings += given
         now = utc_now()
-        await post_earnings(connection, _earnings(outcomes), now)
+        await post_earnings(connection, earnings(outcomes), now)
         for tenant_id in sorted(outcomes):
             tiers = self._known[tenant_id].tiers
             if tiers is None:
@@ -234,7 +268,7 @@ class Scorer:
             earners = {earning.user_id for earning in outcomes[tenant_id].earnings if earning.currency == ledger.POINTS}
             if earners:
                 await review_tiers(connection, tenant_id, list(earners), now, known=tiers)
-        late = [(t, rows[key].window_id, scores.late) for t, key, scores in _scored(outcomes) if scores.late and key in rows]
+        late = [(t, rows[key].window_id, scores.late) for t, key, scores in scored(outcomes) if scores.late and key in rows]
         if late:
             await scoring.count_late(connection, late)
         return publications
@@ -252,22 +286,22 @@ class Scorer:
         found: Found,
     ) -> dict[WindowKey, Window]:
         """The rows of all touched windows. Where a row closes at another instant than was planned, its tenant's events are scored again."""
-        unknown = [(t, key, scores) for t, key, scores in _scored(outcomes) if key not in self._known[t].windows]
+        unknown = [(t, key, scores) for t, key, scores in scored(outcomes) if key not in self._known[t].windows]
         tenant_of = {key: t for t, key, _ in unknown}
-        wanted = [_new_window(t, scores) for t, _, scores in unknown if scores.by_user]
+        wanted = [new_window(t, scores) for t, _, scores in unknown if scores.by_user]
         rows = await scoring.ensure_windows(connection, wanted) if wanted else []
-        only_late = [_new_window(t, scores) for t, _, scores in unknown if scores.late and not scores.by_user]
+        only_late = [new_window(t, scores) for t, _, scores in unknown if scores.late and not scores.by_user]
         rows += await scoring.ensure_late_windows(connection, only_late) if only_late else []
-        _keep(found, rows, tenant_of)
+        keep(found, rows, tenant_of)
         planned = {key: scores.closes_at for _, key, scores in unknown}
         for tenant_id, mine in list(found.items()):
             if any(row.closes_at is not None and row.closes_at != planned[key] for key, row in mine.items()):
                 closings = {key: row.closes_at for key, row in mine.items()}
                 outcomes[tenant_id] = self._evaluate(tenant_id, by_tenant[tenant_id], closings)
-        reopened = [(t, key, s) for t, key, s in _scored(outcomes) if s.by_user and key in found[t] and found[t][key].hollow]
+        reopened = [(t, key, s) for t, key, s in scored(outcomes) if s.by_user and key in found[t] and found[t][key].hollow]
         if reopened:
-            _keep(found, await scoring.ensure_windows(connection, [_new_window(t, s) for t, _, s in reopened]), tenant_of)
-        touched = [(key, found[t].get(key) or self._known[t].windows.get(key)) for t, key, _ in _scored(outcomes)]
+            keep(found, await scoring.ensure_windows(connection, [new_window(t, s) for t, _, s in reopened]), tenant_of)
+        touched = [(key, found[t].get(key) or self._known[t].windows.get(key)) for t, key, _ in scored(outcomes)]
         return {key: row for key, row in touched if row is not None}
 
     async def _write_standings(
@@ -327,36 +361,3 @@ class Scorer:
                 unknown[each.tenant_id].append(Shown(each.board_id, each.standings_id, each.scores.span.starts_at))
         for tenant_id, wanted in unknown.items():
             self._known[tenant_id].boards |= await live_boards(connection, tenant_id, wanted)
-
-
-def _scored(outcomes: Mapping[UUID, Outcome]) -> list[tuple[UUID, WindowKey, WindowScores]]:
-    return [
-        (tenant_id, (scores.board_id, scores.span.key), scores) for tenant_id, outcome in outcomes.items() for scores in outcome.windows()
-    ]
-
-
-def _keep(found: Found, rows: Sequence[Window], tenant_of: Mapping[WindowKey, UUID]) -> None:
-    for row in rows:
-        key = (row.board_id, row.window_key)
-        found[tenant_of[key]][key] = row
-
-
-def _new_window(tenant_id: UUID, scores: WindowScores) -> NewWindow:
-    closes_at = scores.span.closes_at(scores.config.timeframe.grace_seconds)
-    return NewWindow(tenant_id, scores.board_id, new_id(), scores.span, closes_at)
-
-
-def _earnings(outcomes: Mapping[UUID, Outcome]) -> list[ledger.Earning]:
-    """In the order of the log within a tenant."""
-    return [
-        ledger.Earning(
-            tenant_id=tenant_id,
-            user_id=each.user_id,
-            currency_id=each.currency,
-            amount=each.amount,
-            position=each.position,
-            rule_id=each.rule_id,
-        )
-        for tenant_id, outcome in outcomes.items()
-        for each in sorted(outcome.earnings, key=lambda earning: earning.position)
-    ]

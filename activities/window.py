@@ -91,7 +91,7 @@ class WindowActivities:
         if status not in FROZEN:
             await self._give_word(given, found)
             async with heartbeats():
-                await self._barrier.passed(closes_at)
+                await self._barrier.passed(given.tenant_id, closes_at)
                 await self._rescored(given)
         return Gate(passed=True, closes_at=closes_at)
 

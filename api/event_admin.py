@@ -147,7 +147,7 @@ async def get_event(request: AnyRequest, event_id: str, principal: Principal, po
             raise NotFound("There is no such event")
         document = _document(await storage.event_body(connection, principal.tenant_id, event))
         letter = await storage.find_dead_letter(connection, principal.tenant_id, event.position)
-        scored = await storage.scored_position(connection, event.scoring_partition)
+        scored = await storage.scored_position(connection, principal.tenant_id, event.scoring_partition)
         earnings = await storage.earnings_of(connection, principal.tenant_id, event.position)
         state = "dead_letter" if letter is not None else "scored" if event.position <= scored else "pending"
         did: dict[str, Any] = {"leaderboards": [], "earning_rules": []}

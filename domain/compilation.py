@@ -42,10 +42,12 @@ _FIXED: dict[str, Any] = {
 
 
 class Code(msgspec.Struct, frozen=True):
-    """`run(events, outcome, place)`: `place[0]` is the index of the event at work. `source` is for people and tests."""
+    """`run(events, outcome, place)`: `place[0]` is the index of the event at work. `source` is for people and tests; `boards` is how many
+    look at an event, those with a timeline once for each segment."""
 
     run: Run
     source: str
+    boards: int = 0
 
 
 class _Rule(msgspec.Struct, frozen=True):
@@ -168,7 +170,7 @@ def generate(
         _write_earning(loop, version, rule, index)
     source = "\n".join(writer.lines) + "\n"
     exec(compile(source, f"<rules for {event_type!r}>", "exec"), writer.bound)  # noqa: S102 - the source is made of our own words only
-    return Code(writer.bound["run"], source)
+    return Code(writer.bound["run"], source, len(concerned))
 
 
 def _share(loop: _Scope, filters: list[tuple[Condition, ...]], rules: list[_Rule]) -> None:

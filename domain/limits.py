@@ -62,8 +62,17 @@ RULE_BYTES = _limit(
     REFUSED,
 )
 BATCH_WORK = _limit(
-    SCORING, "rules that one scoring transaction runs", 30_000_000, "characters of code", "process", "the other events come in the next"
+    SCORING,
+    "work of one scoring transaction: the characters of the rules that run, 1 500 more for each event and for each standing it may change",
+    *(30_000_000, "units", "process", "the other events come in the next"),
 )
+TENANT_WORK = _limit(
+    SCORING,
+    "such work in a transaction that scores several tenants",
+    *(500_000, "units", "tenant", "its events wait for turns of their own, and nobody waits for them"),
+)
+TURN_WORK = _limit(SCORING, "such work in one of these turns", 2_000_000, "units", "tenant", "the other events come in the next turn")
+BACKLOG_TURNS = _limit(SCORING, "such turns that are under way while several tenants send", 1, "turns", "process", "the others wait")
 CAREFUL_EVENTS = _limit(
     SCORING,
     "events of a scoring transaction that looks for those that break scoring",

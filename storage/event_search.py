@@ -165,9 +165,13 @@ async def event_body(connection: Connection, tenant_id: UUID, event: FoundEvent)
     return b"" if row is None else bytes(row["body"])
 
 
-async def scored_position(connection: Connection, partition: int) -> int:
-    """How far a scoring partition has been scored."""
-    cursor = await connection.execute("SELECT position FROM scoring_cursor WHERE scoring_partition = %s", (partition,))
+async def scored_position(connection: Connection, tenant_id: UUID, partition: int) -> int:
+    """How far the tenant's events of a scoring partition have been scored."""
+    cursor = await connection.execute(
+        "SELECT coalesce(b.position, c.position) AS position FROM scoring_cursor AS c LEFT JOIN scoring_backlog AS b "
+        "ON b.scoring_partition = c.scoring_partition AND b.tenant_id = %s WHERE c.scoring_partition = %s",
+        (tenant_id, partition),
+    )
     row = await cursor.fetchone()
     return 0 if row is None else int(row["position"])
 

@@ -32,24 +32,45 @@ class Gauge(msgspec.Struct, frozen=True, kw_only=True):
 GAUGES = (
     Gauge(
         name="laurel_scoring_unscored_events",
-        help=f"Events of a scoring partition behind its cursor, at most {COUNTED} are counted",
+        help=f"Events of a scoring partition that are not scored, at most {COUNTED} are counted",
         labels=("partition",),
         sql=f"""
             SELECT waiting.number, c.scoring_partition FROM scoring_cursor AS c CROSS JOIN LATERAL (
                 SELECT count(*) AS number FROM (
-                    SELECT FROM event_log WHERE scoring_partition = c.scoring_partition AND position > c.position
-                      AND accepted_at >= coalesce(c.accepted_at, '-infinity') LIMIT {COUNTED}) AS few) AS waiting
+                    (SELECT FROM event_log WHERE scoring_partition = c.scoring_partition AND position > c.position
+                       AND accepted_at >= coalesce(c.accepted_at, '-infinity') LIMIT {COUNTED})
+                    UNION ALL
+                    SELECT FROM scoring_backlog AS b CROSS JOIN LATERAL (
+                        SELECT FROM event_log AS e WHERE e.scoring_partition = b.scoring_partition AND e.position > b.position
+                          AND e.position <= c.position AND e.tenant_id = b.tenant_id
+                          AND e.accepted_at >= coalesce(b.accepted_at, '-infinity') LIMIT {COUNTED}) AS late
+                    WHERE b.scoring_partition = c.scoring_partition LIMIT {COUNTED}) AS few) AS waiting
         """,
     ),
     Gauge(
         name="laurel_scoring_oldest_unscored_seconds",
-        help="Age of the first event behind a scoring partition's cursor, 0 when all are scored",
+        help="Age of the first event of a scoring partition that is not scored, 0 when all are",
         labels=("partition",),
         sql="""
-            SELECT coalesce(extract(epoch FROM clock_timestamp() - first.accepted_at), 0), c.scoring_partition
+            SELECT coalesce(extract(epoch FROM clock_timestamp() - least(first.accepted_at, late.accepted_at)), 0), c.scoring_partition
             FROM scoring_cursor AS c LEFT JOIN LATERAL (
                 SELECT accepted_at FROM event_log WHERE scoring_partition = c.scoring_partition AND position > c.position
                   AND accepted_at >= coalesce(c.accepted_at, '-infinity') ORDER BY position LIMIT 1) AS first ON true
+            LEFT JOIN LATERAL (
+                SELECT min(e.accepted_at) AS accepted_at FROM scoring_backlog AS b CROSS JOIN LATERAL (
+                    SELECT accepted_at FROM event_log WHERE scoring_partition = b.scoring_partition AND position > b.position
+                      AND position <= c.position AND tenant_id = b.tenant_id AND accepted_at >= coalesce(b.accepted_at, '-infinity')
+                    ORDER BY position LIMIT 1) AS e
+                WHERE b.scoring_partition = c.scoring_partition) AS late ON true
+        """,
+    ),
+    Gauge(
+        name="laurel_scoring_tenants_behind",
+        help="Tenants of a scoring partition that send more than their share: their events are scored in turns of their own",
+        labels=("partition",),
+        sql="""
+            SELECT count(b.tenant_id), c.scoring_partition FROM scoring_cursor AS c LEFT JOIN scoring_backlog AS b USING (scoring_partition)
+            GROUP BY c.scoring_partition
         """,
     ),
     Gauge(

@@ -108,8 +108,9 @@ async def start_rescore(connection: Connection, board: Leaderboard, window: Boar
     assert made is not None
     await connection.execute(
         "INSERT INTO rescore_partition (tenant_id, rescore_id, scoring_partition, until_position) "
-        "SELECT %s, %s, scoring_partition, position FROM scoring_cursor",
-        (board.tenant_id, rescore_id),
+        "SELECT %s, %s, c.scoring_partition, coalesce(b.position, c.position) FROM scoring_cursor AS c "
+        "LEFT JOIN scoring_backlog AS b ON b.scoring_partition = c.scoring_partition AND b.tenant_id = %s",
+        (board.tenant_id, rescore_id, board.tenant_id),
     )
     found = msgspec.convert(made, Rescore)
     await outbox.enqueue(connection, board.tenant_id, start_entry(found, board.leaderboard_id))

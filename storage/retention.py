@@ -22,9 +22,10 @@ async def drop_event_partitions(connection: Connection, before: datetime) -> int
     for row in await cursor.fetchall():
         name = sql.Identifier(row["name"])
         unscored = await connection.execute(
-            sql.SQL("SELECT FROM {} AS e JOIN scoring_cursor AS c USING (scoring_partition) WHERE e.position > c.position LIMIT 1").format(
-                name
-            )
+            sql.SQL(
+                "SELECT FROM {0} AS e JOIN scoring_cursor AS c USING (scoring_partition) WHERE e.position > c.position UNION ALL "
+                "SELECT FROM {0} AS e JOIN scoring_backlog AS b USING (tenant_id, scoring_partition) WHERE e.position > b.position LIMIT 1"
+            ).format(name)
         )
         if await unscored.fetchone() is None:
             # Detach and drop wait for a short lock of the whole log; give up rather than hold up those who write events.

@@ -71,8 +71,8 @@ async def take_partition(connection: Connection, partition: int) -> int:
     """Become the partition's owner: the new epoch. Whoever owned it before gets StaleOwner at its next transaction."""
     async with connection.cursor(row_factory=tuple_row) as cursor:
         await cursor.execute(
-            "UPDATE scoring_cursor SET owner_epoch = owner_epoch + 1, updated_at = clock_timestamp() "
-            "WHERE scoring_partition = %s RETURNING owner_epoch",
+            "UPDATE scoring_cursor SET owner_epoch = owner_epoch + 1, backlog_epoch = backlog_epoch + 1,"
+            " updated_at = clock_timestamp() WHERE scoring_partition = %s RETURNING owner_epoch",
             (partition,),
         )
         row = await cursor.fetchone()
@@ -136,24 +136,34 @@ async def log_head(connection: Connection) -> int:
     return int(row[0]) if row else 0
 
 
-async def events_after(
-    connection: Connection, partition: int, cursor_now: Cursor, *, horizon: int, limit: int, anywhere: bool = True
-) -> list[LoggedEvent]:
-    """The partition's next events in order, up to the horizon.
+class Stretch(msgspec.Struct, frozen=True):
+    """A part of a partition's log: from behind the cursor up to `until`, of all tenants `but` these, or of one `only`.
 
-    Unless they may lie `anywhere`, old parts of the log are spared: positions are drawn within moments of the clock reading, so an hour
-    before both the cursor's time and the present is ample, as long as the server's clock does not step.
+    Unless its events may lie `anywhere`, old parts of the log are spared: positions are drawn within moments of the clock reading, so an
+    hour before both the cursor's time and the present is ample, as long as the server's clock does not step.
     """
-    since = None if anywhere else cursor_now.accepted_at
+
+    cursor: Cursor
+    until: int
+    anywhere: bool = True
+    but: Sequence[UUID] = ()
+    only: UUID | None = None
+
+
+async def events_of(connection: Connection, partition: int, stretch: Stretch, *, limit: int) -> list[LoggedEvent]:
+    """The first events of the stretch, in order."""
+    since = None if stretch.anywhere else stretch.cursor.accepted_at
+    whose, tenants = ("tenant_id <> ALL(%s)", list(stretch.but)) if stretch.only is None else ("tenant_id = ANY(%s)", [stretch.only])
     async with connection.cursor(row_factory=tuple_row, binary=True) as cursor:
         await cursor.execute(
-            """
+            f"""
             SELECT position, accepted_at, occurred_at, tenant_id, user_id, external_user_id, event_id, type, body FROM event_log
             WHERE scoring_partition = %s AND position > %s AND position <= %s
               AND accepted_at >= least(coalesce(%s::timestamptz, '-infinity'), now()) - interval '1 hour'
+              AND {whose}
             ORDER BY position LIMIT %s
             """,
-            (partition, cursor_now.position, horizon, since, limit),
+            (partition, stretch.cursor.position, stretch.until, since, tenants, limit),
         )
         return [LoggedEvent(*row) for row in await cursor.fetchall()]
 

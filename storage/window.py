@@ -74,12 +74,18 @@ class OpenWindow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sight(msgspec.Struct, frozen=True, kw_only=True):
-    """What the barrier looks at, read in this order: the clock, the event writers at work, the log's head, the slowest cursor."""
+    """What the barrier looks at, read in this order: the clock, the event writers at work, the log's head, the slowest cursor and, at the
+    same instant, how far the tenants are that are behind one."""
 
     now: datetime
     writers: frozenset[int]
     head: int
     scored: int
+    behind: dict[UUID, int] = {}
+
+    def scored_of(self, tenant_id: UUID) -> int:
+        """Up to which position all events of the tenant have been scored."""
+        return min(self.scored, self.behind.get(tenant_id, self.scored))
 
 
 async def enqueue_starts(connection: Connection, windows: Sequence[tuple[UUID, UUID]]) -> None:
@@ -222,10 +228,15 @@ async def look_at_barrier(connection: Connection) -> Sight:
         writers = frozenset(row[0] for row in await cursor.fetchall())
         await cursor.execute("SELECT last_value FROM event_position")
         head = (await cursor.fetchone() or (0,))[0]
-        await cursor.execute("SELECT min(position) FROM scoring_cursor")
-        scored = (await cursor.fetchone() or (0,))[0]
+        # In one statement: a tenant is put behind, and its cursor moves on, in one transaction.
+        await cursor.execute(
+            "SELECT c.scored, b.tenant_id, min(b.position) FROM (SELECT min(position) AS scored FROM scoring_cursor) AS c "
+            "LEFT JOIN scoring_backlog AS b ON true GROUP BY c.scored, b.tenant_id"
+        )
+        rows = await cursor.fetchall()
     assert isinstance(now, datetime)
-    return Sight(now=now, writers=writers, head=int(head), scored=int(scored))
+    behind = {tenant_id: int(position) for _, tenant_id, position in rows if tenant_id is not None}
+    return Sight(now=now, writers=writers, head=int(head), scored=int(rows[0][0] or 0), behind=behind)
 
 
 async def unclosed_windows(connection: Connection, after: Place | None, idle: datetime, limit: int) -> list[OpenWindow]:

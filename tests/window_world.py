@@ -69,7 +69,7 @@ async def freeze(world: World, board: Leaderboard, key: str = KEY) -> FrozenWind
     async with transaction(world.pool) as connection:
         _, closes_at, _ = await begin_closing(connection, world.tenant_id, window.window_id)
     assert closes_at is not None
-    await asyncio.wait_for(Barrier(world.pool).passed(closes_at), 60)
+    await asyncio.wait_for(Barrier(world.pool).passed(world.tenant_id, closes_at), 60)
     async with transaction(world.pool) as connection:
         await lock_freezing(connection, window.window_id)
         found = await window_with_board(connection, world.tenant_id, window.window_id)

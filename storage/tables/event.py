@@ -1,6 +1,6 @@
 """The event log, the keys that make an event unique, and the scoring partitions' cursors."""
 
-from sqlalchemy import BigInteger, Column, Index, LargeBinary, PrimaryKeyConstraint, SmallInteger, Table, Text, text
+from sqlalchemy import BigInteger, CheckConstraint, Column, Index, LargeBinary, PrimaryKeyConstraint, SmallInteger, Table, Text, text
 
 from storage.tables.metadata import instant_column, key_column, metadata, uuid_column
 
@@ -45,6 +45,19 @@ scoring_cursor = Table(
     # No event behind the cursor was accepted before this instant: it prunes the log's partitions.
     instant_column("accepted_at", nullable=True),
     instant_column("updated_at"),
+    # The owner's epoch while tenants are behind the cursor: an owner that knows nothing of `scoring_backlog` cannot take the partition.
+    Column("backlog_epoch", BigInteger),
+    CheckConstraint("backlog_epoch IS NULL OR backlog_epoch = owner_epoch", name="backlog_minded"),
+)
+
+scoring_backlog = Table(
+    "scoring_backlog",
+    metadata,
+    uuid_column("tenant_id", primary_key=True),
+    Column("scoring_partition", SmallInteger, primary_key=True, autoincrement=False),
+    # The cursor has passed this tenant's events after this position: they are scored in turns of their own (decision 26).
+    Column("position", BigInteger, nullable=False),
+    instant_column("accepted_at", nullable=True),
 )
 
 dead_letter = Table(

@@ -4,8 +4,9 @@ import itertools
 
 import httpx
 
+from domain import limits
 from tests.board_socket import watching
-from tests.fairness import Pair, asks, bulk, hold_fair, sends
+from tests.fairness import Action, Pair, asks, bulk, hold_fair, sends, until
 from tests.journey.programme import add_board, event, eventually, post
 
 COSTLY = {
@@ -73,3 +74,23 @@ def test_a_socket_for_each_view_slows_no_socket(pair: Pair) -> None:
         mine.change()
 
     hold_fair(told, sends(pair.foe(), "/v1/events/bulk", bulk("flood", points=1), {202}), samples=6)
+
+
+def _scored(client: httpx.Client, board: str, event_type: str, others: int = 0) -> Action:
+    """Sends an event of a user that has none, behind so many others, and waits until the board shows it."""
+    numbers = itertools.count()
+
+    def action() -> None:
+        last = event(event_type, f"last-{next(numbers)}", points=1, a=1, b=2)
+        events = [event(event_type, f"u{n}", points=1, a=1, b=2) for n in range(others)]
+        post(client, "/v1/events/bulk", {"events": [*events, last]}, 202)
+        until(lambda: client.get(f"/v1/leaderboards/{board}/score/{last['actor']['user_id']}").status_code == 200)
+
+    return action
+
+
+def test_as_many_boards_as_there_may_be_slow_no_score_of_another(pair: Pair) -> None:
+    foe = pair.foe()
+    boards = [add_board(foe, "flood", expression="attrs.a + attrs.b * 2") for _ in range(limits.LEADERBOARDS.value)]
+    floods = [_scored(pair.foe(), boards[place], "flood", 24) for place in (0, -1)]
+    hold_fair(_scored(pair.good, add_board(pair.good, "goal"), "goal"), *floods, rounds=3, samples=8)

@@ -90,7 +90,7 @@ async def test_events_that_were_read_before_an_erasure_are_not_scored_by_the_old
     if known:
         await owner.score(5000)
         await world.send([Event("ann", 7, 1, "e2")])
-    read_events = scoring.events_after
+    read_events = scoring.events_of
     erasing: list[asyncio.Task[None]] = []
 
     async def erase() -> None:
@@ -110,7 +110,7 @@ async def test_events_that_were_read_before_an_erasure_are_not_scored_by_the_old
             await erasing[0]
         return events
 
-    monkeypatch.setattr(scoring, "events_after", then_erase)
+    monkeypatch.setattr(scoring, "events_of", then_erase)
     await owner.score(5000)
     assert not await world.rows("SELECT FROM standing WHERE external_user_id = 'ann'")
 

@@ -163,7 +163,7 @@ async def test_windows_that_wait_together_share_one_look(world: World) -> None:
     barrier = Barrier(world.pool)
     async with scoring(world):
         async with asyncio.timeout(60):
-            await asyncio.gather(*(barrier.passed(utc_now()) for _ in range(500)))
+            await asyncio.gather(*(barrier.passed(world.tenant_id, utc_now()) for _ in range(500)))
 
 
 async def test_an_early_close_among_events_splits_them_by_the_instant_of_acceptance(world: World) -> None:

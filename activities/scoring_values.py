@@ -1,0 +1,92 @@
+"""What a scoring transaction works with: its result, what its owner remembers of a tenant, and what follows from outcomes alone."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from domain import ledger
+from domain.scoring import Outcome, RuleBook, WindowScores
+from runtime.ids import new_id
+from storage.live import LiveBoard, Publication
+from storage.rescore import RunningRescore
+from storage.scoring import Change, Cursor, LoggedEvent, NewWindow, Window
+from storage.tier import TieredTenant
+
+WindowKey = tuple[UUID, str]
+Found = dict[UUID, dict[WindowKey, Window]]
+
+
+class Batch(msgspec.Struct):
+    """What one transaction did; `behind` says that the log held more than it read. `condemned`: why, by the positions of those events
+    that went to the dead letters."""
+
+    events: int
+    position: int
+    behind: bool
+    publications: list[Publication]
+    condemned: dict[int, str] = {}
+
+
+class Touched(msgspec.Struct):
+    """Standings to which a batch adds; `hidden` ones are being built by a rescore."""
+
+    tenant_id: UUID
+    board_id: UUID
+    standings_id: UUID
+    scores: WindowScores
+    hidden: bool = False
+
+
+class Known(msgspec.Struct):
+    """What an owner remembers of a tenant, as of its change of definitions `change`. `boards` are by the id of their standings."""
+
+    change: Change
+    book: RuleBook
+    tiers: TieredTenant | None = None
+    rescores: list[RunningRescore] = []
+    windows: dict[WindowKey, Window] = {}
+    closings: dict[WindowKey, datetime | None] = {}
+    boards: dict[UUID, LiveBoard] = {}
+
+
+def latest(cursor: Cursor, events: Sequence[LoggedEvent]) -> datetime | None:
+    """The latest instant at which anything up to the last of these events was accepted, as far as is known."""
+    return max((at for at in (cursor.accepted_at, *(event.accepted_at for event in events)) if at is not None), default=None)
+
+
+def scored(outcomes: Mapping[UUID, Outcome]) -> list[tuple[UUID, WindowKey, WindowScores]]:
+    """Every window that was touched, and whose it is."""
+    return [
+        (tenant_id, (scores.board_id, scores.span.key), scores) for tenant_id, outcome in outcomes.items() for scores in outcome.windows()
+    ]
+
+
+def keep(found: Found, rows: Sequence[Window], tenant_of: Mapping[WindowKey, UUID]) -> None:
+    """Note rows among those that were found, each with its tenant."""
+    for row in rows:
+        key = (row.board_id, row.window_key)
+        found[tenant_of[key]][key] = row
+
+
+def new_window(tenant_id: UUID, scores: WindowScores) -> NewWindow:
+    """The row of a window that has none yet."""
+    closes_at = scores.span.closes_at(scores.config.timeframe.grace_seconds)
+    return NewWindow(tenant_id, scores.board_id, new_id(), scores.span, closes_at)
+
+
+def earnings(outcomes: Mapping[UUID, Outcome]) -> list[ledger.Earning]:
+    """In the order of the log within a tenant."""
+    return [
+        ledger.Earning(
+            tenant_id=tenant_id,
+            user_id=each.user_id,
+            currency_id=each.currency,
+            amount=each.amount,
+            position=each.position,
+            rule_id=each.rule_id,
+        )
+        for tenant_id, outcome in outcomes.items()
+        for each in sorted(outcome.earnings, key=lambda earning: earning.position)
+    ]
