@@ -163,6 +163,12 @@ def provide_state(name: str) -> Provide:
     return Provide(provide)
 
 
+def dependencies() -> dict[str, Any]:
+    """What handlers may ask for by name: of their request, and of the process."""
+    of_request: dict[str, Any] = {"principal": provide_principal, "admission": provide_admission, "page": read_page}
+    return {name: Provide(find) for name, find in of_request.items()} | {name: provide_state(name) for name in INJECTED}
+
+
 def make_pools(settings: Settings) -> list[Pool]:
     """The closed pools of `POOL_SIZES`, in its order."""
     pools = [
@@ -242,12 +248,7 @@ def create_app(settings: Settings, drain: Drain | None = None) -> Front:
         route_handlers=feature_routes(),
         state=State(resources),
         lifespan=[lambda _app: opened(credentials, boards), lifespan, lambda _app: following_database(pool, live)],
-        dependencies={
-            "principal": Provide(provide_principal),
-            "admission": Provide(provide_admission),
-            "page": Provide(read_page),
-            **{name: provide_state(name) for name in INJECTED},
-        },
+        dependencies=dependencies(),
         exception_handlers=EXCEPTION_HANDLERS,
         request_class=StrictRequest,
         request_max_body_size=MAXIMUM_BODY_BYTES,
