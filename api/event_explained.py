@@ -1,6 +1,6 @@
 """What each board and each earning rule made of one event, recomputed by the versions in force when it was accepted (contract 2)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC
 from typing import Any
 from uuid import UUID
@@ -18,6 +18,7 @@ from runtime.postgres import Connection
 from storage.earning_limit import budgets_spent, facts_of, usage_of
 from storage.event_search import FoundEvent
 from storage.leaderboard import boards_by_id, find_window, load_rule_book
+from storage.ledger import accounts_of
 
 MOST_RULES = 20
 """So many rules of a board that gave nothing say why."""
@@ -128,7 +129,8 @@ async def _rules(
             said.append(_promise(past, event.type, scorable, rules.window_index))
     said.sort(key=lambda each: (not given.get(str(each.version.rule_id)), each.version.rule.event_type not in ("*", event.type)))
     said = said[: limits.EXPLAINED.value]
-    known = await _known(connection, tenant_id, event, [each for each in said if each.wish is not None])
+    lacking = [each for each in said if given.get(str(each.version.rule_id), 0) < each.amount]
+    known = await _known(connection, tenant_id, event, lacking)
     return [_rule_wire(each, given.get(str(each.version.rule_id), 0), known) for each in said]
 
 
@@ -139,14 +141,16 @@ def _promise(version: EarningVersion, event_type: str, scorable: ScorableEvent, 
         return Promise(version=version, matched=False, why=Why(code=Cause.BROKEN, text=f"{type(fault).__name__}: {fault}"))
 
 
-async def _known(connection: Connection, tenant_id: UUID, event: FoundEvent, limited: Iterable[Promise]) -> Known:
-    """What the limits of these look at: three look-ups, whatever their number."""
-    wishes = [each.wish for each in limited if each.wish is not None]
-    if not wishes:
+async def _known(connection: Connection, tenant_id: UUID, event: FoundEvent, lacking: Sequence[Promise]) -> Known:
+    """What keeps these from giving what they promise, beyond the event: four look-ups, whatever their number."""
+    if not lacking:
         return Known()
+    wishes = [each.wish for each in lacking if each.wish is not None]
+    accounts = await accounts_of(connection, tenant_id, event.user_id)
     keys = [key for wish in wishes for key, _ in periods_of(wish)]
     facts = await facts_of(connection, [(tenant_id, event.user_id)])
     return Known(
+        balances={account.currency_id: account.posted + account.pending for account in accounts},
         facts=facts.get(event.user_id, NOTHING_KNOWN),
         usage=await usage_of(connection, dict.fromkeys((key[0] for key in keys), tenant_id), keys),
         spent=await budgets_spent(connection, tenant_id, [wish.limits.rule_id for wish in wishes]),

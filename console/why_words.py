@@ -22,6 +22,7 @@ WORDS = {
     "limit_reached": mark("Limit per {period} reached: {given} of {most}."),
     "budget_used_up": mark("Budget used up: {given} of {most}."),
     "limited": mark("The rule's limits left no more."),
+    "balance_full": mark("The balance is full: it has no room for more."),
     "not_posted": mark("The ledger has no transfer for it."),
     "no_rule": mark("No rule gives points."),
     "outside_time": mark("Outside the leaderboard's time."),

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import msgspec
 
+from domain import limits
 from domain.earning import EarningVersion, Limits, Wish, capped, limits_of, smallest_units
 from domain.earning_limit import NOTHING_KNOWN, UsageKey, UserFacts, in_segment, periods_of
 from domain.expression import evaluate, parse_expression
@@ -31,11 +32,13 @@ class Promise(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
-    """What limits look at, as it is now: the user, what was given in the periods, and what was spent of budgets (1/10 000 point)."""
+    """What limits look at, as it is now: the user, what was given in the periods and spent of budgets (1/10 000 point), and the
+    balances with what waits, by currency (smallest unit)."""
 
     facts: UserFacts = NOTHING_KNOWN
     usage: Mapping[UsageKey, int] = {}
     spent: Mapping[UUID, int] = {}
+    balances: Mapping[str, int] = {}
 
 
 def promise(version: EarningVersion, event_type: str, event: ScorableEvent, index: Callable[[Timeframe], WindowIndex]) -> Promise:
@@ -59,8 +62,8 @@ def promise(version: EarningVersion, event_type: str, event: ScorableEvent, inde
         why = of_points(Cause.BELOW_SMALLEST_UNIT, given=points)
     if why is not None:
         return Promise(version=version, matched=True, why=why)
-    limits = limits_of(version, index)
-    wish = None if limits is None else Wish(limits, event.position, event.user_id, points, event.occurred_at)
+    kept = limits_of(version, index)
+    wish = None if kept is None else Wish(kept, event.position, event.user_id, points, event.occurred_at)
     return Promise(version=version, matched=True, points=points, wish=wish)
 
 
@@ -69,6 +72,8 @@ def why_less(of: Promise, given: int, known: Known) -> Why | None:
     it was then is not kept: a period's or a budget's use only grows, a user may have changed."""
     if given >= of.amount:
         return None if given else of.why
+    if known.balances.get(of.version.rule.currency, 0) + of.amount - given > limits.BALANCE.value:
+        return Why(code=Cause.BALANCE_FULL)
     if of.wish is None:
         return Why(code=Cause.NOT_POSTED)
     if given == 0 and not in_segment([of.wish], {of.wish.user_id: known.facts}):
@@ -87,8 +92,8 @@ def _reached(version: EarningVersion, wish: Wish, usage: Mapping[UsageKey, int])
     return None
 
 
-def _spent(limits: Limits, spent: Mapping[UUID, int]) -> Why | None:
-    used = spent.get(limits.rule_id, 0)
-    if limits.budget is None or limits.budget - used >= limits.unit:
+def _spent(kept: Limits, spent: Mapping[UUID, int]) -> Why | None:
+    used = spent.get(kept.rule_id, 0)
+    if kept.budget is None or kept.budget - used >= kept.unit:
         return None
-    return of_points(Cause.BUDGET_USED_UP, given=used, most=limits.budget)
+    return of_points(Cause.BUDGET_USED_UP, given=used, most=kept.budget)

@@ -11,12 +11,13 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from domain import limits
 from domain.condition import Document, value_at
 from domain.error import ValidationFault
 
 MAX_LENGTH = 1000
 MAX_DEPTH = 32
-LIMIT = 1e9
+LIMIT = float(limits.RULE_POINTS.value)
 """A rule's result beyond ± this gives no points."""
 
 NAN = math.nan

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-Scope = Literal["request", "event", "definition", "tenant", "credential", "user", "endpoint", "connection", "address", "process"]
+Scope = Literal["request", "event", "definition", "tenant", "credential", "user", "endpoint", "connection", "address", "process", "payout"]
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,7 +83,16 @@ EXPLAINED = _limit(
     SCORING, "boards, and earning rules, that tell what they made of an event", 200, "of each", "request", "others are left out"
 )
 
-BALANCE = _limit("Points", "a corrected balance, with what waits", 2**53 - 1, "of the smallest unit", "user", REFUSED)
+BALANCE = _limit(
+    "Points",
+    "a balance, with what waits",
+    *(2**53 - 1, "of the smallest unit", "user"),
+    f"{REFUSED}; an event earns what there is room for, a payout skips the user (`balance_full`)",
+)
+RUN_TOTAL = _limit(
+    "Points", "what one payout gives of a currency", 2**53 - 1, "of the smallest unit", "payout", "the others are not covered"
+)
+RULE_POINTS = _limit("Points", "the result of a rule, above and below 0", 1_000_000_000, "points", "event", "the rule gives none")
 
 CREDENTIALS = "Credentials"
 REMEMBERED_CREDENTIALS = _limit(

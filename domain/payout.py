@@ -15,6 +15,8 @@ from uuid import UUID
 
 import msgspec
 
+from domain import limits
+
 
 class RunStatus(StrEnum):
     """Where a run stands."""
@@ -64,6 +66,17 @@ class Prizes(msgspec.Struct, frozen=True, kw_only=True):
     items: dict[UUID, PrizeItem]
     budget: dict[str, int] = {}
     places: dict[str, int] = {}
+
+
+MANY_RECIPIENTS = 100_000_000
+
+
+def ceilings(prizes: Prizes) -> dict[str, int]:
+    """What a run may give in all: its budget, and of each currency that could come to more no more than a JSON number carries."""
+    costs = [tier_cost(prizes, number) for number in range(len(prizes.tiers))]
+    currencies = {item.currency for item in prizes.items.values()}
+    large = {key for cost in costs for key, each in cost.items() if key in currencies and each * MANY_RECIPIENTS > limits.RUN_TOTAL.value}
+    return {**dict.fromkeys(sorted(large), limits.RUN_TOTAL.value), **prizes.budget}
 
 
 def highest_rank(top_percent: float, ranked: int) -> int:

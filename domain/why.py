@@ -28,6 +28,7 @@ class Cause(StrEnum):
     LIMIT_REACHED = "limit_reached"
     BUDGET_USED_UP = "budget_used_up"
     LIMITED = "limited"
+    BALANCE_FULL = "balance_full"
     NOT_POSTED = "not_posted"
     NO_RULE = "no_rule"
     OUTSIDE_TIME = "outside_time"
@@ -67,6 +68,7 @@ SENTENCES: dict[Cause, str] = {
     Cause.LIMIT_REACHED: "max_per_{period} is {most}, and {given} were given in that {period}",
     Cause.BUDGET_USED_UP: "the budget is {most}, and {given} are spent",
     Cause.LIMITED: "its limits left no more of it",
+    Cause.BALANCE_FULL: "the balance has no room for it: a balance holds at most 2^53-1 of the smallest unit",
     Cause.NOT_POSTED: "the ledger has no transfer for it",
     Cause.NO_RULE: "no rule gives points",
     Cause.OUTSIDE_TIME: "occurred_at is outside the board's time",

@@ -61,8 +61,9 @@ def score_number(score: int) -> int | float:
 
 
 def amount_number(amount: int, decimal_places: int) -> int | float:
-    """A ledger amount (the currency's smallest unit) as a JSON number."""
-    return decimal_number(amount, 10**decimal_places)
+    """A ledger amount (the currency's smallest unit) as a JSON number. Sums over a lifetime, which alone can be beyond ±(2^53−1), are shown
+    at that edge: every integer that is sent is one that JavaScript reads exactly."""
+    return decimal_number(max(-MAX_INTEGER, min(amount, MAX_INTEGER)), 10**decimal_places)
 
 
 def points_number(score: int) -> int | float:

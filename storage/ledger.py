@@ -16,7 +16,7 @@ from runtime.postgres import Connection, count_changed
 from storage.currency import create_currency as create_currency
 from storage.currency import currencies_of as currencies_of
 from storage.currency import find_currency as find_currency
-from storage.ledger_credit import Credit, make_accounts, post_credits
+from storage.ledger_credit import Credit, make_accounts, post_credits, post_what_fits
 from storage.ledger_due import settle_due
 from storage.tier import review_redemption, review_tiers
 
@@ -158,7 +158,8 @@ async def refund_redemption(connection: Connection, tenant_id: UUID, redemption_
 
 
 async def post_earnings(connection: Connection, earnings: Sequence[Earning], now: datetime) -> None:
-    """Credit what the rules gave for a batch of events: one `earn` transfer each, one update for each account."""
+    """Credit what the rules gave for a batch of events: one `earn` transfer each, one update for each account. What would carry a balance
+    beyond what a JSON number carries is given in part, or not at all."""
     given = [
         Credit(
             tenant_id=earning.tenant_id,
@@ -172,7 +173,7 @@ async def post_earnings(connection: Connection, earnings: Sequence[Earning], now
         )
         for earning in earnings
     ]
-    await post_credits(connection, given, now)
+    await post_what_fits(connection, given, now)
 
 
 async def post_grants(connection: Connection, tenant_id: UUID, grants: Sequence[GrantCredit], now: datetime) -> None:

@@ -9,6 +9,8 @@ from uuid import UUID
 
 import msgspec
 
+from domain import limits
+from domain.error import LimitReached
 from domain.ledger import Account, Currency, Transfer, TransferKind
 from runtime.ids import new_id
 from runtime.postgres import Connection
@@ -46,29 +48,33 @@ ON CONFLICT (tenant_id, user_id, currency_id) DO NOTHING
 # debit_account_id, reverses) of users whose accounts exist; `posted` has a row for each transfer. Takes `now`.
 # The rows of `given` and `locked` all match. A full join says so to a planner that takes them for a row each and would compare
 # every one with every other, which costs most of a second for a thousand: it cannot be a nested loop.
-CREDITING = """owners AS (
+# `full_ones`: accounts that would have more than a JSON number carries; as long as there is one, nothing at all is written.
+CREDITING = f"""owners AS (
     SELECT DISTINCT tenant_id, user_id, currency_id FROM given
 ), locked AS MATERIALIZED (
     SELECT account.tenant_id, account.account_id, account.user_id, account.currency_id, issue_account_id, pending_seconds,
            CASE WHEN expires_after_days IS NOT NULL THEN greatest(
                %(now)s + make_interval(days => expires_after_days, secs => pending_seconds), last_expires_at,
                CASE WHEN account.created_at < expiry_from THEN undated_expires_at END) END AS expires_at,
-           account.created_at < expiry_from AS may_hold_undated, undated_expires_at
+           account.created_at < expiry_from AS may_hold_undated, undated_expires_at, account.posted + account.pending AS had
     FROM owners JOIN account USING (tenant_id, user_id, currency_id) JOIN currency USING (tenant_id, currency_id)
     ORDER BY account.account_id FOR UPDATE OF account
 ), due AS MATERIALIZED (
     SELECT given.*, account_id, expires_at, coalesce(debit_account_id, issue_account_id) AS debit, may_hold_undated, undated_expires_at,
+           had,
            CASE WHEN kind IN ('earn', 'grant') AND pending_seconds > 0
                 THEN %(now)s + make_interval(secs => pending_seconds) END AS available_at
     FROM given FULL JOIN locked USING (tenant_id, user_id, currency_id)
 ), sums AS (
     SELECT tenant_id, account_id, max(expires_at) AS expires_at, bool_or(may_hold_undated) AS may_hold_undated,
-           max(undated_expires_at) AS undated_expires_at,
+           max(undated_expires_at) AS undated_expires_at, max(had) AS had,
            coalesce(sum(amount) FILTER (WHERE available_at IS NULL), 0)::bigint AS posted,
            coalesce(sum(amount) FILTER (WHERE available_at IS NOT NULL), 0)::bigint AS pending,
            coalesce(sum(amount) FILTER (WHERE kind IN ('earn', 'grant')), 0)::bigint AS earned,
            coalesce(sum(amount) FILTER (WHERE kind = 'refund'), 0)::bigint AS refunded
     FROM due GROUP BY tenant_id, account_id
+), full_ones AS MATERIALIZED (
+    SELECT tenant_id, account_id, {limits.BALANCE.value} - had AS room FROM sums WHERE had + posted + pending > {limits.BALANCE.value}
 ), moved AS (
     UPDATE account SET posted = account.posted + sums.posted, pending = account.pending + sums.pending,
         lifetime_earned = lifetime_earned + earned, lifetime_spent = lifetime_spent - refunded,
@@ -79,16 +85,17 @@ CREDITING = """owners AS (
                 ELSE least(next_expiry_at, %(now)s) END
             WHEN may_hold_undated AND next_expiry_at = '1970-01-01Z' THEN least(undated_expires_at, sums.expires_at)
             ELSE least(nullif(next_expiry_at, '1970-01-01Z'), sums.expires_at) END
-    FROM sums WHERE account.tenant_id = sums.tenant_id AND account.account_id = sums.account_id
+    FROM sums WHERE account.tenant_id = sums.tenant_id AND account.account_id = sums.account_id AND NOT EXISTS (SELECT FROM full_ones)
 ), waiting AS (
     INSERT INTO pending_credit (tenant_id, transfer_id, account_id, amount, available_at)
-    SELECT tenant_id, transfer_id, account_id, amount, available_at FROM due WHERE available_at IS NOT NULL
+    SELECT tenant_id, transfer_id, account_id, amount, available_at FROM due
+    WHERE available_at IS NOT NULL AND NOT EXISTS (SELECT FROM full_ones)
 ), posted AS (
     INSERT INTO transfer (tenant_id, transfer_id, debit_account_id, credit_account_id, user_account_id, amount, currency_id, kind,
                           cause_type, cause_id, note, reverses_transfer_id, created_at, available_at, expires_at)
     SELECT tenant_id, transfer_id, debit, account_id, account_id, amount, currency_id, kind, cause_type, cause_id, note, reverses,
            %(now)s, available_at, expires_at
-    FROM due RETURNING 1
+    FROM due WHERE NOT EXISTS (SELECT FROM full_ones) RETURNING 1
 )"""
 
 POST_CREDITS = f"""
@@ -98,8 +105,13 @@ WITH given AS MATERIALIZED (
                          %(reversed)b::uuid[])
          AS given (transfer_id, tenant_id, user_id, currency_id, amount, kind, cause_type, cause_id, note, debit_account_id, reverses)
 ), {CREDITING}
-SELECT count(*) AS made FROM posted
+SELECT (SELECT count(*) FROM posted) AS made,
+       (SELECT jsonb_agg(jsonb_build_array(tenant_id, user_id, currency_id, greatest(room, 0)))
+        FROM full_ones JOIN locked USING (tenant_id, account_id)) AS rooms
 """
+
+Rooms = dict[tuple[UUID, UUID, str], int]
+"""How much more (smallest unit) these accounts of (tenant, user, currency) may have."""
 
 
 async def make_accounts(connection: Connection, owners: Sequence[tuple[UUID, UUID, str]], now: datetime) -> None:
@@ -120,11 +132,41 @@ async def post_credits(connection: Connection, credits: Sequence[Credit], now: d
     """Credit users: one transfer each, one update for each account; answers the transfers' ids, in order.
 
     Two statements whatever the size. Accounts are made where they are missing and locked in the order of their ids. `earn` and `grant`
-    count as earned and wait where the currency says so, a `refund` takes back what was spent. A cause that was posted before raises
-    psycopg's UniqueViolation: hiding it would hide a double payment. The caller calls `review_tiers` for those who got `points`.
+    count as earned and wait where the currency says so, a `refund` takes back what was spent. LimitReached, and nothing written, when a
+    balance would have more than a JSON number carries. A cause that was posted before raises psycopg's UniqueViolation: hiding it would
+    hide a double payment. The caller calls `review_tiers` for those who got `points`.
     """
+    transfers, rooms = await _post(connection, credits, now)
+    if rooms:
+        most = limits.BALANCE.value
+        raise LimitReached(f"A balance may have {most} of the smallest unit, the most that a JSON number carries", limit=most)
+    return transfers
+
+
+async def post_what_fits(connection: Connection, credits: Sequence[Credit], now: datetime) -> None:
+    """The same, but an account that would have too much gets what it has room for, the first credits first: events are no one's fault,
+    and a user whose balance is full must not hold up the others of a batch."""
+    _, rooms = await _post(connection, credits, now)
+    if rooms:
+        await post_credits(connection, _fitting(credits, rooms), now)
+
+
+def _fitting(credits: Sequence[Credit], rooms: Rooms) -> list[Credit]:
+    left, fitting = dict(rooms), []
+    for credit in credits:
+        owner = (credit.tenant_id, credit.user_id, credit.currency_id)
+        amount = min(credit.amount, left.get(owner, credit.amount))
+        if owner in left:
+            left[owner] -= amount
+        if amount > 0:
+            fitting.append(msgspec.structs.replace(credit, amount=amount))
+    return fitting
+
+
+async def _post(connection: Connection, credits: Sequence[Credit], now: datetime) -> tuple[list[UUID], Rooms]:
+    """The ids of the transfers; or the rooms of the accounts that have too little, and nothing written."""
     if not credits:
-        return []
+        return [], {}
     await make_accounts(connection, list({(each.tenant_id, each.user_id, each.currency_id) for each in credits}), now)
     transfers = [new_id() for _ in credits]
     cursor = await connection.execute(
@@ -145,9 +187,11 @@ async def post_credits(connection: Connection, credits: Sequence[Credit], now: d
         },
     )
     row = await cursor.fetchone()
+    if row is not None and row["rooms"]:
+        return [], {(UUID(tenant), UUID(user), currency): room for tenant, user, currency, room in row["rooms"]}
     if row is None or row["made"] != len(credits):
         raise RuntimeError(f"{len(credits)} credits made {row and row['made']} transfers")
-    return transfers
+    return transfers, {}
 
 
 async def post_debit(

@@ -5,6 +5,7 @@ What a partner, a pool of codes or a person gives is not here: `storage.grant.gi
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -27,7 +28,8 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PagePaid(msgspec.Struct, frozen=True, kw_only=True):
-    """How many recipients the page reached, how many of them were erased since, and {currency: smallest units, item id: count}."""
+    """How many recipients the page reached, how many of them were erased since or have a full balance, and what was given: {currency:
+    smallest units, item id: count}."""
 
     reached: int
     skipped: int
@@ -54,8 +56,9 @@ ON CONFLICT (tenant_id, user_id, currency_id) DO NOTHING
 PAY = f"""
 WITH page AS (
     UPDATE payout_recipient AS r SET (state, reason) = (
-        SELECT CASE WHEN is_there THEN 'paid' ELSE 'skipped' END, CASE WHEN NOT is_there THEN 'user_erased' END
-        FROM (SELECT {IS_THERE}) AS looked_up (is_there))
+        SELECT CASE WHEN is_there AND NOT is_full THEN 'paid' ELSE 'skipped' END,
+               CASE WHEN NOT is_there THEN 'user_erased' WHEN is_full THEN 'balance_full' END
+        FROM (SELECT {IS_THERE}, r.user_id = ANY(%(full)s::uuid[])) AS looked_up (is_there, is_full))
     WHERE {IN_PAGE} RETURNING r.user_id, r.tier_number, r.state
 ), gift AS (
     SELECT * FROM unnest(%(tiers)s::smallint[], %(items)s::uuid[], %(documents)s::jsonb[], %(currencies)s::text[], %(amounts)s::bigint[])
@@ -78,7 +81,8 @@ WITH page AS (
 )
 SELECT (SELECT count(*) FROM page) AS reached, (SELECT count(*) FROM page WHERE state = 'skipped') AS skipped,
        (SELECT count(*) FROM given) AS credits, (SELECT count(*) FROM posted) AS transfers,
-       coalesce((SELECT jsonb_object_agg(key, amount) FROM given_of), '{{}}') AS total
+       coalesce((SELECT jsonb_object_agg(key, amount) FROM given_of), '{{}}') AS total,
+       (SELECT array_agg(user_id) FROM full_ones JOIN locked USING (tenant_id, account_id)) AS full_users
 """
 
 USERS_OF_PAGE = f"SELECT r.user_id FROM payout_recipient AS r WHERE {IN_PAGE} AND r.state = 'paid'"
@@ -109,7 +113,7 @@ async def pay_by_us(connection: Connection, run: Run, cause: Cause, page: Page, 
     if wallets:
         given = {"wallet_tiers": [number for number, _ in wallets], "wallets": [currency for _, currency in wallets]}
         await connection.execute(MAKE_ACCOUNTS, named | given)
-    row = await (await connection.execute(PAY, named)).fetchone()
+    row = await _pay(connection, named)
     if row is None or row["credits"] != row["transfers"]:
         raise RuntimeError(f"a page of {run.payout_run_id} made other transfers than credits: {row}")
     if any(currency == POINTS for _, currency in wallets):
@@ -119,6 +123,27 @@ async def pay_by_us(connection: Connection, run: Run, cause: Cause, page: Page, 
         grants = {each.pop("grant_id"): Gift(**each) for each in await cursor.fetchall()}
         await announce(connection, run.tenant_id, cause, grants, items=run.prizes.items, now=now)
     return PagePaid(reached=row["reached"], skipped=row["skipped"], total=row["total"])
+
+
+class _Full(Exception):
+    """Balances of these users would have more than a JSON number carries: the page is undone, and paid without them."""
+
+    def __init__(self, users: list[UUID]) -> None:
+        super().__init__()
+        self.users = users
+
+
+async def _pay(connection: Connection, named: dict[str, object]) -> dict[str, Any] | None:
+    full: list[UUID] = []
+    while True:
+        try:
+            async with connection.transaction():
+                row = await (await connection.execute(PAY, named | {"full": full})).fetchone()
+                if row is not None and row["full_users"]:
+                    raise _Full(row["full_users"])
+                return row
+        except _Full as fault:
+            full += fault.users
 
 
 async def _review_tiers(connection: Connection, tenant_id: UUID, named: dict[str, object], now: datetime) -> None:

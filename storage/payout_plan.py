@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 from psycopg.types.json import Jsonb
 
-from domain.payout import Prizes, Progress, Run, RunStatus, highest_rank, seconds_until_next_look, tier_cost, total_cost
+from domain.payout import Prizes, Progress, Run, RunStatus, ceilings, highest_rank, seconds_until_next_look, tier_cost, total_cost
 from runtime.postgres import Connection
 from storage.audience import Audience, NotYet
 from storage.audience_type import audience_of
@@ -77,7 +77,7 @@ def selecting(audience: Audience, prizes: Prizes) -> tuple[str, str]:
 
     Running costs only grow, so those who are covered are the first ones of the list, whatever comes behind them.
     """
-    keys = range(len(prizes.budget))
+    keys = range(len(ceilings(prizes)))
     selected = SELECTED.format(
         query=audience.query,
         cost_columns="".join(f", cost_{number} bigint" for number in keys),
@@ -94,8 +94,8 @@ def selecting_parameters(prizes: Prizes, ranked: int) -> dict[str, Any]:
         cost = tier_cost(prizes, number)
         high = tier.max_rank if tier.top_percent is None else highest_rank(tier.top_percent, ranked)
         line: dict[str, Any] = {"number": number, "name": tier.name, "low": tier.min_rank, "high": high, "least": tier.min_score}
-        tiers.append({**line, **{f"cost_{place}": cost.get(key, 0) for place, key in enumerate(prizes.budget)}})
-    limits = {f"run_limit_{place}": limit for place, limit in enumerate(prizes.budget.values())}
+        tiers.append({**line, **{f"cost_{place}": cost.get(key, 0) for place, key in enumerate(ceilings(prizes))}})
+    limits = {f"run_limit_{place}": limit for place, limit in enumerate(ceilings(prizes).values())}
     return {"run_tiers": Jsonb(tiers), **limits}
 
 

@@ -167,6 +167,25 @@ async def test_an_event_says_of_each_rule_and_board_why_it_made_nothing_of_it(wo
     assert boards["filtered"]["reason"] == 'filters: attrs.mode is "casual", wanted eq "ranked"'
 
 
+async def test_an_event_fills_a_balance_and_says_that_it_is_full(world: World, scored: Any) -> None:
+    most = 2**53 - 1
+    with world.client("server") as server, world.client() as admin:
+        admin.post("/v1/admin/earning-rules", json=rule("ten"))
+        admin.post("/v1/admin/leaderboards", json=board("1") | {"leaderboard_id": "b"})
+        admin.post("/v1/users", json={"external_id": "lan"})
+        given = {"amount": most - 3, "currency": "points", "reason": "x"}
+        assert admin.post("/v1/admin/users/lan/adjustments", json=given).status_code == 201
+        for name in ("e1", "e2"):
+            server.post("/v1/events", json=event(name, "lan"))
+        await scored()
+        first, second = (admin.get(f"{EVENTS}/{name}").json() for name in ("e1", "e2"))
+        assert admin.get("/v1/users/lan/points").json()["balances"][0]["available"] == most
+        assert admin.get("/v1/admin/dead-letters").json()["dead_letters"] == []
+    assert [why_of(seen)["ten"]["given"] for seen in (first, second)] == [3, 0]
+    assert [why_of(seen)["ten"]["why"] for seen in (first, second)] == [{"code": "balance_full"}] * 2
+    assert [seen["leaderboards"][0]["counted"] for seen in (first, second)] == [True, True], "boards count it all the same"
+
+
 async def test_what_an_erased_users_event_did_is_not_guessed(world: World, scored: Any) -> None:
     with world.client("server") as server, world.client() as admin:
         admin.post("/v1/admin/earning-rules", json=rule("condition", conditions={"attrs.n": {"gt": 5}}))
