@@ -1,16 +1,20 @@
 """Redis for every process. It is speed, never truth: callers catch `RedisError` and go on without it."""
 
+import asyncio
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 from redis.asyncio import BlockingConnectionPool, SSLConnection
 from redis.asyncio import Redis as Client
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as LostError
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as LateError
 
 from runtime.redis_line import Line
 from runtime.settings import Settings
+from runtime.tasks import retrieve
 
 __all__ = ["Redis", "RedisError", "make_redis"]
 
@@ -28,6 +32,19 @@ class Redis(Client):
             pool.connection_class(**pool.connection_kwargs).ssl_context.get() if issubclass(pool.connection_class, SSLConnection) else None
         )
         return Line(pool.connection_kwargs, TIMEOUT_SECONDS, secure=secure)
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        """The answer, within `TIMEOUT_SECONDS` from the wait for a connection on; RedisError."""
+        # Not by cancelling alone: the library's pool was seen to swallow that while it waited for a connection.
+        asked = asyncio.ensure_future(super().execute_command(*args, **options))  # type: ignore[no-untyped-call]
+        try:
+            await asyncio.wait([asked], timeout=TIMEOUT_SECONDS)
+        finally:
+            asked.add_done_callback(retrieve)
+            is_late = asked.cancel()
+        if is_late:
+            raise LateError("no answer from Redis in time")
+        return asked.result()
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         """Close the pool's connections and the line."""
@@ -53,7 +70,7 @@ def make_redis(settings: Settings, *, max_connections: int = 64) -> "Redis":
         socket_timeout=TIMEOUT_SECONDS,
         socket_connect_timeout=TIMEOUT_SECONDS,
         health_check_interval=30,
-        retry=Retry(NoBackoff(), 1),
+        retry=Retry(NoBackoff(), 1, supported_errors=(LostError,)),  # one that is late would be waited for twice
         retry_on_error=[ConnectionError],
     )
     return cast(Redis, Redis.from_pool(pool))  # it answers the class it is asked of, and is typed otherwise

@@ -17,6 +17,8 @@ from redis.exceptions import ConnectionError as LostError
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as LateError
 
+from runtime.tasks import begin_for_all, retrieve
+
 Command = Sequence[Any]
 _MORE = object()
 
@@ -29,37 +31,50 @@ class Line:
         for a connection in the clear; nothing is said, no password either, before it stands."""
         self._address, self._timeout, self._secure = address, timeout_seconds, secure
         self._wire: _Wire | None = None
-        self._connecting = asyncio.Lock()
+        self._connecting: asyncio.Task[_Wire] | None = None
 
     async def ask(self, commands: Sequence[Command]) -> list[Any]:
         """The answers, in order; a refusal is among them as the error that it is. RedisError when there is no answer in time.
 
         Asks once more when the connection is lost, which a server's restart makes of any that is idle: commands must bear that.
         """
-        wire = self._wire
-        if wire is None or wire.lost:
-            wire = await self._connect()
+        wire, began = self._wire, asyncio.get_running_loop().time()
+        if wire is not None and not wire.lost:
+            try:
+                return await wire.ask(commands)
+            except LostError:
+                pass
         try:
-            return await wire.ask(commands)
-        except LostError:
-            return await (await self._connect()).ask(commands)
+            async with asyncio.timeout_at(began + self._timeout):
+                return await (await self._connect()).ask(commands)
+        except TimeoutError as fault:
+            raise LateError("no answer from Redis in time") from fault
 
     def close(self) -> None:
         """Give the connection up."""
+        if self._connecting is not None:
+            self._connecting.cancel()
         if self._wire is not None:
             self._wire.end(LostError("the connection was closed"))
 
     async def _connect(self) -> "_Wire":
-        async with self._connecting:
-            if self._wire is None or self._wire.lost:
-                try:
-                    async with asyncio.timeout(self._timeout):
-                        self._wire = await self._open()
-                except TimeoutError as fault:
-                    raise LateError("no connection to Redis in time") from fault
-                except OSError as fault:
-                    raise LostError(f"no connection to Redis: {fault}") from fault
+        """The connection, which all who want one at a time wait for together: one after the other they would wait for ever longer."""
+        if self._wire is not None and not self._wire.lost:
             return self._wire
+        if self._connecting is None or self._connecting.done():
+            self._connecting = begin_for_all(self._open_in_time(), "redis line")
+            self._connecting.add_done_callback(retrieve)
+        return await asyncio.shield(self._connecting)
+
+    async def _open_in_time(self) -> "_Wire":
+        try:
+            async with asyncio.timeout(self._timeout):
+                self._wire = await self._open()
+        except TimeoutError as fault:
+            raise LateError("no connection to Redis in time") from fault
+        except OSError as fault:
+            raise LostError(f"no connection to Redis: {fault}") from fault
+        return self._wire
 
     async def _open(self) -> "_Wire":
         loop, address = asyncio.get_running_loop(), self._address

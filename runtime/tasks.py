@@ -57,3 +57,9 @@ async def in_steps(items: Sequence[Item], make: Callable[[Item], Result]) -> lis
             await asyncio.sleep(0)
         made += [make(each) for each in items[start : start + STEP]]
     return made
+
+
+def retrieve(done: asyncio.Future[Any]) -> None:
+    """A callback for work that nobody may be waiting for any more: its failure is no news."""
+    if not done.cancelled():
+        done.exception()

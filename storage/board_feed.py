@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable
 from uuid import UUID
 
@@ -63,8 +64,16 @@ class BoardFeed:
         self.up = True
         for changed in self._watchers.values():
             changed(WINDOWS_CHANGED)
+        asked_at: float | None = None
         while True:
             message = await self._pubsub.get_message(timeout=READ_SECONDS)
+            if message is not None:
+                asked_at = None
+            elif asked_at is None:
+                asked_at = time.monotonic()
+                await self._pubsub.ping()
+            elif time.monotonic() >= asked_at + READ_SECONDS:
+                raise RedisError("the connection carries nothing any more")
             watcher = None if message is None else self._watchers.get(message["channel"])
             if message is not None and watcher is not None:
                 watcher(message["data"])

@@ -229,7 +229,7 @@ class LiveStore:
         return (await self._run([(script, keys, arguments)]))[0]
 
     async def _command(self, *parts: Any) -> Any:
-        return await self.redis.execute_command(*parts)  # type: ignore[no-untyped-call]
+        return await self.redis.execute_command(*parts)
 
     async def _run(self, calls: Sequence[tuple[Script, Sequence[str], Iterable[Any]]]) -> list[Any]:
         """Many script calls in one round trip; once more where the server did not know a script."""
