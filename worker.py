@@ -18,30 +18,30 @@ from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.service import RPCError
 from temporalio.worker import FixedSizeSlotSupplier, Worker, WorkerDeploymentConfig, WorkerTuner
 
-from activities.database_life import follow_database
 from activities.endpoint import EndpointActivities
 from activities.erasure import ErasureActivities
-from activities.gauges import run_gauges
-from activities.installation import NotSetUpError, claim_for
-from activities.outbox import run_relay
 from activities.payout import PayoutActivities
 from activities.platform import PlatformActivities
-from activities.pump_share import PumpShare, PumpSlots
 from activities.redemption import RedemptionActivities
 from activities.rescore import RescoreActivities
 from activities.schedule import ScheduleActivities
-from activities.schedule_sync import run_schedule_keeper
 from activities.scoring import ScoringActivities
-from activities.statistics import run_statistics
-from activities.sweep import run_sweep
-from activities.tally import run_tally
-from activities.upkeep import run_upkeep
 from activities.webhook import WebhookActivities
 from activities.window import WindowActivities
 from domain import limits
+from loops.dashboard_rollup import run_tally
+from loops.database_life import follow_database
+from loops.gauges import run_gauges
+from loops.installation import NotSetUpError, claim_for
+from loops.provisioning import run_upkeep
+from loops.relay import run_relay
+from loops.schedule_sync import run_schedule_keeper
+from loops.scoring.pump_share import PumpShare, PumpSlots
+from loops.statistics import run_statistics
+from loops.sweep import run_sweep
 from runtime import postgres, temporal
-from runtime.collector import calm_collector
 from runtime.crypto import Vault
+from runtime.gc_tuning import calm_collector
 from runtime.http import Sender
 from runtime.metrics import PROCESS
 from runtime.postgres import DATABASE_FAULTS, Pool, make_pool
@@ -50,8 +50,8 @@ from runtime.redis import Redis, make_redis
 from runtime.settings import Settings
 from runtime.tasks import pause
 from runtime.temporal import TaskQueues
-from storage.live import LiveStore
-from storage.readiness import PROBE_SECONDS, Readiness
+from storage.leaderboard.rankings import LiveStore
+from storage.platform.readiness import PROBE_SECONDS, Readiness
 from workflows.endpoint import EndpointWorkflow
 from workflows.erasure import EraseUserWorkflow
 from workflows.payout import PayoutRunWorkflow

@@ -5,7 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 from runtime.postgres import Connection
-from storage.scoring import Cursor
+from storage.scoring.pump import Cursor
 from storage.scoring_backlog import Backlog, advance_backlog, backlogs_of, end_backlog, put_behind
 
 

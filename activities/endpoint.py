@@ -14,23 +14,23 @@ from datetime import datetime, timedelta
 
 from temporalio import activity
 
-from activities.attempt import Claim, Waits, exchange, is_gone, move_on, open_secrets, result_of, switch_off
-from activities.endpoint_wakeup import EndpointWakeup
-from activities.turn import Turns
-from domain.error import NotFound
-from domain.redemption import Redemption, is_order, is_too_late
-from domain.webhook import DeliveryState, EndpointInput, Shift, error_class
+from domain.errors import NotFound
+from domain.redemption.redemption import Redemption, is_order, is_too_late
+from domain.webhook.webhook import DeliveryState, EndpointInput, Shift, error_class
+from loops.webhook.attempt import Claim, Waits, exchange, is_gone, move_on, open_secrets, result_of, switch_off
+from loops.webhook.send_slot import Turns
+from loops.webhook.wakeup import EndpointWakeup
 from runtime.crypto import Vault
 from runtime.http import Outcome, Sender
 from runtime.ids import utc_now
 from runtime.postgres import DATABASE_AWAY, Connection, Pool, transaction
 from runtime.resolver import OwnFaultError
-from storage import delivery as deliveries
-from storage.delivery import Result, Trigger, cancel_due, hold_due
-from storage.due_delivery import Claimed, claim_due, lock_due, next_due, reserve_turns, withdraw_claim
-from storage.redemption import find_redemption, lock_redemption
-from storage.redemption_command import tell_attempted
-from storage.webhook import find_endpoint
+from storage.redemption.command import tell_attempted
+from storage.redemption.move import find_redemption, lock_redemption
+from storage.webhook import delivery as deliveries
+from storage.webhook.delivery import Result, Trigger, cancel_due, hold_due
+from storage.webhook.due_delivery import Claimed, claim_due, lock_due, next_due, reserve_turns, withdraw_claim
+from storage.webhook.endpoint import find_endpoint
 
 log = logging.getLogger(__name__)
 

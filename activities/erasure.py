@@ -5,12 +5,12 @@ from datetime import UTC, datetime, time, timedelta
 from temporalio import activity
 
 from activities.heartbeat import heartbeats
-from domain.erasure import ErasureInput
+from domain.tenant.erasure import ErasureInput
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
-from storage import erasure as storage
-from storage.erasure import Erasure
-from storage.live import LiveStore
+from storage.leaderboard.rankings import LiveStore
+from storage.tenant import erasure as storage
+from storage.tenant.erasure import Erasure
 
 
 class ErasureActivities:

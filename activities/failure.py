@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from temporalio.exceptions import ApplicationError
 
-from domain.error import DomainError
+from domain.errors import DomainError
 
 
 @contextmanager

@@ -6,12 +6,12 @@ from temporalio import activity
 
 from activities.failure import refusals_are_final
 from activities.heartbeat import heartbeats
-from domain.payout import PayoutRunInput, Progress, RunStatus
+from domain.payout.run import PayoutRunInput, Progress, RunStatus
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
-from storage.payout import fail_run
-from storage.payout_pay import finish, pay_page
-from storage.payout_plan import plan
+from storage.payout.pay import finish, pay_page
+from storage.payout.plan import plan
+from storage.payout.run import fail_run
 
 PAGE = 1000
 SECONDS_IN_ONE_ACTIVITY = 15.0

@@ -8,16 +8,16 @@ from uuid import UUID
 from temporalio import activity
 
 from activities.heartbeat import heartbeats
-from domain.platform_task import PlatformRun, PlatformTask, added
+from domain.maintenance import PlatformRun, PlatformTask, added
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
 from storage import outbox
-from storage.delivery import forget_deliveries
-from storage.erased_name import forget_erased_names
+from storage.event.retention import EVENT_KEYS, USAGE, drop_event_partitions, forget_dead_letters, forget_in_blocks
 from storage.idempotency import forget_answers
-from storage.ledger_chore import Place, Waiting, activate_page, expire_page, notice_page
-from storage.retention import EVENT_KEYS, USAGE, drop_event_partitions, forget_dead_letters, forget_in_blocks
-from storage.tier import NOBODY, end_periods, review_changed_sets
+from storage.points.maintenance import Place, Waiting, activate_page, expire_page, notice_page
+from storage.points.tier import NOBODY, end_periods, review_changed_sets
+from storage.tenant.erased_name import forget_erased_names
+from storage.webhook.delivery import forget_deliveries
 
 PAGE = 100
 ROWS = 5000

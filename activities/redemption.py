@@ -7,20 +7,20 @@ import msgspec
 from temporalio import activity
 
 from activities.failure import refusals_are_final
-from domain.error import DomainError
-from domain.fulfilment import Begun, RedemptionInput, Settled, SettleInput
-from domain.redemption import FINAL, WAITING, Flag, Move, Redemption, State, flags_after
-from domain.webhook import DeliveryState
-from domain.webhook_body import reward_redeemed
+from domain.errors import DomainError
+from domain.redemption.messages import Begun, RedemptionInput, Settled, SettleInput
+from domain.redemption.redemption import FINAL, WAITING, Flag, Move, Redemption, State, flags_after
+from domain.webhook.body import reward_redeemed
+from domain.webhook.webhook import DeliveryState
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
-from storage.delivery import NewDelivery, find_delivery, insert_delivery
-from storage.due_delivery import Notice, publish, was_published
-from storage.fulfilment import kind_of
-from storage.low_stock import tell_low_stock
-from storage.redemption import last_number, lock_redemption, move_redemption, set_flag, set_fulfilment_delivery
-from storage.unsent import found_endpoint, lock_endpoints
-from storage.webhook import delays_of, fulfilment_endpoint
+from storage.redemption.fulfilment import kind_of
+from storage.redemption.move import last_number, lock_redemption, move_redemption, set_flag, set_fulfilment_delivery
+from storage.redemption.without_endpoint import found_endpoint, lock_endpoints
+from storage.reward.low_stock import tell_low_stock
+from storage.webhook.delivery import NewDelivery, find_delivery, insert_delivery
+from storage.webhook.due_delivery import Notice, publish, was_published
+from storage.webhook.endpoint import delays_of, fulfilment_endpoint
 
 BY_WORKFLOW = "workflow"
 

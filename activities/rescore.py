@@ -11,21 +11,21 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.heartbeat import heartbeats
-from activities.poison import POISON
-from activities.rule_run import window_scores
-from domain.error import EventsExpired
-from domain.rescore import RescoreInput, RescoreProgress, RescoreStatus, under_present_rules
-from domain.scoring import NEVER, RuleBook
+from domain.errors import EventsExpired
+from domain.leaderboard.rescore import RescoreInput, RescoreProgress, RescoreStatus, under_present_rules
+from domain.scoring.rules import NEVER, RuleBook
+from loops.scoring.poison import POISON
+from loops.scoring.rule_run import window_scores
 from runtime.postgres import Connection, Pool, transaction
-from storage import packed
-from storage import rescore as storage
-from storage.definition import change_instant
-from storage.leaderboard import boards_by_id, find_window, live_board, load_rule_book
-from storage.live import LiveBoard, LiveStore, RedisError
-from storage.live_repair import rebuild_window
-from storage.rescore import Lane, Rescore
-from storage.scoring import LoggedEvent
-from storage.standing import WindowDeltas, merge_windows
+from storage import binary_columns
+from storage.leaderboard import rescore as storage
+from storage.leaderboard.definition import boards_by_id, find_window, live_board, load_rule_book
+from storage.leaderboard.rankings import LiveBoard, LiveStore, RedisError
+from storage.leaderboard.rankings_repair import rebuild_window
+from storage.leaderboard.rescore import Lane, Rescore
+from storage.leaderboard.standing import WindowDeltas, merge_windows
+from storage.rules_lock import change_instant
+from storage.scoring.pump import LoggedEvent
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class Reader:
         names = {event.user_id.int: event.external_user_id for event in events}
         users = sorted(scores.by_user)
         if users:
-            texts, contributions = [packed.text(names[user]) for user in users], [scores.by_user[user] for user in users]
+            texts, contributions = [binary_columns.text(names[user]) for user in users], [scores.by_user[user] for user in users]
             window = WindowDeltas(rescore.tenant_id, rescore.rescore_id, users, texts, contributions)
             aggregation = scores.config.scoring.aggregation
             await merge_windows(connection, aggregation, [window], partition=lane.scoring_partition, position=position)

@@ -6,12 +6,12 @@ from temporalio import activity
 
 from activities.failure import refusals_are_final
 from activities.heartbeat import heartbeats
-from domain.payout import OVER, PayoutRunInput, Progress
-from domain.payout_schedule import Claim, InstantInput
+from domain.payout.run import OVER, PayoutRunInput, Progress
+from domain.payout.schedule import Claim, InstantInput
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
-from storage.payout import find_run, progress_of
-from storage.schedule_run import claim_instant
+from storage.payout.run import find_run, progress_of
+from storage.payout.schedule_run import claim_instant
 
 LOOK_SECONDS = 1.0
 

@@ -12,19 +12,19 @@ import msgspec
 from temporalio import activity
 from temporalio.service import RPCError
 
-from activities.poison import POISON
-from activities.publishing import Publisher
-from activities.pump_share import PumpShare
-from activities.rule_books import Books
-from activities.scoring_batch import Scorer
 from activities.scoring_shares import Shares
 from activities.scoring_values import Batch
-from activities.wakeup import Wakeup
 from domain import limits
+from loops.scoring.batch import Scorer
+from loops.scoring.poison import POISON
+from loops.scoring.publishing import Publisher
+from loops.scoring.pump_share import PumpShare
+from loops.scoring.rule_books import Books
+from loops.scoring.wakeup import Wakeup
 from runtime.postgres import DATABASE_AWAY, Pool, briskly, transaction
 from runtime.pulse import pulse
-from storage.live import LiveStore
-from storage.scoring import StaleOwner, log_head, take_partition
+from storage.leaderboard.rankings import LiveStore
+from storage.scoring.pump import StaleOwner, log_head, take_partition
 
 log = logging.getLogger(__name__)
 

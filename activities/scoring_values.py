@@ -6,13 +6,13 @@ from uuid import UUID
 
 import msgspec
 
-from domain import ledger
-from domain.scoring import Outcome, RuleBook, WindowScores
+from domain.points import ledger
+from domain.scoring.rules import Outcome, RuleBook, WindowScores
 from runtime.ids import new_id
-from storage.live import LiveBoard, Publication
-from storage.rescore import RunningRescore
-from storage.scoring import Change, Cursor, LoggedEvent, NewWindow, Window
-from storage.tier import TieredTenant
+from storage.leaderboard.rankings import LiveBoard, Publication
+from storage.leaderboard.rescore import RunningRescore
+from storage.points.tier import TieredTenant
+from storage.scoring.pump import Change, Cursor, LoggedEvent, NewWindow, Window
 
 WindowKey = tuple[UUID, str]
 Found = dict[UUID, dict[WindowKey, Window]]

@@ -12,22 +12,22 @@ from datetime import timedelta
 import msgspec
 from temporalio import activity
 
-from activities.attempt import Claim, Waits, exchange, is_gone, move_on, open_secrets, result_of, switch_off
 from activities.failure import refusals_are_final
-from activities.turn import Turns
-from domain.error import NotFound
-from domain.fulfilment import SendInput, Sent
-from domain.redemption import FINAL, Redemption
-from domain.webhook import Delivery, DeliveryState, Endpoint, error_class
+from domain.errors import NotFound
+from domain.redemption.messages import SendInput, Sent
+from domain.redemption.redemption import FINAL, Redemption
+from domain.webhook.webhook import Delivery, DeliveryState, Endpoint, error_class
+from loops.webhook.attempt import Claim, Waits, exchange, is_gone, move_on, open_secrets, result_of, switch_off
+from loops.webhook.send_slot import Turns
 from runtime.crypto import Vault
 from runtime.http import Outcome, Sender
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
-from storage import delivery as deliveries
-from storage.due_delivery import reserve_turns
-from storage.redemption import find_redemption, last_number, lock_redemption
-from storage.unsent import abandon_delivery, lock_endpoints
-from storage.webhook import find_endpoint
+from storage.redemption.move import find_redemption, last_number, lock_redemption
+from storage.redemption.without_endpoint import abandon_delivery, lock_endpoints
+from storage.webhook import delivery as deliveries
+from storage.webhook.due_delivery import reserve_turns
+from storage.webhook.endpoint import find_endpoint
 
 HEARTBEAT_SECONDS = 3.0
 TURN_PATIENCE_SECONDS = 0.1

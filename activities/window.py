@@ -8,23 +8,23 @@ from datetime import timedelta
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from activities.barrier import Barrier
 from activities.heartbeat import heartbeats
-from domain.closing import FROZEN, FrozenWindow, Gate, WindowInput, WindowPlan, WindowStatus
-from domain.leaderboard import BoardStatus
-from domain.timeline import following_window
-from domain.webhook_body import event_body
-from domain.window import WindowSpan
+from domain.leaderboard.definition import BoardStatus
+from domain.leaderboard.window import WindowSpan
+from domain.leaderboard.window_messages import FROZEN, FrozenWindow, Gate, WindowInput, WindowPlan, WindowStatus
+from domain.leaderboard.window_sequence import following_window
+from domain.webhook.body import event_body
 from domain.wire import optional_rfc3339, score_number
+from loops.scoring.barrier import Barrier
 from runtime.ids import utc_now
 from runtime.postgres import DATABASE_AWAY, Connection, Pool, transaction
-from storage.definition import change_instant, lock_definitions_shared
-from storage.due_delivery import Notice, publish
-from storage.leaderboard import live_board_of
-from storage.live import LiveStore, RedisError
-from storage.rescore import is_being_rescored
-from storage.snapshot import freeze_window, lock_freezing, snapshot_page
-from storage.window import WindowBoard, begin_closing, close_early, open_window, window_with_board
+from storage.leaderboard.definition import live_board_of
+from storage.leaderboard.rankings import LiveStore, RedisError
+from storage.leaderboard.rescore import is_being_rescored
+from storage.leaderboard.snapshot import freeze_window, lock_freezing, snapshot_page
+from storage.leaderboard.window import WindowBoard, begin_closing, close_early, open_window, window_with_board
+from storage.rules_lock import change_instant, lock_definitions_shared
+from storage.webhook.due_delivery import Notice, publish
 
 log = logging.getLogger(__name__)
 

@@ -28,7 +28,7 @@ class CountedSend:
 
     @property
     def transport(self) -> Any:
-        """The connection's transport where the server is uvicorn: `api/socket.py` asks for it."""
+        """The connection's transport where the server is uvicorn: `api/leaderboard/socket.py` asks for it."""
         return getattr(getattr(self._send, "__self__", None), "transport", None)
 
     async def send(self, message: Message) -> None:

@@ -13,57 +13,54 @@ from litestar.exceptions.base_exceptions import LitestarDeprecationWarning
 from litestar.types import ControllerRouterHandler
 from temporalio.client import Client
 
-from activities.database_life import following_database
-from activities.installation import NamespaceClaim
-from activities.outbox import Relay
-from api import (
-    adjustment,
-    audit,
-    code,
-    delivery,
-    earning,
-    erasure,
-    event,
-    event_admin,
-    event_type,
-    grant,
-    health,
-    leaderboard,
-    leaderboard_admin,
-    leaderboard_window,
-    ledger,
-    openapi,
-    order,
-    payout,
-    platform,
-    redemption,
+from api import health, openapi, platform
+from api.auth import provide_admission, provide_principal
+from api.errors import EXCEPTION_HANDLERS
+from api.event import event_log as event_admin
+from api.event import event_type
+from api.event import ingestion as event
+from api.export import Exports
+from api.leaderboard import (
+    board as leaderboard,
+)
+from api.leaderboard import (
+    definition as leaderboard_admin,
+)
+from api.leaderboard import (
     rescore,
-    reward,
-    reward_config,
-    reward_item,
-    schedule,
     snapshot,
     socket,
-    tenant,
-    tier,
-    user,
-    webhook,
 )
-from api.auth import provide_admission, provide_principal
-from api.credential import Authenticator
-from api.errors import EXCEPTION_HANDLERS
-from api.export import Exports
-from api.hot_page import HotPages
+from api.leaderboard import (
+    window as leaderboard_window,
+)
+from api.leaderboard.fast_page import HotPages
 from api.middleware import MAXIMUM_BODY_BYTES, Front
 from api.pagination import read_page
-from api.token import GamerTokens
+from api.payout import grant, schedule
+from api.payout import run as payout
+from api.points import adjustment, tier
+from api.points import currency as ledger
+from api.points import earning_rule as earning
+from api.redemption import order, redemption
+from api.reward import code, reward
+from api.reward import config as reward_config
+from api.reward import item as reward_item
+from api.tenant import audit, erasure, tenant, user
+from api.tenant.credential import Authenticator
+from api.tenant.token import GamerTokens
+from api.webhook import delivery
+from api.webhook import endpoint as webhook
 from console.app import Console
-from console.visit import Parts
+from console.request import Parts
 from domain import limits
-from domain.error import ValidationFault
+from domain.errors import ValidationFault
 from domain.wire import convert_value, decode_json, holds_nul
-from runtime.collector import calm_collector
+from loops.database_life import following_database
+from loops.installation import NamespaceClaim
+from loops.relay import Relay
 from runtime.crypto import Vault
+from runtime.gc_tuning import calm_collector
 from runtime.http import Sender
 from runtime.metrics import PROCESS
 from runtime.postgres import BRISK_SECONDS, Pool, make_pool
@@ -72,12 +69,12 @@ from runtime.redis import make_redis
 from runtime.settings import Settings
 from runtime.shares import Shares
 from runtime.temporal import connect, task_queues
-from storage.board import Boards
-from storage.event import GroupCommitWriter
-from storage.live import LiveStore
-from storage.profile import Profiles
-from storage.rate_limit import RateLimiter
-from storage.readiness import Readiness
+from storage.event.log import GroupCommitWriter
+from storage.leaderboard.board import Boards
+from storage.leaderboard.profile import Profiles
+from storage.leaderboard.rankings import LiveStore
+from storage.platform.rate_limit import RateLimiter
+from storage.platform.readiness import Readiness
 
 FEATURES = (
     health,

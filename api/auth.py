@@ -13,14 +13,23 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
 from domain import limits
-from domain.error import CorsNotAllowed, Forbidden, InvalidKey, MissingKey, RateLimited, TenantQueryMismatch, Unauthorized, ValidationFault
+from domain.errors import (
+    CorsNotAllowed,
+    Forbidden,
+    InvalidKey,
+    MissingKey,
+    RateLimited,
+    TenantQueryMismatch,
+    Unauthorized,
+    ValidationFault,
+)
 from domain.misfit import MOST_FAULTS, near_miss
-from domain.tenant import TenantAccess, TenantStatus
+from domain.tenant.tenant import TenantAccess, TenantStatus
 from runtime.logging import admitted
 from runtime.postgres import acting
 from runtime.shares import Asker, asking
 from runtime.shelf import Recent
-from storage.rate_limit import Meter
+from storage.platform.rate_limit import Meter
 
 Role = Literal["admin", "server", "fulfilment", "read", "gamer", "member"]
 Guard = Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None]]
@@ -68,7 +77,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
         return self.external_user_id if user_id == "me" and self.role == "gamer" and self.external_user_id is not None else user_id
 
     def shown(self, answer: dict[str, Any], for_player: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
-        """The answer as it may be shown to whoever asks: a gamer gets what `domain.player` leaves of it."""
+        """The answer as it may be shown to whoever asks: a gamer gets what `domain.tenant.player` leaves of it."""
         return for_player(answer) if self.role == "gamer" else answer
 
     def check_user(self, external_id: str) -> None:

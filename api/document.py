@@ -11,7 +11,7 @@ from api.auth import OPERATOR, PUBLIC, Rule, in_token_family, rule_of
 from api.errors import known_codes
 from api.operation import BODIES, CALLBACK, MONEY_WRITES, PATH, QUERY, REFUSALS, TAGS, TEXT, VERSIONED, whole
 from api.pagination import DEFAULT_LIMIT, MAXIMUM_LIMIT
-from domain.error import DomainError
+from domain.errors import DomainError
 
 JSON = "application/json"
 SCHEMA_PLACE = "#/components/schemas/{name}"

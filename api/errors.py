@@ -9,7 +9,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ImproperlyConfiguredException, ValidationException
 from litestar.types import ExceptionHandlersMap
 
-from domain.error import DomainError, PayloadTooLarge, RateLimited, Unavailable, ValidationFault
+from domain.errors import DomainError, PayloadTooLarge, RateLimited, Unavailable, ValidationFault
 from runtime.metrics import UNAVAILABLE
 from runtime.postgres import cause_of, is_away
 from runtime.slots import CrowdedError
@@ -24,7 +24,7 @@ CODES_BY_STATUS = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 415: "UNSUPPORTE
 
 
 def known_codes() -> dict[str, type[DomainError]]:
-    """Every code of `domain/error.py` with the class that explains it."""
+    """Every code of `domain/errors.py` with the class that explains it."""
     found: dict[str, type[DomainError]] = {}
     waiting: list[type[DomainError]] = [DomainError]
     while waiting:

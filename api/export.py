@@ -13,7 +13,7 @@ from typing import IO
 from uuid import UUID
 
 from domain import limits
-from domain.error import RateLimited, Unavailable
+from domain.errors import RateLimited, Unavailable
 
 RETRY_SECONDS = 10
 IN_MEMORY_BYTES = 1_048_576

@@ -10,11 +10,11 @@ from litestar import Response, get
 from litestar.status_codes import HTTP_200_OK, HTTP_503_SERVICE_UNAVAILABLE
 from temporalio.client import Client
 
-from activities.installation import NamespaceClaim
 from api.auth import PUBLIC
+from loops.installation import NamespaceClaim
 from runtime.metrics import CONTENT_TYPE, render_metrics
 from runtime.redis import Redis
-from storage.readiness import Readiness
+from storage.platform.readiness import Readiness
 
 log = logging.getLogger(__name__)
 

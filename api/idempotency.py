@@ -8,7 +8,7 @@ import msgspec
 from litestar import Request, Response
 
 from api.auth import Principal
-from domain.error import ValidationFault
+from domain.errors import ValidationFault
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, name_actor, telling
 from storage.idempotency import Claim, StoredAnswer, earlier_answer, keep_answer

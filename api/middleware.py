@@ -19,7 +19,7 @@ from api.access_log import logged
 from api.errors import error_body, internal_error, known_error
 from api.gateway import is_plain, serves
 from domain import limits
-from domain.error import CorsNotAllowed, DomainError, NotFound, PayloadTooLarge
+from domain.errors import CorsNotAllowed, DomainError, NotFound, PayloadTooLarge
 from runtime import logging
 from runtime.metrics import REQUEST_SECONDS
 from runtime.settings import Settings

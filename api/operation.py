@@ -6,19 +6,19 @@ Operations are named by their id, which is the handler's name unless its route s
 
 from typing import Any
 
-from api.redemption import MOVES_BY_HAND
-from api.reward import PurchaseBody
-from api.schedule import BackfillBody, PauseBody, PreviewBody, TriggerBody
-from domain.earning import EarningRule
-from domain.leaderboard import LeaderboardDefinition
-from domain.payout import RunStatus
-from domain.payout_schedule import ScheduleBody
-from domain.redemption import CALLBACK_STATES, State
-from domain.reward import RewardBody
-from domain.reward_config import ConfigBody
-from domain.reward_item import ItemBody
-from domain.tier import TierSetBody
-from domain.webhook import DeliveryState
+from api.payout.schedule import BackfillBody, PauseBody, PreviewBody, TriggerBody
+from api.redemption.redemption import MOVES_BY_HAND
+from api.reward.reward import PurchaseBody
+from domain.leaderboard.definition import LeaderboardDefinition
+from domain.payout.run import RunStatus
+from domain.payout.schedule import ScheduleBody
+from domain.points.earning_rule import EarningRule
+from domain.points.tier import TierSetBody
+from domain.redemption.redemption import CALLBACK_STATES, State
+from domain.reward.config import ConfigBody
+from domain.reward.item import ItemBody
+from domain.reward.reward import RewardBody
+from domain.webhook.webhook import DeliveryState
 
 TEXT: dict[str, Any] = {"type": "string"}
 ID: dict[str, Any] = {"type": "string", "format": "uuid"}

@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from litestar import Request
 
-from domain.error import ValidationFault
+from domain.errors import ValidationFault
 
 Item = TypeVar("Item")
 

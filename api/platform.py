@@ -11,13 +11,13 @@ from temporalio.service import RPCError
 
 from api.auth import operator
 from api.pagination import Page, part_of
-from domain.error import NotFound, Unavailable
-from domain.platform_task import TIMETABLES, PlatformTask, platform_schedule_id
+from domain.errors import NotFound, Unavailable
+from domain.maintenance import TIMETABLES, PlatformTask, platform_schedule_id
 from domain.wire import optional_rfc3339
 from runtime.postgres import Pool, transaction
 from runtime.schedules import find_schedule
 from runtime.temporal_limits import RPC_TIMEOUT
-from storage.audit import record
+from storage.tenant.audit import record
 
 OPERATOR = [operator]
 NO_TENANT = UUID(int=0)

@@ -5,9 +5,9 @@ import psycopg
 from benchmarks.bench import Bench
 from benchmarks.measure import BenchError
 from benchmarks.stack import Server
-from domain.leaderboard import Method
+from domain.leaderboard.definition import Method
 from runtime.ids import new_id
-from storage.live import LiveBoard
+from storage.leaderboard.rankings import LiveBoard
 
 
 def make_board(bench: Bench, api: Server, name: str) -> LiveBoard:

@@ -12,10 +12,10 @@ from benchmarks.console_data import furnish
 from benchmarks.measure import BenchError, Comparison, Sample, latency
 from benchmarks.page import BOARD
 from benchmarks.stack import Server
-from console.session import SESSION_COOKIE, new_token, token_hash
+from console.tenant.session import SESSION_COOKIE, new_token, token_hash
 from runtime.ids import utc_now
 from runtime.postgres import make_pool, transaction
-from storage.console_session import ConsoleUser, open_session
+from storage.tenant.console_session import ConsoleUser, open_session
 
 GOAL_MS = 150.0
 PAGES = {

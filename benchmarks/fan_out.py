@@ -9,10 +9,10 @@ from benchmarks.board import make_board
 from benchmarks.measure import BenchError, Comparison, Row, Sample, in_process
 from benchmarks.stack import Server
 from benchmarks.watch import Watch, Watched
-from domain.standing import order_key
+from domain.leaderboard.standing import order_key
 from runtime.ids import utc_now
 from runtime.redis import make_redis
-from storage.live import LiveBoard, LiveStore, Mark
+from storage.leaderboard.rankings import LiveBoard, LiveStore, Mark
 
 BOARD = "bench-fan-out"
 CLIENTS = 1000

@@ -12,7 +12,7 @@ from benchmarks.bench import TOKEN_LENGTH, Bench
 from benchmarks.ingestion import BULK, BULK_CONNECTIONS
 from benchmarks.measure import REPOSITORY, BenchError, Comparison, Meter, Sample, rate
 from benchmarks.stack import Server
-from runtime.embedded import processes
+from stack import processes
 
 EVENTS, QUICK_EVENTS = 1_000_000, 100_000
 TIMEOUT_SECONDS = 600.0

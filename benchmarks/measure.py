@@ -10,7 +10,7 @@ import msgspec
 import psutil  # type: ignore[import-untyped]
 
 from benchmarks.load import Load, Loaded
-from runtime.embedded import processes
+from stack import processes
 
 REPOSITORY = processes.LAUNCHER.parents[2]
 GRACE_SECONDS = 60.0

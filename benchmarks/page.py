@@ -17,11 +17,11 @@ from benchmarks.ingestion import send_hello
 from benchmarks.load import Load
 from benchmarks.measure import BenchError, Comparison, Sample, rate, run_load
 from benchmarks.stack import Server
-from domain.standing import KEY_LENGTH
+from domain.leaderboard.standing import KEY_LENGTH
 from runtime.postgres import make_pool
 from runtime.redis import make_redis
-from storage.live import LiveBoard, LiveStore
-from storage.live_repair import rebuild_window
+from storage.leaderboard.rankings import LiveBoard, LiveStore
+from storage.leaderboard.rankings_repair import rebuild_window
 
 PAGE = 100
 PAGES = 8000

@@ -13,13 +13,13 @@ from psycopg.types.json import Jsonb
 from activities.payout import PAGE
 from benchmarks.bench import Bench
 from benchmarks.measure import BenchError, Comparison, Sample, rate
-from domain.leaderboard import config_wire, parse_config
-from domain.payout import NewRun, PrizeItem, Prizes, PrizeTier, RunStatus
+from domain.leaderboard.definition import config_wire, parse_config
+from domain.payout.run import NewRun, PrizeItem, Prizes, PrizeTier, RunStatus
 from runtime.ids import new_id, utc_now
 from runtime.postgres import make_pool, transaction
-from storage.payout import create_run
-from storage.payout_pay import finish, pay_page
-from storage.payout_plan import plan
+from storage.payout.pay import finish, pay_page
+from storage.payout.plan import plan
+from storage.payout.run import create_run
 
 WINNERS = 100_000
 RULES = {"rules": [{"event_type": "bench.payout", "points_expression": "1"}]}

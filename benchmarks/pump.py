@@ -18,18 +18,18 @@ import uvloop
 from psycopg.types.numeric import Int4
 
 from activities.scoring import Pump
-from activities.scoring_batch import Scorer
 from activities.scoring_values import Batch
-from activities.wakeup import Wakeup
 from benchmarks.closed_loop import METER_SECONDS
-from domain.leaderboard import Aggregation
-from runtime.collector import calm_collector
+from domain.leaderboard.definition import Aggregation
+from loops.scoring.batch import Scorer
+from loops.scoring.wakeup import Wakeup
+from runtime.gc_tuning import calm_collector
 from runtime.ids import new_id
 from runtime.postgres import connect, make_pool
 from runtime.redis import make_redis
 from runtime.settings import Settings
-from storage import standing
-from storage.live import LiveStore
+from storage.leaderboard import standing
+from storage.leaderboard.rankings import LiveStore
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

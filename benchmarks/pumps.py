@@ -6,11 +6,11 @@ import signal
 import uvloop
 
 from activities.scoring import Pump
-from activities.wakeup import Wakeup
+from loops.scoring.wakeup import Wakeup
 from runtime.postgres import make_pool
 from runtime.redis import make_redis
 from runtime.settings import Settings, load_settings, process_environment
-from storage.live import LiveStore
+from storage.leaderboard.rankings import LiveStore
 
 
 async def serve(settings: Settings) -> None:

@@ -10,10 +10,10 @@ from benchmarks.bench import Bench
 from benchmarks.board import make_board
 from benchmarks.measure import BenchError, Comparison, Sample, latency
 from benchmarks.stack import Server
-from domain.standing import order_key
+from domain.leaderboard.standing import order_key
 from runtime.ids import utc_now
 from runtime.redis import make_redis
-from storage.live import LiveBoard, LiveStore
+from storage.leaderboard.rankings import LiveBoard, LiveStore
 
 SMALL, LARGE, LARGEST = 10_000, 1_000_000, 5_000_000
 ASKED = 10_000

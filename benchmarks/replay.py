@@ -18,11 +18,11 @@ from psycopg.types.json import Jsonb
 
 from benchmarks.closed_loop import Progress, drive
 from benchmarks.load import Loaded
-from domain.redemption import read_callback
+from domain.redemption.redemption import read_callback
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, connect
-from storage.redemption import document_of, move_redemption
-from storage.store import Order, redeem
+from storage.redemption.move import document_of, move_redemption
+from storage.redemption.redeem import Order, redeem
 
 CALLBACK = {"status": "fulfilled", "fulfillment_data": {"tracking": "1Z999"}}
 

@@ -16,8 +16,8 @@ from benchmarks.driver import APPEND
 from benchmarks.measure import REPOSITORY, BenchError, Comparison, Meter, Row, Sample, in_process
 from benchmarks.pump import Plan, Pumped
 from benchmarks.stack import Server
-from runtime.embedded import processes
 from runtime.ids import new_id
+from stack import processes
 
 BATCH = 5000
 USERS = 12_800

@@ -18,7 +18,7 @@ from cli.processes import server_config
 from runtime import logging
 from runtime.postgres import make_pool
 from runtime.settings import Settings, load_settings
-from storage.event import GroupCommitWriter, NewEvent, Outcome
+from storage.event.log import GroupCommitWriter, NewEvent, Outcome
 
 INSERT_CONNECTIONS = 32  # where single commits are fastest on the machines that this was tried on
 HELLO = b'{"hello":"world"}'

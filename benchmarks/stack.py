@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.measure import REPOSITORY, Meter
-from runtime.embedded import postgres, processes, redis
 from runtime.settings import Settings, load_settings
+from stack import postgres, processes, redis
 
 
 class Stack(msgspec.Struct, frozen=True, kw_only=True):

@@ -29,7 +29,7 @@ from benchmarks import (
 from benchmarks.bench import Bench, prepare
 from benchmarks.measure import BenchError, Comparison, Result, Row, compare
 from benchmarks.stack import start_stack
-from runtime.embedded.processes import StartError
+from stack.processes import StartError
 
 Part = Callable[[Bench], AbstractContextManager[list[Comparison]]]
 

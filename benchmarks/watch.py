@@ -17,11 +17,11 @@ import time
 import msgspec
 import uvloop
 
-from domain.standing import order_key
+from domain.leaderboard.standing import order_key
 from runtime.ids import utc_now
 from runtime.redis import make_redis
 from runtime.settings import Settings
-from storage.live import LiveBoard, LiveStore, Publication
+from storage.leaderboard.rankings import LiveBoard, LiveStore, Publication
 
 SEQUENCE = re.compile(rb'"sequence":(\d+)')
 SETTLE_SECONDS = 1.0

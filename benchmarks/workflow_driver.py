@@ -20,7 +20,7 @@ from benchmarks.closed_loop import Progress, drive
 from benchmarks.load import Loaded
 from benchmarks.replay import CALLBACK
 from benchmarks.trivial import QUEUE, TrivialWorkflow
-from domain.redemption import workflow_id
+from domain.redemption.redemption import workflow_id
 from runtime import temporal
 from runtime.ids import new_id
 from runtime.settings import Settings

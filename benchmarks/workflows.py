@@ -15,8 +15,8 @@ from benchmarks.measure import REPOSITORY, BenchError, Comparison, Meter, Sample
 from benchmarks.redeem import REDEMPTION_TABLES, make_users
 from benchmarks.stack import Server, run_part
 from benchmarks.workflow_driver import Plan
-from runtime.embedded import processes, temporal
 from runtime.search_attributes import SEARCH_ATTRIBUTES
+from stack import processes, temporal
 
 SLUG, USER = "bench-delivered", "served"
 AT_A_TIME = 16

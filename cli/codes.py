@@ -9,18 +9,18 @@ import rich_click as click
 from rich.console import Console
 from rich.progress import Progress
 
-from cli.stack import data_dir_option, read_stack, settings_for
 from cli.tenant import BY_COMMAND, known_tenant
-from domain.code import check_pool, code_problem
-from domain.error import RewardNotFound, ValidationFault
-from domain.reward import Reward
+from domain.errors import RewardNotFound, ValidationFault
+from domain.reward.code import check_pool, code_problem
+from domain.reward.reward import Reward
 from runtime import postgres
 from runtime.ids import utc_now
 from runtime.postgres import Connection, acting, name_actor
 from runtime.settings import Settings
-from storage.audit import record
-from storage.code import copy_codes
-from storage.reward import find_reward
+from stack.data_directory import data_dir_option, read_stack, settings_for
+from storage.reward.code import copy_codes
+from storage.reward.reward import find_reward
+from storage.tenant.audit import record
 
 CODES_PER_BATCH = 50_000
 LINES_PER_REPORT = 250_000

@@ -7,17 +7,17 @@ from uuid import UUID
 
 import rich_click as click
 
-from cli.demo_client import partner
-from cli.demo_play import FileFault, Result, make_results, read_results
-from cli.demo_stage import Stage, StoryFault
-from cli.demo_story import Place, Story
-from cli.stack import data_dir_option, read_stack, settings_for
 from cli.tenant import make_tenant
-from domain.credential import KeyRole
+from demo.client import partner
+from demo.play import FileFault, Result, make_results, read_results
+from demo.stage import Stage, StoryFault
+from demo.story import Place, Story
+from domain.tenant.credential import KeyRole
 from runtime import postgres
 from runtime.ids import utc_now
 from runtime.settings import SettingError, Settings
-from storage import credential
+from stack.data_directory import data_dir_option, read_stack, settings_for
+from storage.tenant import credential
 
 
 @click.command()

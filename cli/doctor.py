@@ -14,12 +14,12 @@ import rich_click as click
 from rich.console import Console
 from rich.table import Table
 
-from cli.stack import data_dir_option, settings_for
 from runtime import postgres, schema, temporal
 from runtime.namespace import namespace_owner, refusal
 from runtime.redis import make_redis
 from runtime.settings import Settings
-from storage.installation import find_installation
+from stack.data_directory import data_dir_option, settings_for
+from storage.platform.installation import find_installation
 
 OLDEST_PYTHON = (3, 11)
 OLDEST_POSTGRES = schema.OLDEST_POSTGRES

@@ -13,7 +13,7 @@ import rich_click as click
 from rich.console import Console
 from rich.progress import Progress
 
-from cli.stack import data_dir_option, read_stack
+from stack.data_directory import data_dir_option, read_stack
 
 BULK_EVENTS = 100
 BULK_BYTES = 900_000

@@ -9,10 +9,10 @@ from psycopg import IsolationLevel
 from rich.console import Console
 from rich.progress import Progress
 
-from cli.stack import data_dir_option, settings_for
 from runtime import postgres
 from runtime.settings import Settings
-from storage.ledger_audit import CHECKS, MAX_FINDINGS_PER_CHECK, Finding, verify
+from stack.data_directory import data_dir_option, settings_for
+from storage.points.audit import CHECKS, MAX_FINDINGS_PER_CHECK, Finding, verify
 
 
 async def examine(settings: Settings, console: Console) -> list[Finding]:

@@ -112,10 +112,10 @@ def _status(arguments: Sequence[str] | None) -> int:
 
 
 def _report(fault: Exception) -> int:
-    from domain.error import DomainError
-    from runtime.embedded.processes import StartError
+    from domain.errors import DomainError
     from runtime.namespace import ForeignNamespaceError
     from runtime.settings import SettingError
+    from stack.processes import StartError
 
     if isinstance(fault, SettingError | StartError | DomainError | ForeignNamespaceError):
         print(f"laurel: {fault}", file=sys.stderr)

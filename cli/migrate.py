@@ -8,17 +8,17 @@ import psycopg
 import rich_click as click
 import sqlalchemy as sa
 
-from cli.stack import data_dir_option, settings_for
 from runtime import postgres, schema
 from runtime.settings import Settings
-from storage import platform
+from stack.data_directory import data_dir_option, settings_for
+from storage.platform import partitions
 
 
 async def set_up_platform(settings: Settings) -> None:
     """Write what is fixed once for the platform, and make the partitions of the coming days; raises `SettingError`."""
     connection = await postgres.connect(settings.session_url, "migrate")
     async with connection, connection.transaction():
-        await platform.set_up(connection, settings.scoring_partitions, datetime.now(UTC))
+        await partitions.set_up(connection, settings.scoring_partitions, datetime.now(UTC))
 
 
 def bring_up_to_date(settings: Settings) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 
 import rich_click as click
 
-from cli.stack import data_dir_option, settings_for
 from runtime import logging, tracing
 from runtime.drain import DrainingServer, draining_protocol
 from runtime.pulse import Drain
 from runtime.settings import Settings
+from stack.data_directory import data_dir_option, settings_for
 
 BACKLOG = 2048
 GRACEFUL_SECONDS = 3

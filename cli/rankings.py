@@ -8,16 +8,16 @@ import rich_click as click
 from rich.console import Console
 from rich.progress import Progress, TextColumn
 
-from cli.stack import data_dir_option, settings_for
-from domain.error import NotFound, ValidationFault
+from domain.errors import NotFound, ValidationFault
 from runtime.postgres import Pool, make_pool
 from runtime.redis import make_redis
 from runtime.settings import Settings
-from storage.leaderboard import every_open_window
-from storage.live import LiveBoard, LiveStore, RedisError
-from storage.live_audit import NamedWindow, drift_lines, live_windows, verify_window
-from storage.live_repair import rebuild_window
-from storage.tenant import find_tenant
+from stack.data_directory import data_dir_option, settings_for
+from storage.leaderboard.definition import every_open_window
+from storage.leaderboard.rankings import LiveBoard, LiveStore, RedisError
+from storage.leaderboard.rankings_audit import NamedWindow, drift_lines, live_windows, verify_window
+from storage.leaderboard.rankings_repair import rebuild_window
+from storage.tenant.tenant import find_tenant
 
 SWAP_ATTEMPTS = 2
 ATTEMPTS = 5

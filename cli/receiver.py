@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import rich_click as click
 
-from domain.webhook import check_secret, signatures
+from domain.webhook.webhook import check_secret, signatures
 
 TOLERANCE_SECONDS = 300
 MAXIMUM_BODY = 1024 * 1024

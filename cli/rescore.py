@@ -8,13 +8,13 @@ import rich_click as click
 from rich.console import Console
 from rich.progress import Progress
 
-from cli.stack import data_dir_option, settings_for
 from cli.tenant import known_tenant
-from domain.rescore import RescoreProgress, RescoreStatus
+from domain.leaderboard.rescore import RescoreProgress, RescoreStatus
 from runtime.postgres import Pool, make_pool, transaction
 from runtime.settings import Settings
-from storage.rescore import Rescore, find_rescore, progress_of
-from storage.rescore_request import CURRENT, request_rescore
+from stack.data_directory import data_dir_option, settings_for
+from storage.leaderboard.rescore import Rescore, find_rescore, progress_of
+from storage.leaderboard.rescore_request import CURRENT, request_rescore
 
 LOOK_SECONDS = 0.5
 LINE_STEP = 0.1

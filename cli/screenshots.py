@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 import rich_click as click
 
-from cli.stack import StackFile, data_dir_option, read_stack
+from stack.data_directory import StackFile, data_dir_option, read_stack
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 OPTIONS = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking")

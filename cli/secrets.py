@@ -7,12 +7,12 @@ import rich_click as click
 from rich.console import Console
 from rich.progress import Progress
 
-from cli.stack import data_dir_option, settings_for
 from runtime import postgres
 from runtime.crypto import Vault
 from runtime.postgres import acting, name_actor
 from runtime.settings import Settings
-from storage.webhook import SECRET_PURPOSE, count_secrets_to_seal_again, seal_again, secrets_to_seal_again
+from stack.data_directory import data_dir_option, settings_for
+from storage.webhook.endpoint import SECRET_PURPOSE, count_secrets_to_seal_again, seal_again, secrets_to_seal_again
 
 BATCH = 500
 

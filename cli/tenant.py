@@ -10,17 +10,17 @@ from uuid import UUID
 import msgspec
 import rich_click as click
 
-from cli.stack import data_dir_option, settings_for
-from domain.credential import KeyRole
-from domain.error import NotFound, ValidationFault
-from domain.tenant import Tenant, TenantSettings, TenantStatus
+from domain.errors import NotFound, ValidationFault
+from domain.tenant.credential import KeyRole
+from domain.tenant.tenant import Tenant, TenantSettings, TenantStatus
 from domain.wire import parse_external_id, rfc3339
 from runtime import postgres
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, acting, name_actor
 from runtime.settings import Settings
-from storage import credential
-from storage import tenant as storage
+from stack.data_directory import data_dir_option, settings_for
+from storage.tenant import credential
+from storage.tenant import tenant as storage
 
 BY_COMMAND = "command line"
 """Who acts, for the audit log."""
@@ -124,7 +124,7 @@ def create_key(tenant_text: str, role: str, name: str, data_dir: Path) -> None:
 @data_dir_option
 def token(tenant_text: str, user: str, ttl_seconds: int, data_dir: Path) -> None:
     """Make a token with which one user acts for itself."""
-    from api.token import GamerTokens
+    from api.tenant.token import GamerTokens
 
     settings = settings_for(data_dir)
     external_id = parse_external_id(user, "user")

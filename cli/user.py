@@ -8,12 +8,12 @@ import psycopg
 import rich_click as click
 from argon2 import PasswordHasher
 
-from cli.stack import data_dir_option, settings_for
 from cli.tenant import known_tenant, print_answer
-from domain.error import AlreadyExists
+from domain.errors import AlreadyExists
 from runtime.ids import utc_now
 from runtime.postgres import Connection
-from storage.tenant import insert_console_user
+from stack.data_directory import data_dir_option, settings_for
+from storage.tenant.tenant import insert_console_user
 
 PASSWORD_BYTES = 15
 LONGEST_EMAIL = 254

@@ -13,42 +13,26 @@ from litestar.exceptions.base_exceptions import LitestarDeprecationWarning
 from litestar.response import Redirect
 from litestar.types import ControllerRouterHandler, Receive, Scope, Send
 
-from console import (
-    account,
-    api_key,
-    audit_log,
-    dashboard,
-    delivery,
-    earning_rule,
-    event_log,
-    event_type,
-    event_type_form,
-    leaderboard,
-    leaderboard_form,
-    payout_run,
-    preferences,
-    prize,
-    prize_item,
-    redemption,
-    reward,
-    reward_form,
-    schedule,
-    schedule_form,
-    settings,
-    sign_in,
-    static_files,
-    stuck_work,
-    third_parties,
-    tier,
-    user,
-    webhook,
-    webhook_form,
-)
+from console import preferences, static_files
 from console.client import ApiRefused
-from console.fault import PageFault, PasswordNeeded, SignInNeeded
-from console.session import LANGUAGE_COOKIE, PATH, with_own_cookies
-from console.text import choose_language, language
-from console.visit import ACCOUNT, Parts, Visitor, provide_visit, provide_visitor
+from console.errors import PageFault, PasswordNeeded, SignInNeeded
+from console.event import event_log, event_type, event_type_form
+from console.i18n import choose_language, language
+from console.leaderboard import leaderboard, leaderboard_form
+from console.payout import run as payout_run
+from console.payout import schedule, schedule_form
+from console.points import earning_rule, tier
+from console.programme import dashboard, stuck_work
+from console.redemption import redemption
+from console.request import ACCOUNT, Parts, Visitor, provide_visit, provide_visitor
+from console.reward import config as prize
+from console.reward import item as prize_item
+from console.reward import reward, reward_form
+from console.tenant import account, api_key, audit_log, settings, sign_in, user
+from console.tenant.session import LANGUAGE_COOKIE, PATH, with_own_cookies
+from console.webhook import delivery, third_parties
+from console.webhook import endpoint as webhook
+from console.webhook import endpoint_form as webhook_form
 from runtime.postgres import is_away
 from runtime.slots import CrowdedError
 

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import msgspec
 
-from console.refusal_words import refusal_text
+from console.refusal_labels import refusal_text
 
 PRESET = "laurel.console"
 CHUNKS_AHEAD = 4

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from console.client import Refusal
-from console.text import _
+from console.i18n import _
 
 _GROUPED = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?")
 _WHOLE = re.compile(r"-?[0-9]{1,18}")

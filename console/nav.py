@@ -2,7 +2,7 @@
 
 import msgspec
 
-from console.text import mark
+from console.i18n import mark
 
 
 class Entry(msgspec.Struct, frozen=True):

@@ -9,10 +9,10 @@ from urllib.parse import urlencode
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from console.chart import bars, line
+from console.format import FILTERS, pill, short_number, word
+from console.i18n import LANGUAGES, _, language
 from console.nav import NAV
-from console.show import FILTERS, pill, short_number, word
 from console.static_files import static_url
-from console.text import LANGUAGES, _, language
 
 TEMPLATES = Path(__file__).parent / "templates"
 

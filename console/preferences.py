@@ -3,9 +3,9 @@
 from litestar import post
 from litestar.response import Redirect
 
-from console.session import LANGUAGE_COOKIE, THEME_COOKIE, YEAR_SECONDS
-from console.text import LANGUAGES
-from console.visit import THEMES, Visitor
+from console.i18n import LANGUAGES
+from console.request import THEMES, Visitor
+from console.tenant.session import LANGUAGE_COOKIE, THEME_COOKIE, YEAR_SECONDS
 
 
 def safe_path(wanted: str, default: str = "/dashboard") -> str:

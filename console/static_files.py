@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 from litestar import Response, get
 
-from console.fault import PageFault
+from console.errors import PageFault
 
 STATIC = Path(__file__).parent / "static"
 TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}

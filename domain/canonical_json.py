@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from domain.error import ValidationFault
+from domain.errors import ValidationFault
 
 LARGEST_EXACT_INTEGER = 2**53
 LARGEST_ARRAY_INDEX = 2**32 - 2

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from domain.error import ValidationFault
+from domain.errors import ValidationFault
 from domain.misfit import Misfit, cut, misfits, place_of
 
 Shape = TypeVar("Shape")

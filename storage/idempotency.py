@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.error import IdempotencyConflict
+from domain.errors import IdempotencyConflict
 from runtime.postgres import Connection, count_changed
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from domain import limits
-from domain.error import LimitReached
+from domain.errors import LimitReached
 from domain.limits import Limit
 from runtime.postgres import Connection
 

@@ -11,7 +11,7 @@ import msgspec
 from psycopg.rows import tuple_row
 
 from runtime.postgres import Connection
-from storage.scoring import Cursor
+from storage.scoring.pump import Cursor
 
 
 class Backlog(msgspec.Struct, frozen=True):

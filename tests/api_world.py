@@ -15,14 +15,14 @@ import psycopg
 import uvicorn
 
 from api.app import create_app
-from domain.credential import KeyRole
-from domain.tenant import Tenant, TenantSettings, TenantStatus
+from domain.tenant.credential import KeyRole
+from domain.tenant.tenant import Tenant, TenantSettings, TenantStatus
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, connect
 from runtime.settings import Settings
-from storage import platform
-from storage.credential import create_key
-from storage.tenant import create_tenant
+from storage.platform import partitions
+from storage.tenant.credential import create_key
+from storage.tenant.tenant import create_tenant
 from tests.witness import Witness
 
 START_SECONDS = 60.0
@@ -71,7 +71,7 @@ async def make_world(settings: Settings, url: str) -> World:
     """A new tenant with a key of each role."""
     connection = await connect(settings.database_url, "test-world")
     async with connection, connection.transaction():
-        await platform.set_up(connection, settings.scoring_partitions, utc_now())
+        await partitions.set_up(connection, settings.scoring_partitions, utc_now())
         tenant = await add_tenant(connection)
         made = {role.value: await create_key(connection, tenant.tenant_id, name=role.value, role=role) for role in KeyRole}
     return World(url, settings.database_url, tenant.tenant_id, {role: key.text for role, key in made.items()})

@@ -13,7 +13,7 @@ import httpx
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from runtime.embedded import processes
+from stack import processes
 from tests.conftest import REPOSITORY, Stack
 
 WAIT_SECONDS = 60.0

@@ -23,10 +23,10 @@ from temporalio.testing import WorkflowEnvironment
 
 from runtime import schema
 from runtime import temporal as temporal_runtime
-from runtime.embedded import postgres, processes, redis, temporal
 from runtime.postgres import Pool, make_pool
 from runtime.redis import Redis, make_redis
 from runtime.settings import Settings, load_settings
+from stack import postgres, processes, redis, temporal
 from tests.console_browser import PATIENCE_MILLISECONDS, tab
 
 REPOSITORY = Path(__file__).parent.parent

@@ -3,11 +3,12 @@
 from typing import Any
 from uuid import UUID
 
-from domain.payout import NewRun, PrizeItem, Prizes, PrizeTier, Progress, Run, RunStatus
-from domain.user import User
+from domain.payout.run import NewRun, PrizeItem, Prizes, PrizeTier, Progress, Run, RunStatus
+from domain.tenant.user import User
 from runtime.ids import new_id, utc_now
 from runtime.postgres import transaction
-from storage import payout, payout_pay, payout_plan
+from storage.payout import pay, run
+from storage.payout import plan as plans
 from tests.store_world import World
 
 
@@ -72,7 +73,7 @@ def run_for(window_id: UUID, given: Prizes) -> NewRun:
 async def make_run(world: World, window_id: UUID, given: Prizes) -> UUID:
     """The run, written."""
     async with transaction(world.pool) as connection:
-        run_id = await payout.create_run(connection, world.tenant_id, run_for(window_id, given), utc_now())
+        run_id = await run.create_run(connection, world.tenant_id, run_for(window_id, given), utc_now())
     assert run_id is not None
     return run_id
 
@@ -80,19 +81,19 @@ async def make_run(world: World, window_id: UUID, given: Prizes) -> UUID:
 async def plan(world: World, run_id: UUID) -> Progress:
     """Freeze its audience."""
     async with transaction(world.pool) as connection:
-        return await payout_plan.plan(connection, world.tenant_id, run_id, utc_now())
+        return await plans.plan(connection, world.tenant_id, run_id, utc_now())
 
 
 async def pay_page(world: World, run_id: UUID, size: int = 2) -> Progress:
     """Pay the next page."""
     async with transaction(world.pool) as connection:
-        return await payout_pay.pay_page(connection, world.tenant_id, run_id, size, utc_now())
+        return await pay.pay_page(connection, world.tenant_id, run_id, size, utc_now())
 
 
 async def finish(world: World, run_id: UUID) -> Progress:
     """Reconcile and end it."""
     async with transaction(world.pool) as connection:
-        return await payout_pay.finish(connection, world.tenant_id, run_id, utc_now())
+        return await pay.finish(connection, world.tenant_id, run_id, utc_now())
 
 
 async def pay_all(world: World, run_id: UUID, size: int = 2) -> Progress:
@@ -106,7 +107,7 @@ async def pay_all(world: World, run_id: UUID, size: int = 2) -> Progress:
 async def the_run(world: World, run_id: UUID) -> Run:
     """The run as it is kept."""
     async with world.pool.connection() as connection:
-        return await payout.find_run(connection, world.tenant_id, run_id)
+        return await run.find_run(connection, world.tenant_id, run_id)
 
 
 async def grants(world: World) -> list[tuple[str, UUID]]:

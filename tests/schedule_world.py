@@ -11,19 +11,19 @@ import msgspec
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from activities.outbox import Relay
 from activities.payout import PayoutActivities
 from activities.schedule import ScheduleActivities
-from domain.payout import Run
-from domain.payout_schedule import Schedule, audience_wire, due_wire, parse_schedule, temporal_schedule_id
-from domain.reward_item import credit_of, parse_item
+from domain.payout.run import Run
+from domain.payout.schedule import Schedule, audience_wire, due_wire, parse_schedule, temporal_schedule_id
+from domain.reward.item import credit_of, parse_item
+from loops.relay import Relay
 from runtime.ids import new_id, utc_now
 from runtime.postgres import transaction
 from runtime.temporal import TaskQueues
-from storage.ledger import currencies_of
-from storage.payout_list import RunFilter, list_runs
-from storage.reward_item import write_item
-from storage.schedule import Definition, archive_schedule, change_schedule, find_schedule, insert_schedule
+from storage.payout.run_list import RunFilter, list_runs
+from storage.payout.schedule import Definition, archive_schedule, change_schedule, find_schedule, insert_schedule
+from storage.points.currency import currencies_of
+from storage.reward.item import write_item
 from tests.store_world import World
 from workflows.payout import PayoutRunWorkflow
 from workflows.schedule import PayoutScheduleWorkflow

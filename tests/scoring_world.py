@@ -10,21 +10,23 @@ from uuid import UUID
 import msgspec
 
 from activities.scoring import Pump
-from activities.scoring_batch import Scorer
-from activities.wakeup import Wakeup
-from domain.earning import parse_earning_rule
-from domain.leaderboard import LeaderboardDefinition, parse_definition
-from domain.standing import decode_member
-from domain.window import window_for_key
+from domain.leaderboard.definition import LeaderboardDefinition, parse_definition
+from domain.leaderboard.standing import decode_member
+from domain.leaderboard.window import window_for_key
+from domain.points.earning_rule import parse_earning_rule
+from loops.scoring.batch import Scorer
+from loops.scoring.wakeup import Wakeup
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
-from storage import leaderboard, platform, scoring
-from storage.definition import change_instant
-from storage.earning import write_rule
-from storage.leaderboard import Leaderboard
-from storage.live import LiveStore
-from storage.scoring import NewWindow
-from storage.standing import standings_page
+from storage.leaderboard import definition as definitions
+from storage.leaderboard.definition import Leaderboard
+from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.standing import standings_page
+from storage.platform import partitions
+from storage.points.earning_rule import write_rule
+from storage.rules_lock import change_instant
+from storage.scoring import pump
+from storage.scoring.pump import NewWindow
 
 PARTITIONS = 4
 NOON = dt.datetime(2026, 2, 3, 12, tzinfo=dt.UTC)
@@ -62,7 +64,7 @@ class World:
 
     async def open(self) -> "World":
         async with transaction(self.pool) as connection:
-            await platform.set_up(connection, PARTITIONS, utc_now())
+            await partitions.set_up(connection, PARTITIONS, utc_now())
             await connection.execute(
                 "INSERT INTO tenant (tenant_id, name, created_at, updated_at) VALUES (%s, 'T', clock_timestamp(), clock_timestamp())",
                 (self.tenant_id,),
@@ -77,12 +79,12 @@ class World:
     async def make_board(self, leaderboard_id: str, what: LeaderboardDefinition) -> Leaderboard:
         async with transaction(self.pool) as connection:
             instant = await change_instant(connection, self.tenant_id)
-            return await leaderboard.insert_board(connection, self.tenant_id, new_id(), leaderboard_id, definition=what, instant=instant)
+            return await definitions.insert_board(connection, self.tenant_id, new_id(), leaderboard_id, definition=what, instant=instant)
 
     async def change_board(self, board: Leaderboard, what: LeaderboardDefinition) -> Leaderboard:
         async with transaction(self.pool) as connection:
             instant = await change_instant(connection, self.tenant_id)
-            return await leaderboard.replace_board(connection, self.tenant_id, board.board_id, definition=what, instant=instant)
+            return await definitions.replace_board(connection, self.tenant_id, board.board_id, definition=what, instant=instant)
 
     async def send_now(self, events: Sequence[Event]) -> None:
         """Send them as of this moment, for boards whose windows end."""
@@ -127,7 +129,7 @@ class World:
 
     async def owner(self, partition: int) -> Scorer:
         async with transaction(self.pool) as connection:
-            return Scorer(self.pool, partition, await scoring.take_partition(connection, partition))
+            return Scorer(self.pool, partition, await pump.take_partition(connection, partition))
 
     async def partition_of(self, user: str) -> int:
         return int(
@@ -144,7 +146,7 @@ class World:
         assert span is not None
         async with transaction(self.pool) as connection:
             planned = NOON + dt.timedelta(days=36500)
-            await scoring.ensure_windows(connection, [NewWindow(self.tenant_id, board.board_id, new_id(), span, planned)])
+            await pump.ensure_windows(connection, [NewWindow(self.tenant_id, board.board_id, new_id(), span, planned)])
 
     async def make_earning_rule(self, expression: str, *, rule_id: UUID | None = None, **more: Any) -> UUID:
         rule = parse_earning_rule({"name": "R", "event_type": "match", "points_expression": expression, **more})
@@ -155,7 +157,7 @@ class World:
         window = await self.window(board, key)
         if window is None:
             return []
-        page = await self.live.page(leaderboard.live_board(board, window), 0, 1000)
+        page = await self.live.page(definitions.live_board(board, window), 0, 1000)
         if page is None:
             return None
         assert page.total == len(page.members)
@@ -166,7 +168,7 @@ class World:
         window = await self.window(board, key)
         if window is None:
             return []
-        seen = leaderboard.live_board(board, window)
+        seen = definitions.live_board(board, window)
         async with self.pool.connection() as connection:
             entries = await standings_page(
                 connection, self.tenant_id, window, method=seen.method, min_score=seen.min_score, first=0, limit=1000
@@ -175,7 +177,7 @@ class World:
 
     async def window(self, board: Leaderboard, key: str) -> UUID | None:
         async with self.pool.connection() as connection:
-            found = await leaderboard.find_window(connection, self.tenant_id, board.board_id, key)
+            found = await definitions.find_window(connection, self.tenant_id, board.board_id, key)
         return found.standings if found else None
 
 

@@ -7,18 +7,19 @@ from uuid import UUID
 import msgspec
 from psycopg.errors import CheckViolation
 
-from domain.error import DomainError
-from domain.ledger import POINTS, POINTS_CURRENCY, Account, Earning
-from domain.redemption import Redemption
-from domain.reward import Reward, parse_reward
-from domain.user import Identify, User
+from domain.errors import DomainError
+from domain.points.ledger import POINTS, POINTS_CURRENCY, Account, Earning
+from domain.redemption.redemption import Redemption
+from domain.reward.reward import Reward, parse_reward
+from domain.tenant.user import Identify, User
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, Pool, transaction
-from storage.ledger import accounts_of, create_currency, currencies_of, post_earnings
-from storage.ledger_audit import Finding, verify_ledger
-from storage.reward import find_reward, out_of_stock, write_reward
-from storage.store import Order, redeem
-from storage.user import identify
+from storage.points.audit import Finding, verify_ledger
+from storage.points.currency import create_currency, currencies_of
+from storage.points.ledger import accounts_of, post_earnings
+from storage.redemption.redeem import Order, redeem
+from storage.reward.reward import find_reward, out_of_stock, write_reward
+from storage.tenant.user import identify
 
 
 class World(msgspec.Struct, frozen=True):

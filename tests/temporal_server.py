@@ -3,8 +3,8 @@
 import subprocess
 from pathlib import Path
 
-from runtime.embedded import processes, temporal
 from runtime.search_attributes import SEARCH_ATTRIBUTES
+from stack import processes, temporal
 
 
 class TemporalServer:

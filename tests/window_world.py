@@ -6,18 +6,18 @@ from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Any
 
-from activities.barrier import Barrier
 from activities.scoring import Pump
-from domain.closing import FrozenWindow
-from domain.leaderboard import LeaderboardDefinition
+from domain.leaderboard.definition import LeaderboardDefinition
+from domain.leaderboard.window_messages import FrozenWindow
 from domain.wire import rfc3339
+from loops.scoring.barrier import Barrier
 from runtime.ids import utc_now
 from runtime.postgres import transaction
-from storage.board import Boards
-from storage.definition import change_instant
-from storage.leaderboard import Leaderboard, find_window
-from storage.snapshot import freeze_window, lock_freezing
-from storage.window import BoardWindow, begin_closing, close_early, window_with_board
+from storage.leaderboard.board import Boards
+from storage.leaderboard.definition import Leaderboard, find_window
+from storage.leaderboard.snapshot import freeze_window, lock_freezing
+from storage.leaderboard.window import BoardWindow, begin_closing, close_early, window_with_board
+from storage.rules_lock import change_instant
 from tests.scoring_world import NOON, PARTITIONS, World, definition
 
 STARTS_AT = NOON - timedelta(hours=1)

@@ -7,7 +7,7 @@ from temporalio.common import RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
     from activities.endpoint import EndpointActivities
-    from domain.webhook import EndpointInput, Shift
+    from domain.webhook.webhook import EndpointInput, Shift
     from workflows.queues import queue
 
 KIND = "endpoints"

@@ -8,7 +8,7 @@ from temporalio.common import RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
     from activities.erasure import ErasureActivities
-    from domain.erasure import ErasureInput
+    from domain.tenant.erasure import ErasureInput
 
 OWN_FAULTS = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30))
 TIMEOUT = timedelta(hours=2)

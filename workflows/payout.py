@@ -9,7 +9,7 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities.payout import PayoutActivities
-    from domain.payout import OVER, PayoutRunInput, Progress, RunStatus
+    from domain.payout.run import OVER, PayoutRunInput, Progress, RunStatus
     from workflows.queues import queue
 
 KIND = "payouts"

@@ -15,7 +15,7 @@ from temporalio.common import RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
     from activities.platform import PlatformActivities
-    from domain.platform_task import TIMETABLES, PlatformRun, PlatformTask, platform_schedule_id
+    from domain.maintenance import TIMETABLES, PlatformRun, PlatformTask, platform_schedule_id
 
 SHIFT_TIMEOUT = timedelta(minutes=5)
 HEARTBEAT_TIMEOUT = timedelta(seconds=20)

@@ -11,10 +11,20 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 with workflow.unsafe.imports_passed_through():
     from activities.redemption import RedemptionActivities
     from activities.webhook import WebhookActivities
-    from domain import fulfilment
-    from domain.fulfilment import Attempted, Begun, News, RedemptionInput, RedemptionOutcome, SendInput, Sent, Settled, SettleInput
-    from domain.redemption import FINAL, WAITING, State
-    from domain.webhook import Ladder
+    from domain.redemption import messages
+    from domain.redemption.messages import (
+        Attempted,
+        Begun,
+        News,
+        RedemptionInput,
+        RedemptionOutcome,
+        SendInput,
+        Sent,
+        Settled,
+        SettleInput,
+    )
+    from domain.redemption.redemption import FINAL, WAITING, State
+    from domain.webhook.webhook import Ladder
 
 STATUS = SearchAttributeKey.for_keyword("RedemptionStatus")
 FLAGS = SearchAttributeKey.for_keyword_list("Flags")
@@ -94,7 +104,7 @@ class RedemptionWorkflow:
     async def _go_round(self) -> None:
         """A run that has gone round often goes on in a new one with a short history: PostgreSQL knows how far the redemption came."""
         self._rounds += 1
-        if self._rounds > fulfilment.ROUNDS_IN_A_RUN and workflow.patched("goes-on-in-a-new-run"):  # 2026-12: replays older histories
+        if self._rounds > messages.ROUNDS_IN_A_RUN and workflow.patched("goes-on-in-a-new-run"):  # 2026-12: replays older histories
             await workflow.wait_condition(workflow.all_handlers_finished)
             workflow.continue_as_new(self._redemption)
 

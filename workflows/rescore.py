@@ -10,7 +10,7 @@ from temporalio.exceptions import is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities.rescore import RescoreActivities
-    from domain.rescore import RescoreInput, RescoreProgress, RescoreStatus
+    from domain.leaderboard.rescore import RescoreInput, RescoreProgress, RescoreStatus
     from workflows.queues import queue
 
 Answer = TypeVar("Answer")

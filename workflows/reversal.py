@@ -3,8 +3,8 @@
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from domain.fulfilment import RedemptionOutcome, ReversalInput
-    from domain.redemption import State
+    from domain.redemption.messages import RedemptionOutcome, ReversalInput
+    from domain.redemption.redemption import State
 
 
 @workflow.defn

@@ -8,8 +8,8 @@ from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 
 with workflow.unsafe.imports_passed_through():
     from activities.schedule import ScheduleActivities
-    from domain.payout import PayoutRunInput, Progress, RunStatus, payout_workflow_id
-    from domain.payout_schedule import Claim, InstantInput, ScheduleInput
+    from domain.payout.run import PayoutRunInput, Progress, RunStatus, payout_workflow_id
+    from domain.payout.schedule import Claim, InstantInput, ScheduleInput
     from workflows.payout import PayoutRunWorkflow
     from workflows.queues import core_queue, queue
 

@@ -12,8 +12,8 @@ from temporalio.workflow import ParentClosePolicy
 
 with workflow.unsafe.imports_passed_through():
     from activities.window import WindowActivities
-    from domain.closing import FROZEN, CloseNow, FrozenWindow, Gate, WindowInput, WindowPlan, WindowStatus
-    from domain.payout import PayoutRunInput, Progress, RunStatus, payout_workflow_id
+    from domain.leaderboard.window_messages import FROZEN, CloseNow, FrozenWindow, Gate, WindowInput, WindowPlan, WindowStatus
+    from domain.payout.run import PayoutRunInput, Progress, RunStatus, payout_workflow_id
     from workflows.queues import core_queue, queue
 
 Answer = TypeVar("Answer")

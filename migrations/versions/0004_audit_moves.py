@@ -1,6 +1,6 @@
 """The audit log hears of moves of redemptions, of users, of tiers given by hand and of the stock of variants.
 
-What a trigger could not tell well (a resend, an import of codes) is written by `storage.audit.record`. What a user filled in and what
+What a trigger could not tell well (a resend, an import of codes) is written by `storage.tenant.audit.record`. What a user filled in and what
 a partner handed over stay out of the log: they are personal, or worth money.
 
 Revision: 0004

@@ -35,7 +35,7 @@ sign_in_attempt = Table(
 )
 
 # What happened in a quarter of an hour (days of every time zone are made of them), for the dashboard's charts: counted behind the facts by
-# `storage/activity.py`, never asked for truth.
+# `storage/programme/dashboard_rollup.py`, never asked for truth.
 activity_slot = Table(
     "activity_slot",
     metadata,

@@ -70,7 +70,7 @@ payout_run = Table(
     uuid_column("schedule_id", nullable=True),
     instant_column("instant"),
     Column("trigger", Text, nullable=False),
-    # Who is paid, as `storage/audience.py` reads it, and what they get, copied so that later edits change nothing here.
+    # Who is paid, as `storage/payout/audience.py` reads it, and what they get, copied so that later edits change nothing here.
     Column("audience", JSONB, nullable=False),
     Column("prizes", JSONB, nullable=False),
     Column("status", Text, nullable=False),

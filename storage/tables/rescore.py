@@ -2,7 +2,7 @@
 
 from sqlalchemy import BigInteger, Column, ForeignKeyConstraint, Index, Integer, SmallInteger, Table, Text, text
 
-from domain.rescore import RescoreStatus
+from domain.leaderboard.rescore import RescoreStatus
 from storage.tables.metadata import instant_column, key_column, metadata, one_of, uuid_column
 
 # `rescore_id` is also the id under which the standings of the new generation stand (leaderboard_window.standings_id).

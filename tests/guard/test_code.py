@@ -12,7 +12,7 @@ from temporalio.service import WorkflowService
 from runtime.temporal_limits import LONG_POLLS
 
 REPOSITORY = Path(__file__).parent.parent.parent
-SOURCE_FOLDERS = ("domain", "storage", "activities", "workflows", "console", "api", "cli", "runtime")
+SOURCE_FOLDERS = ("domain", "storage", "activities", "loops", "workflows", "console", "api", "stack", "demo", "cli", "runtime")
 
 
 def tool(*arguments: str) -> None:
@@ -45,7 +45,7 @@ def test_only_the_settings_read_the_environment() -> None:
             if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv", "environb"):
                 readers[str(path.relative_to(REPOSITORY))] = node.lineno
     # The launcher hands the environment on as it is; it does not read it.
-    assert set(readers) <= {"runtime/settings.py", "runtime/embedded/child.py"}, readers
+    assert set(readers) <= {"runtime/settings.py", "stack/child.py"}, readers
 
 
 def test_annotations_are_real_at_run_time() -> None:

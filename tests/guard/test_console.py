@@ -11,18 +11,18 @@ from pathlib import Path
 import pytest
 
 from console.app import page_routes
+from console.i18n import LOCALE, vietnamese
+from console.labels import STATE_COLOURS, WORDS
 from console.nav import ENTRIES
-from console.text import LOCALE, vietnamese
-from console.user import KINDS
-from console.words import STATE_COLOURS, WORDS
-from domain.closing import WindowStatus
-from domain.credential import KeyRole
-from domain.leaderboard import BoardStatus, TimeframeType
-from domain.ledger import TransferKind
-from domain.payout import RunStatus
-from domain.redemption import State
-from domain.rescore import RescoreStatus
-from domain.webhook import DeliveryState
+from console.tenant.user import KINDS
+from domain.leaderboard.definition import BoardStatus, TimeframeType
+from domain.leaderboard.rescore import RescoreStatus
+from domain.leaderboard.window_messages import WindowStatus
+from domain.payout.run import RunStatus
+from domain.points.ledger import TransferKind
+from domain.redemption.redemption import State
+from domain.tenant.credential import KeyRole
+from domain.webhook.webhook import DeliveryState
 
 CONSOLE = Path(__file__).parent.parent.parent / "console"
 TEMPLATES = sorted((CONSOLE / "templates").rglob("*.html"))

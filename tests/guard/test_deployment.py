@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from runtime.embedded import postgres, redis, temporal
 from runtime.search_attributes import SEARCH_ATTRIBUTES
 from runtime.settings import FILE_SUFFIX, PREFIX, SECRETS, SETTINGS
+from stack import postgres, redis, temporal
 
 REPOSITORY = Path(__file__).parent.parent.parent
 

@@ -6,20 +6,35 @@ from pathlib import Path
 import pytest
 
 from cli.main import COMMANDS, LazyGroup
-from domain import error
-from domain.redemption import TRANSITIONS
+from domain import errors
+from domain.redemption.redemption import TRANSITIONS
 from runtime.settings import PREFIX, SETTINGS
 
 REPOSITORY = Path(__file__).parent.parent.parent
 README = REPOSITORY / "README.md"
-SOURCES = ("activities", "api", "benchmarks", "cli", "console", "domain", "migrations", "runtime", "storage", "tests", "workflows")
+SOURCES = (
+    "activities",
+    "api",
+    "benchmarks",
+    "cli",
+    "console",
+    "demo",
+    "domain",
+    "loops",
+    "migrations",
+    "runtime",
+    "stack",
+    "storage",
+    "tests",
+    "workflows",
+)
 DOCUMENTS = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").rglob("*.md"))]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
 
 def error_codes() -> set[str]:
-    found = {error.DomainError}
+    found = {errors.DomainError}
     while more := {child for known in found for child in known.__subclasses__()} - found:
         found |= more
     return {each.code for each in found}

@@ -9,7 +9,7 @@ from storage.limit import COUNTED
 
 REPOSITORY = Path(__file__).parent.parent.parent
 DOCUMENT = REPOSITORY / "docs/limits.md"
-FOLDERS = ("activities", "api", "cli", "console", "domain", "runtime", "storage", "workflows")
+FOLDERS = ("activities", "api", "cli", "console", "demo", "domain", "loops", "runtime", "stack", "storage", "workflows")
 
 
 def test_the_document_is_the_table_of_the_code() -> None:

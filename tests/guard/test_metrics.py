@@ -7,7 +7,7 @@ from prometheus_client import REGISTRY
 
 import api.app  # noqa: F401 - whatever it imports registers its metrics
 from runtime.metrics import PLATFORM, PROCESS
-from storage.gauges import GAUGES
+from storage.platform.gauges import GAUGES
 
 REPOSITORY = Path(__file__).parent.parent.parent
 UNITS = ("milliseconds", "minutes", "hours", "kilobytes", "percent")

@@ -19,16 +19,16 @@ READERS = {
         "_answer": "the front's own table of routes, behind that refusal",
         "_take_events": "one of the two ingest paths, as the label of a metric",
     },
-    "api/event.py": {"answer": "which of the two ingest paths it is"},
-    "api/hot_page.py": {"answer": "the board's name behind a prefix; whatever else it may be is Litestar's"},
-    "api/socket.py": {"_admitted": "matched as a whole against the one route of WebSockets"},
+    "api/event/ingestion.py": {"answer": "which of the two ingest paths it is"},
+    "api/leaderboard/fast_page.py": {"answer": "the board's name behind a prefix; whatever else it may be is Litestar's"},
+    "api/leaderboard/socket.py": {"_admitted": "matched as a whole against the one route of WebSockets"},
     "api/auth.py": {
         "request_facts": "handed on to what is below",
         "bearer_of": "which 401 says that it is no credential",
     },
-    "api/credential.py": {"__call__": "which 401 says that it is no credential"},
+    "api/tenant/credential.py": {"__call__": "which 401 says that it is no credential"},
     "api/idempotency.py": {"_place": "the scope of a key where no route is known"},
-    "console/visit.py": {
+    "console/request.py": {
         "path": "the address of the page, for its links; `present_path` marks one of the navigation",
         "provide_visit": "the page to come back to after the sign-in, which `safe_path` judges then",
     },

@@ -24,11 +24,11 @@ OWN_ORDER = {
 }
 """Tables of tenants whose primary key does not lead with the tenant."""
 FOR_EVERY_TENANT = {
-    "storage/activity.py": {"count_rows": "when the first tenant began: where the tally begins"},
-    "storage/console_session.py": {"open_session": "sessions that ended, by age"},
-    "storage/credential.py": {"origin_is_allowed_somewhere": "a preflight names no tenant; yes or no is all that is answered"},
-    "storage/event_search.py": {"_top_position": "where to look next; the rows themselves are read by tenant"},
-    "storage/gauges.py": {"GAUGES": "numbers of the whole platform, for Prometheus"},
+    "storage/programme/dashboard_rollup.py": {"count_rows": "when the first tenant began: where the tally begins"},
+    "storage/tenant/console_session.py": {"open_session": "sessions that ended, by age"},
+    "storage/tenant/credential.py": {"origin_is_allowed_somewhere": "a preflight names no tenant; yes or no is all that is answered"},
+    "storage/event/search.py": {"_top_position": "where to look next; the rows themselves are read by tenant"},
+    "storage/platform/gauges.py": {"GAUGES": "numbers of the whole platform, for Prometheus"},
     "storage/outbox.py": {
         "mark_sent": "the relay's leased rows, by their own key",
         "put_back": "the same",
@@ -37,7 +37,7 @@ FOR_EVERY_TENANT = {
         "forget_sent": "upkeep, by age",
     },
     "storage/scoring_backlog.py": {"end_backlog": "whether any tenant is left behind in the partition"},
-    "storage/webhook.py": {"count_secrets_to_seal_again": "the rotation of the platform's key, from the command line"},
+    "storage/webhook/endpoint.py": {"count_secrets_to_seal_again": "the rotation of the platform's key, from the command line"},
 }
 """Functions with statements that do not name the tenant, each with its reason. Nothing that a request reaches belongs here."""
 STATEMENT = re.compile(r"\b(?:FROM|JOIN|INTO|UPDATE)\s+(?:ONLY\s+)?([a-z_]+)")

@@ -12,8 +12,8 @@ import pytest
 
 from cli.openapi import api_document
 from runtime import schema
-from runtime.embedded import postgres
 from runtime.settings import Settings
+from stack import postgres
 from tests.access_rules import CALLBACK, is_of_one_user, roles_for
 from tests.api_world import TIMEOUT_SECONDS, World, make_world, serving
 from tests.conftest import PASSWORD, settings_for

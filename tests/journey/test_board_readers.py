@@ -10,12 +10,12 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from activities.scoring import Pump
-from activities.wakeup import Wakeup
 from domain import limits
+from loops.scoring.wakeup import Wakeup
 from runtime.postgres import Pool
 from runtime.redis import Redis
 from runtime.settings import Settings
-from storage.live import LiveStore
+from storage.leaderboard.rankings import LiveStore
 from tests.api_world import World, event
 
 DAY = "2099-01-01T00:00:00.000Z"

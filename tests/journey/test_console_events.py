@@ -5,11 +5,11 @@ import json
 from typing import Any
 
 from activities.scoring import Pump
-from activities.wakeup import Wakeup
+from loops.scoring.wakeup import Wakeup
 from runtime.postgres import Pool
 from runtime.redis import Redis
 from runtime.settings import Settings
-from storage.live import LiveStore
+from storage.leaderboard.rankings import LiveStore
 from tests.api_world import World, make_world
 from tests.console_world import heading, signed_in
 from tests.journey.programme import post

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from console.prize_words import costs, doubts, lines
+from console.reward.config_labels import costs, doubts, lines
 from runtime.settings import Settings
 from tests.api_world import World, make_world
 from tests.console_world import Tab, heading, signed_in

@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from domain.leaderboard import WEEKDAYS
+from domain.leaderboard.definition import WEEKDAYS
 from domain.wire import rfc3339
 from tests.conftest import REPOSITORY, Stack, start_stack, stop_stack_process
 from tests.journey.programme import (

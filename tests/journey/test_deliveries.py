@@ -12,7 +12,7 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
-from domain.webhook import make_secret
+from domain.webhook.webhook import make_secret
 from tests.conftest import REPOSITORY, Stack
 from tests.journey.programme import add_reward, eventually, fresh, post
 from tests.node_packages import with_packages

@@ -13,8 +13,8 @@ import httpx
 import msgspec
 import pytest
 
-from runtime.embedded.processes import free_port
 from runtime.settings import PREFIX, Settings
+from stack.processes import free_port
 from tests.conftest import REPOSITORY
 
 PATIENCE_SECONDS = 60.0

@@ -8,11 +8,11 @@ from urllib.parse import quote
 import pytest_asyncio
 
 from activities.scoring import Pump
-from activities.wakeup import Wakeup
+from loops.scoring.wakeup import Wakeup
 from runtime.postgres import Pool
 from runtime.redis import Redis
 from runtime.settings import Settings
-from storage.live import LiveStore
+from storage.leaderboard.rankings import LiveStore
 from tests.api_world import World, event, make_world
 
 EVENTS = "/v1/admin/events"

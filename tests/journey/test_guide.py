@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.embedded.processes import free_port
+from stack.processes import free_port
 from tests.conftest import REPOSITORY, Stack
 from tests.journey.documents import BLOCK, missing_programs, run_examples
 

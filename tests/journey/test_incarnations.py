@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api import board_room
+from api.leaderboard import room
 from runtime.settings import load_settings
 from tests.api_world import serving
 from tests.board_socket import watching
@@ -89,7 +89,7 @@ def test_the_worker_gives_word_of_a_windows_end(stack: Stack, client: httpx.Clie
     play(client, kind, ann=5)
     eventually(lambda: entries(client, f"/v1/leaderboards/{board}") == [(1, "ann", 5)])
     (window,) = client.get(f"/v1/admin/leaderboards/{board}/windows").json()["windows"]
-    monkeypatch.setattr(board_room, "LOOK_SECONDS", 3600.0)  # whoever waits for the next look at the window waits too long
+    monkeypatch.setattr(room, "LOOK_SECONDS", 3600.0)  # whoever waits for the next look at the window waits too long
     with serving(load_settings(stack.described["env"])) as url, watching(url, board, key) as watcher:
         assert client.post(f"/v1/admin/leaderboards/{board}/windows/{window['window_key']}/close").status_code == 202
         assert watcher.answer("window_closed")["window_key"] == window["window_key"]

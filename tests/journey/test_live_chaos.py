@@ -16,8 +16,8 @@ import redis
 from runtime.postgres import make_pool
 from runtime.redis import RedisError, make_redis
 from runtime.settings import load_settings
-from storage.live import LiveStore
-from storage.live_audit import Verdict, live_windows, verify_window
+from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.rankings_audit import Verdict, live_windows, verify_window
 from tests.conftest import REPOSITORY, Stack, start_stack, stop_stack_process
 from tests.journey.programme import add_board, board_of, event, eventually, fresh
 from tests.journey.test_crash import USERS, Sender, fresh_and_alive, kill, pids_of

@@ -14,9 +14,9 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
-from runtime.embedded.processes import free_port, wait_until
 from runtime.postgres import Pool
 from runtime.settings import PREFIX, Settings
+from stack.processes import free_port, wait_until
 from tests.api_world import World, event, make_world
 from tests.conftest import REPOSITORY
 from tests.console_world import signed_in

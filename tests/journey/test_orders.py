@@ -91,7 +91,7 @@ def test_a_pool_of_codes_is_filled_over_http_and_from_a_file(world: World, setti
 
 
 def test_redemptions_are_exported_as_csv(world: World, monkeypatch):
-    from api import redemption
+    from api.redemption import redemption
 
     monkeypatch.setattr(redemption, "CSV_PAGE", 3)
     with world.client() as admin:

@@ -12,8 +12,8 @@ import pytest
 from runtime import ids, schema
 from runtime.postgres import Pool, make_pool, transaction
 from runtime.settings import Settings
-from storage import platform
-from storage.readiness import Readiness
+from storage.platform import partitions
+from storage.platform.readiness import Readiness
 from tests.api_world import World, event, make_world, serving
 from tests.storage.test_database_faults import server_setting
 
@@ -72,7 +72,7 @@ async def reason_of(pool: Pool, partitions: int = 8) -> str:
 async def test_each_lack_has_its_reason(pool: Pool, settings: Settings) -> None:
     assert await reason_of(pool) == "partitions"  # nothing was set up
     async with transaction(pool) as connection:
-        await platform.set_up(connection, 8, ids.utc_now())
+        await partitions.set_up(connection, 8, ids.utc_now())
     assert await reason_of(pool) == ""
     assert await reason_of(pool, 4) == "partitions"
     newest = schema.known_revisions()[0]
@@ -93,7 +93,7 @@ async def test_an_empty_database_is_not_ready(settings: Settings, empty_database
 
 async def test_many_who_ask_cost_one_proof(pool: Pool, settings: Settings) -> None:
     async with transaction(pool) as connection:
-        await platform.set_up(connection, 8, ids.utc_now())
+        await partitions.set_up(connection, 8, ids.utc_now())
     readiness = Readiness(pool, 8)
     before = await requests_of(pool)
     assert set(await asyncio.gather(*(readiness.reason() for _ in range(50)))) == {""}
@@ -108,7 +108,7 @@ async def test_clocks_that_differ_are_noticed_and_the_servers_counts(
     pool: Pool, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with transaction(pool) as connection:
-        await platform.set_up(connection, 8, ids.utc_now())
+        await partitions.set_up(connection, 8, ids.utc_now())
 
     class Late(datetime):
         @classmethod

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.embedded.processes import free_port
+from stack.processes import free_port
 from tests.conftest import REPOSITORY, Stack
 from tests.journey.programme import add_endpoint, add_reward, eventually, fresh, give_points, points_of, post, redemption_in
 from tests.node_packages import with_packages

@@ -11,10 +11,10 @@ from typing import Any
 
 import httpx
 
-from runtime.embedded import postgres
-from runtime.embedded.processes import free_port, wait_until
 from runtime.postgres import Pool
 from runtime.settings import PREFIX, Settings
+from stack import postgres
+from stack.processes import free_port, wait_until
 from tests.api_world import World, event, make_world
 from tests.conftest import REPOSITORY
 from tests.journey.documents import launcher

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-import api.board_room
-import api.credential
-import api.leaderboard
-from api.token import LEEWAY_SECONDS, GamerTokens
+import api.leaderboard.board
+import api.leaderboard.room
+import api.tenant.credential
+from api.tenant.token import LEEWAY_SECONDS, GamerTokens
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool
 from runtime.settings import Settings
@@ -42,7 +42,7 @@ def make_board(url: str, world: World, name: str, timeframe: dict[str, object]) 
 def start_clock_at(monkeypatch: pytest.MonkeyPatch, instant: datetime) -> None:
     """The boards' clock goes on from this instant."""
     ahead = instant - utc_now()
-    for module in (api.board_room, api.leaderboard):
+    for module in (api.leaderboard.room, api.leaderboard.board):
         monkeypatch.setattr(module, "utc_now", lambda: datetime.now(UTC) + ahead)
 
 
@@ -83,5 +83,5 @@ def test_a_line_ends_with_its_token(world: World, url: str, settings: Settings, 
     with watching(url, "brief", token) as socket:
         assert socket.answer("heartbeat")
         later = SimpleNamespace(monotonic=time.monotonic, time=lambda: time.time() + 3600 + LEEWAY_SECONDS)
-        monkeypatch.setattr(api.credential, "time", later)
+        monkeypatch.setattr(api.tenant.credential, "time", later)
         assert socket.closing_code() == 4401

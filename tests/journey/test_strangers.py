@@ -7,7 +7,7 @@ from subprocess import run
 import httpx
 
 from domain import limits
-from domain.credential import compose_key
+from domain.tenant.credential import compose_key
 from tests.api_world import World
 
 TIMEOUT = 60.0

@@ -16,7 +16,7 @@ import psutil
 import psycopg
 import pytest
 
-from runtime.embedded import postgres, processes
+from stack import postgres, processes
 from tests.conftest import REPOSITORY, Stack, start_stack, stop_stack_process
 
 CONTRACT_KEYS = {

@@ -5,9 +5,9 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.expression import evaluate, parse_expression
-from domain.ledger import amount_from_wire
-from domain.scoring import MAX_UNITS
+from domain.points.ledger import amount_from_wire
+from domain.rule.expression import evaluate, parse_expression
+from domain.scoring.rules import MAX_UNITS
 from domain.wire import MAX_INTEGER, amount_number, score_number
 
 AMOUNTS = st.integers() | st.integers(-(2**80), 2**80) | st.integers(MAX_INTEGER - 50, MAX_INTEGER + 50)

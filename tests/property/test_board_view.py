@@ -5,8 +5,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain.board_view import All, AroundUser, Configure, RequestPage, TopN, Users, Wanted, difference, read_request, wanted_after
-from domain.error import ValidationFault
+from domain.errors import ValidationFault
+from domain.leaderboard.view import (
+    All,
+    AroundUser,
+    Configure,
+    RequestPage,
+    TopN,
+    Users,
+    Wanted,
+    difference,
+    read_request,
+    wanted_after,
+)
 
 
 class Line(msgspec.Struct, frozen=True):

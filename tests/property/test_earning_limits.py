@@ -13,7 +13,7 @@ import pytest
 
 from runtime.postgres import Pool
 from runtime.redis import Redis
-from storage.live import LiveStore
+from storage.leaderboard.rankings import LiveStore
 from tests.scoring_world import PARTITIONS, Event, World, units
 
 ZONE = "America/New_York"

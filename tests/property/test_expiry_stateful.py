@@ -20,23 +20,23 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from domain.error import InsufficientPoints
-from domain.ledger import POINTS, Account, Adjustment, CurrencyChange, Earning
-from domain.redemption import Move, State
-from domain.reward import parse_reward
-from domain.user import Identify, User
+from domain.errors import InsufficientPoints
+from domain.points.ledger import POINTS, Account, Adjustment, CurrencyChange, Earning
+from domain.redemption.redemption import Move, State
+from domain.reward.reward import parse_reward
+from domain.tenant.user import Identify, User
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, connect
-from storage.currency import change_currency, currencies_of
-from storage.ledger import accounts_of, lock_account, post_earnings, transactions_of
-from storage.ledger_adjustment import adjust
-from storage.ledger_audit import verify_ledger
-from storage.ledger_due import balances_of
-from storage.ledger_reversal import reverse_transfer
-from storage.redemption import move_redemption
-from storage.reward import write_reward
-from storage.store import Order, redeem
-from storage.user import identify
+from storage.points.adjustment import adjust
+from storage.points.audit import verify_ledger
+from storage.points.currency import change_currency, currencies_of
+from storage.points.due import balances_of
+from storage.points.ledger import accounts_of, lock_account, post_earnings, transactions_of
+from storage.points.reversal import reverse_transfer
+from storage.redemption.move import move_redemption
+from storage.redemption.redeem import Order, redeem
+from storage.reward.reward import write_reward
+from storage.tenant.user import identify
 from tests.conftest import empty
 from tests.store_world import make_tenant
 

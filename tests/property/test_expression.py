@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain.expression import Node, evaluate, parse_expression, scaled
-from domain.leaderboard import BoardStatus, BoardVersion, parse_config
-from domain.scoring import Outcome, RuleSet, ScorableEvent
+from domain.leaderboard.definition import BoardStatus, BoardVersion, parse_config
+from domain.rule.expression import Node, evaluate, parse_expression, scaled
+from domain.scoring.rules import Outcome, RuleSet, ScorableEvent
 
 PATHS = ["attrs.a", "attrs.b", "attrs.c.d", "actor.metadata.m", "attrs.missing"]
 NOON = datetime(2025, 11, 18, 12, tzinfo=UTC)

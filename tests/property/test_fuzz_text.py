@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from domain.error import ValidationFault
-from domain.event import decode_bulk, decode_stored, readable_event_id, validate_event
-from domain.expression import evaluate, parse_expression
+from domain.errors import ValidationFault
+from domain.event.event import decode_bulk, decode_stored, readable_event_id, validate_event
+from domain.rule.expression import evaluate, parse_expression
 from domain.wire import decode_json
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -11,20 +11,21 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule, run_state_machine_as_test
 
-from domain.error import InsufficientPoints, InvalidState
-from domain.ledger import POINTS, Adjustment, Earning
-from domain.redemption import FINAL, RETURNED, TRANSITIONS, Move, State
-from domain.reward import parse_reward
-from domain.user import Identify, User
+from domain.errors import InsufficientPoints, InvalidState
+from domain.points.ledger import POINTS, Adjustment, Earning
+from domain.redemption.redemption import FINAL, RETURNED, TRANSITIONS, Move, State
+from domain.reward.reward import parse_reward
+from domain.tenant.user import Identify, User
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, connect
-from storage.ledger import accounts_of, currencies_of, post_earnings, transactions_of
-from storage.ledger_adjustment import adjust
-from storage.ledger_audit import verify_ledger
-from storage.redemption import move_redemption
-from storage.reward import write_reward
-from storage.store import Order, redeem
-from storage.user import identify
+from storage.points.adjustment import adjust
+from storage.points.audit import verify_ledger
+from storage.points.currency import currencies_of
+from storage.points.ledger import accounts_of, post_earnings, transactions_of
+from storage.redemption.move import move_redemption
+from storage.redemption.redeem import Order, redeem
+from storage.reward.reward import write_reward
+from storage.tenant.user import identify
 from tests.conftest import empty
 from tests.store_world import make_tenant
 

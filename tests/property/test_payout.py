@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.payout import PrizeItem, Prizes, PrizeTier, fits, highest_rank, tier_cost, tier_for, total_cost
+from domain.payout.run import PrizeItem, Prizes, PrizeTier, fits, highest_rank, tier_cost, tier_for, total_cost
 from runtime.ids import new_id
 from runtime.postgres import Pool
-from storage.audience import Audience
-from storage.payout_plan import freezing, selecting_parameters
+from storage.payout.audience import Audience
+from storage.payout.plan import freezing, selecting_parameters
 from tests.payout_world import item
 from tests.store_world import make_world
 

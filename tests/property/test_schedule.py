@@ -11,8 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from domain.local_time import clock_changes
-from domain.schedule import When, WhenVersion, instants_after, instants_between, is_instant, parse_when
-from domain.schedule_ticks import ticks_of
+from domain.payout.recurrence import When, WhenVersion, instants_after, instants_between, is_instant, parse_when
+from domain.payout.temporal_calendar import ticks_of
 
 ZONES = [
     "Europe/Berlin",

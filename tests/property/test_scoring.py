@@ -7,13 +7,13 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain.condition import matches, parse_conditions
-from domain.earning import EarningVersion, capped, parse_earning_rule, smallest_units
-from domain.expression import evaluate, parse_expression
-from domain.leaderboard import BoardStatus, BoardVersion, parse_config
-from domain.scoring import Outcome, RuleSet, ScorableEvent
-from domain.standing import Contribution, merge, one_event
-from domain.window import window_at
+from domain.leaderboard.definition import BoardStatus, BoardVersion, parse_config
+from domain.leaderboard.standing import Contribution, merge, one_event
+from domain.leaderboard.window import window_at
+from domain.points.earning_rule import EarningVersion, capped, parse_earning_rule, smallest_units
+from domain.rule.condition import matches, parse_conditions
+from domain.rule.expression import evaluate, parse_expression
+from domain.scoring.rules import Outcome, RuleSet, ScorableEvent
 
 START = datetime(2025, 10, 26, tzinfo=UTC)
 CONDITIONS = st.dictionaries(

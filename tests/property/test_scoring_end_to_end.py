@@ -7,7 +7,7 @@ import pytest
 
 from runtime.postgres import Pool
 from runtime.redis import Redis
-from storage.live import LiveStore
+from storage.leaderboard.rankings import LiveStore
 from tests.scoring_world import PARTITIONS, Event, World, definition, reference
 
 KINDS = [(aggregation, method) for aggregation in ("sum", "max", "min", "count", "avg") for method in ("score_desc", "score_asc")]

@@ -6,8 +6,8 @@ from functools import reduce
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.leaderboard import Aggregation, Method
-from domain.standing import Contribution, decode_member, member, merge, one_event
+from domain.leaderboard.definition import Aggregation, Method
+from domain.leaderboard.standing import Contribution, decode_member, member, merge, one_event
 
 INSTANTS = st.integers(-(10**15), 10**15).map(lambda microseconds: datetime(2025, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds))
 FEW_INSTANTS = st.integers(0, 5).map(lambda hours: datetime(2025, 1, 1, hours, tzinfo=UTC))

@@ -7,9 +7,17 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain.leaderboard import WEEKDAYS, Aggregation, Method, Segment, Timeframe, TimeframeType
-from domain.timeline import NOTICE, SegmentIndex, changed, find_window, find_window_by_key, following_window, segment_at
-from domain.window import WindowSpan
+from domain.leaderboard.definition import WEEKDAYS, Aggregation, Method, Segment, Timeframe, TimeframeType
+from domain.leaderboard.window import WindowSpan
+from domain.leaderboard.window_sequence import (
+    NOTICE,
+    SegmentIndex,
+    changed,
+    find_window,
+    find_window_by_key,
+    following_window,
+    segment_at,
+)
 from tests.property.test_window import HARD
 
 ZONES = [*HARD[:8], "UTC", "Asia/Ho_Chi_Minh", "Pacific/Kiritimati", "Pacific/Midway"]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from temporalio.testing import ActivityEnvironment
 
 from activities.webhook import WebhookActivities
-from domain.webhook import retry_after_seconds
+from domain.webhook.webhook import retry_after_seconds
 from runtime.http import Sender
 from runtime.ids import utc_now
 from runtime.postgres import Pool

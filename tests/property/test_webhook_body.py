@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from domain.canonical_json import canonical_json
-from domain.error import ValidationFault
-from domain.webhook_body import canonical_body
+from domain.errors import ValidationFault
+from domain.webhook.body import canonical_body
 
 NODE = shutil.which("node")
 ECHO = """

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain.leaderboard import WEEKDAYS, Timeframe, TimeframeType
-from domain.window import WindowIndex, next_window, window_at, window_for_key
+from domain.leaderboard.definition import WEEKDAYS, Timeframe, TimeframeType
+from domain.leaderboard.window import WindowIndex, next_window, window_at, window_for_key
 
 ZONES = sorted(zoneinfo.available_timezones() - {"Factory", "localtime"})
 HARD = [

@@ -5,20 +5,20 @@ from uuid import UUID
 
 import pytest
 
-from activities.tally import count
-from domain.earning import EarningRule
-from domain.ledger import Adjustment
-from domain.redemption import Move, State
+from domain.points.earning_rule import EarningRule
+from domain.points.ledger import Adjustment
+from domain.redemption.redemption import Move, State
+from loops.dashboard_rollup import count
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
-from storage import platform
-from storage.activity import count_rows, first_id
-from storage.dashboard import days_since, first_steps, redemptions_by_state, totals
-from storage.earning import write_rule
-from storage.ledger_adjustment import adjust
-from storage.ledger_reversal import reverse_transfer
-from storage.redemption import move_redemption
-from storage.webhook import NewEndpoint, create_endpoint
+from storage.platform import partitions
+from storage.points.adjustment import adjust
+from storage.points.earning_rule import write_rule
+from storage.points.reversal import reverse_transfer
+from storage.programme.dashboard import days_since, first_steps, redemptions_by_state, totals
+from storage.programme.dashboard_rollup import count_rows, first_id
+from storage.redemption.move import move_redemption
+from storage.webhook.endpoint import NewEndpoint, create_endpoint
 from tests.api_world import add_tenant
 from tests.store_world import World, make_tenant, make_world
 
@@ -42,7 +42,7 @@ async def log_events(pool: Pool, tenant_id: UUID, accepted_at: datetime, positio
 
 async def set_up(pool: Pool) -> UUID:
     async with transaction(pool) as connection:
-        await platform.set_up(connection, PARTITIONS, utc_now())
+        await partitions.set_up(connection, PARTITIONS, utc_now())
         return (await add_tenant(connection)).tenant_id
 
 

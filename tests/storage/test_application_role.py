@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from runtime import schema
-from runtime.embedded import postgres, processes
+from stack import postgres, processes
 
 PASSWORD = secrets.token_hex(16)
 

@@ -8,17 +8,17 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from api.board_client import Client
-from api.board_room import Room
-from api.leaderboard import BoardReader
+from api.leaderboard.board import BoardReader
+from api.leaderboard.room import Room
+from api.leaderboard.socket_session import Client
 from domain import limits
-from domain.board_view import CURRENT, Wanted
+from domain.leaderboard.view import CURRENT, Wanted
 from runtime.postgres import Pool
 from runtime.redis import Redis
-from storage.board import Boards
-from storage.board_feed import BoardFeed
-from storage.live import LiveStore
-from storage.profile import Profiles
+from storage.leaderboard.board import Boards
+from storage.leaderboard.feed import BoardFeed
+from storage.leaderboard.profile import Profiles
+from storage.leaderboard.rankings import LiveStore
 from tests.scoring_world import Event, World, definition
 
 

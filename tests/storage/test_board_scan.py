@@ -7,13 +7,13 @@ import pytest
 import pytest_asyncio
 
 from domain import limits
-from domain.error import Unavailable
+from domain.errors import Unavailable
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool
 from runtime.redis import Redis
-from storage.board import Boards
-from storage.board_scan import BoardScans
-from storage.live import LiveStore
+from storage.leaderboard.board import Boards
+from storage.leaderboard.board_scan import BoardScans
+from storage.leaderboard.rankings import LiveStore
 from tests.scoring_world import Event, World, definition
 
 

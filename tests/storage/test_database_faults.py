@@ -12,16 +12,16 @@ import msgspec
 import psycopg
 import pytest
 
-from activities.outbox import run_relay
-from activities.sweep import run_sweep
-from activities.tally import run_tally
-from domain.error import Unavailable, ValidationFault
+from domain.errors import Unavailable, ValidationFault
+from loops.dashboard_rollup import run_tally
+from loops.relay import run_relay
+from loops.sweep import run_sweep
 from runtime import postgres, temporal
 from runtime.ids import utc_now
 from runtime.postgres import Pool, cause_of, connect, notices, transaction
 from runtime.settings import Settings
-from storage import platform
-from storage.event import GroupCommitWriter, NewEvent
+from storage.event.log import GroupCommitWriter, NewEvent
+from storage.platform import partitions
 from tests.api_world import add_tenant
 from tests.swallowing import in_front_of
 
@@ -64,7 +64,7 @@ async def writing(settings: Settings) -> AsyncIterator[GroupCommitWriter]:
 async def an_event(pool: Pool, **members: Any) -> NewEvent:
     """A good event of a new tenant."""
     async with transaction(pool) as connection:
-        await platform.set_up(connection, 8, utc_now())
+        await partitions.set_up(connection, 8, utc_now())
         tenant = await add_tenant(connection)
     given = {"sender": "", "event_id": "e1", "type": "goal", "external_user_id": "u1", "occurred_at": utc_now(), "body": b"{}"} | members
     return NewEvent(tenant_id=tenant.tenant_id, **given)
@@ -139,7 +139,7 @@ async def test_a_connection_that_swallows_costs_no_more_than_its_time(
     pool: Pool, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     event = await an_event(pool)
-    monkeypatch.setattr("storage.event.BRISK_SECONDS", 0.5)
+    monkeypatch.setattr("storage.event.log.BRISK_SECONDS", 0.5)
     async with (
         in_front_of(settings.database_url) as (proxy, address),
         writing(msgspec.structs.replace(settings, database_url=address)) as writer,

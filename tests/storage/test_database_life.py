@@ -8,19 +8,19 @@ from uuid import UUID
 
 import pytest_asyncio
 
-from activities.rule_books import Books
-from activities.scoring_batch import Scorer
-from activities.wakeup import Wakeup
-from runtime.embedded import postgres
+from loops.scoring.batch import Scorer
+from loops.scoring.rule_books import Books
+from loops.scoring.wakeup import Wakeup
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, make_pool, transaction
 from runtime.redis import Redis
-from storage.board import Boards
-from storage.installation import OWN_CHARACTERS, database_life, find_installation
-from storage.leaderboard import live_board
-from storage.live import LiveStore
-from storage.live_expiry import expire_unread
-from storage.scoring import take_partition
+from stack import postgres
+from storage.leaderboard.board import Boards
+from storage.leaderboard.definition import live_board
+from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.rankings_expiry import expire_unread
+from storage.platform.installation import OWN_CHARACTERS, database_life, find_installation
+from storage.scoring.pump import take_partition
 from tests.conftest import PASSWORD
 from tests.scoring_world import PARTITIONS, Event, World, definition
 

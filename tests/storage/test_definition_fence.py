@@ -7,12 +7,13 @@ from contextlib import asynccontextmanager
 import pytest
 import pytest_asyncio
 
-from domain.erasure import erased_id
+from domain.tenant.erasure import erased_id
 from runtime.postgres import Pool, transaction
 from runtime.redis import Redis
-from storage import leaderboard, scoring
-from storage.definition import change_instant, fence_of, lock_definitions_shared
-from storage.live import LiveStore
+from storage.leaderboard import definition as leaderboard
+from storage.leaderboard.rankings import LiveStore
+from storage.rules_lock import change_instant, fence_of, lock_definitions_shared
+from storage.scoring import pump as scoring
 from tests.scoring_world import PARTITIONS, Event, World, definition
 
 

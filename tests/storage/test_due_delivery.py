@@ -4,9 +4,9 @@ import pytest
 
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
-from storage.due_delivery import claim_due, lock_due, publish_test
-from storage.redemption_command import PURCHASE_PRIORITY
-from storage.webhook import NewEndpoint, create_endpoint
+from storage.redemption.command import PURCHASE_PRIORITY
+from storage.webhook.due_delivery import claim_due, lock_due, publish_test
+from storage.webhook.endpoint import NewEndpoint, create_endpoint
 from tests.store_world import make_world
 
 PLANS = {

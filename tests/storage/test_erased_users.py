@@ -8,8 +8,8 @@ import pytest_asyncio
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
 from runtime.settings import Settings
-from storage import erasure
-from storage.event import GroupCommitWriter, NewEvent
+from storage.event.log import GroupCommitWriter, NewEvent
+from storage.tenant import erasure
 from tests.store_world import World, make_world
 
 

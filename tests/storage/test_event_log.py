@@ -9,7 +9,7 @@ from psycopg import AsyncConnection
 
 from runtime.ids import new_id
 from runtime.postgres import Connection, Pool
-from storage.event import APPEND
+from storage.event.log import APPEND
 
 AT = datetime(2025, 6, 1, tzinfo=UTC)
 TENANT = new_id()

@@ -2,11 +2,11 @@
 
 from datetime import timedelta
 
-from domain.ledger import cause_wire, event_position
+from domain.points.ledger import cause_wire, event_position
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
-from storage.event_search import event_ids_at
-from storage.ledger import post_earnings, transactions_of
+from storage.event.search import event_ids_at
+from storage.points.ledger import post_earnings, transactions_of
 from tests.store_world import make_world
 
 PARTITIONS = 4

@@ -11,9 +11,9 @@ import pytest_asyncio
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from runtime.redis import Redis
-from storage import event_search
-from storage.event_search import Place, Search, find_dead_letter, replay, search_events
-from storage.live import LiveStore
+from storage.event import search as event_search
+from storage.event.search import Place, Search, find_dead_letter, replay, search_events
+from storage.leaderboard.rankings import LiveStore
 from tests.scoring_world import PARTITIONS, Event, World, definition, reference
 
 EVENTS = [Event(f"u{n % 7}", n % 5, n % 60, f"e{n:03}", "match" if n % 3 else "other") for n in range(60)]

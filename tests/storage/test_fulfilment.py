@@ -8,17 +8,17 @@ import pytest
 import pytest_asyncio
 
 from cli.codes import batches
-from domain.error import InsufficientPoints, InvalidState, ValidationFault
-from domain.ledger import Adjustment
-from domain.redemption import Decision, Move, State
-from domain.reward import Fulfilment
+from domain.errors import InsufficientPoints, InvalidState, ValidationFault
+from domain.points.ledger import Adjustment
+from domain.redemption.redemption import Decision, Move, State
+from domain.reward.reward import Fulfilment
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
-from storage.code import add_codes, copy_codes, pool_sizes
-from storage.fulfilment import KINDS
-from storage.fulfilment.codes import reserve_many
-from storage.ledger_adjustment import adjust
-from storage.redemption import document_of, move_redemption
+from storage.points.adjustment import adjust
+from storage.redemption.fulfilment import KINDS
+from storage.redemption.fulfilment.codes import reserve_many
+from storage.redemption.move import document_of, move_redemption
+from storage.reward.code import add_codes, copy_codes, pool_sizes
 from tests.store_world import World, make_world
 
 
@@ -127,9 +127,9 @@ async def test_fulfilling_and_cancelling_at_once_give_the_code_to_one_side(world
 
 
 async def test_a_switch_to_codes_counts_the_pool(world: World):
-    from domain.reward import body_wire, parse_reward
-    from storage.ledger import currencies_of
-    from storage.reward import write_reward
+    from domain.reward.reward import body_wire, parse_reward
+    from storage.points.currency import currencies_of
+    from storage.reward.reward import write_reward
 
     reward = await with_codes(world, "A", "B")
     async with transaction(world.pool) as connection:

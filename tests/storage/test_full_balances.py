@@ -5,13 +5,13 @@ import random
 import pytest
 import pytest_asyncio
 
-from domain.error import LimitReached
-from domain.ledger import POINTS, Adjustment, GrantCredit
-from domain.user import User
+from domain.errors import LimitReached
+from domain.points.ledger import POINTS, Adjustment, GrantCredit
+from domain.tenant.user import User
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
-from storage.ledger import post_earnings, post_grants
-from storage.ledger_adjustment import adjust
+from storage.points.adjustment import adjust
+from storage.points.ledger import post_earnings, post_grants
 from tests.payout_world import closed_window, grants, item, make_run, pay_all, prizes, the_run, tier
 from tests.store_world import World, make_world
 

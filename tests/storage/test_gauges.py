@@ -6,12 +6,12 @@ import re
 import httpx
 import pytest
 
-from activities.gauges import run_gauges
+from loops.gauges import run_gauges
 from runtime.metrics import PLATFORM, Reading, Readings, render_metrics
 from runtime.postgres import Pool, transaction
 from runtime.pulse import HealthServer, Pulse
-from storage import gauges
-from storage.gauges import GAUGES, read_gauges
+from storage.platform import gauges
+from storage.platform.gauges import GAUGES, read_gauges
 from tests.store_world import make_tenant, make_world
 
 PATIENCE_SECONDS = 60.0

@@ -9,13 +9,13 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from domain.error import Unavailable, ValidationFault
+from domain.errors import Unavailable, ValidationFault
 from runtime.ids import new_id
 from runtime.metrics import EVENT_BATCHES
 from runtime.postgres import Pool, connect
 from runtime.settings import Settings
-from storage import event as storage
-from storage.event import GroupCommitWriter, NewEvent
+from storage.event import log as storage
+from storage.event.log import GroupCommitWriter, NewEvent
 from tests.api_world import add_tenant
 
 AT = datetime(2025, 6, 1, tzinfo=UTC)

@@ -4,12 +4,12 @@ from datetime import timedelta
 import pytest
 import pytest_asyncio
 
-from domain.error import IdempotencyConflict, InsufficientPoints, UserNotFound
+from domain.errors import IdempotencyConflict, InsufficientPoints, UserNotFound
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
-from storage.erasure import begin_erasure
 from storage.idempotency import Claim, StoredAnswer, earlier_answer, forget_answers, keep_answer
-from storage.store import redeem
+from storage.redemption.redeem import redeem
+from storage.tenant.erasure import begin_erasure
 from tests.store_world import World, make_world
 
 

@@ -6,15 +6,15 @@ from datetime import UTC, datetime
 import pytest
 import pytest_asyncio
 
-from api import leaderboard
-from api.leaderboard import BoardReader, Written
+from api.leaderboard import board as board_api
+from api.leaderboard.board import BoardReader, Written
 from runtime.postgres import Pool, transaction
 from runtime.redis import Redis
-from storage import profile
-from storage.board import Boards
-from storage.leaderboard import archive_board, find_any_board, find_board
-from storage.live import LiveStore
-from storage.profile import Profiles
+from storage.leaderboard import profile
+from storage.leaderboard.board import Boards
+from storage.leaderboard.definition import archive_board, find_any_board, find_board
+from storage.leaderboard.profile import Profiles
+from storage.leaderboard.rankings import LiveStore
 from tests.scoring_world import Event, World, definition
 
 LATER = datetime(2026, 2, 5, 12, tzinfo=UTC)
@@ -92,7 +92,7 @@ async def test_no_change_is_missed_while_the_listening_connection_is_looked_afte
 async def test_when_the_first_to_ask_for_a_page_goes_away_another_one_renders_it(
     world: World, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leaderboard, "CACHE_SECONDS", 3600.0)
+    monkeypatch.setattr(board_api, "CACHE_SECONDS", 3600.0)
     reader = BoardReader(Boards(world.pool, world.live), Profiles(world.pool, postgres_url))
     begun, go_on, renderings = asyncio.Event(), asyncio.Event(), []
 

@@ -6,15 +6,16 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from domain.error import AlreadyExists, InsufficientPoints, InvalidState
-from domain.ledger import POINTS, POINTS_CURRENCY, Adjustment
-from domain.redemption import Move, State
+from domain.errors import AlreadyExists, InsufficientPoints, InvalidState
+from domain.points.ledger import POINTS, POINTS_CURRENCY, Adjustment
+from domain.redemption.redemption import Move, State
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
-from storage.ledger import create_currency, post_earnings, settle_hold, transactions_of
-from storage.ledger_adjustment import adjust
-from storage.ledger_audit import CHECKS
-from storage.redemption import move_redemption
+from storage.points.adjustment import adjust
+from storage.points.audit import CHECKS
+from storage.points.currency import create_currency
+from storage.points.ledger import post_earnings, settle_hold, transactions_of
+from storage.redemption.move import move_redemption
 from tests.store_world import World, make_world
 
 

@@ -6,13 +6,13 @@ from uuid import UUID
 import pytest
 
 from domain import limits
-from domain.credential import KeyRole
-from domain.error import AlreadyExists, LimitReached
-from domain.ledger import CurrencyDefinition
+from domain.errors import AlreadyExists, LimitReached
+from domain.points.ledger import CurrencyDefinition
+from domain.tenant.credential import KeyRole
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
-from storage.credential import create_key, revoke_key
-from storage.currency import create_currency
+from storage.points.currency import create_currency
+from storage.tenant.credential import create_key, revoke_key
 from tests.store_world import make_tenant
 
 

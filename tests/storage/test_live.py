@@ -4,12 +4,12 @@ import asyncio
 
 import pytest_asyncio
 
-from domain.standing import order_key
+from domain.leaderboard.standing import order_key
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool
 from runtime.redis import Redis
-from storage.board import Boards
-from storage.live import LiveBoard, LiveStore, Mark, Publication
+from storage.leaderboard.board import Boards
+from storage.leaderboard.rankings import LiveBoard, LiveStore, Mark, Publication
 from tests.scoring_world import NOON, Event, World, definition
 
 EVENTS = [Event(f"u{n % 9}", n % 4, n % 3, f"e{n:03}") for n in range(50)]

@@ -6,14 +6,14 @@ from collections.abc import Awaitable, Callable
 import pytest
 import pytest_asyncio
 
-from domain.standing import order_key
+from domain.leaderboard.standing import order_key
 from runtime.postgres import Pool
 from runtime.redis import Redis
-from storage import leaderboard
-from storage.leaderboard import Leaderboard
-from storage.live import LiveBoard, LiveStore
-from storage.live_audit import Verdict, live_windows, verify_window
-from storage.live_repair import rebuild_window
+from storage.leaderboard import definition as definitions
+from storage.leaderboard.definition import Leaderboard
+from storage.leaderboard.rankings import LiveBoard, LiveStore
+from storage.leaderboard.rankings_audit import Verdict, live_windows, verify_window
+from storage.leaderboard.rankings_repair import rebuild_window
 from tests.scoring_world import NOON, PARTITIONS, Event, World, definition
 from tests.window_world import scoring
 
@@ -30,7 +30,7 @@ async def world(pool: Pool, redis_client: Redis, postgres_url: str) -> World:
 async def live(world: World, board: Leaderboard) -> LiveBoard:
     window = await world.window(board, "all")
     assert window is not None
-    return leaderboard.live_board(board, window)
+    return definitions.live_board(board, window)
 
 
 async def verify(world: World, board: LiveBoard, seconds: float = 60.0) -> Verdict:

@@ -4,19 +4,19 @@ import asyncio
 
 import pytest_asyncio
 
-from activities.upkeep import run_upkeep
 from activities.window import WindowActivities
-from domain.closing import WindowInput
+from domain.leaderboard.window_messages import WindowInput
+from loops.provisioning import run_upkeep
 from runtime.ids import new_id
 from runtime.postgres import Pool, transaction
 from runtime.redis import Redis
-from storage.definition import change_instant
-from storage.installation import database_life
-from storage.leaderboard import Leaderboard, archive_board, live_board
-from storage.live import LiveStore
-from storage.live_expiry import claim_expiry, expire_unread
-from storage.live_repair import rebuild_window
-from storage.window import begin_closing
+from storage.leaderboard.definition import Leaderboard, archive_board, live_board
+from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.rankings_expiry import claim_expiry, expire_unread
+from storage.leaderboard.rankings_repair import rebuild_window
+from storage.leaderboard.window import begin_closing
+from storage.platform.installation import database_life
+from storage.rules_lock import change_instant
 from tests.scoring_world import Event, World, definition
 from tests.window_world import close_now, ending, freeze, page, the_window
 

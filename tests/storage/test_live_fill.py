@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from domain.leaderboard import Method
-from domain.standing import order_key
+from domain.leaderboard.definition import Method
+from domain.leaderboard.standing import order_key
 from runtime.ids import new_id, utc_now
 from runtime.redis import Redis
-from storage.board_feed import BoardFeed
-from storage.live import LiveBoard, LiveStore, Mark, Publication
+from storage.leaderboard.feed import BoardFeed
+from storage.leaderboard.rankings import LiveBoard, LiveStore, Mark, Publication
 
 
 def publication(board: LiveBoard, user: str, *, partition: int, to: int) -> Publication:

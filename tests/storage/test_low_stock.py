@@ -6,15 +6,15 @@ import json
 import pytest_asyncio
 
 from activities.redemption import RedemptionActivities
-from activities.sweep import watch_stock
-from domain.fulfilment import RedemptionInput
-from domain.redemption import Move, State
+from domain.redemption.messages import RedemptionInput
+from domain.redemption.redemption import Move, State
+from loops.sweep import watch_stock
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
-from storage.code import add_codes
-from storage.low_stock import tell_low_stock
-from storage.redemption import move_redemption
-from storage.webhook import NewEndpoint, create_endpoint
+from storage.redemption.move import move_redemption
+from storage.reward.code import add_codes
+from storage.reward.low_stock import tell_low_stock
+from storage.webhook.endpoint import NewEndpoint, create_endpoint
 from tests.store_world import World, make_world
 
 

@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from runtime import schema
-from runtime.embedded import postgres
 from runtime.settings import SettingError
+from stack import postgres
 from tests.conftest import PASSWORD, REPOSITORY
 
 

@@ -5,12 +5,12 @@ import asyncio
 import pytest
 import pytest_asyncio
 
-from domain.error import InvalidState
-from domain.payout import RunStatus
+from domain.errors import InvalidState
+from domain.payout.run import RunStatus
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
-from storage import payout, payout_pay
-from storage.code import add_codes
+from storage.payout import pay, run
+from storage.reward.code import add_codes
 from tests.payout_world import (
     closed_window,
     finish,
@@ -58,7 +58,7 @@ async def test_a_window_has_one_run(world: World):
     given = prizes((tier(), [item(amount=5)]))
     await make_run(world, window, given)
     async with transaction(world.pool) as connection:
-        assert await payout.create_run(connection, world.tenant_id, run_for(window, given), utc_now()) is None
+        assert await run.create_run(connection, world.tenant_id, run_for(window, given), utc_now()) is None
 
 
 async def test_the_budget_stops_at_the_last_recipient_that_it_covers(world: World):
@@ -87,7 +87,7 @@ async def test_a_page_that_was_rolled_back_leaves_nothing(world: World):
     run_id = await make_run(world, window, prizes((tier(), [item(amount=7)])))
     await plan(world, run_id)
     async with world.pool.connection() as connection, connection.transaction(force_rollback=True):
-        assert (await payout_pay.pay_page(connection, world.tenant_id, run_id, 3, utc_now())).paid == 3
+        assert (await pay.pay_page(connection, world.tenant_id, run_id, 3, utc_now())).paid == 3
     assert await grants(world) == []
     assert (await pay_all(world, run_id)).paid == 4
 
@@ -98,13 +98,13 @@ async def test_a_cancelled_run_stops_between_pages_and_goes_on_when_it_is_retrie
     await plan(world, run_id)
     await pay_page(world, run_id)
     async with transaction(world.pool) as connection:
-        await payout.request_cancel(connection, world.tenant_id, run_id, utc_now())
+        await run.request_cancel(connection, world.tenant_id, run_id, utc_now())
     assert (await pay_page(world, run_id)).status is RunStatus.CANCELLED
     assert len(await grants(world)) == 2
     async with transaction(world.pool) as connection:
         with pytest.raises(InvalidState):
-            await payout.request_cancel(connection, world.tenant_id, run_id, utc_now())
-        assert (await payout.retry_run(connection, world.tenant_id, run_id, utc_now())).attempt == 2
+            await run.request_cancel(connection, world.tenant_id, run_id, utc_now())
+        assert (await run.retry_run(connection, world.tenant_id, run_id, utc_now())).attempt == 2
     assert (await pay_all(world, run_id)).status is RunStatus.COMPLETED
     assert len(await grants(world)) == 5
 
@@ -113,12 +113,12 @@ async def test_a_run_that_is_cancelled_before_it_is_planned_is_over_at_once(worl
     window = await closed_window(world, await users(world, 3))
     run_id = await make_run(world, window, prizes((tier(), [item(amount=7)])))
     async with transaction(world.pool) as connection:
-        cancelled = await payout.request_cancel(connection, world.tenant_id, run_id, utc_now())
+        cancelled = await run.request_cancel(connection, world.tenant_id, run_id, utc_now())
     assert (cancelled.status, cancelled.cancel_requested) == (RunStatus.CANCELLED, True)
     assert (await plan(world, run_id)).status is RunStatus.CANCELLED, "its workflow finds it over"
     assert await grants(world) == []
     async with transaction(world.pool) as connection:
-        await payout.retry_run(connection, world.tenant_id, run_id, utc_now())
+        await run.retry_run(connection, world.tenant_id, run_id, utc_now())
     assert (await pay_all(world, run_id)).status is RunStatus.COMPLETED
     assert len(await grants(world)) == 3
 

@@ -9,21 +9,21 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from domain.error import InsufficientPoints, InvalidState, NotEligible, NotFound
-from domain.ledger import POINTS, Account, Adjustment, CurrencyChange
-from domain.redemption import Move, State
-from domain.tier import parse_tier_set
-from domain.user import User
+from domain.errors import InsufficientPoints, InvalidState, NotEligible, NotFound
+from domain.points.ledger import POINTS, Account, Adjustment, CurrencyChange
+from domain.points.tier import parse_tier_set
+from domain.redemption.redemption import Move, State
+from domain.tenant.user import User
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
-from storage.currency import change_currency
-from storage.ledger import accounts_of, currencies_of, lock_account, post_earnings, transactions_of
-from storage.ledger_adjustment import adjust, adjust_many
-from storage.ledger_audit import CHECKS
-from storage.ledger_due import balances_of
-from storage.ledger_reversal import reverse_transfer
-from storage.redemption import move_redemption
-from storage.tier import lock_tier_set, write_tier_set
+from storage.points.adjustment import adjust, adjust_many
+from storage.points.audit import CHECKS
+from storage.points.currency import change_currency, currencies_of
+from storage.points.due import balances_of
+from storage.points.ledger import accounts_of, lock_account, post_earnings, transactions_of
+from storage.points.reversal import reverse_transfer
+from storage.points.tier import lock_tier_set, write_tier_set
+from storage.redemption.move import move_redemption
 from tests.store_world import World, make_world
 
 DAY = timedelta(days=1)

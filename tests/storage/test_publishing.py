@@ -5,12 +5,12 @@ import asyncio
 import pytest
 import pytest_asyncio
 
-from activities import publishing
-from activities.publishing import Publisher
+from loops.scoring import publishing
+from loops.scoring.publishing import Publisher
 from runtime.postgres import Pool
 from runtime.redis import Redis
-from storage.leaderboard import Leaderboard, live_board
-from storage.live import LiveBoard, LiveStore
+from storage.leaderboard.definition import Leaderboard, live_board
+from storage.leaderboard.rankings import LiveBoard, LiveStore
 from tests.scoring_world import Event, World, definition
 
 

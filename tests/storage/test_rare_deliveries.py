@@ -4,8 +4,8 @@ import pytest
 
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
-from storage.delivery import Filter, list_deliveries
-from storage.webhook import NewEndpoint, create_endpoint
+from storage.webhook.delivery import Filter, list_deliveries
+from storage.webhook.endpoint import NewEndpoint, create_endpoint
 from tests.store_world import make_world
 
 FILL = """

@@ -7,11 +7,11 @@ from uuid import uuid4
 
 import pytest
 
-from domain.error import RateLimited
+from domain.errors import RateLimited
 from runtime.metrics import RATE_LIMIT_SKIPPED
 from runtime.redis import Redis, make_redis
 from runtime.settings import Settings
-from storage.rate_limit import PORTIONS_PER_SECOND, Meter, RateLimiter
+from storage.platform.rate_limit import PORTIONS_PER_SECOND, Meter, RateLimiter
 from tests.conftest import settings_for
 
 

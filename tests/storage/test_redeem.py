@@ -3,12 +3,19 @@ import asyncio
 import pytest
 import pytest_asyncio
 
-from domain.error import InsufficientPoints, NotEligible, OutOfStock, RewardNotFound, UserNotFound, ValidationFault
-from domain.redemption import Move, State
+from domain.errors import (
+    InsufficientPoints,
+    NotEligible,
+    OutOfStock,
+    RewardNotFound,
+    UserNotFound,
+    ValidationFault,
+)
+from domain.redemption.redemption import Move, State
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
-from storage.redemption import document_of, find_redemption, move_redemption
-from storage.reward import archive_reward
+from storage.redemption.move import document_of, find_redemption, move_redemption
+from storage.reward.reward import archive_reward
 from tests.store_world import World, make_world
 
 

@@ -5,12 +5,12 @@ import asyncio
 import pytest
 import pytest_asyncio
 
-from domain.error import InvalidState, RedemptionNotFound
-from domain.redemption import Decision, Flag, Move, State, read_callback
+from domain.errors import InvalidState, RedemptionNotFound
+from domain.redemption.redemption import Decision, Flag, Move, State, read_callback
 from runtime.ids import new_id, utc_now
 from runtime.postgres import transaction
-from storage.redemption import document_of, move_redemption, set_flag
-from storage.redemption_list import Filter, list_redemptions
+from storage.redemption.listing import Filter, list_redemptions
+from storage.redemption.move import document_of, move_redemption, set_flag
 from tests.store_world import make_world
 
 

@@ -5,12 +5,12 @@ import itertools
 
 import pytest
 
-from domain.error import DomainError
-from domain.redemption import FINAL, RETURNED, WAITING, Decision, Move, State, read_callback
+from domain.errors import DomainError
+from domain.redemption.redemption import FINAL, RETURNED, WAITING, Decision, Move, State, read_callback
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
-from storage.code import add_codes
-from storage.redemption import document_of, move_redemption
+from storage.redemption.move import document_of, move_redemption
+from storage.reward.code import add_codes
 from tests.store_world import World, make_world
 
 

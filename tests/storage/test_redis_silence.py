@@ -14,11 +14,11 @@ from runtime.postgres import Pool
 from runtime.redis import TIMEOUT_SECONDS, Redis, RedisError, make_redis
 from runtime.redis_line import Line
 from runtime.settings import Settings
-from storage import board_feed
-from storage.board import Boards
-from storage.board_feed import BoardFeed
-from storage.live import LiveBoard, LiveStore
-from storage.rate_limit import RateLimiter
+from storage.leaderboard import feed as board_feed
+from storage.leaderboard.board import Boards
+from storage.leaderboard.feed import BoardFeed
+from storage.leaderboard.rankings import LiveBoard, LiveStore
+from storage.platform.rate_limit import RateLimiter
 from tests.api_world import event, make_world, serving
 from tests.scoring_world import Event, World, definition
 from tests.swallowing import Proxy, in_front_of

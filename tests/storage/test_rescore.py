@@ -8,18 +8,18 @@ import pytest
 import pytest_asyncio
 
 from activities.rescore import Reader, RescoreActivities
-from domain.error import EventsExpired, InvalidState
-from domain.leaderboard import BoardStatus
-from domain.rescore import RescoreInput, RescoreStatus
+from domain.errors import EventsExpired, InvalidState
+from domain.leaderboard.definition import BoardStatus
+from domain.leaderboard.rescore import RescoreInput, RescoreStatus
 from runtime.postgres import Pool, transaction
 from runtime.redis import Redis
-from storage.definition import change_instant
-from storage.leaderboard import find_board
-from storage.live import LiveStore
-from storage.rescore import Rescore, find_rescore
-from storage.rescore_request import request_rescore
-from storage.snapshot import freeze_window
-from storage.window import window_with_board
+from storage.leaderboard.definition import find_board
+from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.rescore import Rescore, find_rescore
+from storage.leaderboard.rescore_request import request_rescore
+from storage.leaderboard.snapshot import freeze_window
+from storage.leaderboard.window import window_with_board
+from storage.rules_lock import change_instant
 from tests.scoring_world import PARTITIONS, Event, World, definition, reference
 from tests.window_world import KEY, close_now, ending, freeze, page, scoring, the_window
 

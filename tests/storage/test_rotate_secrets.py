@@ -5,14 +5,14 @@ from uuid import uuid4
 import msgspec
 import pytest
 
-from api.token import GamerTokens, TokenVerifier
+from api.tenant.token import GamerTokens, TokenVerifier
 from cli.secrets import rotate
-from domain.error import Unauthorized
+from domain.errors import Unauthorized
 from runtime.crypto import UnsealError, Vault
 from runtime.ids import utc_now
 from runtime.postgres import Pool
 from runtime.settings import Settings
-from storage.webhook import SECRET_PURPOSE
+from storage.webhook.endpoint import SECRET_PURPOSE
 from tests.api_world import add_tenant
 
 OLD, NEW = "an old secret key that was in use before", "a new secret key, to be used from now on"

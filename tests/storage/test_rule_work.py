@@ -7,16 +7,16 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 
-from activities import scoring_batch
-from activities.rule_books import Books
 from activities.scoring import Pump
 from domain import limits
-from domain.error import LimitReached
-from domain.leaderboard import LeaderboardDefinition, parse_definition
-from domain.scoring import RuleSet
+from domain.errors import LimitReached
+from domain.leaderboard.definition import LeaderboardDefinition, parse_definition
+from domain.scoring.rules import RuleSet
+from loops.scoring import batch
+from loops.scoring.rule_books import Books
 from runtime.postgres import Pool
 from runtime.redis import Redis
-from storage.live import LiveStore
+from storage.leaderboard.rankings import LiveStore
 from tests.scoring_world import PARTITIONS, Event, World, definition
 
 
@@ -99,13 +99,13 @@ async def test_a_batch_ends_where_its_rules_cost_too_much_and_nothing_is_lost(wo
     board = await world.make_board("b", definition())
     await world.send([Event(f"u{n}", 1, 0, f"e{n:02}") for n in range(30)])
     sizes: list[int] = []
-    real = scoring_batch.run_rules
+    real = batch.run_rules
 
     def noted(book: object, tenant_id: UUID, events: list[object], closings: object) -> object:
         sizes.append(len(events))
         return real(book, tenant_id, events, closings)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(scoring_batch, "run_rules", noted)
+    monkeypatch.setattr(batch, "run_rules", noted)
     monkeypatch.setattr(limits, "BATCH_WORK", limits.Limit(section="s", name="n", value=1, unit="u", scope="process", beyond="b"))
     await world.pump()
     assert len(await world.stored_rows(board)) == 30

@@ -8,17 +8,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.types.json import Jsonb
 
-from domain.payout import RunStatus
-from domain.segment import includes, parse_segment
+from domain.payout.run import RunStatus
+from domain.rule.segment import includes, parse_segment
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
-from storage.erasure import Erasure, rename
-from storage.payout import find_run
-from storage.payout_pay import finish
-from storage.payout_plan import plan
-from storage.schedule_preview import Preview, preview
-from storage.schedule_run import trigger_run
-from storage.segment_query import segment_clause
+from storage.payout.pay import finish
+from storage.payout.plan import plan
+from storage.payout.run import find_run
+from storage.payout.schedule_preview import Preview, preview
+from storage.payout.schedule_run import trigger_run
+from storage.payout.segment_query import segment_clause
+from storage.tenant.erasure import Erasure, rename
 from tests.schedule_world import add_schedule
 from tests.store_world import World, make_world
 

@@ -7,14 +7,14 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 
-from domain.error import ValidationFault
-from domain.payout_schedule import Claim, Schedule
+from domain.errors import ValidationFault
+from domain.payout.schedule import Claim, Schedule
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
-from storage.payout import find_run, request_cancel
-from storage.payout_plan import plan
-from storage.schedule import find_schedule
-from storage.schedule_run import backfill_runs, claim_instant, settle_instants, trigger_run
+from storage.payout.plan import plan
+from storage.payout.run import find_run, request_cancel
+from storage.payout.schedule import find_schedule
+from storage.payout.schedule_run import backfill_runs, claim_instant, settle_instants, trigger_run
 from tests.payout_world import pay_all, pay_page
 from tests.schedule_world import add_schedule, change, definition, delete, points, runs
 from tests.store_world import World, make_world

@@ -8,8 +8,8 @@ import pytest_asyncio
 from activities.scoring import Pump
 from runtime.postgres import Pool
 from runtime.redis import Redis
-from storage.live import LiveStore
-from storage.scoring import StaleOwner
+from storage.leaderboard.rankings import LiveStore
+from storage.scoring.pump import StaleOwner
 from tests.scoring_world import PARTITIONS, Event, World, definition, reference
 
 EVENTS = [Event(f"u{n % 7}", n * 7 % 5 - 1.5, n * 13 % 60, f"e{n:03}") for n in range(60)]
@@ -81,7 +81,7 @@ async def test_a_batch_that_rolls_back_leaves_no_trace_and_is_scored_once(world:
         raise ConnectionResetError("the server went away")
 
     with monkeypatch.context() as patched:
-        patched.setattr("storage.scoring.advance_cursor", fail)
+        patched.setattr("storage.scoring.pump.advance_cursor", fail)
         for partition in range(PARTITIONS):
             with pytest.raises(ConnectionResetError):
                 await (await world.owner(partition)).score(5000)

@@ -9,19 +9,19 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from activities.barrier import Barrier
-from activities.scoring_batch import Scorer
 from activities.scoring_shares import Shares
 from domain import limits
+from loops.scoring.barrier import Barrier
+from loops.scoring.batch import Scorer
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
 from runtime.redis import Redis
-from storage import scoring
-from storage.leaderboard import Leaderboard
-from storage.live import LiveStore
-from storage.rescore_request import request_rescore
-from storage.retention import drop_event_partitions
-from storage.scoring import StaleOwner
+from storage.event.retention import drop_event_partitions
+from storage.leaderboard.definition import Leaderboard
+from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.rescore_request import request_rescore
+from storage.scoring import pump as scoring
+from storage.scoring.pump import StaleOwner
 from tests.scoring_world import PARTITIONS, Event, World, definition, reference
 
 EVENTS = [Event(f"u{n % 7}", n * 7 % 5 - 1.5, n * 13 % 60, f"e{n:03}") for n in range(120)]

@@ -6,11 +6,11 @@ from functools import partial, reduce
 
 import pytest
 
-from domain.leaderboard import Aggregation, Method
-from domain.standing import SCORE_LIMIT, Contribution, member, merge, one_event, score_of
+from domain.leaderboard.definition import Aggregation, Method
+from domain.leaderboard.standing import SCORE_LIMIT, Contribution, member, merge, one_event, score_of
 from runtime.ids import new_id
 from runtime.postgres import Pool, transaction
-from storage.standing import Delta, Entry, count_ahead, find_contribution, merge_standings
+from storage.leaderboard.standing import Delta, Entry, count_ahead, find_contribution, merge_standings
 from tests.scoring_world import NOON
 
 

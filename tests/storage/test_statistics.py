@@ -7,11 +7,11 @@ from uuid import UUID
 
 import pytest_asyncio
 
-from activities.statistics import run_statistics
+from loops.statistics import run_statistics
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
-from storage.payout_gift import MAKE_ACCOUNTS
-from storage.statistics import analyse_grown
+from storage.payout.page import MAKE_ACCOUNTS
+from storage.platform.statistics import analyse_grown
 
 PATIENCE_SECONDS = 60.0
 USERS = 5000

@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 
-from domain.redemption import Move, State
-from domain.reward import Reward, parse_reward
+from domain.redemption.redemption import Move, State
+from domain.reward.reward import Reward, parse_reward
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
-from storage.code import add_codes
-from storage.currency import currencies_of
-from storage.redemption import move_redemption
-from storage.reward import write_reward
+from storage.points.currency import currencies_of
+from storage.redemption.move import move_redemption
+from storage.reward.code import add_codes
+from storage.reward.reward import write_reward
 from tests.store_world import World, make_world
 
 BODY = {"slug": "voucher", "name": "voucher", "prices": [{"currency": "points", "amount": 10}]}

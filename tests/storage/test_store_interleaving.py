@@ -5,12 +5,12 @@ import random
 
 import pytest
 
-from domain.error import DomainError
-from domain.redemption import RETURNED, Move, State
+from domain.errors import DomainError
+from domain.redemption.redemption import RETURNED, Move, State
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
-from storage.code import add_codes
-from storage.redemption import move_redemption
+from storage.redemption.move import move_redemption
+from storage.reward.code import add_codes
 from tests.store_world import World, make_world
 
 KINDS = {

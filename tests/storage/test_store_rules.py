@@ -6,16 +6,16 @@ from datetime import timedelta
 import pytest
 import pytest_asyncio
 
-from domain.error import NotEligible, UserLimitReached
-from domain.redemption import RETURNED, Move, State
-from domain.reward import body_wire, parse_reward
-from domain.user import Identify
+from domain.errors import NotEligible, UserLimitReached
+from domain.redemption.redemption import RETURNED, Move, State
+from domain.reward.reward import body_wire, parse_reward
+from domain.tenant.user import Identify
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
-from storage.ledger import currencies_of
-from storage.redemption import document_of, move_redemption
-from storage.reward import find_reward, rewards_on_sale, write_reward
-from storage.user import identify
+from storage.points.currency import currencies_of
+from storage.redemption.move import document_of, move_redemption
+from storage.reward.reward import find_reward, rewards_on_sale, write_reward
+from storage.tenant.user import identify
 from tests.store_world import World, make_world
 
 

@@ -8,15 +8,15 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 
-from domain.ledger import Adjustment
-from domain.tier import parse_tier_set
+from domain.points.ledger import Adjustment
+from domain.points.tier import parse_tier_set
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
 from runtime.redis import Redis
-from storage.ledger_adjustment import adjust
-from storage.live import LiveStore
-from storage.tenant import lock_tenant, update_tenant
-from storage.tier import end_periods, lock_tier_set, write_tier_set
+from storage.leaderboard.rankings import LiveStore
+from storage.points.adjustment import adjust
+from storage.points.tier import end_periods, lock_tier_set, write_tier_set
+from storage.tenant.tenant import lock_tenant, update_tenant
 from tests.scoring_world import PARTITIONS, Event, World
 
 TIERS = [{"name": "bronze", "level": 1, "threshold": 0}, {"name": "silver", "level": 2, "threshold": 10}]

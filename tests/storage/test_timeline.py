@@ -8,19 +8,19 @@ import msgspec
 import pytest_asyncio
 
 from activities.window import WindowActivities
-from domain import timeline
-from domain.closing import WindowInput
-from domain.leaderboard import LeaderboardDefinition
-from domain.timeline import find_window, segment_of
+from domain.leaderboard import window_sequence
+from domain.leaderboard.definition import LeaderboardDefinition
+from domain.leaderboard.window_messages import WindowInput
+from domain.leaderboard.window_sequence import find_window, segment_of
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from runtime.redis import Redis
-from storage.board import Boards
-from storage.definition import change_instant
-from storage.leaderboard import Leaderboard, boards_by_id, replace_board
-from storage.leaderboard import find_window as find_row
-from storage.live import LiveStore
-from storage.window import latest_start
+from storage.leaderboard.board import Boards
+from storage.leaderboard.definition import Leaderboard, boards_by_id, replace_board
+from storage.leaderboard.definition import find_window as find_row
+from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.window import latest_start
+from storage.rules_lock import change_instant
 from tests.scoring_world import NOON, Event, World, definition
 from tests.window_world import close_now, freeze, scoring
 
@@ -36,8 +36,8 @@ async def change(world: World, board: Leaderboard, what: LeaderboardDefinition) 
         present = (await boards_by_id(connection, world.tenant_id, [board.board_id]))[board.board_id]
         instant = await change_instant(connection, world.tenant_id)
         latest = await latest_start(connection, world.tenant_id, board.board_id)
-        after = max(instant + timeline.NOTICE, latest or instant)
-        line = timeline.changed(present.segments, segment_of(what.config), after=after)
+        after = max(instant + window_sequence.NOTICE, latest or instant)
+        line = window_sequence.changed(present.segments, segment_of(what.config), after=after)
         return await replace_board(connection, world.tenant_id, board.board_id, definition=what, instant=instant, timeline=line)
 
 
@@ -98,7 +98,7 @@ async def test_the_next_window_is_the_one_that_the_change_announced(world: World
         async with world.pool.connection() as connection:
             row = await find_row(connection, world.tenant_id, board.board_id, span.key)
         key = await activities.open_next(WindowInput(tenant_id=world.tenant_id, window_id=row.window_id))
-        following = timeline.following_window(board.segments, span)
+        following = window_sequence.following_window(board.segments, span)
         assert following.starts_at == span.ends_at
         span = following
         assert key == span.key

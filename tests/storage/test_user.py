@@ -4,12 +4,12 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from domain.error import ValidationFault
-from domain.user import Identify, User, identified_as
+from domain.errors import ValidationFault
+from domain.tenant.user import Identify, User, identified_as
 from domain.wire import convert_value
 from runtime.ids import utc_now
 from runtime.postgres import Pool, connect, transaction
-from storage.user import PROFILE_CHANNEL, find_user, identify
+from storage.tenant.user import PROFILE_CHANNEL, find_user, identify
 from tests.store_world import World, make_world
 
 

@@ -5,16 +5,16 @@ import asyncio
 import pytest
 import pytest_asyncio
 
-from domain.code import check_pool
-from domain.error import ValidationFault
-from domain.redemption import Move, State
-from domain.reward import body_wire, parse_reward
+from domain.errors import ValidationFault
+from domain.redemption.redemption import Move, State
+from domain.reward.code import check_pool
+from domain.reward.reward import body_wire, parse_reward
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
-from storage.code import add_codes, copy_codes, pool_sizes
-from storage.ledger import currencies_of
-from storage.redemption import document_of, move_redemption
-from storage.reward import find_reward, write_reward
+from storage.points.currency import currencies_of
+from storage.redemption.move import document_of, move_redemption
+from storage.reward.code import add_codes, copy_codes, pool_sizes
+from storage.reward.reward import find_reward, write_reward
 from tests.store_world import World, make_world
 
 VARIANTS = [{"id": "ten", "name": "10 K"}, {"id": "fifty", "name": "50 K", "prices": [{"currency": "points", "amount": 50}]}]

@@ -4,8 +4,8 @@ from datetime import timedelta
 
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
-from storage.webhook import NewEndpoint, create_endpoint
-from storage.webhook_health import endpoint_health
+from storage.webhook.endpoint import NewEndpoint, create_endpoint
+from storage.webhook.health import endpoint_health
 from tests.store_world import make_world
 
 INSERT = """

@@ -7,16 +7,16 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from activities.barrier import Barrier
 from activities.scoring import Pump
+from loops.scoring.barrier import Barrier
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, connect, transaction
 from runtime.redis import Redis
-from storage.board import Boards
-from storage.definition import change_instant
-from storage.leaderboard import Leaderboard, archive_board, latest_ended_window
-from storage.live import LiveStore
+from storage.leaderboard.board import Boards
+from storage.leaderboard.definition import Leaderboard, archive_board, latest_ended_window
+from storage.leaderboard.rankings import LiveStore
 from storage.outbox import lease_due
+from storage.rules_lock import change_instant
 from tests.scoring_world import PARTITIONS, Event, World, definition, reference
 from tests.window_world import KEY, close_now, ending, freeze, page, scoring, the_window
 

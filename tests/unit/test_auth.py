@@ -8,8 +8,17 @@ from api.app import create_app
 from api.auth import READING_ROUTES, Admission, ConsoleAdmission, Guesses, Principal, bearer_of, check_tenant, facts_of
 from api.openapi import written
 from domain import limits
-from domain.error import CorsNotAllowed, DomainError, Forbidden, InvalidKey, MissingKey, RateLimited, TenantQueryMismatch, Unauthorized
-from domain.tenant import AccessSettings, TenantAccess, TenantStatus
+from domain.errors import (
+    CorsNotAllowed,
+    DomainError,
+    Forbidden,
+    InvalidKey,
+    MissingKey,
+    RateLimited,
+    TenantQueryMismatch,
+    Unauthorized,
+)
+from domain.tenant.tenant import AccessSettings, TenantAccess, TenantStatus
 from runtime.ids import new_id
 from runtime.settings import Settings
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from domain.condition import Condition, holds, matches, parse_conditions, why_not
-from domain.error import ValidationFault
+from domain.errors import ValidationFault
+from domain.rule.condition import Condition, holds, matches, parse_conditions, why_not
 
 DOCUMENT = {
     "type": "match",

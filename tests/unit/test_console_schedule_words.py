@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from console.schedule_words import audience_words, coming_runs, expanded_days, tier_words, when_words
+from console.payout.schedule_labels import audience_words, coming_runs, expanded_days, tier_words, when_words
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 

@@ -1,6 +1,14 @@
 """Cookies of the console, and what an attempt to sign in is counted under."""
 
-from console.session import GUEST_COOKIE, SESSION_COOKIE, THEME_COOKIE, attempt_keys, device_of, make_cookie, with_own_cookies
+from console.tenant.session import (
+    GUEST_COOKIE,
+    SESSION_COOKIE,
+    THEME_COOKIE,
+    attempt_keys,
+    device_of,
+    make_cookie,
+    with_own_cookies,
+)
 
 SECRET = b"a secret of the tests"
 

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from console.chart import bars, ceiling, line
-from console.leaderboard_form import pointer
+from console.format import Clock, ago, clock, copyable, number, short_number, span, when
+from console.i18n import choose_language, language
+from console.leaderboard.leaderboard_form import pointer
 from console.preferences import safe_path
-from console.show import Clock, ago, clock, copyable, number, short_number, span, when
-from console.text import choose_language, language
 
 NOW = datetime(2026, 3, 1, 4, 11, tzinfo=UTC)
 

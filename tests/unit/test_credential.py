@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from domain.credential import KEY_PATTERN, RANDOM_BYTES, compose_key, parse_key, same_secret
+from domain.tenant.credential import KEY_PATTERN, RANDOM_BYTES, compose_key, parse_key, same_secret
 
 
 def test_a_new_key_has_the_contracts_shape() -> None:

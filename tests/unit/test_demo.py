@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from cli.demo_boards import BOARDS, Row, reckon
-from cli.demo_play import Result, events_of, make_results, user_id_of
-from cli.demo_receiver import Partner
+from demo.boards import BOARDS, Row, reckon
+from demo.play import Result, events_of, make_results, user_id_of
+from demo.receiver import Partner
 
 VECTORS: list[dict[str, Any]] = json.loads((Path(__file__).parent.parent / "vectors/webhook.json").read_text())
 NOON = datetime(1969, 12, 31, 12, tzinfo=UTC)

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from domain.earning import capped, parse_earning_rule, rule_wire, smallest_units
-from domain.error import ValidationFault
+from domain.errors import ValidationFault
+from domain.points.earning_rule import capped, parse_earning_rule, rule_wire, smallest_units
 
 RULE = {"name": "Daily play", "event_type": "match.completed", "points_expression": "attrs.score"}
 

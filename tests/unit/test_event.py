@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from domain.error import ValidationFault
-from domain.event import decode_bulk, decode_stored, readable_event_id, validate_event
+from domain.errors import ValidationFault
+from domain.event.event import decode_bulk, decode_stored, readable_event_id, validate_event
 
 NOW = datetime(2025, 11, 18, 12, tzinfo=UTC)
 EVENT: dict[str, Any] = {

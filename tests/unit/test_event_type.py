@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from domain.error import EventTypeNotDeclared, Forbidden, ValidationFault
-from domain.event_type import DeclaredType, TypeRules, check_schema_shape, check_type_name, count_nodes, is_too_large
-from domain.pattern import ENGINE
+from domain.errors import EventTypeNotDeclared, Forbidden, ValidationFault
+from domain.event.event_type import DeclaredType, TypeRules, check_schema_shape, check_type_name, count_nodes, is_too_large
+from domain.rule.pattern import ENGINE
 from runtime.json_schema import compile_schema, schema_problem
 
 GOOD: dict[str, Any] = {

@@ -2,8 +2,8 @@
 
 import pytest
 
-from domain.error import ValidationFault
-from domain.expression import evaluate, parse_expression, scaled
+from domain.errors import ValidationFault
+from domain.rule.expression import evaluate, parse_expression, scaled
 
 DOCUMENT = {
     "attrs": {"score": 125, "win": True, "zero": 0, "name": "x", "deep": {"er": 2.5}, "a": 9, "b": 4},

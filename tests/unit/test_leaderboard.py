@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from domain.error import ValidationFault
-from domain.leaderboard import config_wire, load_config, parse_config, parse_definition
-from domain.scoring import min_score_units
+from domain.errors import ValidationFault
+from domain.leaderboard.definition import config_wire, load_config, parse_config, parse_definition
+from domain.scoring.rules import min_score_units
 
 RULE = {"event_type": "match.completed", "points_expression": "attrs.score * 0.1"}
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.error import InsufficientPoints, ValidationFault
-from domain.ledger import Account, amount_from_wire, place_hold
+from domain.errors import InsufficientPoints, ValidationFault
+from domain.points.ledger import Account, amount_from_wire, place_hold
 from domain.wire import amount_number
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)

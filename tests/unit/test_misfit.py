@@ -14,20 +14,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.adjustment import AdjustmentsBody
-from api.tenant import Origin
-from domain.earning import EarningRule
-from domain.error import ValidationFault
-from domain.event import validate_event
-from domain.leaderboard import LeaderboardDefinition
+from api.points.adjustment import AdjustmentsBody
+from api.tenant.tenant import Origin
+from domain.errors import ValidationFault
+from domain.event.event import validate_event
+from domain.leaderboard.definition import LeaderboardDefinition
 from domain.misfit import MOST_FAULTS, PATTERN_WORDS, misfits, near_miss
-from domain.payout_schedule import ScheduleBody
-from domain.redemption import read_callback
-from domain.reward import RewardBody
-from domain.reward_config import ConfigBody
-from domain.reward_item import ItemBody
-from domain.tier import TierName
-from domain.user import Identify
+from domain.payout.schedule import ScheduleBody
+from domain.points.earning_rule import EarningRule
+from domain.points.tier import TierName
+from domain.redemption.redemption import read_callback
+from domain.reward.config import ConfigBody
+from domain.reward.item import ItemBody
+from domain.reward.reward import RewardBody
+from domain.tenant.user import Identify
 from domain.wire import convert_value, decode_body, decode_json, parse_client_id
 
 SHAPES: tuple[Any, ...] = (EarningRule, LeaderboardDefinition, ScheduleBody, RewardBody, ConfigBody, ItemBody)

@@ -3,10 +3,18 @@ from typing import Any
 
 import pytest
 
-from domain.error import NotEligible, ValidationFault
-from domain.offer import check_available, check_wallet, chosen_variant, first_state, fulfilment_copy, has_own_stock, limit_period
-from domain.redemption import State
-from domain.reward import choose_price, parse_reward
+from domain.errors import NotEligible, ValidationFault
+from domain.redemption.redemption import State
+from domain.reward.offer import (
+    check_available,
+    check_wallet,
+    chosen_variant,
+    first_state,
+    fulfilment_copy,
+    has_own_stock,
+    limit_period,
+)
+from domain.reward.reward import choose_price, parse_reward
 from tests.unit.test_reward import CURRENCIES, NOW, reward
 
 SIZES = [

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain import limits
-from domain.pattern import fits, found, pattern_cost, pattern_problem
+from domain.rule.pattern import fits, found, pattern_cost, pattern_problem
 
 LONGEST = limits.MATCHED_CHARACTERS.value
 TAKEN = [

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from domain.payout import seconds_until_next_look
+from domain.payout.run import seconds_until_next_look
 
 CLOSES_AT = datetime(2026, 2, 3, tzinfo=UTC)
 EVENTS_OF_A_LOOK = 11

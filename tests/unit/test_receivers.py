@@ -19,9 +19,9 @@ from typing import Any
 import httpx
 import pytest
 
-from console.third_parties import NODE, PYTHON
-from domain.webhook import make_secret, signatures
-from runtime.embedded.processes import free_port
+from console.webhook.third_parties import NODE, PYTHON
+from domain.webhook.webhook import make_secret, signatures
+from stack.processes import free_port
 from tests.conftest import REPOSITORY
 
 SECRETS = {"made": make_secret(b"0123456789abcdef0123456789abcdef"), "brought": "a secret of the partner"}

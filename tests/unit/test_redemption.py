@@ -5,9 +5,20 @@ import re
 
 import pytest
 
-import domain.redemption
-from domain.error import InvalidState
-from domain.redemption import CALLBACK_STATES, EFFECTS, FINAL, TRANSITIONS, Decision, Effect, State, advance, decide_callback, effect_of
+import domain.redemption.redemption
+from domain.errors import InvalidState
+from domain.redemption.redemption import (
+    CALLBACK_STATES,
+    EFFECTS,
+    FINAL,
+    TRANSITIONS,
+    Decision,
+    Effect,
+    State,
+    advance,
+    decide_callback,
+    effect_of,
+)
 from storage.tables.redemption import REDEMPTION_STATES
 
 
@@ -39,7 +50,7 @@ def test_the_database_knows_the_same_states():
 
 
 def test_the_diagram_is_the_table():
-    lines = re.findall(r"^\s*(\w+) ──▶ (.+)$", domain.redemption.__doc__, re.MULTILINE)
+    lines = re.findall(r"^\s*(\w+) ──▶ (.+)$", domain.redemption.redemption.__doc__, re.MULTILINE)
     drawn = {State(left): frozenset(State(name) for name in right.split(" | ")) for left, right in lines}
     assert drawn == {state: moves for state, moves in TRANSITIONS.items() if moves}
 

@@ -3,8 +3,8 @@
 import pytest
 
 from api.errors import known_codes
-from console.refusal_words import WORDS, refusal_text
-from console.text import language
+from console.i18n import language
+from console.refusal_labels import WORDS, refusal_text
 
 
 def test_every_code_of_the_api_has_its_sentence() -> None:

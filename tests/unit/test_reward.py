@@ -4,10 +4,10 @@ from uuid import UUID
 
 import pytest
 
-from domain.catalog import catalog_entry
-from domain.error import NotEligible, ValidationFault
-from domain.ledger import Currency
-from domain.reward import Reward, body_wire, check_fields, choose_price, parse_reward, prices_of, variants_of
+from domain.errors import NotEligible, ValidationFault
+from domain.points.ledger import Currency
+from domain.reward.catalog import catalog_entry
+from domain.reward.reward import Reward, body_wire, check_fields, choose_price, parse_reward, prices_of, variants_of
 from runtime.ids import utc_now
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from domain.earning import EarningVersion, parse_earning_rule
-from domain.leaderboard import BoardStatus, BoardVersion, parse_config
-from domain.scoring import NEVER, Outcome, PoisonEvent, RuleBook, RuleSet, ScorableEvent, explain
+from domain.leaderboard.definition import BoardStatus, BoardVersion, parse_config
+from domain.points.earning_rule import EarningVersion, parse_earning_rule
+from domain.scoring.rules import NEVER, Outcome, PoisonEvent, RuleBook, RuleSet, ScorableEvent, explain
 
 NOON = datetime(2025, 11, 18, 12, tzinfo=UTC)
 BOARD, USER, RULE = (uuid.UUID(int=number) for number in (1, 2, 3))

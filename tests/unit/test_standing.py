@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from domain.leaderboard import Aggregation, Method
-from domain.standing import decode_member, half_even_quotient, is_ranked, member, merge, one_event, score_of
+from domain.leaderboard.definition import Aggregation, Method
+from domain.leaderboard.standing import decode_member, half_even_quotient, is_ranked, member, merge, one_event, score_of
 
 NOON = datetime(2025, 11, 18, 12, tzinfo=UTC)
 

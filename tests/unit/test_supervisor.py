@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from cli.stack import write_private
-from cli.supervisor import StopRequested, Supervisor
-from runtime.embedded import processes
-from runtime.embedded.processes import Command
+from stack import processes
+from stack.data_directory import write_private
+from stack.processes import Command
+from stack.supervisor import StopRequested, Supervisor
 
 ASLEEP = "import time; time.sleep(600)"
 CHATTY = "import itertools, sys\nfor number in itertools.count():\n    print(number, flush=True)"
@@ -73,7 +73,7 @@ def test_a_log_is_put_aside_while_its_writer_goes_on(tmp_path: Path) -> None:
 def test_a_private_file_that_cannot_be_written_leaves_no_half_behind(tmp_path: Path) -> None:
     """A limit on the size of files stands for a full disk; it needs no rights to set."""
     program = (
-        "import resource, signal, sys\nfrom pathlib import Path\nfrom cli.stack import write_private\n"
+        "import resource, signal, sys\nfrom pathlib import Path\nfrom stack.data_directory import write_private\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nresource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "write_private(Path(sys.argv[1]), {'padding': 'x' * 100_000})"
     )

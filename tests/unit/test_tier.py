@@ -4,8 +4,17 @@ from typing import Any
 
 import pytest
 
-from domain.error import ValidationFault
-from domain.tier import TierMember, TierSet, advanced, held_at, parse_tier_set, present_wire, set_wire, standing_wire
+from domain.errors import ValidationFault
+from domain.points.tier import (
+    TierMember,
+    TierSet,
+    advanced,
+    held_at,
+    parse_tier_set,
+    present_wire,
+    set_wire,
+    standing_wire,
+)
 from runtime.ids import new_id, utc_now
 
 NAMES = ("bronze", "silver", "gold", "diamond")

@@ -5,7 +5,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from domain.webhook import Ladder, Verdict, check_url, error_class, judge, next_delay, retry_after_seconds
+from domain.webhook.webhook import Ladder, Verdict, check_url, error_class, judge, next_delay, retry_after_seconds
 
 NOW = datetime(2026, 3, 1, 4, 11, tzinfo=UTC)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import standardwebhooks
 
-from domain.webhook import check_secret, make_secret, signatures
+from domain.webhook.webhook import check_secret, make_secret, signatures
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "webhook.json").read_text())
 

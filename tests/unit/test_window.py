@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from domain.leaderboard import Timeframe, parse_config
-from domain.window import WindowIndex, next_window, window_at, window_for_key
+from domain.leaderboard.definition import Timeframe, parse_config
+from domain.leaderboard.window import WindowIndex, next_window, window_at, window_for_key
 
 
 def timeframe(**parts: Any) -> Timeframe:

@@ -11,18 +11,18 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
-from activities.outbox import Relay
 from activities.redemption import RedemptionActivities
 from activities.webhook import WebhookActivities
-from domain.redemption import Redemption, workflow_id
-from domain.webhook import make_secret
+from domain.redemption.redemption import Redemption, workflow_id
+from domain.webhook.webhook import make_secret
+from loops.relay import Relay
 from runtime.crypto import Vault
 from runtime.http import Sender
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from runtime.temporal import TaskQueues
-from storage.redemption import document_of
-from storage.webhook import SECRET_PURPOSE, NewEndpoint, create_endpoint
+from storage.redemption.move import document_of
+from storage.webhook.endpoint import SECRET_PURPOSE, NewEndpoint, create_endpoint
 from tests.store_world import World, make_world
 from workflows.redemption import RedemptionWorkflow
 from workflows.reversal import RedemptionReversalWorkflow

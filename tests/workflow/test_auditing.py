@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client
 
-from domain.redemption import Move, State, reversal_workflow_id, workflow_id
+from domain.redemption.redemption import Move, State, reversal_workflow_id, workflow_id
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
-from storage.redemption import move_redemption
+from storage.redemption.move import move_redemption
 from tests.partner import a_partner
 from tests.recording import keep_history
 from tests.workflow.redemption_stage import Stage, a_stage

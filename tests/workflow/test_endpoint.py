@@ -9,18 +9,18 @@ from temporalio.worker import Worker
 
 from activities.endpoint import EndpointActivities, Pump
 from activities.redemption import RedemptionActivities
-from domain.fulfilment import RedemptionInput
-from domain.redemption import Move, State
-from domain.webhook import EndpointInput, endpoint_workflow_id
-from domain.webhook_body import event_body
+from domain.redemption.messages import RedemptionInput
+from domain.redemption.redemption import Move, State
+from domain.webhook.body import event_body
+from domain.webhook.webhook import EndpointInput, endpoint_workflow_id
 from runtime.http import Sender
 from runtime.ids import utc_now
 from runtime.postgres import transaction
 from runtime.resolver import Resolver
-from storage.delivery import forget_deliveries, release_held
-from storage.due_delivery import Notice, claim_due, lock_due, publish, wake_pump
-from storage.redemption import move_redemption
-from storage.webhook import archive_endpoint, disable_endpoint, find_endpoint, update_endpoint
+from storage.redemption.move import move_redemption
+from storage.webhook.delivery import forget_deliveries, release_held
+from storage.webhook.due_delivery import Notice, claim_due, lock_due, publish, wake_pump
+from storage.webhook.endpoint import archive_endpoint, disable_endpoint, find_endpoint, update_endpoint
 from tests.name_server import a_name_server
 from tests.partner import a_partner
 from tests.recording import keep_history

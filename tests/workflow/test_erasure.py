@@ -13,18 +13,18 @@ from temporalio.testing import ActivityEnvironment, WorkflowEnvironment
 from temporalio.worker import Replayer, Worker
 
 from activities.erasure import ErasureActivities
-from activities.outbox import Relay
-from activities.sweep import restart_lost_erasures
-from domain.erasure import ErasureInput, erase_workflow_id, erased_id, scrubbed
-from domain.error import UserNotFound
+from domain.errors import UserNotFound
+from domain.tenant.erasure import ErasureInput, erase_workflow_id, erased_id, scrubbed
+from loops.relay import Relay
+from loops.sweep import restart_lost_erasures
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
 from runtime.redis import Redis
 from runtime.temporal import DATA_CONVERTER
-from storage import platform
-from storage.erasure import begin_erasure, open_erasure
 from storage.idempotency import Claim, StoredAnswer, earlier_answer, keep_answer
-from storage.live import LiveStore
+from storage.leaderboard.rankings import LiveStore
+from storage.platform import partitions
+from storage.tenant.erasure import begin_erasure, open_erasure
 from tests.recording import keep_history
 from tests.schedule_world import add_schedule
 from tests.store_world import World, make_world
@@ -54,7 +54,7 @@ async def furnish(pool: Pool) -> tuple[World, UUID]:
     body = msgspec.json.encode({"event": "x", "data": {"user_id": str(user.user_id), "external_user_id": PERSON, "email": "secret@x"}})
     now = utc_now()
     async with transaction(pool) as connection:
-        await platform.set_up(connection, 8, now)
+        await partitions.set_up(connection, 8, now)
         tenant = world.tenant_id
         await connection.execute(
             "INSERT INTO leaderboard (tenant_id, board_id, leaderboard_id, name, status, version, config, created_at, updated_at)"

@@ -11,17 +11,18 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 import worker
-from activities.installation import NamespaceClaim
-from activities.outbox import Relay
 from cli.doctor import one_installation
+from loops.installation import NamespaceClaim
+from loops.relay import Relay
 from runtime.ids import utc_now
 from runtime.namespace import MARKER, ForeignNamespaceError, claim_namespace, namespace_owner
 from runtime.postgres import Pool, transaction
 from runtime.schedules import drop_schedule
 from runtime.settings import Settings
 from runtime.temporal import task_queues
-from storage import outbox, platform
-from storage.installation import find_installation
+from storage import outbox
+from storage.platform import partitions
+from storage.platform.installation import find_installation
 from tests.api_world import add_tenant, serving
 
 PATIENCE_SECONDS = 60.0
@@ -31,7 +32,7 @@ PATIENCE_SECONDS = 60.0
 async def client(temporal_client: Client, pool: Pool, temporal_settings: Settings) -> AsyncIterator[Client]:
     """A client of a namespace that is nobody's, beside a database that is set up."""
     async with transaction(pool) as connection:
-        await platform.set_up(connection, temporal_settings.scoring_partitions, utc_now())
+        await partitions.set_up(connection, temporal_settings.scoring_partitions, utc_now())
     await drop_schedule(temporal_client, MARKER)
     yield temporal_client
     await drop_schedule(temporal_client, MARKER)

@@ -12,19 +12,19 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-import activities.barrier
-from activities.barrier import LOOK_SECONDS
-from activities.outbox import run_relay
+import loops.scoring.barrier
 from activities.window import WindowActivities
-from domain.closing import window_workflow_id
+from domain.leaderboard.window_messages import window_workflow_id
+from loops.relay import run_relay
+from loops.scoring.barrier import LOOK_SECONDS
 from runtime.ids import new_id
 from runtime.postgres import Pool, transaction
 from runtime.redis import Redis
-from storage import leaderboard
-from storage.definition import change_instant
-from storage.leaderboard import Leaderboard
-from storage.live import LiveStore
-from storage.window import Sight, look_at_barrier
+from storage.leaderboard import definition
+from storage.leaderboard.definition import Leaderboard
+from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.window import Sight, look_at_barrier
+from storage.rules_lock import change_instant
 from tests.scoring_world import Event, World, reference
 from tests.window_world import KEY, end_in, ending, page, scoring
 from tests.workflow.redemption_stage import new_queues
@@ -61,7 +61,7 @@ async def make_boards(world: World, count: int) -> list[Leaderboard]:
     async with transaction(world.pool) as connection:
         instant = await change_instant(connection, world.tenant_id)
         return [
-            await leaderboard.insert_board(connection, world.tenant_id, new_id(), f"b{number}", definition=what, instant=instant)
+            await definition.insert_board(connection, world.tenant_id, new_id(), f"b{number}", definition=what, instant=instant)
             for number in range(count)
         ]
 
@@ -85,7 +85,7 @@ async def test_windows_that_end_together(
         looks.append(time.monotonic())
         return await look_at_barrier(connection)
 
-    monkeypatch.setattr(activities.barrier, "look_at_barrier", counted)
+    monkeypatch.setattr(loops.scoring.barrier, "look_at_barrier", counted)
     boards = await make_boards(world, count)
     await world.send(EVENTS)
     await world.pump()

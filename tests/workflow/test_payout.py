@@ -13,14 +13,14 @@ from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, Worker
 
-from activities.outbox import Relay
 from activities.payout import PayoutActivities
-from activities.sweep import restart_lost_payouts
-from domain.payout import Progress, RunStatus, payout_workflow_id
+from domain.payout.run import Progress, RunStatus, payout_workflow_id
+from loops.relay import Relay
+from loops.sweep import restart_lost_payouts
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from runtime.temporal import DATA_CONVERTER, TaskQueues
-from storage.payout import request_cancel, retry_run
+from storage.payout.run import request_cancel, retry_run
 from tests.payout_world import closed_window, grants, item, make_run, prizes, the_run, tier
 from tests.recording import keep_history
 from tests.schedule_world import until

@@ -8,17 +8,17 @@ from temporalio.testing import ActivityEnvironment
 from temporalio.worker import Worker
 
 from activities.platform import PlatformActivities
-from domain.ledger import POINTS, CurrencyChange
-from domain.platform_task import PlatformRun, PlatformTask
-from domain.tier import parse_tier_set
+from domain.maintenance import PlatformRun, PlatformTask
+from domain.points.ledger import POINTS, CurrencyChange
+from domain.points.tier import parse_tier_set
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, Pool, transaction
 from runtime.schedules import put_schedule
-from storage.currency import change_currency
-from storage.ledger import post_earnings
-from storage.ledger_chore import Place, expire_page
-from storage.tier import lock_tier_set, write_tier_set
-from storage.webhook import NewEndpoint, create_endpoint
+from storage.points.currency import change_currency
+from storage.points.ledger import post_earnings
+from storage.points.maintenance import Place, expire_page
+from storage.points.tier import lock_tier_set, write_tier_set
+from storage.webhook.endpoint import NewEndpoint, create_endpoint
 from tests.recording import keep_history
 from tests.store_world import World, make_world
 from workflows.platform import PlatformTaskWorkflow, platform_schedules

@@ -15,16 +15,24 @@ from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
 from activities.redemption import RedemptionActivities, prepare_delivery
-from domain import fulfilment
-from domain.fulfilment import RedemptionInput
-from domain.redemption import State, read_callback
+from domain.redemption import messages
+from domain.redemption.messages import RedemptionInput
+from domain.redemption.redemption import State, read_callback
 from runtime.crypto import Vault
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
-from storage.due_delivery import hurry_waiting
-from storage.redemption import move_redemption
-from storage.unsent import lock_endpoints, resume_unsent
-from storage.webhook import SECRET_PURPOSE, NewEndpoint, archive_endpoint, create_endpoint, disable_endpoint, find_endpoint, update_endpoint
+from storage.redemption.move import move_redemption
+from storage.redemption.without_endpoint import lock_endpoints, resume_unsent
+from storage.webhook.due_delivery import hurry_waiting
+from storage.webhook.endpoint import (
+    SECRET_PURPOSE,
+    NewEndpoint,
+    archive_endpoint,
+    create_endpoint,
+    disable_endpoint,
+    find_endpoint,
+    update_endpoint,
+)
 from tests.partner import Answer, Received, a_partner
 from tests.recording import keep_history
 from tests.workflow.redemption_stage import SECRET, VAULT, Stage, a_stage, workers
@@ -182,7 +190,7 @@ async def test_a_redemption_without_an_endpoint_goes_to_the_one_that_comes(stage
 
 
 async def test_an_archived_endpoint_hands_its_redemptions_to_the_next_one_or_leaves_them_flagged(stage):
-    from api.webhook import resume_deliveries
+    from api.webhook.endpoint import resume_deliveries
 
     async with a_partner(200) as partner:
         first = await stage.endpoint("http://127.0.0.1:9/", enabled=False)
@@ -333,7 +341,7 @@ async def test_an_answer_counts_as_the_callback_when_the_reward_says_so(stage, a
 
 
 async def test_deliveries_of_a_disabled_endpoint_are_held_and_go_on_when_it_is_enabled(stage, request):
-    from api.webhook import resume_deliveries
+    from api.webhook.endpoint import resume_deliveries
 
     async with a_partner(200) as partner:
         endpoint_id = await stage.endpoint(partner.url, enabled=False)
@@ -434,7 +442,7 @@ async def test_a_resume_ends_the_wait_for_the_next_attempt(stage, request):
 
 
 async def test_a_run_that_has_gone_round_often_goes_on_in_a_new_one(stage, monkeypatch):
-    monkeypatch.setattr(fulfilment, "ROUNDS_IN_A_RUN", 3)
+    monkeypatch.setattr(messages, "ROUNDS_IN_A_RUN", 3)
     async with a_partner(500, 200) as partner:
         endpoint_id = await stage.endpoint(partner.url, retry_delays_seconds=[1.0])
         redemption = await stage.redeem()

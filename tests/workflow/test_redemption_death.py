@@ -11,11 +11,11 @@ from temporalio.worker import Worker
 
 from activities.redemption import RedemptionActivities
 from activities.webhook import WebhookActivities
-from domain.fulfilment import Begun, RedemptionInput, SendInput, Sent, Settled, SettleInput
+from domain.redemption.messages import Begun, RedemptionInput, SendInput, Sent, Settled, SettleInput
 from runtime.http import Sender
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
-from storage.code import add_codes
+from storage.reward.code import add_codes
 from tests.partner import a_partner
 from tests.workflow.redemption_stage import VAULT, Stage, a_stage
 from workflows.redemption import RedemptionWorkflow

@@ -6,13 +6,13 @@ from datetime import timedelta
 
 from temporalio.common import SearchAttributeKey
 
-from activities.outbox import Relay, run_relay
-from activities.sweep import expire_overdue, restart_lost
-from domain.redemption import workflow_id
-from runtime.embedded import processes, temporal
+from domain.redemption.redemption import workflow_id
+from loops.relay import Relay, run_relay
+from loops.sweep import expire_overdue, restart_lost
 from runtime.ids import utc_now
 from runtime.settings import Settings
 from runtime.temporal import SEARCH_ATTRIBUTES, connect
+from stack import processes, temporal
 from tests.conftest import settings_for
 from tests.partner import a_partner
 from tests.workflow.redemption_stage import a_stage, workers
@@ -26,7 +26,7 @@ async def until(condition, seconds=60.0):
 
 
 async def test_redemptions_wait_for_temporal_and_are_processed_when_it_comes(pool, postgres_url, redis_url, tmp_path, caplog, monkeypatch):
-    caplog.set_level(logging.INFO, logger="activities.outbox")
+    caplog.set_level(logging.INFO, logger="loops.relay")
     asked, deliver_safely = 0, Relay._deliver_safely
 
     async def counted(relay):
@@ -51,7 +51,7 @@ async def test_redemptions_wait_for_temporal_and_are_processed_when_it_comes(poo
             return asked >= 3
 
         await until(asked_again)
-        said = [record.levelname for record in caplog.records if record.name == "activities.outbox"]
+        said = [record.levelname for record in caplog.records if record.name == "loops.relay"]
         assert said.count("WARNING") == 1, "an outage is said once"
         command = temporal.command(tmp_path / "t.db", port, processes.free_port(), SEARCH_ATTRIBUTES, tmp_path / "t.log")
         process = processes.start(command)

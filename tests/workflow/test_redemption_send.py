@@ -7,7 +7,7 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.redemption import RedemptionActivities
 from activities.webhook import WebhookActivities
-from domain.fulfilment import RedemptionInput, SendInput
+from domain.redemption.messages import RedemptionInput, SendInput
 from runtime.http import Sender
 from tests.partner import Answer, Received, a_partner
 from tests.store_world import make_world

@@ -9,12 +9,12 @@ import pytest
 import pytest_asyncio
 from temporalio.testing import WorkflowEnvironment
 
-from domain.error import InvalidState
-from domain.redemption import WAITING, Decision, Move, State
+from domain.errors import InvalidState
+from domain.redemption.redemption import WAITING, Decision, Move, State
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
-from storage.code import add_codes
-from storage.redemption import move_redemption
+from storage.redemption.move import move_redemption
+from storage.reward.code import add_codes
 from tests.partner import a_partner
 from tests.recording import keep_history
 from tests.workflow.redemption_stage import Stage, a_stage
@@ -164,7 +164,7 @@ async def redeem_again(stage: Stage):
 
 async def test_a_claim_just_before_the_workflows_own_deadline_is_left_alone(stage):
     from activities.redemption import RedemptionActivities
-    from domain.fulfilment import SettleInput
+    from domain.redemption.messages import SettleInput
 
     redemption = await redeem(stage, requires_claim=True)
     await move(stage, redemption, CLAIMED)

@@ -12,16 +12,16 @@ from temporalio.client import Client, WorkflowHistory
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
 
-from activities.outbox import Relay
 from activities.rescore import RescoreActivities
-from activities.sweep import restart_lost_rescores
-from domain.rescore import RescoreProgress, rescore_workflow_id
+from domain.leaderboard.rescore import RescoreProgress, rescore_workflow_id
+from loops.relay import Relay
+from loops.sweep import restart_lost_rescores
 from runtime.postgres import Pool, transaction
 from runtime.redis import Redis
 from runtime.temporal import DATA_CONVERTER, TaskQueues
-from storage.live import LiveStore
-from storage.rescore import Rescore
-from storage.rescore_request import request_rescore
+from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.rescore import Rescore
+from storage.leaderboard.rescore_request import request_rescore
 from tests.recording import keep_history
 from tests.scoring_world import Event, World, definition, reference
 from tests.workflow.redemption_stage import new_queues

@@ -21,18 +21,18 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError
 
-from activities.outbox import Relay
-from activities.schedule_sync import is_in_line, reconcile, run_schedule_keeper, schedule_for, settle_schedules
-from domain.payout_schedule import Overlap, temporal_schedule_id
-from domain.schedule import WhenVersion, instants_between, parse_when
-from runtime.embedded import processes, temporal
+from domain.payout.recurrence import WhenVersion, instants_between, parse_when
+from domain.payout.schedule import Overlap, temporal_schedule_id
+from loops.relay import Relay
+from loops.schedule_sync import is_in_line, reconcile, run_schedule_keeper, schedule_for, settle_schedules
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
 from runtime.schedules import drop_schedule, find_schedule
 from runtime.temporal import SEARCH_ATTRIBUTES, TaskQueues, connect
-from storage.lease import take_lease
-from storage.payout import request_cancel
-from storage.schedule_run import trigger_run
+from stack import processes, temporal
+from storage.payout.run import request_cancel
+from storage.payout.schedule_run import trigger_run
+from storage.platform.lease import take_lease
 from tests.conftest import settings_for
 from tests.recording import keep_history
 from tests.schedule_world import Stage, add_schedule, change, delete, points, runs, until

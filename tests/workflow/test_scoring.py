@@ -13,13 +13,13 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError
 from temporalio.worker import FixedSizeSlotSupplier, UnsandboxedWorkflowRunner, Worker, WorkerTuner
 
-from activities.pump_share import PumpShare, PumpSlots
 from activities.scoring import ScoringActivities
+from loops.scoring.pump_share import PumpShare, PumpSlots
 from runtime.postgres import Pool
 from runtime.redis import Redis
 from runtime.settings import Settings
 from runtime.temporal import connect
-from storage.live import LiveStore
+from storage.leaderboard.rankings import LiveStore
 from tests.conftest import settings_for
 from tests.recording import keep_history
 from tests.scoring_world import PARTITIONS, Event, World, definition, reference

@@ -10,11 +10,11 @@ import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import WorkflowIDConflictPolicy
 
-from activities import stranded
-from activities.outbox import Relay
-from activities.stranded import TYPES, stop_stranded, was_stranded
-from activities.sweep import restart_lost
-from domain.redemption import workflow_id
+from domain.redemption.redemption import workflow_id
+from loops import stranded
+from loops.relay import Relay
+from loops.stranded import TYPES, stop_stranded, was_stranded
+from loops.sweep import restart_lost
 from runtime.postgres import Pool
 from runtime.temporal import TaskQueues
 from tests.workflow.redemption_stage import a_stage, new_queues, workers

@@ -9,20 +9,20 @@ from uuid import UUID
 import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
 
-from activities import sweep
-from activities.outbox import Relay
-from activities.schedule_sync import PAGE as SCHEDULES_PAGE
-from activities.schedule_sync import settle_schedules
-from activities.sweep import expire_overdue, restart_lost, restart_lost_erasures, restart_pumps, sweep_once
-from domain.redemption import workflow_id
-from domain.webhook import endpoint_workflow_id
-from runtime.embedded import processes
+from domain.redemption.redemption import workflow_id
+from domain.webhook.webhook import endpoint_workflow_id
+from loops import sweep
+from loops.relay import Relay
+from loops.schedule_sync import PAGE as SCHEDULES_PAGE
+from loops.schedule_sync import settle_schedules
+from loops.sweep import expire_overdue, restart_lost, restart_lost_erasures, restart_pumps, sweep_once
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
 from runtime.temporal import connect
-from storage.lease import take_lease
-from storage.schedule_run import claim_instant
-from storage.webhook import NewEndpoint, create_endpoint
+from stack import processes
+from storage.payout.schedule_run import claim_instant
+from storage.platform.lease import take_lease
+from storage.webhook.endpoint import NewEndpoint, create_endpoint
 from tests.conftest import settings_for
 from tests.schedule_world import add_schedule, runs
 from tests.store_world import World, make_world

@@ -8,20 +8,20 @@ from uuid import uuid4
 import pytest
 from temporalio.testing import ActivityEnvironment
 
-from activities.sweep import end_due_of_archived
-from activities.turn import Turns
 from activities.webhook import WebhookActivities
-from domain.redemption import Move, State
-from domain.webhook import endpoint_workflow_id
-from domain.webhook_body import event_body
+from domain.redemption.redemption import Move, State
+from domain.webhook.body import event_body
+from domain.webhook.webhook import endpoint_workflow_id
+from loops.sweep import end_due_of_archived
+from loops.webhook.send_slot import Turns
 from runtime.http import Sender
 from runtime.ids import utc_now
 from runtime.postgres import transaction
-from storage.delivery import attempts_of, release_held
-from storage.due_delivery import Notice, hurry_waiting, make_due, publish, reserve_turns, wake_pump
-from storage.redemption import move_redemption
-from storage.unsent import lock_endpoints
-from storage.webhook import archive_endpoint, update_endpoint
+from storage.redemption.move import move_redemption
+from storage.redemption.without_endpoint import lock_endpoints
+from storage.webhook.delivery import attempts_of, release_held
+from storage.webhook.due_delivery import Notice, hurry_waiting, make_due, publish, reserve_turns, wake_pump
+from storage.webhook.endpoint import archive_endpoint, update_endpoint
 from tests.partner import a_partner
 from tests.workflow.redemption_stage import VAULT
 from tests.workflow.test_endpoint import SENDER, TIER, a_world, delivery_settled, lines, pumping, tell, until

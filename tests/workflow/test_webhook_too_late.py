@@ -4,12 +4,12 @@ import pytest
 from temporalio.testing import ActivityEnvironment
 
 from activities.redemption import RedemptionActivities
-from domain.fulfilment import RedemptionInput
-from domain.redemption import FINAL, State, is_too_late
+from domain.redemption.messages import RedemptionInput
+from domain.redemption.redemption import FINAL, State, is_too_late
 from runtime.ids import utc_now
 from runtime.postgres import transaction
-from storage.due_delivery import exhausted_since, make_due
-from storage.redemption import find_redemption
+from storage.redemption.move import find_redemption
+from storage.webhook.due_delivery import exhausted_since, make_due
 from tests.partner import a_partner
 from tests.store_world import make_world
 from tests.workflow.redemption_stage import Stage, new_queues

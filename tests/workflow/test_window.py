@@ -14,25 +14,25 @@ from temporalio.common import SearchAttributeKey
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, Worker
 
-from activities.outbox import Relay
 from activities.payout import PayoutActivities
-from activities.sweep import restart_lost_windows
 from activities.window import WindowActivities
-from domain.closing import window_workflow_id
-from domain.leaderboard import BoardStatus, LeaderboardDefinition
-from domain.payout import PrizeTier
-from domain.reward_item import parse_item
-from domain.window import next_window, window_at
+from domain.leaderboard.definition import BoardStatus, LeaderboardDefinition
+from domain.leaderboard.window import next_window, window_at
+from domain.leaderboard.window_messages import window_workflow_id
+from domain.payout.run import PrizeTier
+from domain.reward.item import parse_item
+from loops.relay import Relay
+from loops.sweep import restart_lost_windows
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
 from runtime.redis import Redis
 from runtime.temporal import DATA_CONVERTER, TaskQueues
-from storage.definition import change_instant
-from storage.leaderboard import Leaderboard, archive_board
-from storage.live import LiveStore
-from storage.reward_config import Written, write_config
-from storage.reward_item import write_item
-from storage.webhook import NewEndpoint, create_endpoint
+from storage.leaderboard.definition import Leaderboard, archive_board
+from storage.leaderboard.rankings import LiveStore
+from storage.reward.config import Written, write_config
+from storage.reward.item import write_item
+from storage.rules_lock import change_instant
+from storage.webhook.endpoint import NewEndpoint, create_endpoint
 from tests.recording import keep_history
 from tests.scoring_world import Event, World, definition, reference
 from tests.window_world import KEY, close_now, end_in, ending, noon_zone, page, scoring, the_window

@@ -11,14 +11,14 @@ from temporalio.client import Client
 
 import worker
 from runtime import temporal
-from runtime.embedded.processes import free_port
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from runtime.pulse import HealthServer, Pulse
 from runtime.redis import Redis
 from runtime.settings import Settings
-from storage import platform
-from storage.live import LiveStore
+from stack.processes import free_port
+from storage.leaderboard.rankings import LiveStore
+from storage.platform import partitions
 from tests.storage.test_database_faults import server_setting
 
 PATIENCE_SECONDS = 60.0
@@ -57,7 +57,7 @@ async def test_it_is_well_while_temporal_and_postgres_serve(
     temporal_settings: Settings, pool: Pool, redis_client: Redis, health_port: int
 ) -> None:
     async with transaction(pool) as connection:
-        await platform.set_up(connection, temporal_settings.scoring_partitions, utc_now())
+        await partitions.set_up(connection, temporal_settings.scoring_partitions, utc_now())
     settings = msgspec.structs.replace(temporal_settings, worker_health_port=health_port)
     async with worker.telling_health(await resources_of(settings, pool, redis_client)):
         assert (await answer(health_port, 200))["status"] == "ok"
@@ -104,7 +104,7 @@ async def test_a_loop_that_fails_is_run_again(monkeypatch: pytest.MonkeyPatch) -
 async def test_a_namespace_that_others_manage_is_left_alone(temporal_settings: Settings, pool: Pool) -> None:
     """Search attributes and retention that nobody set would be set at the start; with `off` they are not."""
     async with transaction(pool) as connection:
-        await platform.set_up(connection, temporal_settings.scoring_partitions, utc_now())
+        await partitions.set_up(connection, temporal_settings.scoring_partitions, utc_now())
     client = await temporal.connect(temporal_settings)
     other = msgspec.structs.replace(temporal_settings, temporal_manage_namespace="off", temporal_retention_days=secrets.randbelow(300) + 40)
     before = await retention(client)

@@ -9,7 +9,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 from temporalio.worker import Worker
 
-from domain.fulfilment import ReversalInput
+from domain.redemption.messages import ReversalInput
 from runtime.ids import new_id
 from runtime.settings import PREFIX, SettingError, Settings, load_settings
 from tests.conftest import settings_for

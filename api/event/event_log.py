@@ -1,0 +1,214 @@
+"""The event log for admins: what came, what it did, and what broke scoring (contract 2)."""
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from litestar import Request, get, post
+from msgspec import Meta
+
+from api.auth import Principal, allow
+from api.event.explained import effects_of
+from api.pagination import Page, decode_cursor, encode_cursor
+from domain.errors import EventsExpired, InvalidState, NotFound, ValidationFault
+from domain.event.event import decode_stored
+from domain.wire import amount_number, optional_rfc3339, rfc3339
+from runtime.ids import utc_now
+from runtime.postgres import Connection, Pool, transaction
+from runtime.settings import Settings
+from storage.event import search as storage
+from storage.event.search import END, DeadLetter, FoundEvent, Place, Search
+from storage.tenant.tenant import find_tenant
+from storage.tenant.user import find_user
+
+ADMIN = [allow("admin")]
+SAME_ID = 50
+MAX_BOARDS = 200
+AnyRequest = Request[Any, Any, Any]
+_Instant = Annotated[datetime, Meta(tz=True)]
+
+
+def event_wire(event: FoundEvent) -> dict[str, Any]:
+    """An event in a list."""
+    return {
+        "event_id": event.event_id,
+        "type": event.type,
+        "user_id": event.external_user_id,
+        "sender": "gamer" if event.sender else "server",
+        "occurred_at": rfc3339(event.occurred_at),
+        "accepted_at": rfc3339(event.accepted_at),
+        "position": event.position,
+    }
+
+
+def letter_wire(letter: DeadLetter) -> dict[str, Any]:
+    """A dead letter on the wire."""
+    return {
+        "position": letter.position,
+        "event_id": letter.event_id,
+        "reason": letter.reason,
+        "accepted_at": rfc3339(letter.accepted_at),
+        "created_at": rfc3339(letter.created_at),
+        "replayed_at": optional_rfc3339(letter.replayed_at),
+    }
+
+
+def _instant(request: AnyRequest, name: str) -> datetime | None:
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    try:
+        return msgspec.convert(text, _Instant).astimezone(UTC)
+    except (msgspec.ValidationError, OverflowError):
+        raise ValidationFault.of(name, "must be an RFC 3339 time with an offset, such as 2025-11-18T12:00:00Z") from None
+
+
+def _place(page: Page, until: datetime) -> Place:
+    if page.cursor is None:
+        return Place(until.date())
+    day, position = decode_cursor(page.cursor, 2)
+    try:
+        return Place(min(date.fromisoformat(day), until.date()), max(0, min(int(position), END)))
+    except (TypeError, ValueError, OverflowError):
+        raise ValidationFault.of("cursor", "is not a cursor of this list") from None
+
+
+async def _search(connection: Connection, principal: Principal, request: AnyRequest, partitions: int) -> Search | None:
+    """What the query string asks for; None when it names a user whom the tenant does not have."""
+    given_since, given_until = _instant(request, "from"), _instant(request, "to")
+    tenant = await find_tenant(connection, principal.tenant_id)
+    user_id: UUID | None = None
+    if (external_id := request.query_params.get("user_id")) is not None:
+        user = await find_user(connection, principal.tenant_id, external_id)
+        if user is None:
+            return None
+        user_id = user.user_id
+    created_at = utc_now() if tenant is None else tenant.created_at
+    oldest = created_at - timedelta(days=1)  # nothing of the tenant is older, whatever the clocks of two machines say
+    until = utc_now() + timedelta(days=1)
+    return Search(
+        partitions=range(partitions) if user_id is None else [user_id.bytes[15] % partitions],
+        since=oldest if given_since is None else max(given_since, oldest),
+        until=until if given_until is None else min(given_until, until),
+        type=request.query_params.get("type"),
+        user_id=user_id,
+    )
+
+
+def _without_nul(request: AnyRequest) -> None:
+    for name in ("event_id", "user_id", "type"):
+        if "\0" in request.query_params.get(name, ""):
+            raise ValidationFault.of(name, "may not hold the character U+0000")
+
+
+@get("/v1/admin/events", guards=ADMIN, operation_id="list_events")
+async def list_events(request: AnyRequest, principal: Principal, pool: Pool, settings: Settings, page: Page) -> dict[str, Any]:
+    """Accepted events, newest first: filters `event_id`, `type`, `user_id`, and `from`/`to` on accepted_at.
+
+    One call looks at a bounded part of the log: a page may be short, even empty, and still have a `next_cursor` to go on with.
+    """
+    _without_nul(request)
+    event_id = request.query_params.get("event_id")
+    async with pool.connection() as connection:
+        search = await _search(connection, principal, request, settings.scoring_partitions)
+        if search is None:
+            return {"events": [], "next_cursor": None}
+        if event_id is not None:
+            same = await storage.events_of_id(
+                connection, principal.tenant_id, event_id, range(settings.scoring_partitions), limit=page.limit
+            )
+            return {"events": [event_wire(each) for each in same if _fits(each, search)], "next_cursor": None}
+        found, place = await storage.search_events(connection, principal.tenant_id, search, _place(page, search.until), limit=page.limit)
+    cursor = None if place is None else encode_cursor(place.day.isoformat(), place.position)
+    return {"events": [event_wire(each) for each in found], "next_cursor": cursor}
+
+
+def _fits(event: FoundEvent, search: Search) -> bool:
+    return (
+        search.type in (None, event.type) and search.user_id in (None, event.user_id) and search.since <= event.accepted_at < search.until
+    )
+
+
+@get("/v1/admin/events/{event_id:path}", guards=ADMIN, operation_id="get_event")
+async def get_event(request: AnyRequest, event_id: str, principal: Principal, pool: Pool, settings: Settings) -> dict[str, Any]:
+    """One event with what it did: what each board and each earning rule in force then made of it, or why nothing.
+
+    `user_id` tells apart events of one id sent by several gamers.
+    """
+    _without_nul(request)
+    wanted = request.query_params.get("user_id")
+    async with transaction(pool) as connection:
+        same = await storage.events_of_id(
+            connection, principal.tenant_id, event_id.removeprefix("/"), range(settings.scoring_partitions), limit=SAME_ID
+        )
+        event = next((each for each in same if wanted in (None, each.external_user_id)), None)
+        if event is None:
+            raise NotFound("There is no such event")
+        document = _document(await storage.event_body(connection, principal.tenant_id, event))
+        letter = await storage.find_dead_letter(connection, principal.tenant_id, event.position)
+        scored = await storage.scored_position(connection, principal.tenant_id, event.scoring_partition)
+        earnings = await storage.earnings_of(connection, principal.tenant_id, event.position)
+        state = "dead_letter" if letter is not None else "scored" if event.position <= scored else "pending"
+        did: dict[str, Any] = {"leaderboards": [], "earning_rules": []}
+        if document and state == "scored":
+            given = {row["rule_id"]: row["amount"] for row in earnings if row["kind"] == "earn"}
+            did = await effects_of(connection, principal.tenant_id, event, document, given)
+    return event_wire(event) | {
+        "event": document and document | {"tenant_id": str(principal.tenant_id)},
+        "state": state,
+        "dead_letter": None if letter is None else letter_wire(letter),
+        "earnings": [_earning_wire(row) for row in earnings],
+        **did,
+    }
+
+
+def _document(body: bytes) -> dict[str, Any] | None:
+    """The stored event, or None when it cannot be read (which is then what the dead letter says)."""
+    try:
+        return decode_stored(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _earning_wire(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "transaction_id": str(row["transfer_id"]),
+        "rule_id": row["rule_id"],
+        "currency_id": row["currency_id"],
+        "amount": amount_number(row["amount"], row["decimal_places"]),
+    }
+
+
+@get("/v1/admin/dead-letters", guards=ADMIN, operation_id="list_dead_letters")
+async def list_dead_letters(principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+    """Events that broke scoring, with the reason, newest first."""
+    before = END
+    if page.cursor is not None:
+        (before,) = decode_cursor(page.cursor, 1)
+        if not isinstance(before, int) or not 0 <= before <= END:
+            raise ValidationFault.of("cursor", "is not a cursor of this list")
+    async with pool.connection() as connection:
+        letters = await storage.list_dead_letters(connection, principal.tenant_id, before=before, limit=page.limit)
+    cursor = encode_cursor(letters[-1].position) if len(letters) == page.limit else None
+    return {"dead_letters": [letter_wire(letter) for letter in letters], "next_cursor": cursor}
+
+
+@post("/v1/admin/dead-letters/{position:int}/replay", guards=ADMIN, operation_id="replay_dead_letter", status_code=202)
+async def replay_dead_letter(principal: Principal, position: int, pool: Pool) -> dict[str, Any]:
+    """Send an event that broke scoring through it once more, as if accepted now: by the rules of now, into windows open now."""
+    if not 0 <= position <= END:
+        raise NotFound("There is no such dead letter")
+    async with transaction(pool) as connection:
+        letter = await storage.find_dead_letter(connection, principal.tenant_id, position, lock=True)
+        if letter is None:
+            raise NotFound("There is no such dead letter")
+        if letter.replayed_at is not None:
+            raise InvalidState("This dead letter was replayed already", present="replayed")
+        new_position = await storage.replay(connection, principal.tenant_id, letter)
+        if new_position is None:
+            raise EventsExpired("The event is no longer kept")
+    return {"event_id": letter.event_id, "position": new_position, "status": "accepted"}
+
+
+routes = [list_events, get_event, list_dead_letters, replay_dead_letter]

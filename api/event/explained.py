@@ -1,0 +1,171 @@
+"""What each board and each earning rule made of one event, recomputed by the versions in force when it was accepted (contract 2)."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC
+from typing import Any
+from uuid import UUID
+
+from domain import limits
+from domain.leaderboard.definition import BoardStatus, BoardVersion
+from domain.points.earning_limit import NOTHING_KNOWN, periods_of
+from domain.points.earning_rule import EarningVersion
+from domain.points.why import Known, Promise, promise, why_less
+from domain.scoring.rules import Explanation, RuleBook, ScorableEvent, explain
+from domain.scoring.why import Cause, Why, at_instant, why_wire
+from domain.tenant.erasure import PREFIX
+from domain.wire import amount_number, score_number
+from runtime.postgres import Connection
+from storage.event.search import FoundEvent
+from storage.leaderboard.definition import boards_by_id, find_window, load_rule_book
+from storage.points.earning_limit import budgets_spent, facts_of, usage_of
+from storage.points.ledger import accounts_of
+
+MOST_RULES = 20
+"""So many rules of a board that gave nothing say why."""
+ERASED = Why(code=Cause.USER_ERASED)
+
+
+async def effects_of(
+    connection: Connection, tenant_id: UUID, event: FoundEvent, document: dict[str, Any], given: Mapping[str, int]
+) -> dict[str, Any]:
+    """`leaderboards` and `earning_rules`, those that did something first. `given`: what rules gave, by id, in the smallest unit."""
+    book = await load_rule_book(connection, tenant_id)
+    told = document | {"tenant_id": str(tenant_id)}
+    scorable = ScorableEvent(event.position, event.accepted_at, event.occurred_at.astimezone(UTC), event.user_id, told)
+    return {
+        "leaderboards": await _boards(connection, tenant_id, book, event, scorable),
+        "earning_rules": await _rules(connection, tenant_id, book, event, scorable, given),
+    }
+
+
+async def _boards(
+    connection: Connection, tenant_id: UUID, book: RuleBook, event: FoundEvent, scorable: ScorableEvent
+) -> list[dict[str, Any]]:
+    then = {board.board_id: board for board in book.boards if board.valid_from <= event.accepted_at}
+    now = {board.board_id: board for board in book.boards}
+    first = {board.board_id: board.valid_from for board in reversed(book.boards)}
+    active = [board for board in now.values() if BoardStatus.ACTIVE in (board.status, (then.get(board.board_id) or board).status)]
+    ordered = sorted(active, key=lambda board: not _looks_at(then.get(board.board_id) or board, event.type))[: limits.EXPLAINED.value]
+    names = await boards_by_id(connection, tenant_id, [board.board_id for board in ordered])
+    said = []
+    for board in ordered:
+        version = then.get(board.board_id)
+        known = {"leaderboard_id": names[board.board_id].leaderboard_id, "version": version.version if version else None}
+        if version is None:
+            said.append(known | _not_counted(at_instant(Cause.NOT_IN_FORCE, first[board.board_id])))
+        else:
+            said.append(known | await _board(connection, tenant_id, version, event, scorable))
+    return sorted(said, key=lambda each: not each["counted"])
+
+
+def _looks_at(board: BoardVersion, event_type: str) -> bool:
+    return any(rule.event_type in ("*", event_type) for rule in board.config.scoring.rules)
+
+
+def _not_counted(why: Why) -> dict[str, Any]:
+    return {"counted": False, "points": None, "window_key": None, **why_wire(why), "rules": []}
+
+
+async def _board(
+    connection: Connection, tenant_id: UUID, version: BoardVersion, event: FoundEvent, scorable: ScorableEvent
+) -> dict[str, Any]:
+    """One row of the answer."""
+    if _is_erased(event):
+        return _not_counted(ERASED)
+    try:
+        said = explain(version, event.type, scorable)
+    except Exception as fault:  # what breaks scoring breaks its explanation too: that is the explanation
+        return _not_counted(Why(code=Cause.BROKEN, text=f"{type(fault).__name__}: {fault}"))
+    if said.why is not None or said.window is None:
+        return _not_counted(said.why or Why(code=Cause.OUTSIDE_TIME)) | {"rules": _failed_rules(said, event.type)}
+    row = await find_window(connection, tenant_id, version.board_id, said.window.key)
+    closes_at = row.closes_at if row else said.window.closes_at(version.config.timeframe.grace_seconds)
+    late = closes_at is not None and event.accepted_at >= closes_at
+    return {
+        "counted": not late,
+        "points": None if said.points is None else score_number(said.points),
+        "window_key": said.window.key,
+        **why_wire(Why(code=Cause.WINDOW_CLOSED) if late else None),
+        "rules": [],
+    }
+
+
+def _failed_rules(said: Explanation, event_type: str) -> list[dict[str, Any]]:
+    """The rules that look at the event's type, when none of them gave points; else nothing."""
+    if said.why is None or said.why.code is not Cause.NO_RULE:
+        return []
+    concerned = [rule for rule in said.rules if rule.event_type in ("*", event_type)][:MOST_RULES]
+    return [{"rule": rule.rule, "event_type": rule.event_type, **why_wire(rule.why)} for rule in concerned]
+
+
+def _is_erased(event: FoundEvent) -> bool:
+    return event.external_user_id.startswith(PREFIX)
+
+
+async def _rules(
+    connection: Connection,
+    tenant_id: UUID,
+    book: RuleBook,
+    event: FoundEvent,
+    scorable: ScorableEvent,
+    given: Mapping[str, int],
+) -> list[dict[str, Any]]:
+    then = {version.rule_id: version for version in book.earning_rules if version.valid_from <= event.accepted_at}
+    now = {version.rule_id: version for version in book.earning_rules}
+    first = {version.rule_id: version.valid_from for version in reversed(book.earning_rules)}
+    rules = book.rules_at(event.accepted_at)
+    said = []
+    for version in now.values():
+        past = then.get(version.rule_id)
+        if not version.rule.active and (past is None or not past.rule.active):
+            continue
+        if past is None:
+            said.append(Promise(version=version, matched=False, why=at_instant(Cause.NOT_IN_FORCE, first[version.rule_id])))
+        elif not past.rule.active:
+            said.append(Promise(version=past, matched=False, why=Why(code=Cause.INACTIVE, text="the rule was not active then")))
+        elif _is_erased(event):
+            said.append(Promise(version=past, matched=False, why=ERASED))
+        else:
+            said.append(_promise(past, event.type, scorable, rules.window_index))
+    said.sort(key=lambda each: (not given.get(str(each.version.rule_id)), each.version.rule.event_type not in ("*", event.type)))
+    said = said[: limits.EXPLAINED.value]
+    lacking = [each for each in said if given.get(str(each.version.rule_id), 0) < each.amount]
+    known = await _known(connection, tenant_id, event, lacking)
+    return [_rule_wire(each, given.get(str(each.version.rule_id), 0), known) for each in said]
+
+
+def _promise(version: EarningVersion, event_type: str, scorable: ScorableEvent, index: Any) -> Promise:
+    try:
+        return promise(version, event_type, scorable, index)
+    except Exception as fault:  # as with boards
+        return Promise(version=version, matched=False, why=Why(code=Cause.BROKEN, text=f"{type(fault).__name__}: {fault}"))
+
+
+async def _known(connection: Connection, tenant_id: UUID, event: FoundEvent, lacking: Sequence[Promise]) -> Known:
+    """What keeps these from giving what they promise, beyond the event: four look-ups, whatever their number."""
+    if not lacking:
+        return Known()
+    wishes = [each.wish for each in lacking if each.wish is not None]
+    accounts = await accounts_of(connection, tenant_id, event.user_id)
+    keys = [key for wish in wishes for key, _ in periods_of(wish)]
+    facts = await facts_of(connection, [(tenant_id, event.user_id)])
+    return Known(
+        balances={account.currency_id: account.posted + account.pending for account in accounts},
+        facts=facts.get(event.user_id, NOTHING_KNOWN),
+        usage=await usage_of(connection, dict.fromkeys((key[0] for key in keys), tenant_id), keys),
+        spent=await budgets_spent(connection, tenant_id, [wish.limits.rule_id for wish in wishes]),
+    )
+
+
+def _rule_wire(of: Promise, given: int, known: Known) -> dict[str, Any]:
+    version = of.version
+    return {
+        "rule_id": str(version.rule_id),
+        "name": version.rule.name,
+        "version": version.version,
+        "currency_id": version.rule.currency,
+        "matched": of.matched,
+        "promised": amount_number(of.amount, version.decimal_places),
+        "given": amount_number(given, version.decimal_places),
+        **why_wire(why_less(of, given, known)),
+    }

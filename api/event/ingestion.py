@@ -1,0 +1,244 @@
+"""Ingestion: events come in, one by one or a hundred at once, and are answered when they are durable (contract 2)."""
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, post
+from litestar.types import Receive, Scope
+
+from api.auth import Admission, Principal, Rule, check_query, check_role, check_tenant, origin_allowed, request_facts
+from api.event.event_type import TypeMemory
+from api.middleware import Reply, cors_headers, read_body
+from api.tenant.credential import Authenticator
+from domain.errors import DomainError, Forbidden, Unavailable, UserNotFound, ValidationFault
+from domain.event.event import AcceptedEvent, decode_bulk, readable_event_id, validate_event
+from domain.event.event_type import TypeRules
+from domain.tenant.tenant import TenantStatus
+from runtime.ids import utc_now
+from runtime.logging import admitted
+from runtime.metrics import EVENTS_REFUSED
+from runtime.postgres import Pool
+from storage.event.log import GroupCommitWriter, NewEvent, Outcome, is_known
+
+SINGLE = "/v1/events"
+BULK = "/v1/events/bulk"
+SENDING_ROLES = frozenset({"admin", "server", "gamer", "member"})
+RULE = {"rule": Rule(roles=SENDING_ROLES)}
+"""Who may send is asked here and not by a guard: these routes are answered in front of Litestar."""
+GAMER_EVENT_AGE = timedelta(hours=24)
+"""How old an event from a gamer's token may be."""
+
+REPEATED = b',"status":"accepted","duplicate":true}'
+
+_encode = msgspec.json.encode
+
+
+class EventResult(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What became of one event of a bulk call."""
+
+    event_id: str | None
+    status: str
+    error: str | None = None
+    duplicate: bool = False
+
+
+class BulkAnswer(msgspec.Struct, kw_only=True):
+    """What became of a bulk call, in the order of the request."""
+
+    status: str
+    total: int
+    accepted: int
+    failed: int
+    results: list[EventResult]
+
+
+class Ingest:
+    """Answers the two ingest paths as a plain function of the request, in front of Litestar (see `api/middleware.py`)."""
+
+    paths = frozenset({SINGLE, BULK})
+
+    def __init__(self, authenticator: Authenticator, writer: GroupCommitWriter, types: TypeMemory, pool: Pool) -> None:
+        """`writer` makes events durable; `types` knows the event types that tenants declared; `pool` is for what is rarely asked."""
+        self._authenticator = authenticator
+        self._pool = pool
+        self._types = types
+        self._writer = writer
+
+    async def answer(self, scope: Scope, receive: Receive) -> Reply:
+        """The answer, after the commit. Raises what `api/errors.py` maps."""
+        headers: list[tuple[bytes, bytes]] = scope["headers"]  # type: ignore[assignment]
+        admission = self._admit_fast(headers, scope["query_string"]) or await self._admit(scope)
+        admitted(admission.principal.tenant_id, admission.principal.kind)
+        if not admission.meter.take():
+            await admission.meter.take_slowly()
+        body = await read_body(headers, receive)
+        reply = await (self._take_one if scope["path"] == SINGLE else self._take_many)(admission, body)
+        origin = scope.get("state", {}).get("cors_origin")
+        return reply if origin is None else Reply(status=reply.status, body=reply.body, headers=cors_headers(origin))
+
+    def _admit_fast(self, headers: list[tuple[bytes, bytes]], query_string: bytes) -> Admission | None:
+        """The admission when only a known, fresh Authorization header speaks; None sends the request the thorough way."""
+        authorization = b""
+        for name, value in headers:
+            if name == b"authorization":
+                authorization = value
+            elif name in (b"x-api-key", b"x-tenant-id", b"origin"):
+                return None
+        admission = None if query_string else self._authenticator.remembered(authorization)
+        if admission is None or admission.tenant.status is not TenantStatus.ACTIVE or admission.principal.role not in SENDING_ROLES:
+            return None
+        return admission
+
+    async def _admit(self, scope: Any) -> Admission:
+        facts = request_facts(scope)
+        admission = await self._authenticator(facts)
+        scope.setdefault("state", {})["tenant_known"] = True
+        if facts.origin is not None and origin_allowed(admission.tenant, facts.origin.decode("latin-1")):
+            scope.setdefault("state", {})["cors_origin"] = facts.origin
+        check_tenant(facts, admission.tenant)
+        check_role(admission.principal.role, SENDING_ROLES)
+        check_query(facts.query_string, ())
+        return admission
+
+    async def _take_one(self, admission: Admission, body: bytes) -> Reply:
+        try:
+            tenant = admission.tenant
+            rules = None if tenant.any_type_goes else await self._types.rules_of(tenant)
+            event = prepare(admission, body, utc_now(), rules)
+            await self._check_users(admission, [event])
+        except DomainError:
+            if (repeated := await self._repeated(admission, body)) is None:
+                EVENTS_REFUSED.inc()
+                raise
+            return Reply(status=202, body=b'{"event_id":' + _encode(repeated) + REPEATED)
+        is_new = await self._writer.append(event)
+        tail = b',"status":"accepted"}' if is_new else REPEATED
+        return Reply(status=202, body=b'{"event_id":' + _encode(event.event_id) + tail)
+
+    async def _take_many(self, admission: Admission, body: bytes) -> Reply:
+        bodies, now = decode_bulk(body), utc_now()
+        rules = await self._types.rules_of(admission.tenant)
+        results: list[EventResult | None] = [None] * len(bodies)
+        events: list[NewEvent] = []
+        places: list[int] = []
+        for place, each in enumerate(bodies):
+            try:
+                event = prepare(admission, each, now, rules)
+                if rules is not None:
+                    await asyncio.sleep(0)  # schemas may take their time: let others have a turn
+                await self._check_users(admission, [event])
+            except DomainError as fault:
+                repeated = await self._repeated(admission, each)
+                results[place] = _failed(readable_event_id(each), fault) if repeated is None else _accepted(repeated, is_new=False)
+                await asyncio.sleep(0)  # so may finding the words for a refusal
+            else:
+                events.append(event)
+                places.append(place)
+        outcomes = await self._writer.append_many(events)
+        refusal = next((outcome for outcome in outcomes if isinstance(outcome, Unavailable)), None)
+        if refusal is not None and not any(isinstance(outcome, bool) for outcome in outcomes):
+            raise refusal  # nothing was accepted: the whole call is a 503, and a retry is safe
+        for place, event, outcome in zip(places, events, outcomes, strict=True):
+            results[place] = _result(event, outcome)
+        return _bulk_reply([result for result in results if result is not None])
+
+    async def _check_users(self, admission: Admission, events: list[NewEvent]) -> None:
+        """Raise `UserNotFound` when the tenant wants users to be identified first and one of these is not."""
+        if admission.tenant.settings.users == "auto":
+            return
+        for event in events:
+            if not await self._authenticator.user_exists(event.tenant_id, event.external_user_id):
+                raise UserNotFound(f"There is no user '{event.external_user_id}'")
+
+    async def _repeated(self, admission: Admission, body: bytes) -> str | None:
+        """The id of an event that is refused now although it was accepted before; None where it was not.
+
+        What is no event at all stays refused. But an event from a game grows old, types change and users go: a sender that did not hear
+        the first answer is to hear it again, not that its event, which counts, was not taken (contract 2, Idempotency).
+        """
+        principal = admission.principal
+        try:
+            event = validate_event(body, utc_now())
+        except ValidationFault:
+            return None
+        if principal.role == "gamer" and event.user_id != principal.external_user_id:
+            return None
+        async with self._pool.connection() as connection:
+            return event.event_id if await is_known(connection, principal.tenant_id, _sender(principal), event.event_id) else None
+
+
+def _sender(principal: Principal) -> str:
+    return f"g:{principal.external_user_id}" if principal.role == "gamer" else ""
+
+
+def prepare(admission: Admission, body: bytes, now: datetime, rules: TypeRules | None = None) -> NewEvent:
+    """The event in `body` as the principal may send it; raises `ValidationFault`, `Forbidden` or `EventTypeNotDeclared`."""
+    event = validate_event(body, now)
+    principal = admission.principal
+    if principal.role == "gamer":
+        _check_gamer(event, principal.external_user_id, now)
+    if rules is not None:
+        rules.check(event.type, event.attrs, body=body, is_gamer=principal.role == "gamer")
+    return NewEvent(
+        tenant_id=principal.tenant_id,
+        sender=_sender(principal),
+        event_id=event.event_id,
+        type=event.type,
+        external_user_id=event.user_id,
+        occurred_at=event.occurred_at,
+        body=event.body,
+    )
+
+
+def _check_gamer(event: AcceptedEvent, external_id: str | None, now: datetime) -> None:
+    if event.user_id != external_id:
+        raise Forbidden("This token sends events of its own user only")
+    if event.occurred_at < now - GAMER_EVENT_AGE:
+        message = "Validation failed: occurred_at is more than 24 hours old"
+        raise ValidationFault(message, details=[{"field": "occurred_at", "message": message}])
+
+
+def _result(event: NewEvent, outcome: Outcome) -> EventResult:
+    if isinstance(outcome, DomainError):
+        return _failed(event.event_id, outcome)
+    return _accepted(event.event_id, is_new=outcome)
+
+
+def _accepted(event_id: str, *, is_new: bool) -> EventResult:
+    return EventResult(event_id=event_id, status="accepted", duplicate=not is_new)
+
+
+def _failed(event_id: str | None, fault: DomainError) -> EventResult:
+    EVENTS_REFUSED.inc()
+    error = fault.message if isinstance(fault, ValidationFault) else f"{fault.code}: {fault.message}"
+    return EventResult(event_id=event_id, status="failed", error=error)
+
+
+def _bulk_reply(results: list[EventResult]) -> Reply:
+    accepted = sum(result.status == "accepted" for result in results)
+    status = "accepted" if accepted == len(results) else "partial" if accepted else "failed"
+    answer = BulkAnswer(status=status, total=len(results), accepted=accepted, failed=len(results) - accepted, results=results)
+    return Reply(status=202, body=_encode(answer))
+
+
+async def _by_litestar(request: Request[Any, Any, Any]) -> Response[bytes]:
+    ingest: Ingest = request.app.state.ingest
+    reply = await ingest.answer(request.scope, request.receive)
+    return Response(reply.body, status_code=reply.status, media_type="application/json")
+
+
+@post(SINGLE, opt=RULE, operation_id="append_event", status_code=202)
+async def append_event(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Accept one event (IngestionEventV1); answered when it is durable. The same as the path in front of Litestar."""
+    return await _by_litestar(request)
+
+
+@post(BULK, opt=RULE, operation_id="append_events", status_code=202)
+async def append_events(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Accept 1 to 100 events; each stands alone, and the answers come in the order of the request."""
+    return await _by_litestar(request)
+
+
+routes = [append_event, append_events]

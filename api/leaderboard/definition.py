@@ -1,0 +1,252 @@
+"""The definitions of boards: create, read, replace, archive, and explain what an event would do (contract 3, Definition)."""
+
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from litestar import Request, delete, get, post, put
+from psycopg.errors import UniqueViolation
+
+from api.auth import Principal, allow
+from api.if_match import check_version
+from api.leaderboard.board import BoardReader, no_such_board
+from api.pagination import Page
+from domain.errors import AlreadyExists, InvalidState, ValidationFault
+from domain.event.event import decode_stored, validate_event
+from domain.leaderboard import window_sequence
+from domain.leaderboard.definition import BoardStatus, BoardVersion, Segment, config_wire, parse_definition
+from domain.leaderboard.standing import Contribution, is_ranked, merge, score_of
+from domain.leaderboard.window_sequence import in_force, may_change, segment_at, segment_of
+from domain.scoring.rules import Explanation, ScorableEvent, explain, min_score_units
+from domain.wire import optional_rfc3339, rfc3339, score_number
+from runtime.ids import new_id, utc_now
+from runtime.postgres import Connection, Pool, transaction
+from storage.leaderboard.definition import (
+    Leaderboard,
+    archive_board,
+    boards_after,
+    find_any_board,
+    find_board,
+    find_window,
+    insert_board,
+    replace_board,
+)
+from storage.leaderboard.standing import find_contribution
+from storage.leaderboard.window import BoardWindow, latest_start
+from storage.reward.config import check_config
+from storage.rules_lock import change_instant
+from storage.tenant.user import find_user
+
+ADMIN = [allow("admin")]
+AnyRequest = Request[Any, Any, Any]
+STATUSES = tuple(status.value for status in BoardStatus)
+
+
+def board_wire(board: Leaderboard) -> dict[str, Any]:
+    """The definition as the contract shows it."""
+    return {
+        "leaderboard_id": board.leaderboard_id,
+        "tenant_id": str(board.tenant_id),
+        "name": board.name,
+        "description": board.description,
+        "status": board.status,
+        "version": board.version,
+        "config": config_wire(board.config),
+        **windows_wire(board),
+        "reward_config_id": None if board.reward_config_id is None else str(board.reward_config_id),
+        "created_at": rfc3339(board.created_at),
+        "updated_at": rfc3339(board.updated_at),
+    }
+
+
+def windows_wire(board: Leaderboard) -> dict[str, Any]:
+    """What the present window is, and what comes when. `config` is what was asked for; its rules count at once, these with a window."""
+    now = utc_now()
+    coming = [segment for segment in board.segments if segment.starts_at is not None and segment.starts_at > now]
+    return {
+        "in_force": _segment_wire(board, segment_at(board.segments, now)),
+        "coming": [_segment_wire(board, each) | {"takes_effect_at": optional_rfc3339(each.starts_at)} for each in coming],
+    }
+
+
+def _segment_wire(board: Leaderboard, segment: Segment) -> dict[str, Any]:
+    timeframe = msgspec.to_builtins(in_force(board.config, segment).timeframe)
+    return {"timeframe": timeframe, "aggregation": segment.aggregation, "method": segment.method}
+
+
+@post("/v1/admin/leaderboards", guards=ADMIN, status_code=201)
+async def add_board(data: dict[str, Any], principal: Principal, pool: Pool, reader: BoardReader) -> dict[str, Any]:
+    """Make a board; it counts events accepted from now on. The id of an archived board makes a new incarnation."""
+    definition = parse_definition(data)
+    if definition.leaderboard_id is None:
+        raise ValidationFault.of("leaderboard_id", "is required")
+    taken = AlreadyExists(f"Leaderboard '{definition.leaderboard_id}' already exists")
+    try:
+        async with transaction(pool) as connection:
+            if await find_board(connection, principal.tenant_id, definition.leaderboard_id) is not None:
+                raise taken
+            await check_config(connection, principal.tenant_id, definition.reward_config_id)
+            instant = await change_instant(connection, principal.tenant_id)
+            board = await insert_board(
+                connection, principal.tenant_id, new_id(), definition.leaderboard_id, definition=definition, instant=instant
+            )
+    except UniqueViolation:
+        raise taken from None
+    reader.forget()
+    return board_wire(board)
+
+
+@get("/v1/admin/leaderboards", guards=ADMIN)
+async def list_definitions(request: AnyRequest, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+    """The definitions in the order of their creation; `status` picks one state, archived ones are shown only then."""
+    wanted = request.query_params.get("status")
+    if wanted is not None and wanted not in STATUSES:
+        raise ValidationFault.of("status", f"must be one of {', '.join(STATUSES)}")
+    statuses = (wanted,) if wanted else (BoardStatus.ACTIVE.value, BoardStatus.INACTIVE.value)
+    async with pool.connection() as connection:
+        total, boards = await boards_after(connection, principal.tenant_id, statuses=statuses, after=page.after_id(), limit=page.limit)
+    return {"total": total, "leaderboards": [board_wire(board) for board in boards], "next_cursor": page.cursor_of(boards, "board_id")}
+
+
+@get("/v1/admin/leaderboards/{leaderboard_id:str}", guards=ADMIN)
+async def show_definition(leaderboard_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """One definition; of an archived id the latest incarnation."""
+    async with pool.connection() as connection:
+        board = await find_any_board(connection, principal.tenant_id, leaderboard_id)
+    if board is None:
+        raise no_such_board(leaderboard_id)
+    return board_wire(board)
+
+
+async def _present(connection: Connection, tenant_id: UUID, leaderboard_id: str) -> Leaderboard:
+    """The board, locked; LeaderboardNotFound, or InvalidState for an archived one."""
+    board = await find_board(connection, tenant_id, leaderboard_id, lock=True)
+    if board is not None:
+        return board
+    if await find_any_board(connection, tenant_id, leaderboard_id) is not None:
+        raise InvalidState(f"Leaderboard '{leaderboard_id}' is archived", present=BoardStatus.ARCHIVED.value)
+    raise no_such_board(leaderboard_id)
+
+
+@put("/v1/admin/leaderboards/{leaderboard_id:str}", guards=ADMIN)
+async def replace_definition(
+    leaderboard_id: str, data: dict[str, Any], request: AnyRequest, principal: Principal, pool: Pool, reader: BoardReader
+) -> dict[str, Any]:
+    """Replace a definition; events accepted from now on are scored by it. A change of timeframe, aggregation or method takes effect with
+    the first window that starts more than an hour later."""
+    definition = parse_definition(data)
+    if definition.leaderboard_id not in (None, leaderboard_id):
+        raise ValidationFault.of("leaderboard_id", "differs from the one in the path")
+    async with transaction(pool) as connection:
+        board = await _present(connection, principal.tenant_id, leaderboard_id)
+        check_version(request, board.version)
+        await check_config(connection, principal.tenant_id, definition.reward_config_id)
+        wanted = segment_of(definition.config)
+        if not may_change(board.segments, wanted):
+            raise InvalidState("A board of type custom or all_time keeps its timeframe, aggregation and method, and no other becomes one")
+        instant = await change_instant(connection, principal.tenant_id)
+        latest = await latest_start(connection, principal.tenant_id, board.board_id)
+        line = window_sequence.changed(board.segments, wanted, after=max(instant + window_sequence.NOTICE, latest or instant))
+        # Once there has been a change, also one that was taken back, the versions' configs do not say what the windows were.
+        kept = line if board.timeline or len(line) > 1 else ()
+        changed = await replace_board(
+            connection, principal.tenant_id, board.board_id, definition=definition, instant=instant, timeline=kept
+        )
+    reader.forget()
+    return board_wire(changed)
+
+
+@delete("/v1/admin/leaderboards/{leaderboard_id:str}", guards=ADMIN, status_code=204)
+async def archive_definition(leaderboard_id: str, request: AnyRequest, principal: Principal, pool: Pool, reader: BoardReader) -> None:
+    """Archive a board: its open window closes without prizes, its id may be used again. Archiving twice changes nothing."""
+    async with transaction(pool) as connection:
+        try:
+            board = await _present(connection, principal.tenant_id, leaderboard_id)
+        except InvalidState:
+            return
+        check_version(request, board.version)
+        instant = await change_instant(connection, principal.tenant_id)
+        await archive_board(connection, principal.tenant_id, board.board_id, instant=instant)
+    reader.forget()
+
+
+@post("/v1/admin/leaderboards/{leaderboard_id:str}/explain", guards=ADMIN, status_code=200)
+async def explain_event(leaderboard_id: str, request: AnyRequest, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """What the board would make of the event in the body, were it accepted now. Writes nothing."""
+    now = utc_now()
+    event = validate_event(await request.body(), now)
+    document = {**decode_stored(event.body), "tenant_id": str(principal.tenant_id)}
+    user_id = document["actor"]["user_id"]
+    async with transaction(pool) as connection:
+        board = await find_board(connection, principal.tenant_id, leaderboard_id)
+        if board is None:
+            raise no_such_board(leaderboard_id)
+        version = BoardVersion(
+            board_id=board.board_id,
+            version=board.version,
+            status=board.status,
+            config=board.config,
+            valid_from=board.updated_at,
+            timeline=board.timeline,
+        )
+        scorable = ScorableEvent(0, now, event.occurred_at, UUID(int=0), document)
+        said = explain(version, event.type, scorable)
+        window = await find_window(connection, principal.tenant_id, board.board_id, said.window.key) if said.window else None
+        user = await find_user(connection, principal.tenant_id, user_id)
+        present = await find_contribution(connection, principal.tenant_id, window.standings, user.user_id) if window and user else None
+    closes_at = window.closes_at if window else said.window.closes_at(board.config.timeframe.grace_seconds) if said.window else None
+    late = said.matched and closes_at is not None and now >= closes_at
+    return {
+        "leaderboard_id": leaderboard_id,
+        "version": board.version,
+        **windows_wire(board),
+        "event_id": event.event_id,
+        "matched": said.matched and not late,
+        "reason": "the window has closed" if late else said.reason,
+        "points": None if said.points is None else score_number(said.points),
+        "rules": [_rule_wire(rule) for rule in said.rules],
+        "window": _window_wire(said, window, optional_rfc3339(closes_at)),
+        "entry": None if late else _entry_wire(board, user_id, said, present),
+    }
+
+
+def _rule_wire(rule: Any) -> dict[str, Any]:
+    return {
+        "rule": rule.rule,
+        "event_type": rule.event_type,
+        "matched": rule.matched,
+        "points": None if rule.points is None else score_number(rule.points),
+        "reason": rule.reason,
+    }
+
+
+def _window_wire(said: Explanation, row: BoardWindow | None, closes_at: str | None) -> dict[str, Any] | None:
+    if said.window is None:
+        return None
+    return {
+        "window_key": said.window.key,
+        "status": row.status if row else "open",
+        "starts_at": optional_rfc3339(said.window.starts_at),
+        "ends_at": optional_rfc3339(said.window.ends_at),
+        "closes_at": closes_at,
+    }
+
+
+def _entry_wire(board: Leaderboard, user_id: str, said: Explanation, present: Contribution | None) -> dict[str, Any] | None:
+    """The user's entry with the event on top of what counts already."""
+    event = said.entry
+    if event is None:
+        return None
+    aggregation = board.config_of(said.window.starts_at if said.window else None).scoring.aggregation
+    score, reached_at = score_of(aggregation, merge(aggregation, present, event) if present else event)
+    before = score_number(score_of(aggregation, present)[0]) if present else None
+    return {
+        "user_id": user_id,
+        "score": score_number(score),
+        "score_before": before,
+        "updated_at": rfc3339(reached_at),
+        "ranked": is_ranked(score, min_score_units(board.config)),
+    }
+
+
+routes = [add_board, list_definitions, show_definition, replace_definition, archive_definition, explain_event]

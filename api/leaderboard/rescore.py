@@ -1,0 +1,91 @@
+"""Rescores for admins: build an open window anew from the event log, and look how far that is (contract 3)."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from litestar import Response, get, post
+from msgspec import Meta
+
+from api.auth import Principal, allow
+from api.leaderboard.board import no_such_board
+from api.pagination import Page
+from domain.errors import NotFound
+from domain.leaderboard.rescore import RescoreProgress, rescore_workflow_id
+from domain.wire import optional_rfc3339, rfc3339
+from loops.relay import Relay
+from runtime.postgres import Pool, transaction
+from storage.leaderboard.definition import find_any_board
+from storage.leaderboard.rescore import Rescore, find_rescore, progress_of, rescores_before
+from storage.leaderboard.rescore_request import request_rescore
+
+ADMIN = [allow("admin")]
+
+
+class RescoreRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body: the key of an open window, or `current`."""
+
+    window_key: Annotated[str, Meta(min_length=1, max_length=100)]
+
+
+def rescore_wire(rescore: Rescore, leaderboard_id: str, progress: RescoreProgress) -> dict[str, Any]:
+    """A rescore as it is shown; `progress` is between 0 and 1, and 1 when the board shows the new standings."""
+    return {
+        "rescore_id": str(rescore.rescore_id),
+        "leaderboard_id": leaderboard_id,
+        "window_key": rescore.window_key,
+        "version": rescore.version,
+        "status": progress.status,
+        "progress": progress.fraction,
+        "positions_read": progress.positions_read,
+        "positions_total": progress.positions,
+        "events_read": progress.events_read,
+        "reason": progress.reason,
+        "workflow_id": rescore_workflow_id(rescore.tenant_id, rescore.rescore_id),
+        "progress_url": _path(leaderboard_id, rescore.rescore_id),
+        "created_at": rfc3339(rescore.created_at),
+        "completed_at": optional_rfc3339(rescore.completed_at),
+    }
+
+
+def _path(leaderboard_id: str, rescore_id: UUID) -> str:
+    return f"/v1/admin/leaderboards/{leaderboard_id}/rescores/{rescore_id}"
+
+
+@post("/v1/admin/leaderboards/{leaderboard_id:str}/rescore", guards=ADMIN, status_code=202, operation_id="rescore_window")
+async def rescore_window(
+    leaderboard_id: str, data: RescoreRequest, principal: Principal, pool: Pool, relay: Relay
+) -> Response[dict[str, Any]]:
+    """Build an open window anew from the event log under the present rules. The board shows what it showed until that is complete."""
+    async with transaction(pool) as connection:
+        rescore = await request_rescore(connection, principal.tenant_id, leaderboard_id, data.window_key)
+        progress = await progress_of(connection, rescore)
+    relay.try_start(rescore_workflow_id(rescore.tenant_id, rescore.rescore_id))
+    body = rescore_wire(rescore, leaderboard_id, progress)
+    return Response(body, status_code=202, headers={"Location": body["progress_url"]})
+
+
+@get("/v1/admin/leaderboards/{leaderboard_id:str}/rescores", guards=ADMIN, operation_id="list_rescores")
+async def list_rescores(leaderboard_id: str, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+    """The rescores of the board's latest incarnation, newest first."""
+    async with pool.connection() as connection:
+        board = await find_any_board(connection, principal.tenant_id, leaderboard_id)
+        if board is None:
+            raise no_such_board(leaderboard_id)
+        found = await rescores_before(connection, principal.tenant_id, board.board_id, before=page.after_id(), limit=page.limit)
+        shown = [rescore_wire(each, leaderboard_id, await progress_of(connection, each)) for each in found]
+    return {"rescores": shown, "next_cursor": page.cursor_of(found, "rescore_id")}
+
+
+@get("/v1/admin/leaderboards/{leaderboard_id:str}/rescores/{rescore_id:uuid}", guards=ADMIN, operation_id="show_rescore")
+async def show_rescore(leaderboard_id: str, rescore_id: UUID, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """One rescore, and how far it is."""
+    async with pool.connection() as connection:
+        board = await find_any_board(connection, principal.tenant_id, leaderboard_id)
+        found = await find_rescore(connection, principal.tenant_id, rescore_id)
+        if board is None or found is None or found.board_id != board.board_id:
+            raise NotFound(f"Leaderboard '{leaderboard_id}' has no rescore '{rescore_id}'")
+        return rescore_wire(found, leaderboard_id, await progress_of(connection, found))
+
+
+routes = [rescore_window, list_rescores, show_rescore]

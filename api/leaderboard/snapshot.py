@@ -1,0 +1,139 @@
+"""The final standings of closed windows (contract 3, Queries)."""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response, get
+
+from api.auth import Principal
+from api.leaderboard.board import (
+    OFFSET_MAXIMUM,
+    PAGE_LIMIT,
+    PAGE_LIMIT_MAXIMUM,
+    READERS,
+    BoardReader,
+    Written,
+    answer,
+    envelope,
+    no_such_board,
+)
+from api.pagination import Page, decode_cursor, encode_cursor, whole_number
+from api.redemption.redemption import instant_in
+from domain.errors import NotFound, UserNotFound, ValidationFault
+from domain.wire import optional_rfc3339, rfc3339, score_number
+from runtime.postgres import Connection, Pool
+from storage.leaderboard.board import window_view
+from storage.leaderboard.definition import Leaderboard, find_any_board
+from storage.leaderboard.snapshot import SnapshotRange, find_snapshot_entry, snapshot_at, snapshots_of
+from storage.leaderboard.window import BoardWindow
+
+AnyRequest = Request[Any, Any, Any]
+
+
+async def _board(connection: Connection, tenant_id: UUID, leaderboard_id: str) -> Leaderboard:
+    """The board; of an archived id the latest incarnation: what it froze stays readable."""
+    board = await find_any_board(connection, tenant_id, leaderboard_id)
+    if board is None:
+        raise no_such_board(leaderboard_id)
+    return board
+
+
+async def _found(pool: Pool, tenant_id: UUID, leaderboard_id: str, snapshot_time: str) -> tuple[Leaderboard, BoardWindow]:
+    instant = _instant(snapshot_time)
+    async with pool.connection() as connection:
+        board = await _board(connection, tenant_id, leaderboard_id)
+        window = await snapshot_at(connection, tenant_id, board.board_id, instant)
+    if window is None:
+        raise NotFound(f"Leaderboard '{leaderboard_id}' has no snapshot of {rfc3339(instant)}")
+    return board, window
+
+
+def _instant(text: str, field: str = "snapshot_time") -> datetime:
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        instant = None
+    if instant is None or instant.tzinfo is None:
+        raise ValidationFault.of(field, "must be an RFC 3339 instant, the planned end of a window")
+    return instant.astimezone(UTC)
+
+
+@get("/v1/snapshots/{leaderboard_id:str}", guards=READERS)
+async def list_snapshots(leaderboard_id: str, request: AnyRequest, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+    """The board's snapshots, newest first; `from` and `to` bound their times (`from` included, `to` not)."""
+    wanted = SnapshotRange(
+        since=instant_in(request, "from"),
+        until=instant_in(request, "to"),
+        before=_instant(str(decode_cursor(page.cursor, 1)[0]), "cursor") if page.cursor else None,
+    )
+    async with pool.connection() as connection:
+        board = await _board(connection, principal.tenant_id, leaderboard_id)
+        windows = await snapshots_of(connection, principal.tenant_id, board.board_id, wanted, page.limit)
+    more = windows and len(windows) == page.limit
+    return {
+        "snapshots": [_snapshot_wire(window) for window in windows],
+        "next_cursor": encode_cursor(optional_rfc3339(windows[-1].ends_at)) if more else None,
+    }
+
+
+def _snapshot_wire(window: BoardWindow) -> dict[str, Any]:
+    return {
+        "snapshot_time": optional_rfc3339(window.ends_at),
+        "window_key": window.window_key,
+        "starts_at": optional_rfc3339(window.starts_at),
+        "ends_at": optional_rfc3339(window.ends_at),
+        "total": window.total,
+        "closed_at": optional_rfc3339(window.closed_at),
+    }
+
+
+@get("/v1/snapshots/{leaderboard_id:str}/{snapshot_time:str}", guards=READERS)
+async def show_snapshot(
+    leaderboard_id: str, snapshot_time: str, request: AnyRequest, principal: Principal, pool: Pool, reader: BoardReader
+) -> Response[bytes]:
+    """A page of a snapshot. `total` were ranked; the snapshot holds the board's `size` best of them."""
+    limit = whole_number(request, "limit", default=PAGE_LIMIT, low=1, high=PAGE_LIMIT_MAXIMUM)
+    offset = whole_number(request, "offset", default=0, low=0, high=OFFSET_MAXIMUM)
+
+    async def render() -> Written:
+        board, window = await _found(pool, principal.tenant_id, leaderboard_id, snapshot_time)
+        found = await reader.boards.snapshot_page(window_view(board, window), offset, limit)
+        page = envelope(window_view(board, window), found, limit, await reader.entries(principal.tenant_id, found))
+        body = msgspec.json.encode({**page, "snapshot_time": optional_rfc3339(window.ends_at)})
+        return body, body
+
+    question = (principal.tenant_id, leaderboard_id, "snapshot", snapshot_time, limit, offset)
+    return answer(request, await reader.shared(question, render))
+
+
+@get("/v1/snapshots/{leaderboard_id:str}/{snapshot_time:str}/user/{user_id:str}", guards=READERS)
+async def show_user_in_snapshot(leaderboard_id: str, snapshot_time: str, user_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """A user's final rank and score."""
+    user_id = principal.named(user_id)
+    board, window = await _found(pool, principal.tenant_id, leaderboard_id, snapshot_time)
+    async with pool.connection() as connection:
+        found = await find_snapshot_entry(connection, principal.tenant_id, window.window_id, user_id)
+    if found is None:
+        raise UserNotFound(
+            f"User '{user_id}' has no entry on leaderboard '{leaderboard_id}' in window '{window.window_key}'",
+            leaderboard_id=leaderboard_id,
+            window_key=window.window_key,
+        )
+    rank, entry = found
+    total = window.total or 0
+    return {
+        "leaderboard_id": board.leaderboard_id,
+        "window_key": window.window_key,
+        "snapshot_time": optional_rfc3339(window.ends_at),
+        "user_id": user_id,
+        "rank": rank,
+        "score": score_number(entry.score),
+        "total": total,
+        "percentile": round(100 * (total - rank) / total, 2),
+        "updated_at": rfc3339(entry.reached_at),
+    }
+
+
+routes = [list_snapshots, show_snapshot, show_user_in_snapshot]

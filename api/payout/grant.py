@@ -1,0 +1,108 @@
+"""Grants over HTTP: what users were given, and giving by hand (contract 4, Grant)."""
+
+from typing import Any
+from uuid import UUID
+
+from litestar import Request, Response, get, post
+
+from api.auth import Principal, allow
+from api.idempotency import once, write_of
+from api.pagination import Page
+from api.redemption.redemption import instant_in, uuid_in
+from api.tenant.user import user_for
+from domain.errors import UserNotFound
+from domain.payout.grant import GrantBody, check_grant, grant_wire
+from domain.redemption.redemption import workflow_id
+from domain.reward.item import prize_item
+from domain.tenant.player import grant_for_player
+from loops.relay import Relay
+from runtime.ids import new_id, utc_now
+from runtime.postgres import Connection, Pool, transaction
+from storage.payout.grant import Cause, Gift, give
+from storage.payout.grant_list import GrantFilter, list_grants
+from storage.reward.item import find_item
+from storage.tenant.audit import record, summarised
+from storage.tenant.user import users_named
+
+READERS = [allow("server", "read", "gamer")]
+AnyRequest = Request[Any, Any, Any]
+
+
+def _filter(request: AnyRequest, page: Page, user_id: UUID | None) -> GrantFilter:
+    return GrantFilter(
+        user_id=user_id,
+        source_type=request.query_params.get("source_type"),
+        source_id=request.query_params.get("source_id"),
+        item_id=uuid_in(request, "item_id"),
+        created_from=instant_in(request, "from"),
+        created_to=instant_in(request, "to"),
+        before=page.after_id(),
+        limit=page.limit,
+    )
+
+
+@get("/v1/users/{external_id:str}/grants", guards=READERS)
+async def read_user_grants(external_id: str, request: AnyRequest, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+    """What the user was given, newest first; filters `source_type` `source_id` `item_id` `from` `to`."""
+    async with transaction(pool) as connection:
+        user = await user_for(connection, principal, external_id)
+        grants = await list_grants(connection, principal.tenant_id, _filter(request, page, user.user_id))
+    shown = [principal.shown(grant_wire(grant), grant_for_player) for grant in grants]
+    return {"grants": shown, "next_cursor": page.cursor_of(grants, "grant_id")}
+
+
+@get("/v1/admin/grants", guards=[allow("admin")])
+async def show_grants(request: AnyRequest, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+    """What was given, newest first; filters `source_type` `source_id` `item_id` `user_id` (external id) `from` `to`."""
+    async with transaction(pool) as connection:
+        named = request.query_params.get("user_id")
+        user_id = None if named is None else (await user_for(connection, principal, named)).user_id
+        grants = await list_grants(connection, principal.tenant_id, _filter(request, page, user_id))
+    return {"grants": [grant_wire(grant) for grant in grants], "next_cursor": page.cursor_of(grants, "grant_id")}
+
+
+@post("/v1/admin/grants", guards=[allow("admin")], status_code=201)
+async def grant_by_hand(data: GrantBody, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> Response[bytes]:
+    """Give an item to up to 1000 users, all or none; UserNotFound names those that there are not."""
+    check_grant(data)
+    started: list[UUID] = []
+
+    async def effect(connection: Connection) -> dict[str, Any]:
+        item = await find_item(connection, principal.tenant_id, data.item_id)
+        users = await users_named(connection, principal.tenant_id, data.external_ids)
+        unknown = [name for name in data.external_ids if name not in users]
+        if unknown:
+            raise UserNotFound(f"User '{unknown[0]}' not found", unknown=unknown[:100])
+        cause = Cause(source_type="manual", source_id=str(new_id()), by=principal.actor, reason=data.reason)
+        gifts = [Gift(users[name], name, data.item_id) for name in data.external_ids]
+        async with summarised(connection):
+            given = await give(
+                connection, principal.tenant_id, cause, gifts, items={data.item_id: prize_item(item)}, now=utc_now(), all_or_none=True
+            )
+        facts = {
+            "item_id": str(data.item_id),
+            "granted": len(given.grants),
+            "reason": data.reason,
+            "user_ids": [str(gift.user_id) for gift in gifts],
+        }
+        await record(connection, principal.tenant_id, action="insert", subject="reward_grant", subject_id=cause.source_id, facts=facts)
+        made = await list_grants(
+            connection,
+            principal.tenant_id,
+            GrantFilter(source_type=cause.source_type, source_id=cause.source_id, limit=len(given.grants) + 1),
+        )
+        started.extend(grant.redemption_id for grant in made if grant.redemption_id is not None)
+        return {
+            "source_type": cause.source_type,
+            "source_id": cause.source_id,
+            "granted": len(given.grants),
+            "grants": [grant_wire(grant) for grant in made],
+        }
+
+    response = await once(pool, write_of(request, principal, data, data.idempotency_key), effect)
+    for redemption_id in started:
+        relay.try_start(workflow_id(principal.tenant_id, redemption_id))
+    return response
+
+
+routes: list[Any] = [read_user_grants, show_grants, grant_by_hand]

@@ -1,0 +1,326 @@
+"""Payout schedules over HTTP (contract 4, Payout schedules)."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response, delete, get, patch, post
+from msgspec import Meta
+
+from api.auth import Principal, allow
+from api.idempotency import once, write_of
+from api.if_match import check_version
+from api.pagination import Page, whole_number
+from domain.errors import ValidationFault
+from domain.leaderboard.definition import TimeframeType
+from domain.payout.run import payout_workflow_id
+from domain.payout.run_wire import run_wire
+from domain.payout.schedule import (
+    LeaderboardTop,
+    Note,
+    Schedule,
+    ScheduleBody,
+    TierMembers,
+    audience_wire,
+    due_wire,
+    parse_schedule,
+    temporal_schedule_id,
+)
+from domain.payout.schedule_wire import schedule_body_wire, schedule_wire, upcoming_wire
+from domain.reward.config import kept_budget
+from domain.wire import convert_value, rfc3339, score_number
+from loops.relay import Relay
+from runtime.ids import new_id, utc_now
+from runtime.postgres import Connection, Pool, transaction
+from storage.leaderboard.definition import find_board
+from storage.payout.run_list import RunFilter, list_runs
+from storage.payout.schedule import (
+    Definition,
+    archive_schedule,
+    change_schedule,
+    find_any_schedule,
+    find_schedule,
+    history_of,
+    insert_schedule,
+    list_schedules,
+)
+from storage.payout.schedule_preview import Preview, preview
+from storage.payout.schedule_run import backfill_runs, trigger_run
+from storage.points.currency import currencies_of
+from storage.points.tier import tier_set_of
+from storage.reward.config import check_config, prizes_at
+from storage.reward.item import items_by_id
+
+ADMIN = [allow("admin")]
+AnyRequest = Request[Any, Any, Any]
+SHOWN_RECIPIENTS = 100
+MAX_SHOWN_RECIPIENTS = 1000
+EARLIEST_YEAR = 1971
+
+
+class PauseBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Why; the schedule keeps it as its note."""
+
+    note: Note | None = None
+
+
+class PreviewBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which instant to imagine; without one, now."""
+
+    instant: Annotated[datetime, Meta(tz=True)] | None = None
+
+
+class TriggerBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A trigger says nothing more."""
+
+
+class BackfillBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"start": "from", "end": "to"}):
+    """The instants with from ≤ instant < to."""
+
+    start: Annotated[datetime, Meta(tz=True)]
+    end: Annotated[datetime, Meta(tz=True)]
+
+
+async def _shown(connection: Connection, schedule: Schedule) -> dict[str, Any]:
+    history = await history_of(connection, schedule.tenant_id, schedule.schedule_id)
+    return schedule_wire(schedule, history, await _places(connection, schedule.tenant_id), utc_now())
+
+
+async def _places(connection: Connection, tenant_id: UUID) -> dict[str, int]:
+    currencies = await currencies_of(connection, tenant_id)
+    return {name: currency.decimal_places for name, currency in currencies.items()}
+
+
+async def _checked(connection: Connection, tenant_id: UUID, value: Any) -> Definition:
+    """The body with all that it names found in the tenant; ValidationFault names the field of what there is not."""
+    body = parse_schedule(value)
+    await _check_audience(connection, tenant_id, body)
+    given = await _given_items(connection, tenant_id, body)
+    budget = kept_budget(body.budget or {}, given, await currencies_of(connection, tenant_id))
+    return Definition(
+        name=body.name,
+        due=due_wire(body),
+        audience=audience_wire(body.audience),
+        reward_config_id=body.reward_config_id,
+        item_ids=body.item_ids,
+        budget=budget,
+        overlap=body.overlap,
+        catchup_seconds=body.catchup_seconds,
+        paused=body.paused,
+        note=body.note,
+    )
+
+
+async def _check_audience(connection: Connection, tenant_id: UUID, body: ScheduleBody) -> None:
+    audience = body.audience
+    if isinstance(audience, LeaderboardTop):
+        board = await find_board(connection, tenant_id, audience.leaderboard_id)
+        if board is None:
+            raise ValidationFault.of("audience.leaderboard_id", "there is no such leaderboard")
+        if audience.window == "latest_closed" and board.config.timeframe.type is TimeframeType.ALL_TIME:
+            raise ValidationFault.of("audience.window", "must be current: an all-time board never closes")
+    elif isinstance(audience, TierMembers):
+        known = {tier.name for tier in (await tier_set_of(connection, tenant_id)).tiers}
+        for number, name in enumerate(audience.names):
+            if name not in known:
+                raise ValidationFault.of(f"audience.names[{number}]", "there is no such tier")
+
+
+async def _given_items(connection: Connection, tenant_id: UUID, body: ScheduleBody) -> set[UUID]:
+    """The items that a run may give, which its budget may limit."""
+    if body.reward_config_id is not None:
+        await check_config(connection, tenant_id, body.reward_config_id)
+        return set((await prizes_at(connection, tenant_id, body.reward_config_id, utc_now())).items)
+    wanted = body.item_ids or []
+    found = await items_by_id(connection, tenant_id, wanted)
+    for number, item_id in enumerate(wanted):
+        if item_id not in found:
+            raise ValidationFault.of(f"item_ids[{number}]", "is not a reward item of this tenant")
+    return set(found)
+
+
+@post("/v1/admin/schedules", guards=ADMIN, status_code=201)
+async def add_schedule(data: dict[str, Any], principal: Principal, pool: Pool, relay: Relay) -> dict[str, Any]:
+    """Make a schedule; it pays the instants from now on."""
+    async with transaction(pool) as connection:
+        definition = await _checked(connection, principal.tenant_id, data)
+        schedule = await insert_schedule(connection, principal.tenant_id, new_id(), definition, now=utc_now())
+        shown = await _shown(connection, schedule)
+    relay.try_start(temporal_schedule_id(schedule.tenant_id, schedule.schedule_id))
+    return shown
+
+
+@get("/v1/admin/schedules", guards=ADMIN)
+async def show_schedules(principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+    """The schedules, newest first."""
+    async with transaction(pool) as connection:
+        schedules = await list_schedules(connection, principal.tenant_id, after=page.after_id(), limit=page.limit)
+        shown = [await _shown(connection, schedule) for schedule in schedules]
+    return {"schedules": shown, "next_cursor": page.cursor_of(schedules, "schedule_id")}
+
+
+@get("/v1/admin/schedules/{schedule_id:uuid}", guards=ADMIN)
+async def show_schedule(schedule_id: UUID, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """One schedule with its next 10 instants."""
+    async with transaction(pool) as connection:
+        return await _shown(connection, await find_schedule(connection, principal.tenant_id, schedule_id))
+
+
+async def _change(request: AnyRequest, principal: Principal, pool: Pool, schedule_id: UUID, changes: dict[str, Any]) -> dict[str, Any]:
+    """Change the given fields in one transaction; what is given is checked as in a new schedule."""
+    async with transaction(pool) as connection:
+        present = await find_schedule(connection, principal.tenant_id, schedule_id, lock=True)
+        check_version(request, present.version)
+        body = schedule_body_wire(present, await _places(connection, principal.tenant_id)) | changes
+        for one, other in (("item_ids", "reward_config_id"), ("reward_config_id", "item_ids")):
+            if changes.get(one) is not None and other not in changes:
+                body[other] = None
+        definition = await _checked(connection, principal.tenant_id, body)
+        return await _shown(connection, await change_schedule(connection, present, definition, utc_now()))
+
+
+@patch("/v1/admin/schedules/{schedule_id:uuid}", guards=ADMIN)
+async def edit_schedule(
+    schedule_id: UUID, data: dict[str, Any], request: AnyRequest, principal: Principal, pool: Pool, relay: Relay
+) -> dict[str, Any]:
+    """Change the given fields. Instants that are past stay what they were."""
+    shown = await _change(request, principal, pool, schedule_id, data)
+    relay.try_start(shown["temporal_schedule_id"])
+    return shown
+
+
+@delete("/v1/admin/schedules/{schedule_id:uuid}", guards=ADMIN, status_code=204)
+async def end_schedule(schedule_id: UUID, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> None:
+    """Delete a schedule: it pays no more. Its runs stay, and those under way go on."""
+    async with transaction(pool) as connection:
+        present = await find_schedule(connection, principal.tenant_id, schedule_id, lock=True)
+        check_version(request, present.version)
+        await archive_schedule(connection, present, utc_now())
+    relay.try_start(temporal_schedule_id(principal.tenant_id, schedule_id))
+
+
+async def _set_paused(paused: bool, schedule_id: UUID, request: AnyRequest, principal: Principal, pool: Pool) -> dict[str, Any]:
+    raw = await request.body()
+    body = convert_value(await request.json() if raw else {}, PauseBody)
+    note = {} if body.note is None else {"note": body.note}
+    async with transaction(pool) as connection:
+        present = await find_schedule(connection, principal.tenant_id, schedule_id, lock=True)
+        check_version(request, present.version)
+        values = {name: getattr(present, name) for name in Definition.__struct_fields__} | {"paused": paused} | note
+        return await _shown(connection, await change_schedule(connection, present, Definition(**values), utc_now()))
+
+
+@post("/v1/admin/schedules/{schedule_id:uuid}/pause", guards=ADMIN, status_code=200)
+async def pause_schedule(schedule_id: UUID, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> dict[str, Any]:
+    """Let instants pass unpaid from now on; `{"note"}` says why."""
+    shown = await _set_paused(True, schedule_id, request, principal, pool)
+    relay.try_start(shown["temporal_schedule_id"])
+    return shown
+
+
+@post("/v1/admin/schedules/{schedule_id:uuid}/resume", guards=ADMIN, status_code=200)
+async def resume_schedule(schedule_id: UUID, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> dict[str, Any]:
+    """Pay the instants from now on again. Those that passed meanwhile stay unpaid; a backfill pays them."""
+    shown = await _set_paused(False, schedule_id, request, principal, pool)
+    relay.try_start(shown["temporal_schedule_id"])
+    return shown
+
+
+@post("/v1/admin/schedules/{schedule_id:uuid}/preview", guards=ADMIN, status_code=200)
+async def preview_schedule(schedule_id: UUID, request: AnyRequest, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """Who would get what if the schedule ran now, or at `instant`; nothing is written. Shows the first `limit` recipients."""
+    body = convert_value(await request.json() if await request.body() else {}, PreviewBody)
+    limit = whole_number(request, "limit", default=SHOWN_RECIPIENTS, low=1, high=MAX_SHOWN_RECIPIENTS)
+    now = utc_now()
+    async with pool.connection() as connection:
+        schedule = await find_schedule(connection, principal.tenant_id, schedule_id)
+        found = await preview(connection, schedule, body.instant or now, limit=limit)
+    return {
+        "schedule_id": str(schedule_id),
+        "instant": rfc3339(body.instant or now),
+        "waiting": found.is_waiting,
+        "empty_reason": found.empty_reason,
+        "recipients": found.recipients,
+        "not_covered": found.not_covered,
+        "total": found.total,
+        "entries": [_entry_wire(found, row) for row in found.shown],
+        **upcoming_wire(schedule, now),
+    }
+
+
+def _entry_wire(found: Preview, row: dict[str, Any]) -> dict[str, Any]:
+    items = [found.prizes.items[item_id] for item_id in found.prizes.tiers[row["number"]].item_ids]
+    return {
+        "user_id": row["user_id"],
+        "external_user_id": row["external_user_id"],
+        "rank": row["rank"],
+        "score": None if row["score"] is None else score_number(row["score"]),
+        "tier": row["name"],
+        "items": [
+            {"item_id": str(item.item_id), "name": item.name, "reward_type": item.reward_type, "reward_value": item.reward_value}
+            for item in items
+        ],
+    }
+
+
+@post("/v1/admin/schedules/{schedule_id:uuid}/trigger", guards=ADMIN, status_code=202)
+async def trigger_schedule(schedule_id: UUID, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> Response[bytes]:
+    """Run now, also while the schedule is paused or another run is under way; repeat it under its idempotency key."""
+    body = convert_value(await request.json() if await request.body() else {}, TriggerBody)
+    made: list[UUID] = []
+
+    async def effect(connection: Connection) -> dict[str, Any]:
+        schedule = await find_schedule(connection, principal.tenant_id, schedule_id, lock=True)
+        made.append(await trigger_run(connection, schedule, utc_now()))
+        return {"run_id": str(made[0])}
+
+    answer = await once(pool, write_of(request, principal, msgspec.to_builtins(body), status=202), effect)
+    for run_id in made:
+        relay.try_start(payout_workflow_id(principal.tenant_id, run_id))
+    return answer
+
+
+@post("/v1/admin/schedules/{schedule_id:uuid}/backfill", guards=ADMIN, status_code=202)
+async def backfill_schedule(
+    schedule_id: UUID, data: dict[str, Any], request: AnyRequest, principal: Principal, pool: Pool
+) -> Response[bytes]:
+    """Run the past instants with from ≤ instant < to that have no run, by the `when` in force at each; at most 1000."""
+    body = convert_value(data, BackfillBody)
+    if body.start >= body.end:
+        raise ValidationFault.of("to", "must be after from")
+    if body.start.year < EARLIEST_YEAR:
+        raise ValidationFault.of("from", f"must be in {EARLIEST_YEAR} or later")
+
+    async def effect(connection: Connection) -> dict[str, Any]:
+        schedule = await find_schedule(connection, principal.tenant_id, schedule_id, lock=True)
+        found = await backfill_runs(connection, schedule, body.start, body.end, now=utc_now())
+        return {"instants": [rfc3339(each) for each in found.instants], "skipped": [rfc3339(each) for each in found.skipped]}
+
+    return await once(pool, write_of(request, principal, data, status=202), effect)
+
+
+@get("/v1/admin/schedules/{schedule_id:uuid}/runs", guards=ADMIN)
+async def show_runs_of_schedule(schedule_id: UUID, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+    """The schedule's runs, the newest first; also of one that was deleted."""
+    async with transaction(pool) as connection:
+        if await find_any_schedule(connection, principal.tenant_id, schedule_id) is None:
+            await find_schedule(connection, principal.tenant_id, schedule_id)
+        wanted = RunFilter(schedule_id=schedule_id, before=page.after_id(), limit=page.limit)
+        runs = await list_runs(connection, principal.tenant_id, wanted)
+    return {"runs": [run_wire(run) for run in runs], "next_cursor": page.cursor_of(runs, "payout_run_id")}
+
+
+routes: list[Any] = [
+    add_schedule,
+    show_schedules,
+    show_schedule,
+    edit_schedule,
+    end_schedule,
+    pause_schedule,
+    resume_schedule,
+    preview_schedule,
+    trigger_schedule,
+    backfill_schedule,
+    show_runs_of_schedule,
+]

@@ -1,0 +1,179 @@
+"""Tiers: the admin's set, where a user stands, and the tier that a person gives (contract 4, Tiers)."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, delete, get, patch, post, put
+from msgspec import Meta
+
+from api.auth import Principal, allow
+from api.if_match import check_version
+from api.pagination import Page, part_of
+from api.tenant.user import READERS, user_for
+from domain.errors import AlreadyExists, NotFound, ValidationFault
+from domain.points.ledger import POINTS
+from domain.points.tier import (
+    TierBody,
+    TierSet,
+    change_wire,
+    held_at,
+    needs_period,
+    parse_tier_set,
+    set_wire,
+    standing_wire,
+    tier_wire,
+)
+from domain.tenant.player import tier_change_for_player
+from domain.tenant.user import User
+from runtime.ids import utc_now
+from runtime.postgres import Connection, Pool, transaction
+from storage.points.currency import find_currency
+from storage.points.ledger import open_account
+from storage.points.tier import Choice, changes_of, choose_tier, lock_tier_set, members_of, tier_set_of, write_tier_set
+
+ADMIN = [allow("admin")]
+
+
+class ChosenTier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A tier given by hand; null takes the user's tier away."""
+
+    tier: str | None
+    reason: Annotated[str, Meta(min_length=1, max_length=1000)]
+
+
+async def _places(connection: Connection, principal: Principal) -> int:
+    """The decimal places of the tenant's `points`."""
+    currency = await find_currency(connection, principal.tenant_id, POINTS)
+    return 0 if currency is None else currency.decimal_places
+
+
+async def _rewrite(connection: Connection, principal: Principal, present: TierSet, tiers: list[dict[str, Any]]) -> TierSet:
+    """The locked set with these tiers instead."""
+    places = await _places(connection, principal)
+    body = {"basis": present.basis.value, "downgrade": present.downgrade.value, "period_days": present.period_days, "tiers": tiers}
+    return await write_tier_set(connection, principal.tenant_id, parse_tier_set(body, places), utc_now())
+
+
+@get("/v1/admin/tiers", guards=[allow("admin", "read")])
+async def show_tiers(principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+    """The set of tiers: the lowest level first, and what counts towards them."""
+    async with transaction(pool) as connection:
+        tiers = await tier_set_of(connection, principal.tenant_id)
+        wire = set_wire(tiers, await _places(connection, principal))
+    shown, cursor = part_of(wire["tiers"], page, lambda tier: str(tier["name"]))
+    return {**wire, "tiers": shown, "next_cursor": cursor}
+
+
+@put("/v1/admin/tiers", guards=ADMIN)
+async def replace_tiers(data: dict[str, Any], request: Request[Any, Any, Any], principal: Principal, pool: Pool) -> dict[str, Any]:
+    """Replace the set; users are looked at again when their points move next. Without `tiers` those that there are stay:
+    who sets the basis does not mean to take everybody's tier away."""
+    async with transaction(pool) as connection:
+        return await _write_set(connection, principal, request, ("tiers",), data)
+
+
+@patch("/v1/admin/tiers", guards=ADMIN)
+async def change_tiers(data: dict[str, Any], request: Request[Any, Any, Any], principal: Principal, pool: Pool) -> dict[str, Any]:
+    """Change the given fields of the set; `period_days` goes when nothing needs it any more."""
+    async with transaction(pool) as connection:
+        return await _write_set(connection, principal, request, ("basis", "downgrade", "period_days", "tiers"), data)
+
+
+async def _write_set(
+    connection: Connection, principal: Principal, request: Request[Any, Any, Any], kept: Sequence[str], data: dict[str, Any]
+) -> dict[str, Any]:
+    """Write the set with this data; what it does not name of `kept` stays."""
+    present = await lock_tier_set(connection, principal.tenant_id, utc_now())
+    check_version(request, present.version)
+    places = await _places(connection, principal)
+    before = set_wire(present, places)
+    wanted = {name: before[name] for name in kept} | data
+    if "period_days" not in data and not needs_period(wanted):
+        wanted.pop("period_days", None)
+    return set_wire(await write_tier_set(connection, principal.tenant_id, parse_tier_set(wanted, places), utc_now()), places)
+
+
+@post("/v1/admin/tiers", guards=ADMIN, status_code=201)
+async def add_tier(data: TierBody, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """Add a tier to the set."""
+    async with transaction(pool) as connection:
+        present = await lock_tier_set(connection, principal.tenant_id, utc_now())
+        if present.named(data.name) is not None:
+            raise AlreadyExists(f"Tier '{data.name}' already exists")
+        places = await _places(connection, principal)
+        others = [tier_wire(tier, places) for tier in present.tiers]
+        return _one(await _rewrite(connection, principal, present, [*others, msgspec.to_builtins(data)]), data.name, places)
+
+
+@put("/v1/admin/tiers/{name:str}", guards=ADMIN)
+async def replace_tier(name: str, data: TierBody, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """Replace a tier of the set. Its name stays: users have their tiers by name."""
+    if data.name != name:
+        raise ValidationFault.of("name", "cannot be changed")
+    async with transaction(pool) as connection:
+        present = await lock_tier_set(connection, principal.tenant_id, utc_now())
+        places = await _places(connection, principal)
+        others = _without(present, name, places)
+        return _one(await _rewrite(connection, principal, present, [*others, msgspec.to_builtins(data)]), name, places)
+
+
+@delete("/v1/admin/tiers/{name:str}", guards=ADMIN, status_code=204)
+async def end_tier(name: str, principal: Principal, pool: Pool) -> None:
+    """Take a tier out of the set; users who have it have none until their points move next."""
+    async with transaction(pool) as connection:
+        present = await lock_tier_set(connection, principal.tenant_id, utc_now())
+        await _rewrite(connection, principal, present, _without(present, name, await _places(connection, principal)))
+
+
+def _without(present: TierSet, name: str, places: int) -> list[dict[str, Any]]:
+    if present.named(name) is None:
+        raise NotFound("There is no such tier")
+    return [tier_wire(tier, places) for tier in present.tiers if tier.name != name]
+
+
+def _one(tiers: TierSet, name: str, places: int) -> dict[str, Any]:
+    found = tiers.named(name)
+    if found is None:
+        raise RuntimeError("a tier that was just written is gone")
+    return tier_wire(found, places)
+
+
+@get("/v1/users/{external_id:str}/tier", guards=READERS)
+async def read_tier(external_id: str, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+    """The user's tier, the next one, the points to it, and the changes so far, newest first."""
+    async with transaction(pool) as connection:
+        user = await user_for(connection, principal, external_id)
+        return await _standing(connection, principal, user, page)
+
+
+@put("/v1/admin/users/{external_id:str}/tier", guards=ADMIN)
+async def give_tier(external_id: str, data: ChosenTier, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+    """Give the user a tier by hand. It stays until points reach a tier above it and above what they had reached by now."""
+    now = utc_now()
+    async with transaction(pool, reason=data.reason) as connection:
+        user = await user_for(connection, principal, external_id)
+        await open_account(connection, principal.tenant_id, user.user_id, POINTS, now)
+        tiers = await tier_set_of(connection, principal.tenant_id)
+        chosen = tiers.named(data.tier)
+        if chosen is None and data.tier is not None:
+            raise ValidationFault.of("tier", "is not a tier of this tenant")
+        (member,) = await members_of(connection, principal.tenant_id, tiers, [user.user_id], now=now)
+        choice = Choice(tier=data.tier, held_level=held_at(tiers, member, chosen), changed_by=principal.actor, reason=data.reason)
+        places = await _places(connection, principal)
+        await choose_tier(connection, principal.tenant_id, member, choice, decimal_places=places, now=now)
+        return await _standing(connection, principal, user, page)
+
+
+async def _standing(connection: Connection, principal: Principal, user: User, page: Page) -> dict[str, Any]:
+    tiers, places = await tier_set_of(connection, principal.tenant_id), await _places(connection, principal)
+    (member,) = await members_of(connection, principal.tenant_id, tiers, [user.user_id], now=utc_now())
+    changes = await changes_of(connection, principal.tenant_id, user.user_id, after=page.after_id(), limit=page.limit)
+    return {
+        **standing_wire(tiers, member, places),
+        "history": [principal.shown(change_wire(change, places), tier_change_for_player) for change in changes],
+        "next_cursor": page.cursor_of(changes, "change_id"),
+    }
+
+
+routes: list[Any] = [show_tiers, replace_tiers, change_tiers, add_tier, replace_tier, end_tier, read_tier, give_tier]

@@ -1,0 +1,245 @@
+"""Redemptions over HTTP: the partner's callback, reads, orders, and what staff may do (contract 4)."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response, get, patch, post
+from litestar.response import Stream
+
+from api.auth import Principal, allow
+from api.export import Exports
+from api.pagination import Page, encode_cursor
+from api.tenant.user import user_for
+from domain.errors import RedemptionNotFound, ValidationFault
+from domain.misfit import choice_problem
+from domain.redemption.csv_export import csv_lines, header_line
+from domain.redemption.redemption import Decision, Move, Moved, Redemption, State, already_final, read_callback
+from domain.tenant.player import order_for_player
+from loops.relay import Relay
+from runtime.ids import utc_now
+from runtime.postgres import Connection, Pool, transaction
+from storage.redemption.listing import Filter, list_redemptions, page_of_redemptions
+from storage.redemption.move import document_of, find_redemption, move_redemption
+from storage.redemption.order import grant_order, list_orders
+
+READERS = [allow("server", "fulfilment", "read", "gamer")]
+ORDER_READERS = [allow("server", "read", "gamer")]
+"""A fulfilment key reads redemptions by their id only."""
+AnyRequest = Request[Any, Any, Any]
+CSV_PAGE = 100
+
+
+class Reason(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What staff say when they move a redemption by hand."""
+
+    reason: Annotated[str, msgspec.Meta(max_length=1000)] | None = None
+    fulfillment_data: dict[str, Any] | None = None
+
+
+def redemption_id_of(text: str) -> UUID:
+    """The id in a path; RedemptionNotFound for what cannot be one."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise RedemptionNotFound("There is no such redemption") from None
+
+
+@patch(
+    "/v1/admin/rewards/redemptions/{redemption_id:str}",
+    guards=[allow("fulfilment", "server", even_suspended=True)],
+    operation_id="call_redemption_back",
+)
+async def call_back(redemption_id: str, data: dict[str, Any], principal: Principal, pool: Pool, relay: Relay) -> dict[str, Any]:
+    """The partner's callback: `fulfilled`, `failed` or `processing`. Durable before the answer, whether Temporal is up or not."""
+    return await make_move(pool, relay, principal.tenant_id, redemption_id_of(redemption_id), read_callback(data, principal.actor))
+
+
+async def make_move(pool: Pool, relay: Relay, tenant_id: UUID, redemption_id: UUID, move: Move) -> dict[str, Any]:
+    """Make the move and answer the redemption; RedemptionAlreadyFinal once the refusal stands in the timeline."""
+    async with transaction(pool, reason=move.note) as connection:
+        moved: Moved = await move_redemption(connection, tenant_id, redemption_id, move, utc_now())
+        document = await document_of(connection, tenant_id, redemption_id)
+    if moved.decision is Decision.REFUSED:
+        raise already_final(moved.status)
+    if moved.decision is Decision.MOVE:
+        relay.try_start(moved.workflow_id)
+    return document
+
+
+@get("/v1/redemptions/{redemption_id:str}", guards=READERS, operation_id="read_redemption")
+async def read_redemption(redemption_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """One redemption with its timeline and deliveries; a gamer sees only its own."""
+    async with transaction(pool) as connection:
+        identity = redemption_id_of(redemption_id)
+        await own_redemption(connection, principal, identity)
+        return principal.shown(await document_of(connection, principal.tenant_id, identity), order_for_player)
+
+
+async def own_redemption(connection: Connection, principal: Principal, redemption_id: UUID) -> Redemption:
+    """The redemption; RedemptionNotFound for none, and for a gamer another's is none: ids cannot be tried out."""
+    redemption = await find_redemption(connection, principal.tenant_id, redemption_id)
+    if principal.role == "gamer" and redemption.external_user_id != principal.external_user_id:
+        raise RedemptionNotFound("There is no such redemption")
+    return redemption
+
+
+def instant_in(request: AnyRequest, name: str) -> datetime | None:
+    """An instant in the query; ValidationFault unless it is RFC 3339 with an offset."""
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    try:
+        instant: datetime = msgspec.convert(text.replace(" ", "+"), Annotated[datetime, msgspec.Meta(tz=True)])
+    except msgspec.ValidationError:
+        raise ValidationFault.of(name, "must be an RFC 3339 instant with an offset") from None
+    return instant
+
+
+def uuid_in(request: AnyRequest, name: str) -> UUID | None:
+    """A UUID in the query; ValidationFault for anything else."""
+    text = request.query_params.get(name)
+    try:
+        return None if text is None else UUID(text)
+    except ValueError:
+        raise ValidationFault.of(name, "must be a UUID") from None
+
+
+def filter_of(request: AnyRequest, page: Page, user_id: UUID | None) -> Filter:
+    """What a list's query asks for; ValidationFault for a malformed value."""
+    status = request.query_params.get("status")
+    if status is not None and status not in set(State):
+        raise ValidationFault.of("status", choice_problem(status, [each.value for each in State]))
+    return Filter(
+        user_id=user_id,
+        reward_id=uuid_in(request, "reward_id"),
+        status=status,
+        source_type=request.query_params.get("source_type"),
+        source_id=request.query_params.get("source_id"),
+        flag=request.query_params.get("flag"),
+        created_from=instant_in(request, "from"),
+        created_to=instant_in(request, "to"),
+        before=page.after_id(),
+        limit=page.limit,
+    )
+
+
+async def _list(connection: Connection, principal: Principal, wanted: Filter, noun: str) -> dict[str, Any]:
+    found = await list_redemptions(connection, principal.tenant_id, wanted)
+    return {noun: found, "next_cursor": encode_cursor(found[-1]["redemption_id"]) if len(found) == wanted.limit else None}
+
+
+@get("/v1/admin/redemptions", guards=[allow("server", "read")], operation_id="list_redemptions")
+async def show_redemptions(request: AnyRequest, principal: Principal, pool: Pool, page: Page, exports: Exports) -> Response[Any]:
+    """The tenant's redemptions, newest first; with `format=csv` or `Accept: text/csv` all of them as CSV, in a stream.
+
+    Filters `user_id` (external id), `reward_id`, `status`, `flag`, `source_type`, `source_id`, `from`, `to`.
+    """
+    async with transaction(pool) as connection:
+        named = request.query_params.get("user_id") or request.query_params.get("external_user_id")
+        user_id = None if named is None else (await user_for(connection, principal, named)).user_id
+        wanted = filter_of(request, page, user_id)
+        if not _wants_csv(request):
+            return Response(await _list(connection, principal, wanted, "redemptions"))
+    headers = {"Content-Disposition": 'attachment; filename="redemptions.csv"'}
+    pieces = exports.begin(principal.tenant_id).sent(_csv(pool, principal.tenant_id, wanted))
+    return Stream(pieces, media_type="text/csv", headers=headers)
+
+
+def _wants_csv(request: AnyRequest) -> bool:
+    wanted = request.query_params.get("format")
+    if wanted not in (None, "json", "csv"):
+        raise ValidationFault.of("format", "must be json or csv")
+    return wanted == "csv" or (wanted is None and request.headers.get("accept", "").startswith("text/csv"))
+
+
+async def _csv(pool: Pool, tenant_id: UUID, wanted: Filter) -> AsyncIterator[bytes]:
+    """Everything behind the cursor, page by page: a slow reader holds neither a connection nor a long transaction."""
+    yield header_line().encode()
+    wanted = msgspec.structs.replace(wanted, limit=CSV_PAGE)
+    while True:
+        async with transaction(pool) as connection:
+            found = await page_of_redemptions(connection, tenant_id, wanted)
+        if found:
+            yield csv_lines(found).encode()
+        if len(found) < CSV_PAGE:
+            return
+        wanted = msgspec.structs.replace(wanted, before=found[-1].redemption_id)
+
+
+@get("/v1/orders/user/{user_id:str}", guards=ORDER_READERS, operation_id="list_orders")
+async def show_orders(user_id: str, request: AnyRequest, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+    """A user's orders, newest first: what it bought and what it was given; filters `source_type` `source_id` `status` `from` `to`."""
+    async with transaction(pool) as connection:
+        user = await user_for(connection, principal, user_id)
+        orders = await list_orders(connection, principal.tenant_id, filter_of(request, page, user.user_id))
+    shown = [principal.shown(order, order_for_player) for order in orders]
+    return {"orders": shown, "next_cursor": encode_cursor(orders[-1]["redemption_id"]) if len(orders) == page.limit else None}
+
+
+@get("/v1/orders/user/{user_id:str}/{order_id:str}", guards=ORDER_READERS, operation_id="read_order")
+async def read_order(user_id: str, order_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """One order of the user."""
+    async with transaction(pool) as connection:
+        user = await user_for(connection, principal, user_id)
+        order = await _order(connection, principal, redemption_id_of(order_id))
+        if order["user_id"] != str(user.user_id):
+            raise RedemptionNotFound("There is no such order")
+    return order
+
+
+@get("/v1/orders/{order_id:str}", guards=ORDER_READERS, operation_id="read_own_order")
+async def read_own_order(order_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """One order by its id alone: bought or given. A gamer sees only its own; another's is RedemptionNotFound like none."""
+    async with transaction(pool) as connection:
+        return await _order(connection, principal, redemption_id_of(order_id))
+
+
+async def _order(connection: Connection, principal: Principal, order_id: UUID) -> dict[str, Any]:
+    given = await grant_order(connection, principal.tenant_id, order_id)
+    if given is not None:
+        if principal.role == "gamer" and given["external_user_id"] != principal.external_user_id:
+            raise RedemptionNotFound("There is no such order")
+        return principal.shown(given, order_for_player)
+    redemption = await own_redemption(connection, principal, order_id)
+    return principal.shown(await document_of(connection, principal.tenant_id, redemption.redemption_id), order_for_player)
+
+
+MOVES_BY_HAND = {
+    "approve": State.PENDING,
+    "reject": State.CANCELLED,
+    "cancel": State.CANCELLED,
+    "fulfil": State.FULFILLED,
+    "fail": State.FAILED,
+    "reverse": State.REVERSED,
+}
+AWAITED = frozenset({State.PENDING_APPROVAL})
+"""Only what waits for an approval can be approved or rejected."""
+
+
+@post("/v1/admin/redemptions/{redemption_id:str}/{move:str}", guards=[allow("admin")], status_code=200, operation_id="move_redemption")
+async def move_by_hand(redemption_id: str, move: str, data: Reason, principal: Principal, pool: Pool, relay: Relay) -> dict[str, Any]:
+    """Staff approve, reject, cancel, fulfil, fail or reverse a redemption; the reason stands in its timeline.
+
+    InvalidState for an illegal move.
+    """
+    if move not in MOVES_BY_HAND:
+        raise RedemptionNotFound("There is no such move")
+    if move == "reverse" and not data.reason:
+        raise ValidationFault.of("reason", "is required")
+    if data.fulfillment_data is not None:
+        read_callback({"status": "fulfilled", "fulfillment_data": data.fulfillment_data}, principal.actor)
+    wanted = Move(
+        to=MOVES_BY_HAND[move],
+        by=principal.actor,
+        note=data.reason,
+        fulfillment_data=data.fulfillment_data,
+        failure_reason=data.reason if move == "fail" else None,
+        only_from=AWAITED if move in ("approve", "reject") else frozenset(),
+    )
+    return await make_move(pool, relay, principal.tenant_id, redemption_id_of(redemption_id), wanted)
+
+
+routes = [call_back, read_redemption, show_redemptions, show_orders, read_order, read_own_order, move_by_hand]

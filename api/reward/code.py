@@ -1,0 +1,51 @@
+"""The pools of codes over HTTP (contract 4, Store): long ones come by `laurel codes import`."""
+
+from typing import Annotated, Any
+
+import msgspec
+from litestar import get, post
+
+from api.auth import Principal, allow
+from api.reward.reward import named_reward
+from domain.errors import ValidationFault
+from domain.reward.code import check_codes, check_pool
+from runtime.ids import utc_now
+from runtime.postgres import Pool, transaction
+from storage.reward.code import add_codes, pool_sizes
+from storage.tenant.audit import record
+
+ADMIN = [allow("admin")]
+
+
+class CodesBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Codes for a pool."""
+
+    codes: Annotated[list[str], msgspec.Meta(min_length=1, max_length=10_000)]
+    variant_id: str | None = None
+
+
+@post("/v1/admin/rewards/{reward_id:str}/codes", guards=ADMIN, status_code=201, operation_id="add_reward_codes")
+async def bring_codes(reward_id: str, data: CodesBody, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """Put codes into the pool of a reward. A code that was ever in it is left out and counted as known, so a repeat is harmless."""
+    check_codes(data.codes)
+    async with transaction(pool) as connection:
+        found = await named_reward(connection, principal, reward_id)
+        if found.fulfilment.type != "codes":
+            raise ValidationFault.of("fulfilment.type", "of this reward is not codes")
+        check_pool(found, data.variant_id)
+        added = await add_codes(connection, principal.tenant_id, found.reward_id, data.codes, utc_now(), variant_id=data.variant_id)
+        facts = {"variant_id": data.variant_id, "added": added, "known": len(data.codes) - added}
+        await record(connection, principal.tenant_id, action="import", subject="reward_code", subject_id=str(found.reward_id), facts=facts)
+        sizes = await pool_sizes(connection, principal.tenant_id, found.reward_id)
+    return {"reward_id": str(found.reward_id), "added": added, "known": len(data.codes) - added, **sizes}
+
+
+@get("/v1/admin/rewards/{reward_id:str}/codes", guards=ADMIN, operation_id="read_reward_codes")
+async def show_codes(reward_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """How many codes the pool of a reward holds and how many are left. The codes themselves are shown to nobody but their users."""
+    async with transaction(pool) as connection:
+        found = await named_reward(connection, principal, reward_id)
+        return {"reward_id": str(found.reward_id), **await pool_sizes(connection, principal.tenant_id, found.reward_id)}
+
+
+routes: list[Any] = [bring_codes, show_codes]

@@ -1,0 +1,91 @@
+"""Reward configs over HTTP (contract 4, Reward items and configs)."""
+
+from typing import Any
+from uuid import UUID
+
+from litestar import Request, delete, get, patch, post, put
+
+from api.auth import Principal, allow
+from api.if_match import check_version
+from api.pagination import Page
+from domain.reward.config import config_body_wire, config_wire, kept_budget, kept_tiers, parse_config
+from runtime.ids import new_id, utc_now
+from runtime.postgres import Connection, Pool, transaction
+from storage.points.currency import currencies_of
+from storage.reward.config import Written, archive_config, find_config, list_configs, write_config
+from storage.reward.item import items_by_id
+
+ADMIN = [allow("admin")]
+AnyRequest = Request[Any, Any, Any]
+
+
+async def _places(connection: Connection, principal: Principal) -> dict[str, int]:
+    currencies = await currencies_of(connection, principal.tenant_id)
+    return {name: currency.decimal_places for name, currency in currencies.items()}
+
+
+async def _write(connection: Connection, principal: Principal, reward_config_id: UUID, value: Any) -> dict[str, Any]:
+    body = parse_config(value)
+    wanted = {item_id for tier in body.tiers for item_id in tier.item_ids}
+    tiers = kept_tiers(body, await items_by_id(connection, principal.tenant_id, wanted))
+    budget = kept_budget(body.budget, wanted, await currencies_of(connection, principal.tenant_id))
+    written = Written(name=body.name, tiers=tiers, budget=budget)
+    config = await write_config(connection, principal.tenant_id, reward_config_id, written, utc_now())
+    return config_wire(config, await _places(connection, principal))
+
+
+@post("/v1/admin/reward-configs", guards=ADMIN, status_code=201)
+async def add_config(data: dict[str, Any], principal: Principal, pool: Pool) -> dict[str, Any]:
+    """Make a config that leaderboards and schedules can pay by."""
+    async with transaction(pool) as connection:
+        return await _write(connection, principal, new_id(), data)
+
+
+@get("/v1/admin/reward-configs", guards=ADMIN)
+async def show_configs(principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+    """The configs, newest first."""
+    async with transaction(pool) as connection:
+        configs = await list_configs(connection, principal.tenant_id, after=page.after_id(), limit=page.limit)
+        places = await _places(connection, principal)
+    shown = [config_wire(config, places) for config in configs]
+    return {"reward_configs": shown, "next_cursor": page.cursor_of(configs, "reward_config_id")}
+
+
+@get("/v1/admin/reward-configs/{reward_config_id:uuid}", guards=ADMIN)
+async def show_config(reward_config_id: UUID, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """One config."""
+    async with transaction(pool) as connection:
+        config = await find_config(connection, principal.tenant_id, reward_config_id)
+        return config_wire(config, await _places(connection, principal))
+
+
+@put("/v1/admin/reward-configs/{reward_config_id:uuid}", guards=ADMIN)
+async def replace_config(
+    reward_config_id: UUID, data: dict[str, Any], request: AnyRequest, principal: Principal, pool: Pool
+) -> dict[str, Any]:
+    """Replace a config; windows that have closed are paid by the version of then."""
+    async with transaction(pool) as connection:
+        check_version(request, (await find_config(connection, principal.tenant_id, reward_config_id, lock=True)).version)
+        return await _write(connection, principal, reward_config_id, data)
+
+
+@patch("/v1/admin/reward-configs/{reward_config_id:uuid}", guards=ADMIN)
+async def change_config(
+    reward_config_id: UUID, data: dict[str, Any], request: AnyRequest, principal: Principal, pool: Pool
+) -> dict[str, Any]:
+    """Change the given fields of a config."""
+    async with transaction(pool) as connection:
+        present = await find_config(connection, principal.tenant_id, reward_config_id, lock=True)
+        check_version(request, present.version)
+        before = config_body_wire(present, await _places(connection, principal))
+        return await _write(connection, principal, reward_config_id, {**before, **data})
+
+
+@delete("/v1/admin/reward-configs/{reward_config_id:uuid}", guards=ADMIN, status_code=204)
+async def end_config(reward_config_id: UUID, principal: Principal, pool: Pool) -> None:
+    """Archive a config; InvalidState while a leaderboard pays by it."""
+    async with transaction(pool) as connection:
+        await archive_config(connection, principal.tenant_id, reward_config_id, utc_now())
+
+
+routes: list[Any] = [add_config, show_configs, show_config, replace_config, change_config, end_config]

@@ -1,0 +1,118 @@
+"""Reward items over HTTP (contract 4, Reward items and configs)."""
+
+from typing import Any
+from uuid import UUID
+
+from litestar import Request, delete, get, patch, post, put
+
+from api.auth import Principal, allow
+from api.if_match import check_version
+from api.pagination import Page
+from api.reward.code import CodesBody
+from domain.errors import NotFound, ValidationFault
+from domain.reward.code import check_codes
+from domain.reward.item import credit_of, item_body_wire, item_wire, parse_item
+from runtime.ids import new_id, utc_now
+from runtime.postgres import Connection, Pool, transaction
+from storage.points.currency import currencies_of
+from storage.reward.code import add_codes, pool_sizes
+from storage.reward.item import archive_item, find_item, list_items, write_item
+from storage.tenant.audit import record
+from storage.webhook.endpoint import find_endpoint
+
+ADMIN = [allow("admin")]
+AnyRequest = Request[Any, Any, Any]
+
+
+async def _write(connection: Connection, principal: Principal, item_id: UUID, value: Any) -> dict[str, Any]:
+    body = parse_item(value)
+    credit = credit_of(body, await currencies_of(connection, principal.tenant_id))
+    if body.fulfilment is not None and body.fulfilment.endpoint_id is not None:
+        try:
+            await find_endpoint(connection, principal.tenant_id, body.fulfilment.endpoint_id)
+        except NotFound:
+            raise ValidationFault.of("fulfilment.endpoint_id", "is not a webhook endpoint of this tenant") from None
+    return item_wire(await write_item(connection, principal.tenant_id, item_id, body, credit=credit, now=utc_now()))
+
+
+@post("/v1/admin/reward-items", guards=ADMIN, status_code=201)
+async def add_item(data: dict[str, Any], principal: Principal, pool: Pool) -> dict[str, Any]:
+    """Make an item that prizes and gifts can name."""
+    async with transaction(pool) as connection:
+        return await _write(connection, principal, new_id(), data)
+
+
+@get("/v1/admin/reward-items", guards=ADMIN)
+async def show_items(principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+    """The items, newest first."""
+    async with transaction(pool) as connection:
+        items = await list_items(connection, principal.tenant_id, after=page.after_id(), limit=page.limit)
+    return {"reward_items": [item_wire(item) for item in items], "next_cursor": page.cursor_of(items, "item_id")}
+
+
+@get("/v1/admin/reward-items/{item_id:uuid}", guards=ADMIN)
+async def show_item(item_id: UUID, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """One item."""
+    async with transaction(pool) as connection:
+        return item_wire(await find_item(connection, principal.tenant_id, item_id))
+
+
+@put("/v1/admin/reward-items/{item_id:uuid}", guards=ADMIN)
+async def replace_item(item_id: UUID, data: dict[str, Any], request: AnyRequest, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """Replace an item; what was given stays as it was given, and runs that have begun give it as it was then."""
+    async with transaction(pool) as connection:
+        check_version(request, (await find_item(connection, principal.tenant_id, item_id, lock=True)).version)
+        return await _write(connection, principal, item_id, data)
+
+
+@patch("/v1/admin/reward-items/{item_id:uuid}", guards=ADMIN)
+async def change_item(item_id: UUID, data: dict[str, Any], request: AnyRequest, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """Change the given fields of an item."""
+    async with transaction(pool) as connection:
+        present = await find_item(connection, principal.tenant_id, item_id, lock=True)
+        check_version(request, present.version)
+        return await _write(connection, principal, item_id, {**item_body_wire(present), **data})
+
+
+@delete("/v1/admin/reward-items/{item_id:uuid}", guards=ADMIN, status_code=204)
+async def end_item(item_id: UUID, principal: Principal, pool: Pool) -> None:
+    """Archive an item; InvalidState while a config gives it."""
+    async with transaction(pool) as connection:
+        await archive_item(connection, principal.tenant_id, item_id, utc_now())
+
+
+@post("/v1/admin/reward-items/{item_id:uuid}/codes", guards=ADMIN, status_code=201)
+async def bring_item_codes(item_id: UUID, data: CodesBody, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """Put codes into the pool of an item. A code that was ever in it is left out and counted as known, so a repeat is harmless."""
+    check_codes(data.codes)
+    async with transaction(pool) as connection:
+        item = await find_item(connection, principal.tenant_id, item_id)
+        if item.fulfilment.type != "codes":
+            raise ValidationFault.of("fulfilment.type", "of this item is not codes")
+        if data.variant_id is not None:
+            raise ValidationFault.of("variant_id", "is only for rewards of the store")
+        added = await add_codes(connection, principal.tenant_id, item_id, data.codes, utc_now())
+        facts = {"added": added, "known": len(data.codes) - added}
+        await record(connection, principal.tenant_id, action="import", subject="reward_code", subject_id=str(item_id), facts=facts)
+        sizes = await pool_sizes(connection, principal.tenant_id, item_id)
+    return {"item_id": str(item_id), "added": added, "known": len(data.codes) - added, **sizes}
+
+
+@get("/v1/admin/reward-items/{item_id:uuid}/codes", guards=ADMIN)
+async def show_item_codes(item_id: UUID, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """How many codes the pool of an item has had, and how many are left."""
+    async with transaction(pool) as connection:
+        await find_item(connection, principal.tenant_id, item_id)
+        return {"item_id": str(item_id), **await pool_sizes(connection, principal.tenant_id, item_id)}
+
+
+routes: list[Any] = [
+    add_item,
+    show_items,
+    show_item,
+    replace_item,
+    change_item,
+    end_item,
+    bring_item_codes,
+    show_item_codes,
+]

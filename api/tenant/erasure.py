@@ -1,0 +1,56 @@
+"""All that is held about a user, and its erasure (contract 4, Users)."""
+
+from typing import Any
+
+from litestar import Response, delete, get
+from litestar.response import Stream
+
+from api.auth import Principal, allow
+from api.export import Exports
+from api.tenant.user import user_for
+from domain.tenant.erasure import erase_workflow_id
+from loops.relay import Relay
+from runtime.ids import utc_now
+from runtime.postgres import Pool, transaction
+from storage.tenant.audit import record
+from storage.tenant.erasure import begin_erasure, forget_known_users
+from storage.tenant.export import everything_about
+
+STAFF = [allow("server")]
+
+
+@get("/v1/users/{external_id:str}/export", guards=STAFF, operation_id="export_user")
+async def export_user(external_id: str, principal: Principal, pool: Pool, exports: Exports) -> Response[Any]:
+    """Everything held about the user: each table's rows about it, under the table's name. The audit log says who asked.
+
+    It is put aside on disk while it is read, so that it takes little memory however long, and a slow reader holds no connection.
+    """
+    export = exports.begin(principal.tenant_id)
+    try:
+        async with transaction(pool) as connection:
+            user = await user_for(connection, principal, external_id)
+            await record(connection, principal.tenant_id, action="export", subject="app_user", subject_id=str(user.user_id), facts={})
+            async for piece in everything_about(connection, principal.tenant_id, user):
+                export.put_aside(piece)
+        pieces = export.pieces()
+    except BaseException:
+        export.end()
+        raise
+    return Stream(pieces, media_type="application/json")
+
+
+@delete("/v1/users/{external_id:str}", guards=STAFF, operation_id="erase_user", status_code=204)
+async def erase_user(external_id: str, principal: Principal, pool: Pool, relay: Relay) -> None:
+    """Erase the user. Its name and profile are gone with this answer, and the external id is free; a workflow does the rest.
+
+    Open redemptions are cancelled, stored events, deliveries and the audit log are scrubbed, open windows are left; the ledger and
+    frozen results stay, under `erased:<uuid>`.
+    """
+    async with transaction(pool) as connection:
+        erasure = await begin_erasure(connection, principal.tenant_id, external_id, utc_now())
+    async with transaction(pool) as connection:
+        await forget_known_users(connection)
+    relay.try_start(erase_workflow_id(erasure.tenant_id, erasure.user_id))
+
+
+routes: list[Any] = [export_user, erase_user]

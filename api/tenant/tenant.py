@@ -1,0 +1,310 @@
+"""Tenants for the operator; keys, settings and gamer tokens inside a tenant (contracts 1 and 6)."""
+
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal
+from uuid import UUID
+from zoneinfo import available_timezones
+
+import msgspec
+import psycopg
+from litestar import delete, get, patch, post
+from msgspec import UNSET, Meta, UnsetType
+
+from api.auth import Admission, Principal, allow, operator
+from api.pagination import Page
+from api.tenant.credential import Authenticator
+from api.tenant.token import GamerTokens
+from domain import limits
+from domain.errors import AlreadyExists, NotFound, UserNotFound, ValidationFault
+from domain.tenant.credential import KeyRole
+from domain.tenant.tenant import Tenant, TenantSettings, TenantStatus
+from domain.wire import optional_rfc3339, parse_external_id, rfc3339
+from runtime.ids import new_id, utc_now
+from runtime.postgres import Pool, transaction
+from storage.tenant import credential
+from storage.tenant import tenant as storage
+from storage.tenant.audit import record
+
+Name = Annotated[str, Meta(min_length=1, max_length=200)]
+Origin = Annotated[str, Meta(pattern=r"^(\*|https?://[A-Za-z0-9.\[\]:-]+)$", max_length=300)]
+Origins = Annotated[list[Origin], Meta(max_length=limits.CORS_ORIGINS.value)]
+OrgId = Annotated[str, Meta(min_length=1, max_length=200)]
+Rate = Annotated[int, Meta(ge=1, le=10_000_000)]
+TTL_SECONDS = 3600
+
+
+class TenantBody(msgspec.Struct, kw_only=True):
+    """A tenant on the wire."""
+
+    tenant_id: str
+    name: str
+    status: str
+    org_id: str | None
+    timezone: str
+    cors_origins: tuple[str, ...]
+    settings: TenantSettings
+    rate_limit_per_second: int | None
+    created_at: str
+    updated_at: str
+
+
+class NewTenant(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What an operator says of a new tenant."""
+
+    name: Name
+    status: TenantStatus = TenantStatus.ACTIVE
+    org_id: OrgId | None = None
+    timezone: str = "UTC"
+    cors_origins: Origins = []
+    settings: TenantSettings = msgspec.field(default_factory=TenantSettings)
+    rate_limit_per_second: Rate | None = None
+
+
+class TenantChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What an operator changes of a tenant; what is not given stays."""
+
+    name: Name | UnsetType = UNSET
+    status: TenantStatus | UnsetType = UNSET
+    org_id: OrgId | UnsetType | None = UNSET
+    timezone: str | UnsetType = UNSET
+    cors_origins: Origins | UnsetType = UNSET
+    settings: "SettingsChange | UnsetType" = UNSET
+    rate_limit_per_second: Rate | UnsetType | None = UNSET
+
+
+class SettingsChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a tenant's admin changes of its settings; what is not given stays."""
+
+    event_types: Literal["open", "declared"] | UnsetType = UNSET
+    users: Literal["auto", "identified"] | UnsetType = UNSET
+    metadata: dict[str, Any] | UnsetType = UNSET
+
+
+class AdminSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant's settings as its admin sees them."""
+
+    event_types: Literal["open", "declared"]
+    users: Literal["auto", "identified"]
+    metadata: dict[str, Any]
+    timezone: str
+    cors_origins: tuple[str, ...]
+
+
+class AdminSettingsChange(SettingsChange, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a tenant's admin changes; what is not given stays."""
+
+    timezone: str | UnsetType = UNSET
+    cors_origins: Origins | UnsetType = UNSET
+
+
+class NewKey(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What is said of a new API key."""
+
+    name: Name
+    role: KeyRole
+    expires_at: Annotated[datetime, Meta(tz=True)] | None = None
+
+
+class KeyBody(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """An API key on the wire. `key`, its whole text, is shown once, when it is made."""
+
+    api_key_id: str
+    name: str
+    role: str
+    prefix: str
+    created_at: str
+    expires_at: str | None
+    last_used_at: str | None
+    revoked_at: str | None
+    key: str | UnsetType = UNSET
+
+
+class GamerTokenRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """For whom a token is wanted, and for how long."""
+
+    user_id: str
+    ttl_seconds: Annotated[int, Meta(ge=60, le=86_400)] = TTL_SECONDS
+
+
+def tenant_body(tenant: Tenant) -> TenantBody:
+    """The tenant as operators see it."""
+    return TenantBody(
+        tenant_id=str(tenant.tenant_id),
+        name=tenant.name,
+        status=tenant.status.value,
+        org_id=tenant.org_id,
+        timezone=tenant.timezone,
+        cors_origins=tenant.cors_origins,
+        settings=tenant.settings,
+        rate_limit_per_second=tenant.rate_limit_per_second,
+        created_at=rfc3339(tenant.created_at),
+        updated_at=rfc3339(tenant.updated_at),
+    )
+
+
+def admin_settings(tenant: Tenant) -> AdminSettings:
+    """The settings as the tenant's admin sees them."""
+    settings = tenant.settings
+    return AdminSettings(
+        event_types=settings.event_types,
+        users=settings.users,
+        metadata=settings.metadata,
+        timezone=tenant.timezone,
+        cors_origins=tenant.cors_origins,
+    )
+
+
+def key_body(key: credential.ApiKey, text: str | UnsetType = UNSET) -> KeyBody:
+    """The key as its tenant sees it, with its text only when it has just been made."""
+    return KeyBody(
+        api_key_id=str(key.key_id),
+        name=key.name,
+        role=key.role.value,
+        prefix=f"lk_{key.public_id}",
+        created_at=rfc3339(key.created_at),
+        expires_at=optional_rfc3339(key.expires_at),
+        last_used_at=optional_rfc3339(key.last_used_at),
+        revoked_at=optional_rfc3339(key.revoked_at),
+        key=text,
+    )
+
+
+def check_timezone(name: str) -> None:
+    """Raise `ValidationFault` unless the IANA database knows the zone."""
+    if name not in available_timezones():
+        raise ValidationFault.of("timezone", "is not an IANA time zone, such as Asia/Ho_Chi_Minh or UTC")
+
+
+@post("/v1/operator/tenants", guards=[operator], operation_id="create_tenant")
+async def create_tenant(data: NewTenant, pool: Pool) -> TenantBody:
+    """Make a tenant with its currency `points`."""
+    check_timezone(data.timezone)
+    now = utc_now()
+    tenant = Tenant(
+        tenant_id=new_id(),
+        name=data.name,
+        status=data.status,
+        org_id=data.org_id,
+        timezone=data.timezone,
+        cors_origins=tuple(data.cors_origins),
+        settings=data.settings,
+        is_demo=False,
+        created_at=now,
+        updated_at=now,
+        rate_limit_per_second=data.rate_limit_per_second,
+    )
+    try:
+        async with transaction(pool) as connection:
+            await storage.create_tenant(connection, tenant)
+    except psycopg.errors.UniqueViolation:
+        raise AlreadyExists("Another tenant has this org_id") from None
+    return tenant_body(tenant)
+
+
+@get("/v1/operator/tenants", guards=[operator], operation_id="list_tenants")
+async def list_tenants(pool: Pool, page: Page) -> dict[str, Any]:
+    """Every tenant, newest first."""
+    async with pool.connection() as connection:
+        tenants = await storage.list_tenants(connection, after=page.after_id(), limit=page.limit)
+    return {"tenants": [tenant_body(each) for each in tenants], "next_cursor": page.cursor_of(tenants, "tenant_id")}
+
+
+@patch("/v1/operator/tenants/{tenant_id:uuid}", guards=[operator], operation_id="update_tenant")
+async def update_tenant(tenant_id: UUID, data: TenantChange, pool: Pool) -> TenantBody:
+    """Change the given fields of a tenant."""
+    changes: dict[str, Any] = msgspec.to_builtins(data)
+    if "timezone" in changes:
+        check_timezone(changes["timezone"])
+    try:
+        return tenant_body(await _change(pool, tenant_id, changes))
+    except psycopg.errors.UniqueViolation:
+        raise AlreadyExists("Another tenant has this org_id") from None
+
+
+async def _change(pool: Pool, tenant_id: UUID, changes: dict[str, Any]) -> Tenant:
+    async with transaction(pool) as connection:
+        tenant = await storage.lock_tenant(connection, tenant_id)
+        if tenant is None:
+            raise NotFound("There is no such tenant")
+        if "settings" in changes:
+            changes["settings"] = msgspec.to_builtins(tenant.settings) | changes["settings"]
+            if len(msgspec.json.encode(changes["settings"]["metadata"])) > limits.SETTINGS_BYTES.value:
+                raise ValidationFault.of("metadata", f"is larger than {limits.SETTINGS_BYTES.value} bytes of JSON")
+        return await storage.update_tenant(connection, tenant_id, changes, utc_now())
+
+
+@get("/v1/admin/settings", guards=[allow("admin")], operation_id="get_settings")
+async def get_settings(principal: Principal, pool: Pool) -> AdminSettings:
+    """The tenant's settings."""
+    async with pool.connection() as connection:
+        tenant = await storage.find_tenant(connection, principal.tenant_id)
+    if tenant is None:
+        raise NotFound("There is no such tenant")
+    return admin_settings(tenant)
+
+
+@patch("/v1/admin/settings", guards=[allow("admin")], operation_id="update_settings")
+async def update_settings(principal: Principal, data: AdminSettingsChange, pool: Pool) -> AdminSettings:
+    """Change the given settings. A new time zone counts from now on: windows that are open keep the one of their board."""
+    given: dict[str, Any] = msgspec.to_builtins(data)
+    changes: dict[str, Any] = {name: given.pop(name) for name in ("timezone", "cors_origins") if name in given}
+    if "timezone" in changes:
+        check_timezone(changes["timezone"])
+    return admin_settings(await _change(pool, principal.tenant_id, {**changes, "settings": given}))
+
+
+@post("/v1/admin/api-keys", guards=[allow("admin")], operation_id="create_api_key")
+async def create_api_key(principal: Principal, data: NewKey, pool: Pool) -> KeyBody:
+    """Make an API key; its text is in this answer and nowhere else."""
+    if data.expires_at is not None and data.expires_at <= utc_now():
+        raise ValidationFault.of("expires_at", "must be in the future")
+    async with transaction(pool) as connection:
+        made = await credential.create_key(connection, principal.tenant_id, name=data.name, role=data.role, expires_at=data.expires_at)
+    return key_body(made.key, made.text)
+
+
+@get("/v1/admin/api-keys", guards=[allow("admin")], operation_id="list_api_keys")
+async def list_api_keys(principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+    """The tenant's keys, newest first, without their text."""
+    async with pool.connection() as connection:
+        keys = await credential.list_keys(connection, principal.tenant_id, after=page.after_id(), limit=page.limit)
+    return {"api_keys": [key_body(key) for key in keys], "next_cursor": page.cursor_of(keys, "key_id")}
+
+
+@delete("/v1/admin/api-keys/{api_key_id:uuid}", guards=[allow("admin")], operation_id="revoke_api_key", status_code=204)
+async def revoke_api_key(principal: Principal, api_key_id: UUID, pool: Pool) -> None:
+    """Revoke a key: within a second no process accepts it any more. Revoking again changes nothing."""
+    async with transaction(pool) as connection:
+        if not await credential.revoke_key(connection, principal.tenant_id, api_key_id, utc_now()):
+            raise NotFound("There is no such API key")
+
+
+@post("/v1/auth/gamer-token", guards=[allow("server")], operation_id="create_gamer_token")
+async def create_gamer_token(
+    admission: Admission, data: GamerTokenRequest, authenticator: Authenticator, gamer_tokens: GamerTokens, pool: Pool
+) -> dict[str, str]:
+    """A token with which one user acts for itself. The audit log says who asked for it."""
+    external_id = parse_external_id(data.user_id, "user_id")
+    tenant_id = admission.tenant.tenant_id
+    if admission.tenant.settings.users == "identified" and not await authenticator.user_exists(tenant_id, external_id):
+        raise UserNotFound(f"There is no user '{external_id}'")
+    now = utc_now().replace(microsecond=0)
+    token_id, expires_at = str(new_id()), rfc3339(now + timedelta(seconds=data.ttl_seconds))
+    facts = {"token_id": token_id, "expires_at": expires_at}
+    async with transaction(pool) as connection:
+        await record(connection, tenant_id, action="issue", subject="gamer_token", subject_id=external_id, facts=facts)
+    token = gamer_tokens.issue(tenant_id, external_id, token_id=token_id, now=now, ttl_seconds=data.ttl_seconds)
+    return {"token": token, "expires_at": expires_at, "user_id": external_id}
+
+
+routes = [
+    create_tenant,
+    list_tenants,
+    update_tenant,
+    get_settings,
+    update_settings,
+    create_api_key,
+    list_api_keys,
+    revoke_api_key,
+    create_gamer_token,
+]

@@ -1,0 +1,114 @@
+"""Users: Identify, and what a user has (contract 4, Users)."""
+
+from typing import Any
+
+from litestar import Response, get, post
+
+from api.auth import Principal, allow
+from api.pagination import Page, encode_cursor
+from domain.errors import UserNotFound
+from domain.points.ledger import POINTS, balance_wire, event_position, transfer_wire
+from domain.points.tier import present_wire
+from domain.tenant.player import order_for_player, transfer_for_player
+from domain.tenant.user import Identify, User, identified_as, user_wire
+from runtime.ids import utc_now
+from runtime.postgres import Connection, Pool, transaction
+from runtime.settings import Settings
+from storage.event.search import event_ids_at
+from storage.points.currency import currencies_of
+from storage.points.due import balances_of
+from storage.points.ledger import accounts_of, transactions_of
+from storage.points.tier import members_of, tier_set_of
+from storage.redemption.listing import Filter, list_redemptions
+from storage.tenant.user import find_user, identify
+
+READERS = [allow("server", "read", "gamer")]
+
+
+async def user_for(connection: Connection, principal: Principal, named: str) -> User:
+    """The user of a path, `me` being a gamer's own; Forbidden for a gamer who names another, UserNotFound for none."""
+    external_id = named
+    if named == "me" and principal.external_user_id is not None:
+        external_id = principal.external_user_id
+    principal.check_user(external_id)
+    user = await find_user(connection, principal.tenant_id, external_id)
+    if user is None:
+        raise UserNotFound(f"User '{external_id}' not found")
+    return user
+
+
+async def _balances(connection: Connection, principal: Principal, user: User) -> list[dict[str, Any]]:
+    currencies = await currencies_of(connection, principal.tenant_id)
+    accounts = await accounts_of(connection, principal.tenant_id, user.user_id)
+    shown = await balances_of(connection, principal.tenant_id, accounts, currencies=currencies, now=utc_now())
+    return [balance_wire(currency, shown.get(identity)) for identity, currency in currencies.items()]
+
+
+@post("/v1/users", guards=[allow("server")], status_code=201)
+async def identify_user(data: Identify, principal: Principal, pool: Pool) -> Response[dict[str, Any]]:
+    """Make a user or merge what is given into it: 201 for a new one, 200 for a known one."""
+    external_id = identified_as(data)
+    async with transaction(pool) as connection:
+        user, created = await identify(connection, principal.tenant_id, external_id, data, utc_now())
+    return Response({**user_wire(user), "created": created}, status_code=201 if created else 200)
+
+
+@get("/v1/users/{external_id:str}", guards=READERS)
+async def read_user(external_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """The profile with its balances."""
+    async with transaction(pool) as connection:
+        user = await user_for(connection, principal, external_id)
+        tiers = await tier_set_of(connection, principal.tenant_id)
+        (member,) = await members_of(connection, principal.tenant_id, tiers, [user.user_id], now=utc_now())
+        places = (await currencies_of(connection, principal.tenant_id))[POINTS].decimal_places
+        tier = present_wire(tiers, member, places)
+        return {**user_wire(user), "balances": await _balances(connection, principal, user), "tier": tier}
+
+
+@get("/v1/users/{external_id:str}/points", guards=READERS)
+async def read_points(external_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """The balance in every currency of the tenant."""
+    async with transaction(pool) as connection:
+        user = await user_for(connection, principal, external_id)
+        balances = await _balances(connection, principal, user)
+    return {"user_id": str(user.user_id), "external_id": user.external_id, "balances": balances}
+
+
+@get("/v1/users/{external_id:str}/transactions", guards=READERS)
+async def read_transactions(external_id: str, principal: Principal, pool: Pool, settings: Settings, page: Page) -> dict[str, Any]:
+    """The user's transfers, newest first; `amount` is negative where points went away, and what was earned names its event and rule."""
+    async with transaction(pool) as connection:
+        user = await user_for(connection, principal, external_id)
+        currencies = await currencies_of(connection, principal.tenant_id)
+        after = page.after_id()
+        transfers = await transactions_of(connection, principal.tenant_id, user.user_id, after=after, limit=page.limit)
+        earned = [(position, each.created_at) for each in transfers if (position := event_position(each)) is not None]
+        partition = user.user_id.bytes[15] % settings.scoring_partitions
+        events = await event_ids_at(connection, principal.tenant_id, partition, earned) if earned else {}
+    shown = [
+        principal.shown(
+            transfer_wire(transfer, currencies[transfer.currency_id].decimal_places, events.get(event_position(transfer) or 0)),
+            transfer_for_player,
+        )
+        for transfer in transfers
+    ]
+    return {"transactions": shown, "next_cursor": page.cursor_of(transfers, "transfer_id")}
+
+
+@get("/v1/users/{external_id:str}/redemptions", guards=READERS)
+async def read_redemptions(external_id: str, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+    """The user's redemptions, newest first."""
+    async with transaction(pool) as connection:
+        user = await user_for(connection, principal, external_id)
+        wanted = Filter(user_id=user.user_id, before=page.after_id(), limit=page.limit)
+        redemptions = await list_redemptions(connection, principal.tenant_id, wanted)
+    shown = [principal.shown(redemption, order_for_player) for redemption in redemptions]
+    return {"redemptions": shown, "next_cursor": next_cursor(page, redemptions, "redemption_id")}
+
+
+def next_cursor(page: Page, shown: list[dict[str, Any]], member: str) -> str | None:
+    """The cursor behind the last of `shown`, or None when the page is not full."""
+    return encode_cursor(shown[-1][member]) if len(shown) == page.limit else None
+
+
+routes: list[Any] = [identify_user, read_user, read_points, read_transactions, read_redemptions]

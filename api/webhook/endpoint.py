@@ -1,0 +1,298 @@
+"""Webhook endpoints and the log of deliveries (contract 5)."""
+
+import os
+from datetime import timedelta
+from typing import Annotated, Any
+from uuid import UUID, uuid4
+
+import msgspec
+from litestar import Request, delete, get, patch, post, put
+from msgspec import UNSET, Meta, UnsetType
+
+from api.auth import Principal, allow
+from api.pagination import Page
+from domain.errors import NotFound, ValidationFault
+from domain.misfit import choice_problem
+from domain.redemption.redemption import workflow_id
+from domain.webhook.webhook import (
+    DEFAULT_RATE_PER_SECOND,
+    DEFAULT_RETRY_DELAYS,
+    DEFAULT_TIMEOUT_SECONDS,
+    EVENTS,
+    SECRET_BYTES,
+    Endpoint,
+    check_secret,
+    check_url,
+    make_secret,
+)
+from domain.wire import rfc3339
+from loops.relay import Relay
+from runtime.crypto import Vault
+from runtime.http import Sender
+from runtime.ids import utc_now
+from runtime.postgres import Connection, Pool, transaction
+from runtime.settings import Settings
+from storage import outbox
+from storage.redemption.without_endpoint import lock_endpoints, resume_unsent
+from storage.webhook.delivery import release_held
+from storage.webhook.due_delivery import wake_pump
+from storage.webhook.endpoint import (
+    SECRET_PURPOSE,
+    NewEndpoint,
+    archive_endpoint,
+    create_endpoint,
+    disable_endpoint,
+    find_endpoint,
+    list_endpoints,
+    rotate_secret,
+    update_endpoint,
+)
+
+ADMIN = [allow("admin")]
+AnyRequest = Request[Any, Any, Any]
+
+Rate = Annotated[float, Meta(gt=0, le=10_000)]
+Timeout = Annotated[float, Meta(ge=1, le=30)]
+Delay = Annotated[float, Meta(ge=1, le=86_400)]
+Delays = Annotated[list[Delay], Meta(max_length=3)]
+Events = Annotated[list[str], Meta(min_length=1, max_length=20)]
+Description = Annotated[str, Meta(max_length=1000)]
+
+
+class EndpointBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A new endpoint. Without `secret` one is made."""
+
+    url: str
+    events: Events = msgspec.field(default_factory=lambda: ["*"])
+    enabled: bool = True
+    description: Description | None = None
+    secret: str | None = None
+    rate_per_second: Rate = DEFAULT_RATE_PER_SECOND
+    timeout_seconds: Timeout = DEFAULT_TIMEOUT_SECONDS
+    retry_delays_seconds: Delays = msgspec.field(default_factory=lambda: list(DEFAULT_RETRY_DELAYS))
+
+
+class EndpointChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The fields to change; those that are not given stay."""
+
+    url: str | UnsetType = UNSET
+    events: Events | UnsetType = UNSET
+    enabled: bool | UnsetType = UNSET
+    description: Description | UnsetType | None = UNSET
+    rate_per_second: Rate | UnsetType = UNSET
+    timeout_seconds: Timeout | UnsetType = UNSET
+    retry_delays_seconds: Delays | UnsetType = UNSET
+
+
+class ShortForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The one webhook of a tenant that needs no more."""
+
+    url: str
+    secret: str | None = None
+
+
+class Rotation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long the old secret signs along; 0 after a leak."""
+
+    overlap_seconds: Annotated[int, Meta(ge=0, le=604_800)] = 86_400
+    secret: str | None = None
+
+
+def endpoint_wire(endpoint: Endpoint) -> dict[str, Any]:
+    """The endpoint as contract 5 shows it, without its secret."""
+    return {
+        "endpoint_id": str(endpoint.endpoint_id),
+        "url": endpoint.url,
+        "events": endpoint.events,
+        "enabled": endpoint.enabled,
+        "disabled_reason": endpoint.disabled_reason,
+        "description": endpoint.description,
+        "rate_per_second": _number(endpoint.rate_per_second),
+        "timeout_seconds": _number(endpoint.timeout_seconds),
+        "retry_delays_seconds": [_number(delay) for delay in endpoint.retry_delays_seconds],
+        "created_at": rfc3339(endpoint.created_at),
+        "updated_at": rfc3339(endpoint.updated_at),
+    }
+
+
+def _number(value: float) -> int | float:
+    return int(value) if value == int(value) else value
+
+
+def id_of(text: str, noun: str) -> UUID:
+    """The id in a path; NotFound for what cannot be one."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise NotFound(f"There is no such {noun}") from None
+
+
+async def check_address(url: str, settings: Settings, sender: Sender) -> None:
+    """Raise ValidationFault unless the URL may be an endpoint's; a name that does not resolve now is accepted."""
+    check_url(url, https_only=settings.environment == "production")
+    if await sender.is_blocked(url):
+        raise ValidationFault.of("url", "resolves to an address that is not public")
+
+
+def check_events(events: list[str]) -> None:
+    """Raise ValidationFault for an event that does not exist."""
+    unknown = [name for name in events if name != "*" and name not in EVENTS]
+    if unknown:
+        raise ValidationFault.of("events", choice_problem(unknown[0], EVENTS))
+
+
+def choose_secret(given: str | None) -> str:
+    """The partner's own secret, checked, or a new one."""
+    if given is None:
+        return make_secret(os.urandom(SECRET_BYTES))
+    check_secret(given)
+    return given
+
+
+@post("/v1/admin/webhook-endpoints", guards=ADMIN, status_code=201, operation_id="create_webhook_endpoint")
+async def add_endpoint(
+    data: EndpointBody, principal: Principal, pool: Pool, settings: Settings, sender: Sender, vault: Vault
+) -> dict[str, Any]:
+    """Make an endpoint. `secret` is shown here and never again."""
+    await check_address(data.url, settings, sender)
+    check_events(data.events)
+    secret = choose_secret(data.secret)
+    fields = {name: value for name, value in msgspec.structs.asdict(data).items() if name != "secret"}
+    async with transaction(pool) as connection:
+        await lock_endpoints(connection, principal.tenant_id)
+        sealed = vault.seal(secret, SECRET_PURPOSE)
+        endpoint = await create_endpoint(connection, principal.tenant_id, NewEndpoint(**fields), sealed, utc_now())
+        await resume_unsent(connection, principal.tenant_id, endpoint)
+    return {**endpoint_wire(endpoint), "secret": secret}
+
+
+@get("/v1/admin/webhook-endpoints", guards=ADMIN, operation_id="list_webhook_endpoints")
+async def show_endpoints(principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+    """The tenant's endpoints, the oldest first."""
+    async with transaction(pool) as connection:
+        found = await list_endpoints(connection, principal.tenant_id, after=page.after_id(), limit=page.limit)
+    return {"webhook_endpoints": [endpoint_wire(each) for each in found], "next_cursor": page.cursor_of(found, "endpoint_id")}
+
+
+@get("/v1/admin/webhook-endpoints/{endpoint_id:str}", guards=ADMIN, operation_id="read_webhook_endpoint")
+async def read_endpoint(endpoint_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """One endpoint, without its secret."""
+    async with transaction(pool) as connection:
+        return endpoint_wire(await find_endpoint(connection, principal.tenant_id, id_of(endpoint_id, "webhook endpoint")))
+
+
+@patch("/v1/admin/webhook-endpoints/{endpoint_id:str}", guards=ADMIN, operation_id="change_webhook_endpoint")
+async def change_endpoint(
+    endpoint_id: str, data: EndpointChange, principal: Principal, pool: Pool, settings: Settings, sender: Sender
+) -> dict[str, Any]:
+    """Change the given fields."""
+    changes = {name: value for name, value in msgspec.structs.asdict(data).items() if value is not UNSET}
+    if data.url is not UNSET:
+        await check_address(data.url, settings, sender)
+    if data.events is not UNSET:
+        check_events(data.events)
+    identity = id_of(endpoint_id, "webhook endpoint")
+    async with transaction(pool) as connection:
+        await lock_endpoints(connection, principal.tenant_id)
+        if data.enabled is True:
+            await resume_deliveries(connection, principal.tenant_id, identity)
+            changes["disabled_reason"] = None
+        elif data.enabled is False:
+            await disable_endpoint(connection, principal.tenant_id, identity, "switched off", utc_now())
+        endpoint = await update_endpoint(connection, principal.tenant_id, identity, changes, utc_now())
+        await resume_unsent(connection, principal.tenant_id, endpoint)
+        return endpoint_wire(endpoint)
+
+
+@delete("/v1/admin/webhook-endpoints/{endpoint_id:str}", guards=ADMIN, status_code=204, operation_id="archive_webhook_endpoint")
+async def remove_endpoint(endpoint_id: str, principal: Principal, pool: Pool) -> None:
+    """Archive the endpoint; its deliveries stay in the log. A redemption that waits for it goes to the next one, if there is one."""
+    identity = id_of(endpoint_id, "webhook endpoint")
+    async with transaction(pool) as connection:
+        await lock_endpoints(connection, principal.tenant_id)  # a redemption may just be held for it
+        await resume_deliveries(connection, principal.tenant_id, identity)
+        await archive_endpoint(connection, principal.tenant_id, identity, utc_now())
+
+
+@post("/v1/admin/webhook-endpoints/{endpoint_id:str}/rotate-secret", guards=ADMIN, status_code=200, operation_id="rotate_webhook_secret")
+async def change_secret(endpoint_id: str, request: AnyRequest, principal: Principal, pool: Pool, vault: Vault) -> dict[str, Any]:
+    """Make a new secret; both sign for the overlap. The new one is shown here and never again."""
+    body = await request.body()
+    rotation = msgspec.convert(await request.json() if body else {}, Rotation)
+    secret, now = choose_secret(rotation.secret), utc_now()
+    identity, overlap = id_of(endpoint_id, "webhook endpoint"), timedelta(seconds=rotation.overlap_seconds)
+    async with transaction(pool) as connection:
+        sealed = vault.seal(secret, SECRET_PURPOSE)
+        await rotate_secret(connection, principal.tenant_id, identity, sealed, overlap=overlap, now=now)
+        endpoint = await find_endpoint(connection, principal.tenant_id, identity)
+    return {**endpoint_wire(endpoint), "secret": secret, "old_secret_expires_at": rfc3339(now + overlap)}
+
+
+@post("/v1/admin/webhook-endpoints/{endpoint_id:str}/enable", guards=ADMIN, status_code=200, operation_id="enable_webhook_endpoint")
+async def enable_endpoint(endpoint_id: str, principal: Principal, pool: Pool, relay: Relay) -> dict[str, Any]:
+    """Send to the endpoint again; what was held goes on."""
+    identity = id_of(endpoint_id, "webhook endpoint")
+    changes = {"enabled": True, "disabled_reason": None}
+    async with transaction(pool) as connection:
+        await lock_endpoints(connection, principal.tenant_id)
+        # Deliveries before the endpoint: the order in which the senders lock them.
+        resumed = await resume_deliveries(connection, principal.tenant_id, identity)
+        endpoint = await update_endpoint(connection, principal.tenant_id, identity, changes, utc_now())
+        await resume_unsent(connection, principal.tenant_id, endpoint)
+    for each in resumed[:20]:
+        relay.try_start(each)
+    return endpoint_wire(endpoint)
+
+
+@post("/v1/admin/webhook-endpoints/{endpoint_id:str}/disable", guards=ADMIN, status_code=200, operation_id="disable_webhook_endpoint")
+async def switch_off(endpoint_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """Send nothing to the endpoint until it is enabled; its deliveries are held."""
+    identity = id_of(endpoint_id, "webhook endpoint")
+    async with transaction(pool) as connection:
+        return endpoint_wire(await disable_endpoint(connection, principal.tenant_id, identity, "switched off", utc_now()))
+
+
+async def resume_deliveries(connection: Connection, tenant_id: UUID, endpoint_id: UUID) -> list[str]:
+    """Release what the endpoint's being disabled held up, and tell the workflows that wait for it; answers their ids."""
+    told: list[str] = []
+    for _, redemption_id in await release_held(connection, tenant_id, endpoint_id, utc_now()):
+        if redemption_id is not None:
+            told.append(workflow_id(tenant_id, redemption_id))
+            entry = outbox.Entry(kind="update", workflow_id=told[-1], name=f"resume:{uuid4()}", argument={})
+            await outbox.enqueue(connection, tenant_id, entry)
+    await wake_pump(connection, tenant_id, endpoint_id)
+    return told
+
+
+@put("/v1/admin/webhook", guards=ADMIN, operation_id="set_webhook")
+async def set_webhook(
+    data: ShortForm, principal: Principal, pool: Pool, settings: Settings, sender: Sender, vault: Vault
+) -> dict[str, Any]:
+    """The one-endpoint short form: makes the tenant's endpoint for all events (and shows its secret), or changes the oldest one
+    and enables it."""
+    await check_address(data.url, settings, sender)
+    async with transaction(pool) as connection:
+        await lock_endpoints(connection, principal.tenant_id)
+        present = await list_endpoints(connection, principal.tenant_id, after=None, limit=1)
+        if present:
+            identity, now = present[0].endpoint_id, utc_now()
+            # Who sets the address of a webhook that was switched off (410 Gone, say) wants to be called there. Deliveries first, as above.
+            await resume_deliveries(connection, principal.tenant_id, identity)
+            if data.secret is not None:
+                sealed = vault.seal(choose_secret(data.secret), SECRET_PURPOSE)
+                await rotate_secret(connection, principal.tenant_id, identity, sealed, overlap=timedelta(0), now=now)
+            changes = {"url": data.url, "enabled": True, "disabled_reason": None}
+            changed = await update_endpoint(connection, principal.tenant_id, identity, changes, now)
+            await resume_unsent(connection, principal.tenant_id, changed)
+            return endpoint_wire(changed)
+        secret = choose_secret(data.secret)
+        sealed = vault.seal(secret, SECRET_PURPOSE)
+        made = await create_endpoint(connection, principal.tenant_id, NewEndpoint(url=data.url), sealed, utc_now())
+        await resume_unsent(connection, principal.tenant_id, made)
+    return {**endpoint_wire(made), "secret": secret}
+
+
+routes = [
+    add_endpoint, show_endpoints, read_endpoint, change_endpoint, remove_endpoint, change_secret, enable_endpoint, switch_off,
+    set_webhook,
+]  # fmt: skip

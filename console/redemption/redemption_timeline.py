@@ -1,0 +1,191 @@
+"""A redemption as its page tells it: the state diagram, what happened when, and what may be done now."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from console.format import instant_of, number, word
+from console.i18n import _, mark
+from domain.redemption.redemption import FINAL, TRANSITIONS, Effect, Flag, Redemption, State, effect_of
+
+HAPPY = (State.PENDING_CLAIM, State.PENDING_APPROVAL, State.PENDING, State.PROCESSING, State.FULFILLED)
+"""The order in which what may come is drawn; the others follow."""
+
+OUTCOMES = {
+    Effect.CAPTURE: mark("points spent"),
+    Effect.RELEASE: mark("points returned"),
+    Effect.REFUND: mark("points refunded"),
+}
+ERRORS = {
+    "timeout": mark("Timed out"),
+    "dns": mark("Host name not found"),
+    "refused": mark("Connection refused"),
+    "reset": mark("Connection reset"),
+    "tls": mark("TLS failed"),
+    "redirect": mark("Redirect"),
+    "blocked_address": mark("Address isn't public"),
+    "bad_url": mark("Invalid URL"),
+}
+FLAGS = {
+    "delivery_exhausted": mark("webhook failed"),
+    "no_endpoint": mark("no endpoint"),
+}
+SENTENCES = {
+    State.PENDING_CLAIM: mark("The user must claim it and fill in the required fields."),
+    State.PENDING_APPROVAL: mark("Needs approval."),
+    State.PENDING: mark("Points are held; fulfilment hasn't started."),
+    State.PROCESSING: mark("Fulfilment is in progress."),
+    State.FULFILLED: mark("The user has received the reward; points spent."),
+    State.FAILED: mark("Fulfilment failed; points refunded."),
+    State.CANCELLED: mark("Cancelled; points refunded."),
+    State.EXPIRED: mark("Not fulfilled before the deadline; points refunded."),
+    State.REVERSED: mark("Fulfilled, then reversed; points refunded."),
+}
+FULFILMENTS = {
+    "webhook": mark("partner webhook"),
+    "wallet": mark("credited to the user's account"),
+    "codes": mark("a code from the pool"),
+    "manual": mark("manual"),
+}
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """A point of the timeline; `tone` is "", "bad" or "wait"."""
+
+    at: datetime | None
+    title: str
+    text: str = ""
+    tone: str = ""
+
+
+def actor(by: str) -> str:
+    """Who made a move, as people say it."""
+    kind, colon, name = by.partition(":")
+    if kind == "workflow":
+        return "Laurel"
+    if kind == "api_key" and colon:
+        return _("API key {name}", name=name)
+    if kind in ("gamer", "user"):
+        return _("the user")
+    return name if kind == "console" and colon else by
+
+
+def flag_word(flag: str) -> str:
+    """A flag in words."""
+    return _(FLAGS.get(flag, flag))
+
+
+def outcome_of(attempt: dict[str, Any]) -> str:
+    """What an attempt came to: 200, or why there was no answer, or that it is under way."""
+    if attempt["status"] is not None:
+        return str(attempt["status"])
+    if attempt["ended_at"] is None:
+        return _("in progress")
+    return _(ERRORS.get(attempt["error_class"] or "", attempt["error_class"] or "–"))
+
+
+def attempt_tone(attempt: dict[str, Any]) -> str:
+    """good, bad or info: the colour of an attempt's badge."""
+    if attempt["ended_at"] is None:
+        return "info"
+    return "good" if attempt["status"] is not None and 200 <= attempt["status"] < 300 else "bad"
+
+
+def past_states(document: dict[str, Any]) -> list[str]:
+    """The states it has left, in order."""
+    return [each["from"] for each in document["timeline"] if each["from"] and each["from"] != each["to"]]
+
+
+def steps_ahead(redemption: Redemption) -> list[str]:
+    """The states that come on the usual way before an outcome: drawn in a row behind the present one."""
+    asked = redemption.fulfilment.get("type") in ("webhook", "manual")
+    return [State.PROCESSING.value] if redemption.status is State.PENDING and asked else []
+
+
+def next_states(document: dict[str, Any], ahead: list[str]) -> list[tuple[str, str]]:
+    """What may come besides the steps ahead, the happy way first, with what each would do to the points."""
+    possible = TRANSITIONS[State(document["status"])] - set(ahead)
+    ordered = [state for state in HAPPY if state in possible] + sorted(state for state in possible if state not in HAPPY)
+    if State.PENDING_APPROVAL in possible and State.PENDING in possible:
+        ordered.remove(State.PENDING)
+    said = OUTCOMES if document["points_spent"] else {}
+    return [(state.value, _(said[effect_of(state)]) if effect_of(state) in said else "") for state in ordered]
+
+
+def story_of(document: dict[str, Any], deliveries: Iterable[dict[str, Any]]) -> list[Item]:
+    """Moves, notes and attempts of the fulfilment webhook by time, and then what is waited for."""
+    items = [_move(each) for each in document["timeline"]]
+    for delivery in deliveries:
+        items += [_attempt(each) for each in delivery["attempts"]]
+    items.sort(key=lambda item: item.at.timestamp() if item.at else 0)
+    if document["status"] in FINAL:
+        return items
+    for each in document["deliveries"]:
+        if each["next_attempt_at"]:
+            items.append(Item(at=instant_of(each["next_attempt_at"]), title=_("Next webhook attempt"), tone="wait"))
+    if document["deadline_at"]:
+        items.append(Item(at=instant_of(document["deadline_at"]), title=_("Deadline"), text=_waiting(document), tone="wait"))
+    return items
+
+
+def _move(each: dict[str, Any]) -> Item:
+    who, note = actor(each["by"]), each["note"] or ""
+    at = instant_of(each["at"])
+    text = " · ".join(part for part in (who, note) if part)
+    if each["from"] is None:
+        return Item(at=at, title=_("Redemption {state}", state=word(each["to"])), text=text)
+    if each["from"] == each["to"]:
+        return Item(at=at, title=_("Note"), text=text)
+    tone = "bad" if each["to"] in (State.FAILED, State.EXPIRED) else ""
+    return Item(at=at, title=f"{word(each['from'])} → {word(each['to'])}", text=text, tone=tone)
+
+
+def _attempt(each: dict[str, Any]) -> Item:
+    at = instant_of(each["ended_at"] or each["started_at"])
+    if each["ended_at"] is None:
+        return Item(at=at, title=_("Sending webhook"), text=_("attempt {n}", n=each["number"]), tone="wait")
+    took = f"{number(round(each['duration_ms'] or 0))} ms"
+    good = attempt_tone(each) == "good"
+    title = _("Webhook accepted") if good else _("Webhook failed")
+    return Item(at=at, title=title, text=f"{outcome_of(each)} · {took} · {_('attempt {n}', n=each['number'])}", tone="" if good else "bad")
+
+
+def _waiting(document: dict[str, Any]) -> str:
+    if document["status"] == State.PENDING_CLAIM:
+        return _("awaiting claim")
+    if document["status"] == State.PENDING_APPROVAL:
+        return _("awaiting approval")
+    return _("then points are refunded") if document["points_spent"] else _("then it expires")
+
+
+class Acts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person may do in the present state."""
+
+    approve: bool = False
+    reject: bool = False
+    take_on: bool = False
+    fulfil: bool = False
+    fail: bool = False
+    resend: bool = False
+    cancel: bool = False
+    reverse: bool = False
+
+
+def acts_for(redemption: Redemption, document: dict[str, Any]) -> Acts:
+    """The acts that the table of moves allows now (contract 4)."""
+    status, possible = redemption.status, TRANSITIONS[redemption.status]
+    awaits = status is State.PENDING_APPROVAL
+    tried = [each["state"] for each in document["deliveries"]]
+    resendable = any(state not in ("pending", "held") for state in tried) or (not tried and Flag.NO_ENDPOINT in redemption.flags)
+    return Acts(
+        approve=awaits,
+        reject=awaits,
+        take_on=State.PROCESSING in possible and redemption.fulfilment.get("type") == "manual",
+        fulfil=State.FULFILLED in possible,
+        fail=State.FAILED in possible,
+        resend=resendable and status not in FINAL,
+        cancel=State.CANCELLED in possible and not awaits,
+        reverse=State.REVERSED in possible,
+    )

@@ -1,0 +1,31 @@
+"""What may be a code of a pool."""
+
+from domain.errors import ValidationFault
+from domain.reward.reward import Reward
+
+MAX_CODE_CHARACTERS = 255
+
+
+def code_problem(code: str) -> str | None:
+    """Why this cannot be a code; None if it can."""
+    if not code:
+        return "cannot be empty"
+    if len(code) > MAX_CODE_CHARACTERS:
+        return f"is longer than {MAX_CODE_CHARACTERS} characters"
+    return None if code.isprintable() and code == code.strip() else "contains a control character, or a space at an end"
+
+
+def check_pool(reward: Reward, variant_id: str | None) -> None:
+    """ValidationFault unless this names a pool of the reward: that of one of its variants, or its only one."""
+    known = [variant.id for variant in reward.variants]
+    if known and variant_id is None:
+        raise ValidationFault.of("variant_id", f"is required: each variant has a pool of its own ({', '.join(known)})")
+    if variant_id is not None and variant_id not in known:
+        raise ValidationFault.of("variant_id", "is not a variant of this reward")
+
+
+def check_codes(codes: list[str]) -> None:
+    """ValidationFault that names the first code that cannot be one."""
+    for place, code in enumerate(codes):
+        if problem := code_problem(code):
+            raise ValidationFault.of(f"codes[{place}]", problem)

@@ -1,0 +1,146 @@
+"""Reward configs: who gets which items, and how much a run may give (contract 4, Reward items and configs)."""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+
+from domain.errors import ValidationFault
+from domain.payout.run import PrizeTier
+from domain.points.ledger import Currency, amount_from_wire
+from domain.wire import amount_number, convert_value, number_problem, points_units, rfc3339, score_number
+
+MAX_TIERS = 100
+MAX_ITEMS = 50
+MAX_BUDGETS = 20
+Number = int | float
+
+
+class WireTier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A tier as admins write it: by rank, by score or by percent; without any of these everybody fits."""
+
+    item_ids: Annotated[list[UUID], Meta(min_length=1, max_length=MAX_ITEMS)]
+    name: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+    min_rank: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    max_rank: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    min_score: Annotated[float, Meta(ge=-9e11, le=9e11)] | int | None = None
+    top_percent: Annotated[float, Meta(gt=0, le=100)] | int | None = None
+
+
+class ConfigBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of POST and PUT. A user gets the items of the first tier that fits."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=255)]
+    tiers: Annotated[list[WireTier], Meta(min_length=1, max_length=MAX_TIERS)]
+    budget: dict[str, Number] = {}
+
+
+class RewardConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """A config as it is kept. `budget` is {currency: smallest units, item id: count}."""
+
+    reward_config_id: UUID
+    name: str
+    tiers: list[PrizeTier]
+    budget: dict[str, int]
+    version: int
+    created_at: datetime
+    updated_at: datetime
+    archived_at: datetime | None = None
+
+
+def parse_config(value: Any) -> ConfigBody:
+    """A decoded request body as a checked config; ValidationFault names the faulty field."""
+    body = convert_value(value, ConfigBody)
+    for place, tier in enumerate(body.tiers):
+        _check_tier(tier, f"tiers[{place}]")
+    return body
+
+
+def _check_tier(tier: WireTier, where: str) -> None:
+    if len(set(tier.item_ids)) != len(tier.item_ids):
+        raise ValidationFault.of(f"{where}.item_ids", "names an item twice")
+    by_rank = tier.min_rank is not None or tier.max_rank is not None
+    if by_rank + (tier.min_score is not None) + (tier.top_percent is not None) > 1:
+        raise ValidationFault.of(where, "must be by rank, by min_score or by top_percent, not by several")
+    if tier.min_rank is not None and tier.max_rank is not None and tier.min_rank > tier.max_rank:
+        raise ValidationFault.of(f"{where}.max_rank", "must not be less than min_rank")
+    problem = number_problem([tier.min_score, tier.top_percent])
+    if problem:
+        raise ValidationFault.of(where, problem.message)
+    if tier.top_percent is not None and not 0 < tier.top_percent <= 100:
+        raise ValidationFault.of(f"{where}.top_percent", "must be more than 0 and at most 100")
+
+
+def kept_tiers(body: ConfigBody, items: Collection[UUID]) -> list[PrizeTier]:
+    """The tiers as they are kept; ValidationFault for an item that is not among these."""
+    for place, tier in enumerate(body.tiers):
+        for number, item_id in enumerate(tier.item_ids):
+            if item_id not in items:
+                raise ValidationFault.of(f"tiers[{place}].item_ids[{number}]", "is not a reward item of this tenant")
+    return [
+        PrizeTier(
+            name=tier.name,
+            min_rank=tier.min_rank,
+            max_rank=tier.max_rank,
+            min_score=None if tier.min_score is None else points_units(tier.min_score),
+            top_percent=tier.top_percent,
+            item_ids=tier.item_ids,
+        )
+        for tier in body.tiers
+    ]
+
+
+def kept_budget(budget: Mapping[str, Number], items: Collection[UUID], currencies: Mapping[str, Currency]) -> dict[str, int]:
+    """A run's budget in smallest units and counts; ValidationFault for what is neither a currency nor one of the items given."""
+    if len(budget) > MAX_BUDGETS:
+        raise ValidationFault.of("budget", f"may limit at most {MAX_BUDGETS} currencies and items")
+    names = {str(item_id) for item_id in items}
+    kept = {}
+    for key, limit in budget.items():
+        field = f"budget.{key}"
+        if limit < 0:
+            raise ValidationFault.of(field, "must not be negative")
+        if key in currencies:
+            kept[key] = amount_from_wire(limit, currencies[key].decimal_places, field)
+        elif key in names:
+            kept[key] = amount_from_wire(limit, 0, field)
+        else:
+            raise ValidationFault.of(field, "is neither a currency nor one of the items that are given")
+    return kept
+
+
+def budget_wire(budget: Mapping[str, int], places: Mapping[str, int]) -> dict[str, Any]:
+    """A budget as admins write it."""
+    return {key: amount_number(limit, places.get(key, 0)) for key, limit in budget.items()}
+
+
+def tier_wire(tier: PrizeTier) -> dict[str, Any]:
+    """A tier with the bounds that it has."""
+    bounds: dict[str, Any] = {"min_rank": tier.min_rank, "max_rank": tier.max_rank, "top_percent": tier.top_percent}
+    if tier.min_score is not None:
+        bounds["min_score"] = score_number(tier.min_score)
+    shown = {name: bound for name, bound in bounds.items() if bound is not None}
+    return {"name": tier.name, **shown, "item_ids": [str(item_id) for item_id in tier.item_ids]}
+
+
+def config_body_wire(config: RewardConfig, places: Mapping[str, int]) -> dict[str, Any]:
+    """What an admin may write of the config: `parse_config` takes it back."""
+    return {
+        "name": config.name,
+        "tiers": [tier_wire(tier) for tier in config.tiers],
+        "budget": budget_wire(config.budget, places),
+    }
+
+
+def config_wire(config: RewardConfig, places: Mapping[str, int]) -> dict[str, Any]:
+    """The config as admins see it."""
+    return {
+        "reward_config_id": str(config.reward_config_id),
+        **config_body_wire(config, places),
+        "version": config.version,
+        "created_at": rfc3339(config.created_at),
+        "updated_at": rfc3339(config.updated_at),
+    }

@@ -1,0 +1,55 @@
+"""What a player sees of its own things: the one place that leaves out what is only for the tenant's staff.
+
+Staff are people and keys of the tenant: their names, e-mail addresses, public ids of keys, notes and reasons, and how an order is
+delivered to a partner, are none of the player's business. What the player did itself, and what became of its order, is.
+"""
+
+from typing import Any
+
+from domain.points.ledger import TransferKind
+
+TENANT = "tenant"
+"""Stands for whoever of the tenant's side acted: a person, a key, the partner."""
+OWN_WORDS = frozenset({"workflow", "sweep", "payout run"})
+"""How Laurel's own parts sign."""
+PUBLIC_NOTES = frozenset({TransferKind.EARN.value, TransferKind.GRANT.value})
+"""Transfers whose note is the name of the rule or of the item; the others' notes are reasons that staff gave."""
+
+
+def order_for_player(order: dict[str, Any]) -> dict[str, Any]:
+    """A redemption or a grant as an order, without flags, deliveries, notes and names of staff.
+
+    A partner's `failure_reason` stays, what staff wrote when they failed it by hand goes.
+    """
+    moves = [row for row in order["timeline"] if row["from"] != row["to"]]  # the others are refused callbacks and what was sent again
+    failed_by_hand = any(row["to"] == "failed" and row["note"] is not None and row["by"] not in OWN_WORDS for row in moves)
+    return {
+        **order,
+        "flags": [],
+        "failure_reason": None if failed_by_hand else order["failure_reason"],
+        "timeline": [{**row, "by": _who(row["by"]), "note": row["note"] if _is_player(row["by"]) else None} for row in moves],
+        "deliveries": [],
+    }
+
+
+def grant_for_player(grant: dict[str, Any]) -> dict[str, Any]:
+    """A grant without who gave it and why they say so."""
+    return {name: value for name, value in grant.items() if name != "granted_by"} | {"reason": None}
+
+
+def transfer_for_player(transfer: dict[str, Any]) -> dict[str, Any]:
+    """A line of the transactions; the reason of an adjustment or a reversal is left out."""
+    return {**transfer, "note": transfer["note"] if transfer["kind"] in PUBLIC_NOTES else None}
+
+
+def tier_change_for_player(change: dict[str, Any]) -> dict[str, Any]:
+    """A change of tier without the reason, and without who made it."""
+    return {**change, "by": change["by"] and _who(change["by"]), "reason": None}
+
+
+def _is_player(by: str) -> bool:
+    return by.startswith("gamer:")
+
+
+def _who(by: str | None) -> str | None:
+    return by if by is None or by in OWN_WORDS or _is_player(by) else TENANT

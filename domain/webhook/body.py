@@ -1,0 +1,92 @@
+"""The bytes of a webhook's body: what JavaScript's `JSON.stringify(JSON.parse(body))` gives (contract 5).
+
+A receiver that parses the body and stringifies it again before it checks the signature (the seed's Express example) gets our bytes.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from domain.canonical_json import WRAPPED_LEVELS, canonical_json
+from domain.errors import ValidationFault
+from domain.redemption.redemption import Redemption, State, points_number
+from domain.wire import rfc3339
+
+MAXIMUM_BYTES = 64 * 1024
+
+
+def canonical_body(value: Any) -> bytes:
+    """The value as JSON, byte for byte as JavaScript writes it; raises ValidationFault above 64 KB."""
+    body = canonical_json(value, WRAPPED_LEVELS)
+    if len(body) > MAXIMUM_BYTES:
+        raise ValidationFault(f"The webhook's body would have {len(body)} bytes, more than {MAXIMUM_BYTES}")
+    return body
+
+
+def reward_redeemed(redemption: Redemption) -> bytes:
+    """The body of `reward_redeemed`: exactly the keys of contract 5, in its order, made once and sent unchanged ever after."""
+    filled = dict(redemption.fields)
+    if redemption.variant_id is not None:
+        filled["variant_id"] = redemption.variant_id
+    reward = redemption.reward
+    return canonical_body(
+        {
+            "event": "reward_redeemed",
+            "redemption_id": str(redemption.redemption_id),
+            "user_id": str(redemption.user_id),
+            "external_user_id": redemption.external_user_id,
+            "reward_id": str(redemption.reward_id),
+            "reward_type": reward.get("type"),
+            "reward_value": reward.get("value"),
+            "points_spent": points_number(redemption),
+            "reward": {
+                "id": str(redemption.reward_id),
+                "name": reward.get("name"),
+                "type": reward.get("type"),
+                "fulfillmentData": filled,
+            },
+            "timestamp": rfc3339(redemption.created_at, milliseconds=True),
+        }
+    )
+
+
+def redemption_updated(redemption: Redemption, previous: State, now: datetime) -> bytes:
+    """The body of `redemption_updated`, for the redemption as it is after the move."""
+    facts = {
+        "redemption_id": str(redemption.redemption_id),
+        "user_id": str(redemption.user_id),
+        "external_user_id": redemption.external_user_id,
+        "reward_id": str(redemption.reward_id),
+        "previous_status": previous.value,
+        "status": redemption.status.value,
+        "fulfillment_data": redemption.fulfillment_data,
+    }
+    return event_body("redemption_updated", facts, now)
+
+
+FACTS = {
+    "redemption_updated": (
+        "redemption_id", "user_id", "external_user_id", "reward_id", "previous_status", "status", "fulfillment_data",
+    ),
+    "tier_change": ("user_id", "external_user_id", "previous_tier", "new_tier", "points"),
+    "reward_granted": (
+        "grant_id", "user_id", "external_user_id", "item_id", "reward_type", "reward_value", "source_type", "source_id",
+    ),
+    "points.expiring": ("user_id", "external_user_id", "currency", "amount", "expires_at"),
+    "leaderboard.window_closed": ("leaderboard_id", "window_key", "starts_at", "ends_at", "total", "top"),
+    "payout.completed": ("schedule_id", "run_id", "recipients", "paid", "skipped", "total"),
+    "reward.low_stock": ("reward_id", "slug", "name", "variant_id", "stock", "low_stock"),
+    "webhook.test": ("endpoint_id",),
+}  # fmt: skip
+"""The members between `event` and `timestamp` (contract 5; `reward.low_stock` is ours)."""
+
+
+def event_body(event: str, facts: Mapping[str, Any], now: datetime) -> bytes:
+    """The body of an event other than `reward_redeemed`: `event`, its facts in the contract's order, `timestamp`.
+
+    Facts are JSON values (ids and instants as text). Raises ValueError when one is missing or not in the contract.
+    """
+    names = FACTS[event]
+    if set(facts) != set(names):
+        raise ValueError(f"{event} has the facts {', '.join(names)}, not {', '.join(facts)}")
+    return canonical_body({"event": event, **{name: facts[name] for name in names}, "timestamp": rfc3339(now, milliseconds=True)})

@@ -1,0 +1,37 @@
+"""A process follows which life of the database is the present one (`storage/platform/installation.py`)."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+
+from runtime.postgres import DATABASE_AWAY, Pool
+from runtime.tasks import pause
+from storage.leaderboard.rankings import LiveStore
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+
+
+async def follow_database(pool: Pool, live: LiveStore, stop: asyncio.Event, *, seconds: float = LOOK_SECONDS) -> None:
+    """Look every second until `stop`, so that no board is shown longer than that from rows that a failover or a restore has undone."""
+    while not stop.is_set():
+        with contextlib.suppress(*DATABASE_AWAY):  # then nothing is read from PostgreSQL either, and what was known stays
+            async with pool.connection() as connection:
+                before = live.life
+                if await live.learn(connection) and before:
+                    log.warning("the database is another or goes on from an earlier point: boards are read from it until they are rebuilt")
+        await pause(stop, seconds)
+
+
+@contextlib.asynccontextmanager
+async def following_database(pool: Pool, live: LiveStore) -> AsyncIterator[None]:
+    """Follow it beside the block."""
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(follow_database(pool, live, stop), name="database-life")
+        try:
+            yield
+        finally:
+            stop.set()

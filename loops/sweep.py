@@ -1,0 +1,284 @@
+"""The sweep: finds what Temporal has lost or what was stopped there (redemptions, endpoints, windows, rescores, payouts, erasures), and
+redemptions that are past their deadline although a workflow should have ended them.
+
+Postgres is the truth, so losing Temporal's database loses no redemption.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import TypeVar
+
+import psycopg
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
+
+from domain.errors import DomainError
+from domain.leaderboard.rescore import rescore_workflow_id
+from domain.leaderboard.window_messages import window_workflow_id
+from domain.payout.run import payout_workflow_id
+from domain.redemption.redemption import Move, Redemption, State, workflow_id
+from domain.tenant.erasure import ErasureInput, erase_workflow_id
+from domain.webhook.webhook import endpoint_workflow_id
+from loops.stranded import stop_stranded, was_stranded
+from runtime.ids import utc_now
+from runtime.postgres import DATABASE_AWAY, DATABASE_FAULTS, Connection, Pool, transaction
+from runtime.pulse import pulse
+from runtime.tasks import pause
+from runtime.temporal import TaskQueues
+from runtime.temporal_limits import RPC_TIMEOUT
+from storage import outbox
+from storage.leaderboard.rescore import fail_rescore, unfinished_rescores
+from storage.leaderboard.rescore import start_entry as start_rescore_entry
+from storage.leaderboard.window import OpenWindow, enqueue_starts, unclosed_windows
+from storage.payout.run import start_again, unfinished_runs
+from storage.platform.lease import is_our_round
+from storage.redemption.command import start_entry
+from storage.redemption.listing import Overdue, open_redemptions, overdue_redemptions
+from storage.redemption.move import lock_redemption, move_redemption
+from storage.reward.low_stock import forget_low_stock, tell_low_stock
+from storage.rules_lock import change_instant
+from storage.tenant.erasure import start_entry as erasure_start_entry
+from storage.tenant.erasure import unfinished_erasures
+from storage.walk import Place, pages
+from storage.webhook.delivery import cancel_due
+from storage.webhook.due_delivery import archived_with_due, overdue_endpoints, pump_entry
+
+log = logging.getLogger(__name__)
+
+INTERVAL_SECONDS = 120.0
+IDLE = timedelta(seconds=60)
+OVERDUE = timedelta(minutes=5)
+PAGE = 100
+BY_SWEEP = "sweep"
+AWAY = (RPCError, RuntimeError, OSError, *DATABASE_FAULTS)
+STOPPED = frozenset(
+    {
+        WorkflowExecutionStatus.FAILED,
+        WorkflowExecutionStatus.CANCELED,
+        WorkflowExecutionStatus.TERMINATED,
+        WorkflowExecutionStatus.TIMED_OUT,
+    }
+)
+"""How a workflow can end without having done its work. What the database says has to be done goes on all the same: whoever wants to stop
+it does so in Laurel, not in Temporal's UI."""
+
+Row = TypeVar("Row")
+
+
+async def run_sweep(
+    pool: Pool, temporal: Client, queues: TaskQueues, stop: asyncio.Event, *, interval_seconds: float = INTERVAL_SECONDS
+) -> None:
+    """Sweep now and every two minutes until `stop` is set; of several workers one does it at a time."""
+    while not stop.is_set():
+        try:
+            if await is_our_round(pool, BY_SWEEP, interval_seconds):
+                await sweep_once(pool, temporal, queues)
+            pulse.beat(BY_SWEEP)
+        except AWAY as fault:
+            log.info("the sweep is put off: %s", fault)
+        await pause(stop, interval_seconds)
+
+
+async def sweep_once(pool: Pool, temporal: Client, queues: TaskQueues) -> None:
+    """Every step by itself, those that need PostgreSQL alone first: what one of them meets, or Temporal's absence, stops no other."""
+    steps: tuple[tuple[str, Callable[[], Awaitable[int]]], ...] = (
+        ("expired %d redemptions", lambda: expire_overdue(pool)),
+        ("told of %d rewards that run low", lambda: watch_stock(pool)),
+        ("ended what was due to %d archived endpoints", lambda: end_due_of_archived(pool)),
+        ("stopped %d workflows in task queues that nobody serves", lambda: stop_stranded(temporal, queues)),
+        ("restarted %d redemptions", lambda: restart_lost(pool, temporal)),
+        ("restarted %d endpoints", lambda: restart_pumps(pool, temporal)),
+        ("restarted %d windows", lambda: restart_lost_windows(pool, temporal)),
+        ("restarted or gave up %d rescores", lambda: restart_lost_rescores(pool, temporal)),
+        ("restarted %d payouts", lambda: restart_lost_payouts(pool, temporal)),
+        ("restarted %d erasures", lambda: restart_lost_erasures(pool, temporal)),
+    )
+    for words, step in steps:
+        try:
+            if done := await step():
+                log.warning("the sweep " + words, done)
+        except AWAY as fault:
+            log.info("a step of the sweep (%s) is put off: %s", words.partition(" %d")[0], fault)
+        except Exception:
+            log.exception("a step of the sweep (%s) failed", words.partition(" %d")[0])
+
+
+async def _restart(
+    pool: Pool,
+    temporal: Client,
+    rows: AsyncIterator[Sequence[Row]],
+    identity: Callable[[Row], str],
+    start: Callable[[Connection, Sequence[Row]], Awaitable[None]],
+) -> int:
+    """Have `start` write start commands for the rows whose workflow Temporal does not know or that was stopped there; how many."""
+    restarted = 0
+    async for page in rows:
+        if lost := await _lost(temporal, {identity(each): each for each in page}):
+            async with transaction(pool) as connection:
+                await start(connection, lost)
+        restarted += len(lost)
+    return restarted
+
+
+async def restart_lost(pool: Pool, temporal: Client, *, idle: timedelta = IDLE) -> int:
+    """Write start commands for open redemptions whose workflow Temporal does not know or that was stopped there; answers how many."""
+    before = utc_now() - idle
+    rows = pages(pool, lambda c, after: open_redemptions(c, before, after, PAGE), lambda each: (each.tenant_id, each.redemption_id))
+
+    async def start(connection: Connection, lost: Sequence[Redemption]) -> None:
+        for each in lost:
+            entry = start_entry(
+                each.tenant_id, each.redemption_id, each.external_user_id, each.reward, each.status, source_type=each.source_type
+            )
+            await outbox.enqueue_again(connection, each.tenant_id, entry)
+
+    return await _restart(pool, temporal, rows, lambda each: workflow_id(each.tenant_id, each.redemption_id), start)
+
+
+async def restart_lost_windows(pool: Pool, temporal: Client, *, idle: timedelta = IDLE) -> int:
+    """Write start commands for windows that are not frozen and whose workflow is unknown or was stopped; answers how many."""
+    before = utc_now() - idle
+    rows = pages(pool, lambda c, after: unclosed_windows(c, after, before, PAGE), lambda each: (each.tenant_id, each.window_id))
+
+    async def start(connection: Connection, lost: Sequence[OpenWindow]) -> None:
+        await enqueue_starts(connection, [(each.tenant_id, each.window_id) for each in lost])
+
+    return await _restart(pool, temporal, rows, lambda each: window_workflow_id(each.tenant_id, each.board_id, each.window_key), start)
+
+
+async def restart_lost_rescores(pool: Pool, temporal: Client, *, idle: timedelta = IDLE) -> int:
+    """Write start commands for rescores at work whose workflow Temporal does not know, and give up those whose workflow was ended by
+    hand: a closing window waits for them. Answers how many."""
+    touched, before = 0, utc_now() - idle
+    rows = pages(pool, lambda c, after: unfinished_rescores(c, before, after, PAGE), lambda each: (each[0].tenant_id, each[0].rescore_id))
+    async for page in rows:
+        for rescore, leaderboard_id in page:
+            identity = rescore_workflow_id(rescore.tenant_id, rescore.rescore_id)
+            status = await _status_of(temporal, identity)
+            if status is None or (status is WorkflowExecutionStatus.TERMINATED and await was_stranded(temporal, identity)):
+                async with transaction(pool) as connection:
+                    await outbox.enqueue_again(connection, rescore.tenant_id, start_rescore_entry(rescore, leaderboard_id))
+                touched += 1
+            elif status not in (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.CONTINUED_AS_NEW):
+                async with transaction(pool) as connection:
+                    await change_instant(connection, rescore.tenant_id)
+                    await fail_rescore(connection, rescore, "its workflow was ended by hand")
+                touched += 1
+    return touched
+
+
+async def restart_lost_erasures(pool: Pool, temporal: Client, *, idle: timedelta = IDLE) -> int:
+    """Start workflows for erasures that nobody carries on: theirs is unknown to Temporal or was stopped there; answers how many."""
+    before = utc_now() - idle
+    rows = pages(pool, lambda c, after: unfinished_erasures(c, before, after, PAGE), lambda each: (each.tenant_id, each.user_id))
+
+    async def start(connection: Connection, lost: Sequence[ErasureInput]) -> None:
+        for given in lost:
+            await outbox.enqueue_again(connection, given.tenant_id, erasure_start_entry(given))
+
+    return await _restart(pool, temporal, rows, lambda each: erase_workflow_id(each.tenant_id, each.user_id), start)
+
+
+async def restart_lost_payouts(pool: Pool, temporal: Client, *, idle: timedelta = IDLE) -> int:
+    """Start workflows for payouts that nobody pays: Temporal does not know theirs, or somebody stopped it there; answers how many."""
+    restarted, before = 0, utc_now() - idle
+    rows = pages(pool, lambda c, after: unfinished_runs(c, before, after, PAGE), lambda each: (each.tenant_id, each.payout_run_id))
+    async for page in rows:
+        for run in page:
+            status = await _status_of(temporal, payout_workflow_id(run.tenant_id, run.payout_run_id, run.attempt))
+            if status is WorkflowExecutionStatus.RUNNING:
+                continue
+            async with transaction(pool) as connection:
+                await start_again(connection, run, utc_now(), is_new_attempt=status is not None)
+            restarted += 1
+    return restarted
+
+
+async def _status_of(temporal: Client, identity: str) -> WorkflowExecutionStatus | None:
+    """How the workflow is, None when Temporal does not know it."""
+    try:
+        described = await temporal.get_workflow_handle(identity).describe(rpc_timeout=RPC_TIMEOUT)
+    except RPCError as fault:
+        if fault.status is RPCStatusCode.NOT_FOUND:
+            return None
+        raise
+    return described.status
+
+
+async def _lost(temporal: Client, wanted: Mapping[str, Row]) -> list[Row]:
+    """Which of these, by workflow id, have no workflow that is at work: one list call for all, then a certain look at each that the list
+    does not show running, because the list lags behind."""
+    quoted = ", ".join(f"'{identity}'" for identity in wanted)
+    query = f"ExecutionStatus = 'Running' AND WorkflowId IN ({quoted})"
+    running = {found.id async for found in temporal.list_workflows(query, rpc_timeout=RPC_TIMEOUT)}
+    return [row for identity, row in wanted.items() if identity not in running and await _is_lost(temporal, identity)]
+
+
+async def _is_lost(temporal: Client, identity: str) -> bool:
+    status = await _status_of(temporal, identity)
+    return status is None or status in STOPPED
+
+
+async def expire_overdue(pool: Pool) -> int:
+    """End open redemptions that are five minutes past their deadline: whatever befell their workflow, the points go back."""
+    expired, before = 0, utc_now() - OVERDUE
+    async for page in pages(pool, lambda c, after: overdue_redemptions(c, before, after, PAGE), lambda each: each):
+        for each in page:
+            expired += await _expire(pool, each)
+    return expired
+
+
+async def _expire(pool: Pool, overdue: Overdue) -> bool:
+    """End one; whether that was needed. What is wrong with one redemption keeps no other from its points."""
+    move = Move(to=State.EXPIRED, by=BY_SWEEP, note="past its deadline")
+    try:
+        async with transaction(pool) as connection:
+            present = await lock_redemption(connection, overdue.tenant_id, overdue.redemption_id)
+            if present.deadline_at is None or present.deadline_at >= utc_now() - OVERDUE:
+                return False  # claimed or approved since: another deadline counts
+            await move_redemption(connection, overdue.tenant_id, overdue.redemption_id, move, utc_now())
+    except DomainError:  # someone was faster
+        return False
+    except DATABASE_AWAY:
+        raise
+    except psycopg.Error:
+        log.exception("redemption %s of tenant %s cannot be expired", overdue.redemption_id, overdue.tenant_id)
+        return False
+    return True
+
+
+async def watch_stock(pool: Pool) -> int:
+    """Tell of rewards that have run low without a sale, and forget those that have more again; answers how many were told."""
+    async with transaction(pool) as connection:
+        await forget_low_stock(connection)
+    told = 0
+    while True:
+        async with transaction(pool) as connection:
+            count = await tell_low_stock(connection, utc_now(), limit=PAGE)
+        told += count
+        if count < PAGE:
+            return told
+
+
+async def end_due_of_archived(pool: Pool) -> int:
+    """End what is due to archived endpoints: its cause committed after the archiving. Answers 0: there is nothing to tell."""
+    before = utc_now() - IDLE
+    async for page in pages(pool, lambda c, after: archived_with_due(c, before, after, PAGE), lambda each: each):
+        for tenant_id, endpoint_id in page:
+            async with transaction(pool) as connection:
+                await cancel_due(connection, tenant_id, endpoint_id, utc_now())
+    return 0
+
+
+async def restart_pumps(pool: Pool, temporal: Client) -> int:
+    """Write start commands for the workflows of endpoints whose deliveries nobody takes: unknown to Temporal, or stopped there."""
+    before = utc_now() - IDLE
+    rows = pages(pool, lambda c, after: overdue_endpoints(c, before, after, PAGE), lambda each: each)
+
+    async def start(connection: Connection, lost: Sequence[Place]) -> None:
+        for tenant_id, endpoint_id in lost:
+            await outbox.enqueue_again(connection, tenant_id, pump_entry(tenant_id, endpoint_id))
+
+    return await _restart(pool, temporal, rows, lambda each: endpoint_workflow_id(*each), start)

@@ -1,0 +1,136 @@
+"""Snapshots: the final standings of a window with their ranks, written once and then only read (contract 3)."""
+
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+from psycopg.rows import tuple_row
+
+from domain.leaderboard.definition import Method
+from domain.leaderboard.window_messages import FROZEN, FrozenWindow, WindowStatus
+from domain.scoring.rules import min_score_units
+from runtime.postgres import Connection, count_changed
+from storage.leaderboard.rescore import is_being_rescored
+from storage.leaderboard.standing import Entry, direction, ranked_total
+from storage.leaderboard.window import WINDOW_COLUMNS, BoardWindow, WindowBoard, config_at
+from storage.payout.run import run_of_source
+from storage.payout.window_payout import create_window_run, prizes_of_window
+
+FREEZING = 7204
+
+
+async def lock_freezing(connection: Connection, window_id: UUID) -> None:
+    """Let one transaction at a time freeze this window. It locks no row, so scoring goes on beside it."""
+    await connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (FREEZING, str(window_id)))
+
+
+async def freeze_window(connection: Connection, tenant_id: UUID, found: WindowBoard) -> FrozenWindow:
+    """Write the snapshot of a closing window and move it to `closed`, or to `paid` when its board has nothing to pay.
+
+    Ranks follow the order of the live board, by the ranking in force when the window closed. The window's row is locked at the very
+    end only: a pump that counts a late event never waits for the snapshot. Call it after `lock_freezing`; a frozen window stays as it is.
+    """
+    window = found.window
+    if window.status in FROZEN:
+        run = await run_of_source(connection, tenant_id, "leaderboard", str(window.window_id))
+        return FrozenWindow(
+            status=WindowStatus(window.status),
+            total=window.total or 0,
+            snapshot_size=window.snapshot_size or 0,
+            late_events=window.late_events,
+            payout_run_id=None if run is None else run.payout_run_id,
+        )
+    if window.status != WindowStatus.CLOSING or window.closes_at is None:
+        raise RuntimeError(f"window {window.window_key} is {window.status}: it cannot be frozen")
+    if await is_being_rescored(connection, tenant_id, window.window_id):
+        raise RuntimeError(f"window {window.window_key} is being rescored: it cannot be frozen yet")
+    config = await config_at(connection, tenant_id, window.board_id, window.closes_at)
+    method, bound = found.config.ranking.method, min_score_units(config)
+    total = await ranked_total(connection, tenant_id, window.standings, bound)
+    kept = await _write_entries(connection, tenant_id, window, method=method, min_score=bound, size=config.ranking.size)
+    prizes = await prizes_of_window(connection, tenant_id, window) if kept else None
+    run_id = None if prizes is None else await create_window_run(connection, tenant_id, window, prizes)
+    status = WindowStatus.PAID if run_id is None else WindowStatus.CLOSED
+    cursor = await connection.execute(
+        """
+        UPDATE leaderboard_window SET status = %s, closed_at = clock_timestamp(), total = %s, snapshot_size = %s, ranking_method = %s,
+               ranking_min_score = %s
+        WHERE tenant_id = %s AND window_id = %s RETURNING late_events
+        """,
+        (status.value, total, kept, method.value, bound, tenant_id, window.window_id),
+    )
+    row = await cursor.fetchone()
+    return FrozenWindow(status=status, total=total, snapshot_size=kept, late_events=row["late_events"] if row else 0, payout_run_id=run_id)
+
+
+async def _write_entries(
+    connection: Connection, tenant_id: UUID, window: BoardWindow, *, method: Method, min_score: int | None, size: int
+) -> int:
+    order = f"score {direction(method)}, reached_at, external_user_id"
+    return await count_changed(
+        connection,
+        f"""
+        INSERT INTO snapshot_entry (tenant_id, window_id, rank, user_id, external_user_id, score, reached_at)
+        SELECT tenant_id, %s, row_number() OVER (ORDER BY {order}), user_id, external_user_id, score, reached_at
+        FROM (SELECT * FROM standing WHERE tenant_id = %s AND window_id = %s AND score >= coalesce(%s, score)
+              ORDER BY {order} LIMIT %s) AS best
+        """,
+        (window.window_id, tenant_id, window.standings, min_score, size),
+    )
+
+
+async def snapshot_page(connection: Connection, tenant_id: UUID, window_id: UUID, *, first: int, limit: int) -> list[Entry]:
+    """The entries from the 0-based `first` on, in the order of their ranks."""
+    async with connection.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(
+            "SELECT external_user_id, score, reached_at FROM snapshot_entry "
+            "WHERE tenant_id = %s AND window_id = %s AND rank > %s AND rank <= %s ORDER BY rank",
+            (tenant_id, window_id, first, first + limit),
+        )
+        return [Entry(*row) for row in await cursor.fetchall()]
+
+
+async def find_snapshot_entry(connection: Connection, tenant_id: UUID, window_id: UUID, external_id: str) -> tuple[int, Entry] | None:
+    """A user's 1-based rank and entry in the snapshot, or None."""
+    async with connection.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(
+            "SELECT rank, external_user_id, score, reached_at FROM snapshot_entry "
+            "WHERE tenant_id = %s AND window_id = %s AND external_user_id = %s",
+            (tenant_id, window_id, external_id),
+        )
+        row = await cursor.fetchone()
+    return (row[0], Entry(*row[1:])) if row else None
+
+
+class SnapshotRange(msgspec.Struct, frozen=True, kw_only=True):
+    """Which snapshots a list shows, by their time: `since ≤ time < until`, and before the cursor's (time)."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    before: datetime | None = None
+
+
+async def snapshots_of(connection: Connection, tenant_id: UUID, board_id: UUID, wanted: SnapshotRange, limit: int) -> list[BoardWindow]:
+    """The frozen windows of a board, newest first. One that got nothing but late events has no snapshot."""
+    cursor = await connection.execute(
+        f"""
+        SELECT {WINDOW_COLUMNS} FROM leaderboard_window
+        WHERE tenant_id = %s AND board_id = %s AND status IN ('closed', 'paid') AND total IS NOT NULL AND ends_at IS NOT NULL
+          AND ends_at >= coalesce(%s::timestamptz, '-infinity') AND ends_at < coalesce(%s::timestamptz, 'infinity')
+          AND ends_at < coalesce(%s::timestamptz, 'infinity')
+        ORDER BY starts_at DESC LIMIT %s
+        """,
+        (tenant_id, board_id, wanted.since, wanted.until, wanted.before, limit),
+    )
+    return [msgspec.convert(row, BoardWindow) for row in await cursor.fetchall()]
+
+
+async def snapshot_at(connection: Connection, tenant_id: UUID, board_id: UUID, snapshot_time: datetime) -> BoardWindow | None:
+    """The frozen window whose planned end is this instant, or None."""
+    cursor = await connection.execute(
+        f"SELECT {WINDOW_COLUMNS} FROM leaderboard_window WHERE tenant_id = %s AND board_id = %s AND ends_at = %s "
+        "AND status IN ('closed', 'paid') AND total IS NOT NULL",
+        (tenant_id, board_id, snapshot_time),
+    )
+    row = await cursor.fetchone()
+    return msgspec.convert(row, BoardWindow) if row else None

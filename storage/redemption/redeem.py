@@ -1,0 +1,196 @@
+"""Redeeming: everything that a purchase checks and writes, in one transaction (docs/architecture.md, the life of a redemption)."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from domain.errors import NotEligible, RewardNotFound, UserLimitReached, UserNotFound
+from domain.leaderboard.window import WindowSpan
+from domain.points.ledger import place_hold
+from domain.redemption.redemption import RETURNED, NewRedemption, Redemption
+from domain.reward.offer import (
+    check_available,
+    chosen_variant,
+    first_deadline,
+    first_state,
+    fulfilment_copy,
+    has_own_stock,
+    limit_period,
+)
+from domain.reward.reward import Reward, check_fields, choose_price, reward_snapshot
+from domain.tenant.user import User
+from runtime.ids import new_id
+from runtime.postgres import Connection
+from storage.points import ledger
+from storage.redemption.fulfilment import kind_of
+from storage.redemption.move import insert_redemption
+from storage.reward.reward import take_stock
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """What a user wants: a reward by id or by slug, in one of its variants, paid in `currency` (None: its only price).
+
+    `by` is who asks, for the timeline.
+    """
+
+    external_user_id: str
+    reward_id: UUID | None = None
+    slug: str | None = None
+    variant_id: str | None = None
+    currency: str | None = None
+    fields: dict[str, Any] = {}
+    by: str
+
+
+class Offer(msgspec.Struct, frozen=True, kw_only=True):
+    """The user and the reward of an order as they are now; None for what does not exist. `places` are those of each currency,
+    `timezone` the tenant's, `tier` the user's. `unspendable`: currencies that buy nothing (any more)."""
+
+    user: User | None
+    reward: Reward | None
+    places: dict[str, int]
+    timezone: str
+    tier: str | None = None
+    unspendable: list[str] = []
+
+
+# Rows as jsonb: what belongs to different tables comes back in one round trip.
+FIND_OFFER = """
+SELECT (SELECT to_jsonb(app_user) FROM app_user WHERE tenant_id = %(tenant_id)s AND external_id = %(external_user_id)s) AS "user",
+       (SELECT to_jsonb(reward) || jsonb_build_object('variant_stock', coalesce(
+                (SELECT jsonb_object_agg(variant_id, limited.stock) FROM reward_variant AS limited
+                 WHERE limited.tenant_id = reward.tenant_id AND limited.reward_id = reward.reward_id), '{{}}'))
+        FROM reward WHERE tenant_id = %(tenant_id)s AND archived_at IS NULL AND {which}) AS reward,
+       (SELECT timezone FROM tenant WHERE tenant_id = %(tenant_id)s) AS timezone,
+       (SELECT tier FROM user_tier JOIN app_user USING (tenant_id, user_id)
+        WHERE tenant_id = %(tenant_id)s AND external_id = %(external_user_id)s) AS tier,
+       (SELECT jsonb_object_agg(currency_id, decimal_places) FROM currency WHERE tenant_id = %(tenant_id)s) AS places,
+       (SELECT coalesce(jsonb_agg(currency_id), '[]') FROM currency WHERE tenant_id = %(tenant_id)s AND NOT is_spendable) AS unspendable
+"""
+
+
+async def find_offer(connection: Connection, tenant_id: UUID, order: Order) -> Offer:
+    """The user and the reward of the order, in one round trip and without a lock."""
+    which = "slug = %(slug)s" if order.reward_id is None else "reward_id = %(reward_id)s"
+    parameters = {
+        "tenant_id": tenant_id,
+        "external_user_id": order.external_user_id,
+        "reward_id": order.reward_id,
+        "slug": order.slug,
+    }
+    cursor = await connection.execute(FIND_OFFER.format(which=which), parameters)
+    row = await cursor.fetchone()
+    return msgspec.convert(row, Offer)
+
+
+async def redeem(connection: Connection, tenant_id: UUID, order: Order, now: datetime) -> Redemption:
+    """Hold the points, take the stock, write the redemption and the command that starts its workflow; answers the redemption.
+
+    Raises UserNotFound, RewardNotFound, NotEligible, UserLimitReached, ValidationFault, InsufficientPoints and OutOfStock.
+    The last piece of stock is guarded by a CHECK: its violation, which `out_of_stock` names, may come up as late as the
+    end of a pipeline.
+    Lock order: the user's limit, account, code, then stock. Users with too few points never touch the stock, and its lock is taken last.
+    """
+    offer = await find_offer(connection, tenant_id, order)
+    if offer.user is None:
+        raise UserNotFound(f"User '{order.external_user_id}' not found")
+    if offer.reward is None:
+        raise RewardNotFound("There is no such reward")
+    reward = chosen_variant(offer.reward, order.variant_id)
+    check_available(reward, offer.user.attributes, now, tier=offer.tier)
+    price = choose_price(reward, order.currency)
+    if price.currency in offer.unspendable:  # since the reward was written
+        raise NotEligible(f"'{price.currency}' cannot be spent")
+    check_fields(reward.fields, order.fields, is_complete=not reward.requires_claim)
+    new = NewRedemption(
+        redemption_id=new_id(),
+        user_id=offer.user.user_id,
+        external_user_id=offer.user.external_id,
+        reward_id=reward.reward_id,
+        reward=reward_snapshot(reward),
+        points_spent=price.amount,
+        currency=price.currency,
+        decimal_places=offer.places[price.currency],
+        variant_id=order.variant_id,
+        status=first_state(reward),
+        by=order.by,
+        fulfilment=fulfilment_copy(reward, offer.places),
+        takes_stock=reward.stock is not None,
+        stock_variant_id=order.variant_id if has_own_stock(reward, order.variant_id) else None,
+        fields=order.fields,
+        deadline_at=first_deadline(reward, now),
+    )
+    if reward.max_per_user is not None:
+        await _check_limit(connection, tenant_id, new, limit=reward.max_per_user, period=limit_period(reward, offer.timezone, now))
+    if price.amount > 0:
+        await _hold_points(connection, tenant_id, new, now)
+    await insert_redemption(connection, tenant_id, new, now)
+    await kind_of(new.fulfilment).reserve(connection, tenant_id, new)
+    if new.takes_stock:
+        await take_stock(connection, tenant_id, reward.reward_id, new.stock_variant_id)
+    return _as_kept(tenant_id, new, now)
+
+
+async def _check_limit(connection: Connection, tenant_id: UUID, new: NewRedemption, *, limit: int, period: WindowSpan) -> None:
+    """UserLimitReached when the user has had as many in this period. Until commit, the user's other redemptions of the reward wait."""
+    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"limit:{tenant_id}:{new.user_id}:{new.reward_id}",))
+    cursor = await connection.execute(
+        """
+        SELECT count(*) AS n FROM redemption
+        WHERE tenant_id = %(tenant_id)s AND user_id = %(user_id)s AND reward_id = %(reward_id)s AND source_type = 'purchase'
+          AND status <> ALL(%(returned)s)
+          AND (%(starts_at)s::timestamptz IS NULL OR created_at >= %(starts_at)s)
+          AND (%(ends_at)s::timestamptz IS NULL OR created_at < %(ends_at)s)
+        """,
+        {
+            "tenant_id": tenant_id,
+            "user_id": new.user_id,
+            "reward_id": new.reward_id,
+            "returned": [state.value for state in RETURNED],
+            "starts_at": period.starts_at,
+            "ends_at": period.ends_at,
+        },
+    )
+    row = await cursor.fetchone()
+    if row is None or row["n"] >= limit:
+        raise UserLimitReached(f"This user may have {limit} of this reward", limit=limit)
+
+
+async def _hold_points(connection: Connection, tenant_id: UUID, new: NewRedemption, now: datetime) -> None:
+    account = await ledger.lock_account(connection, tenant_id, new.user_id, str(new.currency), now=now)
+    hold = place_hold(
+        account, new.points_spent, hold_id=new_id(), redemption_id=new.redemption_id, decimal_places=new.decimal_places, now=now
+    )
+    await ledger.place_hold(connection, tenant_id, hold)
+
+
+def _as_kept(tenant_id: UUID, new: NewRedemption, now: datetime) -> Redemption:
+    """The row that `insert_redemption` writes, without reading it back."""
+    return Redemption(
+        tenant_id=tenant_id,
+        redemption_id=new.redemption_id,
+        user_id=new.user_id,
+        external_user_id=new.external_user_id,
+        reward_id=new.reward_id,
+        reward=new.reward,
+        variant_id=new.variant_id,
+        source_type=new.source_type,
+        source_id=new.source_id,
+        status=new.status,
+        flags=[],
+        points_spent=new.points_spent,
+        currency=new.currency,
+        decimal_places=new.decimal_places,
+        takes_stock=new.takes_stock,
+        stock_variant_id=new.stock_variant_id,
+        fields=new.fields,
+        fulfillment_data={},
+        failure_reason=None,
+        fulfilment=new.fulfilment,
+        created_at=now,
+        updated_at=now,
+        fulfilled_at=None,
+        deadline_at=new.deadline_at,
+    )
