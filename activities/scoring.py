@@ -12,14 +12,14 @@ import msgspec
 from temporalio import activity
 from temporalio.service import RPCError
 
-from activities.scoring_shares import Shares
-from activities.scoring_values import Batch
 from domain import limits
 from loops.scoring.batch import Scorer
 from loops.scoring.poison import POISON
 from loops.scoring.publishing import Publisher
 from loops.scoring.pump_share import PumpShare
 from loops.scoring.rule_books import Books
+from loops.scoring.shares import Shares
+from loops.scoring.values import Batch
 from loops.scoring.wakeup import Wakeup
 from runtime.postgres import DATABASE_AWAY, Pool, briskly, transaction
 from runtime.pulse import pulse

@@ -18,10 +18,10 @@ import uvloop
 from psycopg.types.numeric import Int4
 
 from activities.scoring import Pump
-from activities.scoring_values import Batch
 from benchmarks.closed_loop import METER_SECONDS
 from domain.leaderboard.definition import Aggregation
 from loops.scoring.batch import Scorer
+from loops.scoring.values import Batch
 from loops.scoring.wakeup import Wakeup
 from runtime.gc_tuning import calm_collector
 from runtime.ids import new_id

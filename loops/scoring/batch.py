@@ -9,30 +9,19 @@ from uuid import UUID
 
 import msgspec
 
-from activities.backlogs import Backlogs
-from activities.scoring_shares import Share, Shares
-from activities.scoring_values import (
-    Batch,
-    Found,
-    Known,
-    Touched,
-    WindowKey,
-    earnings,
-    keep,
-    latest,
-    new_window,
-    scored,
-)
 from domain import limits
 from domain.leaderboard.definition import Aggregation
 from domain.leaderboard.rescore import under_present_rules
 from domain.points import ledger
 from domain.scoring.rules import NEVER, Outcome, RuleBook
 from domain.tenant.erasure import PREFIX
+from loops.scoring.backlogs import Backlogs
 from loops.scoring.earning_limit import settle_wishes
 from loops.scoring.poison import POISON, joined, parts_without
 from loops.scoring.rule_books import Books
 from loops.scoring.rule_run import run_rules, window_scores
+from loops.scoring.shares import Share, Shares
+from loops.scoring.values import Batch, Found, Known, Touched, WindowKey, earnings, keep, latest, new_window, scored
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
 from storage import binary_columns as packed

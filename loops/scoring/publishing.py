@@ -141,7 +141,7 @@ class Publisher:
             self._dirty[publication.board] = max(publication.to_position, self._dirty.get(publication.board, 0))
 
     async def _publish(self, publications: Sequence[Publication]) -> None:
-        # Dirty windows too: the refusal notes how far PostgreSQL is, so that a fill from before it is not read (`storage/leaderboard/rankings_script.py`).
+        # Dirty windows too: the refusal notes how far PostgreSQL is, so that a fill from before it is not read (`rankings_script.py`).
         outcomes = await self.live.publish(publications)
         self._spoil([publication for publication, outcome in zip(publications, outcomes, strict=True) if outcome in ("absent", "gap")])
 

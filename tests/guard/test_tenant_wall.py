@@ -36,7 +36,7 @@ FOR_EVERY_TENANT = {
         "oldest_unsent": "a metric of the platform",
         "forget_sent": "upkeep, by age",
     },
-    "storage/scoring_backlog.py": {"end_backlog": "whether any tenant is left behind in the partition"},
+    "storage/scoring/backlog.py": {"end_backlog": "whether any tenant is left behind in the partition"},
     "storage/webhook/endpoint.py": {"count_secrets_to_seal_again": "the rotation of the platform's key, from the command line"},
 }
 """Functions with statements that do not name the tenant, each with its reason. Nothing that a request reaches belongs here."""

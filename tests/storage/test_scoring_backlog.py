@@ -9,10 +9,10 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from activities.scoring_shares import Shares
 from domain import limits
 from loops.scoring.barrier import Barrier
 from loops.scoring.batch import Scorer
+from loops.scoring.shares import Shares
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
 from runtime.redis import Redis

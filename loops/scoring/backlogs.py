@@ -5,8 +5,8 @@ from datetime import datetime
 from uuid import UUID
 
 from runtime.postgres import Connection
+from storage.scoring.backlog import Backlog, advance_backlog, backlogs_of, end_backlog, put_behind
 from storage.scoring.pump import Cursor
-from storage.scoring_backlog import Backlog, advance_backlog, backlogs_of, end_backlog, put_behind
 
 
 class Backlogs:
