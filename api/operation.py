@@ -75,7 +75,7 @@ SOURCE = {"source_type": TEXT, "source_id": TEXT}
 QUERY: dict[str, dict[str, Any]] = {
     "list_events": {"user_id": TEXT, "type": TEXT, "event_id": TEXT, **BETWEEN},
     "get_event": {"user_id": TEXT},
-    "list_audit_log": {"subject": TEXT, "subject_id": TEXT},
+    "list_audit_log": {"subject": TEXT, "subject_id": TEXT, "actor": TEXT, **BETWEEN},
     "list_definitions": {"status": one_of("active", "archived", "all")},
     "show_page": BOARD_PAGE,
     "show_around": {"window_key": TEXT, "limit": whole(1, 1000, 11)},

@@ -1,16 +1,16 @@
 """The event log for admins: what came, what it did, and what broke scoring (contract 2)."""
 
-from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Any
+from datetime import date, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import msgspec
 from litestar import Request, get, post
-from msgspec import Meta
 
 from api.auth import Principal, allow
 from api.event.explained import effects_of
 from api.pagination import Page, decode_cursor, encode_cursor
+from api.redemption.redemption import instant_in
 from domain.errors import EventsExpired, InvalidState, NotFound, ValidationFault
 from domain.event.event import decode_stored
 from domain.wire import amount_number, optional_rfc3339, rfc3339
@@ -26,7 +26,6 @@ ADMIN = [allow("admin")]
 SAME_ID = 50
 MAX_BOARDS = 200
 AnyRequest = Request[Any, Any, Any]
-_Instant = Annotated[datetime, Meta(tz=True)]
 
 
 def event_wire(event: FoundEvent) -> dict[str, Any]:
@@ -54,16 +53,6 @@ def letter_wire(letter: DeadLetter) -> dict[str, Any]:
     }
 
 
-def _instant(request: AnyRequest, name: str) -> datetime | None:
-    text = request.query_params.get(name)
-    if text is None:
-        return None
-    try:
-        return msgspec.convert(text, _Instant).astimezone(UTC)
-    except (msgspec.ValidationError, OverflowError):
-        raise ValidationFault.of(name, "must be an RFC 3339 time with an offset, such as 2025-11-18T12:00:00Z") from None
-
-
 def _place(page: Page, until: datetime) -> Place:
     if page.cursor is None:
         return Place(until.date())
@@ -76,7 +65,7 @@ def _place(page: Page, until: datetime) -> Place:
 
 async def _search(connection: Connection, principal: Principal, request: AnyRequest, partitions: int) -> Search | None:
     """What the query string asks for; None when it names a user whom the tenant does not have."""
-    given_since, given_until = _instant(request, "from"), _instant(request, "to")
+    given_since, given_until = instant_in(request, "from"), instant_in(request, "to")
     tenant = await find_tenant(connection, principal.tenant_id)
     user_id: UUID | None = None
     if (external_id := request.query_params.get("user_id")) is not None:

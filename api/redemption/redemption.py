@@ -1,7 +1,7 @@
 """Redemptions over HTTP: the partner's callback, reads, orders, and what staff may do (contract 4)."""
 
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -87,15 +87,15 @@ async def own_redemption(connection: Connection, principal: Principal, redemptio
 
 
 def instant_in(request: AnyRequest, name: str) -> datetime | None:
-    """An instant in the query; ValidationFault unless it is RFC 3339 with an offset."""
+    """An instant in the query, in UTC; ValidationFault unless it is RFC 3339 with an offset."""
     text = request.query_params.get(name)
     if text is None:
         return None
     try:
         instant: datetime = msgspec.convert(text.replace(" ", "+"), Annotated[datetime, msgspec.Meta(tz=True)])
-    except msgspec.ValidationError:
-        raise ValidationFault.of(name, "must be an RFC 3339 instant with an offset") from None
-    return instant
+        return instant.astimezone(UTC)
+    except (msgspec.ValidationError, OverflowError):
+        raise ValidationFault.of(name, "must be an RFC 3339 time with an offset, such as 2025-11-18T12:00:00Z") from None
 
 
 def uuid_in(request: AnyRequest, name: str) -> UUID | None:

@@ -5,11 +5,12 @@ from typing import Any
 from litestar import Request, get
 
 from api.auth import Principal, allow
-from api.pagination import Page
+from api.pagination import Page, encode_cursor
+from api.redemption.redemption import instant_in
 from domain.errors import ValidationFault
 from domain.wire import rfc3339
 from runtime.postgres import Pool
-from storage.tenant.audit import AuditEntry, list_entries
+from storage.tenant.audit import AuditEntry, AuditSearch, list_entries
 
 
 def entry_wire(entry: AuditEntry) -> dict[str, Any]:
@@ -29,18 +30,19 @@ def entry_wire(entry: AuditEntry) -> dict[str, Any]:
 
 @get("/v1/admin/audit-log", guards=[allow("admin")], operation_id="list_audit_log")
 async def list_audit_log(request: Request[Any, Any, Any], principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
-    """What admins and the operator changed, newest first; filters `subject` (the kind of thing) and `subject_id`.
+    """What admins and the operator changed, newest first; filters `subject` (the kind of thing), `subject_id`, `actor`, and `from`/`to`.
 
+    A page that asks for an actor may be short, even empty, and still have a `next_cursor` to go on with.
     The reason is what the header `X-Audit-Reason` of the change said.
     """
-    subject, subject_id = request.query_params.get("subject"), request.query_params.get("subject_id")
-    if "\0" in (subject or "") + (subject_id or ""):
+    texts = {name: request.query_params.get(name) for name in ("subject", "subject_id", "actor")}
+    if any("\0" in (text or "") for text in texts.values()):
         raise ValidationFault("Text may not hold the character U+0000")
+    wanted = AuditSearch(**texts, since=instant_in(request, "from"), until=instant_in(request, "to"))
     async with pool.connection() as connection:
-        entries = await list_entries(
-            connection, principal.tenant_id, subject=subject, subject_id=subject_id, after=page.after_id(), limit=page.limit
-        )
-    return {"audit_log": [entry_wire(entry) for entry in entries], "next_cursor": page.cursor_of(entries, "audit_id")}
+        entries, behind = await list_entries(connection, principal.tenant_id, wanted, after=page.after_id(), limit=page.limit)
+    cursor = None if behind is None else encode_cursor(str(behind))
+    return {"audit_log": [entry_wire(entry) for entry in entries], "next_cursor": cursor}
 
 
 routes = [list_audit_log]

@@ -1,5 +1,6 @@
 """The audit log: who changed what, when and why, with the values before and after."""
 
+from datetime import date, datetime, time, timedelta, tzinfo
 from typing import Any
 
 from litestar import Response, get
@@ -51,15 +52,32 @@ def changes_of(entry: dict[str, Any]) -> list[tuple[str, Any, Any]]:
     return [(name, before.get(name), after.get(name)) for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
 
 
+def day_start(text: str, zone: tzinfo, *, days: int = 0) -> str:
+    """The beginning of a day of the tenant's calendar, so many days later, as the API wants it; what is none is left for it to refuse."""
+    try:
+        return datetime.combine(date.fromisoformat(text) + timedelta(days=days), time(), zone).isoformat() if text else ""
+    except (ValueError, OverflowError):
+        return text
+
+
 @get("/audit-log")
 async def show_audit_log(visit: Visit) -> Response[bytes]:
     """The entries, newest first."""
-    asked = {name: visit.query(name) for name in ("subject", "subject_id", "cursor")}
-    found = await visit.api.read("/v1/admin/audit-log", {**asked, "limit": 50})
+    asked = {name: visit.query(name) for name in ("subject", "subject_id", "actor", "cursor")}
+    days = {"from": day_start(visit.query("from"), visit.zone), "to": day_start(visit.query("to"), visit.zone, days=1)}
+    answer = await visit.api.get("/v1/admin/audit-log", {**asked, **days, "limit": 50})
+    found = answer.body if answer.ok else {"audit_log": [], "next_cursor": None}
     entries = [entry | {"changes": changes_of(entry)} for entry in found["audit_log"]]
     subjects = sorted({*SUBJECTS, *([asked["subject"]] if asked["subject"] else [])})
     return visit.page(
-        "audit_log/list.html", entries=entries, next_cursor=found["next_cursor"], subjects=subjects, names=SUBJECTS, actions=ACTIONS
+        "audit_log/list.html",
+        status=answer.status if answer.error else 200,
+        error=answer.error,
+        entries=entries,
+        next_cursor=found["next_cursor"],
+        subjects=subjects,
+        names=SUBJECTS,
+        actions=ACTIONS,
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +10,7 @@ import msgspec
 from psycopg.types.json import Jsonb
 
 from runtime.postgres import Connection
+from storage.programme.dashboard_rollup import first_id
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,17 +80,54 @@ async def record_figures(
     )
 
 
+EPOCH = datetime.fromtimestamp(0, UTC)
+LOOKED_THROUGH = 20_000
+"""So many entries one question about an actor looks through: no index pays for it."""
+
+
+class AuditSearch(msgspec.Struct, frozen=True, kw_only=True):
+    """Which entries are wanted: of this kind of thing, this thing, this actor, written from `since` on and before `until`."""
+
+    subject: str | None = None
+    subject_id: str | None = None
+    actor: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+FITTING = """FROM audit_log
+    WHERE tenant_id = %(tenant_id)s AND (%(below)s::uuid IS NULL OR audit_id < %(below)s)
+      AND (%(lowest)s::uuid IS NULL OR audit_id >= %(lowest)s)
+      AND (%(subject)s::text IS NULL OR subject = %(subject)s) AND (%(subject_id)s::text IS NULL OR subject_id = %(subject_id)s)
+    ORDER BY audit_id DESC"""
+
+
 async def list_entries(
-    connection: Connection, tenant_id: UUID, *, subject: str | None, subject_id: str | None, after: UUID | None, limit: int
-) -> list[AuditEntry]:
-    """The tenant's entries, newest first, from behind the entry `after`."""
+    connection: Connection, tenant_id: UUID, wanted: AuditSearch, *, after: UUID | None, limit: int
+) -> tuple[list[AuditEntry], UUID | None]:
+    """The tenant's entries, newest first, from behind the entry `after`, and behind which entry to go on: None at the end. One question
+    looks through `LOOKED_THROUGH` entries at most, so fewer than `limit` may come before the end."""
+    bounds = [bound for bound in (after, wanted.until and first_id(max(wanted.until, EPOCH))) if bound is not None]
+    named = {
+        "tenant_id": tenant_id,
+        "below": min(bounds, default=None),
+        "lowest": None if wanted.since is None else first_id(max(wanted.since, EPOCH)),
+        "subject": wanted.subject,
+        "subject_id": wanted.subject_id,
+        "actor": wanted.actor,
+        "limit": limit,
+    }
     cursor = await connection.execute(
-        """
-        SELECT audit_id, actor, action, subject, subject_id, before, after, reason, created_at FROM audit_log
-        WHERE tenant_id = %(tenant_id)s AND (%(after)s::uuid IS NULL OR audit_id < %(after)s)
-          AND (%(subject)s::text IS NULL OR subject = %(subject)s) AND (%(subject_id)s::text IS NULL OR subject_id = %(subject_id)s)
-        ORDER BY audit_id DESC LIMIT %(limit)s
+        f"""
+        SELECT audit_id, actor, action, subject, subject_id, before, after, reason, created_at
+        FROM (SELECT * {FITTING} LIMIT {LOOKED_THROUGH}) AS looked
+        WHERE %(actor)s::text IS NULL OR actor = %(actor)s ORDER BY audit_id DESC LIMIT %(limit)s
         """,
-        {"tenant_id": tenant_id, "subject": subject, "subject_id": subject_id, "after": after, "limit": limit},
+        named,
     )
-    return [msgspec.convert(row, AuditEntry) for row in await cursor.fetchall()]
+    found = [msgspec.convert(row, AuditEntry) for row in await cursor.fetchall()]
+    if len(found) == limit:
+        return found, found[-1].audit_id
+    cursor = await connection.execute(f"SELECT audit_id {FITTING} OFFSET {LOOKED_THROUGH - 1} LIMIT 1", named)
+    row = await cursor.fetchone()
+    return found, None if row is None else row["audit_id"]

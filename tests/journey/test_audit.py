@@ -3,6 +3,7 @@
 from typing import Any
 
 import httpx
+import pytest
 
 from runtime.settings import Settings
 from tests.api_world import World, event, make_world
@@ -37,6 +38,31 @@ async def test_changes_are_written_down_with_their_author(world: World, settings
         assert server.get(LOG).status_code == 403
     with other.client() as stranger:
         assert entries(stranger) == []
+
+
+def test_the_log_is_searched_by_actor_and_time_and_goes_on_where_it_stopped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with world.client() as admin:
+        for number in range(4):
+            admin.post("/v1/admin/event-types", json={"name": f"t{number}"})
+        httpx.patch(f"{world.url}/v1/operator/tenants/{world.tenant_id}", headers=OPERATOR, json={"name": "Renamed"})
+        for number in range(4):
+            admin.delete(f"/v1/admin/event-types/t{number}")
+        mine = "api_key:" + world.keys["admin"][3:11]
+        assert len(entries(admin, actor=mine)) == 8
+        (named,) = entries(admin, actor="operator")
+        assert entries(admin, actor="nobody") == []
+        assert len(entries(admin, **{"from": named["created_at"], "actor": mine})) == 4
+        assert len(entries(admin, to=named["created_at"], actor=mine)) == 4
+        assert entries(admin, **{"from": "2099-01-01T00:00:00Z"}) == []
+        assert len(entries(admin, **{"from": "0001-01-01T00:00:00Z", "to": "9999-12-31T23:59:59Z"})) == 9
+        assert [admin.get(LOG, params={"from": text}).status_code for text in ("yesterday", "0001-01-01T00:00:00+14:00")] == [400, 400]
+        monkeypatch.setattr("storage.tenant.audit.LOOKED_THROUGH", 3)  # the server runs in this process
+        seen, cursor, pages = [], None, 0
+        while pages == 0 or cursor is not None:
+            answer = admin.get(LOG, params={"actor": "operator", "limit": 2} | ({"cursor": cursor} if cursor else {})).json()
+            seen, cursor, pages = seen + answer["audit_log"], answer["next_cursor"], pages + 1
+        assert [each["audit_id"] for each in seen] == [named["audit_id"]]
+        assert pages > 2
 
 
 def test_settings_keys_and_the_operator_leave_no_secret(world: World) -> None:

@@ -124,7 +124,7 @@ def test_archiving_a_board_asks_for_a_reason(page: Page, stack: Stack) -> None:
         assert "a test is over" in [entry["reason"] for entry in entries]
 
 
-@pytest.mark.parametrize("path", ["/redemptions", "/webhooks/deliveries", "/event-log"])
+@pytest.mark.parametrize("path", ["/redemptions", "/webhooks/deliveries", "/event-log", "/audit-log"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_the_labels_of_filters_stand_in_lines(person: Page, stack: Stack, path: str, width: int) -> None:
     person.set_viewport_size({"width": width, "height": 900})

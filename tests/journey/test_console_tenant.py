@@ -91,3 +91,16 @@ def test_the_page_for_partners_names_the_callback_and_no_secret(world: World) ->
     assert "http://127.0.0.1:9/partner" in page
     assert "/v1/admin/rewards/redemptions/{redemption_id}" in page
     assert endpoint["secret"] not in page
+
+
+def test_the_audit_log_is_filtered_by_who_and_when(world: World) -> None:
+    with world.client() as admin:
+        admin.post("/v1/admin/event-types", json={"name": "by-key"})
+    tab = signed_in(world)
+    actor = "api_key:" + world.keys["admin"][3:11]
+    assert "by-key" in tab.get("/audit-log", actor=actor).text
+    assert "No matching changes." in tab.get("/audit-log", actor="nobody").text
+    assert "by-key" in tab.get("/audit-log", actor=actor, **{"from": "2020-01-01", "to": "2098-01-01"}).text
+    assert "No matching changes." in tab.get("/audit-log", **{"from": "2098-01-01"}).text
+    refused = tab.get("/audit-log", **{"from": "yesterday"})
+    assert (refused.status_code, "must be" in refused.text) == (400, True)
