@@ -242,6 +242,26 @@ def pointer(expression: str, message: str) -> str:
     return f"{expression}\n{' ' * (int(found.group(1)) - 1)}▲"
 
 
+PARTS = {
+    "timeframe": mark("Windows"),
+    "scope": mark("Filters"),
+    "ranking": mark("Ranking and rewards"),
+    "scoring": mark("Rules"),
+    "name": mark("Name"),
+    "leaderboard_id": mark("Id"),
+}
+COLUMNS = {"event_type": mark("Event type"), "points_expression": mark("Points"), "conditions": mark("Conditions")}
+
+
+def place_words(field: str) -> str:
+    """Where a fault is, by the labels of the form: “Rule 2 · Points” for `config.scoring.rules[1].points_expression`."""
+    if found := FAULTY_RULE.match(field):
+        column = found.group(2).split(".")[0]
+        return f"{_('Rule {n}', n=int(found.group(1)) + 1)} · {_(COLUMNS.get(column, column))}"
+    part = field.removeprefix("config.").split(".")[0]
+    return _(PARTS.get(part, part))
+
+
 def rule_errors(errors: dict[str, str]) -> dict[int, dict[str, str]]:
     """What is wrong with each rule, by the rule's number and the field."""
     by_rule: dict[int, dict[str, str]] = {}
@@ -267,6 +287,7 @@ async def _form(visit: Visit, values: Values, *, board: dict[str, Any] | None, e
         rules=[*values.rules, blank] if values.rules else [blank],
         preview=preview,
         pointer=pointer,
+        place_words=place_words,
         names=NAMES,
         timeframes=[each.value for each in TimeframeType],
         aggregations=[each.value for each in Aggregation],
