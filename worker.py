@@ -76,7 +76,7 @@ POOL_SIZE = 32
 CORE_ACTIVITIES = 16
 # A send holds no connection while it waits for the partner, and at most eight of them wait for one endpoint.
 WEBHOOK_ACTIVITIES = 256
-# A pump that waits costs a heartbeat every few seconds and nothing else; each endpoint has one.
+# A pump that waits costs a heartbeat every few seconds and nothing else; each endpoint has one, and beyond this number they take turns.
 ENDPOINT_PUMPS = limits.ENDPOINT_PUMPS.value
 # Windows that end together wait for one barrier, each in a slot of its own that costs nothing but memory.
 WINDOW_ACTIVITIES = 1000

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 
 from temporalio import activity
 
+from domain import limits
 from domain.errors import NotFound
 from domain.redemption.redemption import Redemption, is_order, is_too_late
 from domain.webhook.webhook import DeliveryState, EndpointInput, Shift, error_class
@@ -48,6 +49,14 @@ HEARTBEAT_SECONDS = 3.0
 SHIFT_SECONDS = 11 * 3600.0
 AWAY_SECONDS = 1.0
 RECORD_TRIES = 20
+NEWS_SECONDS = 10.0
+"""A pump runs at least this long before it ends for the workflow to tell that deliveries fail, or do so no more."""
+STAY_SECONDS = 10.0
+"""While all slots of the process are taken, a pump without work gives its own up after this time, so that no endpoint waits for ever."""
+BUSY_STAY_SECONDS = 60.0
+"""The same for one with work."""
+LEAVES_PER_SECOND = 10.0
+"""So many pumps of a process do so in a second at most: each costs Temporal a few tasks, also when nobody waits for the slot."""
 
 
 class Pump:
@@ -57,7 +66,9 @@ class Pump:
         self.pool, self.vault, self.sender = pool, vault, sender
         self.turns = turns or Turns()
         self.tenant_id, self.endpoint_id = given.tenant_id, given.endpoint_id
-        self.shift = Shift()
+        self.shift = Shift(failing=given.failing)
+        self.idle = False
+        self._told, self._began = given.failing, time.monotonic()
         self._sends: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
 
@@ -65,7 +76,7 @@ class Pump:
         """Send until `stop` is set or the endpoint is archived. What is under way is seen to its end, at most the endpoint's time-out."""
         self._wake = wake
         try:
-            while not stop.is_set():
+            while not (stop.is_set() or self._has_news()):
                 wake.clear()
                 try:
                     idle_seconds = await self._take()
@@ -77,13 +88,23 @@ class Pump:
                     log.warning("the pump of endpoint %s waits for PostgreSQL: %s", self.endpoint_id, fault)
                     idle_seconds = AWAY_SECONDS
                 if idle_seconds > 0:
-                    await self._rest(wake, stop, idle_seconds)
+                    self.idle = not self._sends
+                    await self._rest(wake, stop, idle_seconds if self.shift.failing is self._told else min(idle_seconds, NEWS_SECONDS))
+                    self.idle = False
             if self._sends:
                 await asyncio.wait(self._sends)
         finally:
             for send in self._sends:
                 send.cancel()
         return self.shift
+
+    def _has_news(self) -> bool:
+        return self.shift.failing is not self._told and time.monotonic() >= self._began + NEWS_SECONDS
+
+    @property
+    def age_seconds(self) -> float:
+        """How long it has had its slot."""
+        return time.monotonic() - self._began
 
     async def _end_what_is_due(self) -> None:
         """What was published while the endpoint was being archived is not among what the archiving cancelled."""
@@ -168,6 +189,8 @@ class Pump:
                 await asyncio.sleep(AWAY_SECONDS)
             else:
                 self.shift.delivered += state is DeliveryState.DELIVERED
+                if trigger != "test" and state in (DeliveryState.DELIVERED, DeliveryState.EXHAUSTED):
+                    self.shift.failing = state is DeliveryState.EXHAUSTED
                 return
 
     async def _looked_at_again(self, claim: Claim, trigger: Trigger) -> Claim | None:
@@ -244,8 +267,10 @@ def _planned(result: Result, present: DeliveryState, trigger: Trigger) -> Result
 class EndpointActivities:
     """What the endpoints' workflows run; all pumps of a process share one pool, one sender and one wake-up connection."""
 
-    def __init__(self, pool: Pool, vault: Vault, sender: Sender, database_url: str) -> None:
-        self._pool, self._vault, self._sender = pool, vault, sender
+    def __init__(self, pool: Pool, vault: Vault, sender: Sender, database_url: str, slots: int = limits.ENDPOINT_PUMPS.value) -> None:
+        """`slots`: how many pumps the process runs at once."""
+        self._pool, self._vault, self._sender, self._slots = pool, vault, sender, slots
+        self._running, self._next_leave = 0, 0.0
         self._wakeup = EndpointWakeup(database_url)
         self._turns = Turns()
 
@@ -254,21 +279,30 @@ class EndpointActivities:
         """Send the endpoint's deliveries until it is archived, the worker shuts down, or the shift is over."""
         pump, stop = Pump(self._pool, self._vault, self._sender, given, self._turns), asyncio.Event()
         with self._wakeup.listening(str(given.endpoint_id)) as wake:
-            watching = asyncio.create_task(_watch(pump, stop), name=f"heartbeat {given.endpoint_id}")
+            watching = asyncio.create_task(self._watch(pump, stop), name=f"heartbeat {given.endpoint_id}")
+            self._running += 1
             try:
                 return await pump.run(wake, stop)
             finally:
+                self._running -= 1
                 watching.cancel()
 
+    async def _watch(self, pump: Pump, stop: asyncio.Event) -> None:
+        """Heartbeat with the count of sends; at the end of worker or shift, or when others may want the slot, tell the pump to stop."""
+        ends = time.monotonic() + SHIFT_SECONDS
+        while time.monotonic() < ends and not activity.is_worker_shutdown() and not self._makes_room(pump):
+            activity.heartbeat(pump.shift)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(activity.wait_for_worker_shutdown(), HEARTBEAT_SECONDS)
+        stop.set()
+        while True:  # what is under way may take as long as the endpoint's time-out
+            activity.heartbeat(pump.shift)
+            await asyncio.sleep(HEARTBEAT_SECONDS)
 
-async def _watch(pump: Pump, stop: asyncio.Event) -> None:
-    """Heartbeat with the count of sends; at the end of worker or shift, tell the pump to stop."""
-    ends = time.monotonic() + SHIFT_SECONDS
-    while time.monotonic() < ends and not activity.is_worker_shutdown():
-        activity.heartbeat(pump.shift)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(activity.wait_for_worker_shutdown(), HEARTBEAT_SECONDS)
-    stop.set()
-    while True:  # what is under way may take as long as the endpoint's time-out
-        activity.heartbeat(pump.shift)
-        await asyncio.sleep(HEARTBEAT_SECONDS)
+    def _makes_room(self, pump: Pump) -> bool:
+        """Whether this pump gives its slot to an endpoint that may wait for one; its own endpoint queues behind that."""
+        now = time.monotonic()
+        if self._running < self._slots or pump.age_seconds < (STAY_SECONDS if pump.idle else BUSY_STAY_SECONDS) or now < self._next_leave:
+            return False
+        self._next_leave = now + 1 / LEAVES_PER_SECOND
+        return True

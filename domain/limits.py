@@ -216,7 +216,7 @@ WEBHOOK_READ_BYTES = _limit(
 )
 LOOK_UPS = _limit(WEBHOOKS, "look-ups of hosts' names under way", 2000, "look-ups", "process", "the send is put off; it is no attempt")
 ENDPOINT_PUMPS = _limit(
-    WEBHOOKS, "endpoints that one worker delivers to", 1000, "endpoints", "process", "further endpoints need a further worker"
+    WEBHOOKS, "endpoints that one worker delivers to at once", 1000, "endpoints", "process", "endpoints take turns, up to ten in a second"
 )
 
 CONSOLE = "The console"

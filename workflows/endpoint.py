@@ -3,14 +3,17 @@
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
+from temporalio.common import RetryPolicy, SearchAttributeKey
 
 with workflow.unsafe.imports_passed_through():
+    import msgspec
+
     from activities.endpoint import EndpointActivities
     from domain.webhook.webhook import EndpointInput, Shift
     from workflows.queues import queue
 
 KIND = "endpoints"
+FLAGS = SearchAttributeKey.for_keyword_list("Flags")
 HEARTBEAT_TIMEOUT = timedelta(seconds=15)
 SHIFT_TIMEOUT = timedelta(hours=12)
 FOREVER = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30))
@@ -38,6 +41,10 @@ class EndpointWorkflow:
                 summary="Send what is due",
             )
             sent, delivered = sent + shift.sent, delivered + shift.delivered
+            if shift.failing is not None and shift.failing is not endpoint.failing and workflow.patched("tells-of-failures"):
+                # 2026-12: replays histories in which workers of before took part
+                endpoint = msgspec.structs.replace(endpoint, failing=shift.failing)
+                workflow.upsert_search_attributes([FLAGS.value_set(["deliveries_failing"] if shift.failing else [])])
             workflow.set_current_details(f"{sent} attempts, {delivered} deliveries in the shifts that are over.")
             if shift.archived:
                 return

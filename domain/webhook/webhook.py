@@ -98,6 +98,8 @@ class EndpointInput(msgspec.Struct, frozen=True, kw_only=True):
 
     tenant_id: UUID
     endpoint_id: UUID
+    failing: bool = False
+    """What Temporal's UI says of its deliveries (`Shift.failing`)."""
 
 
 class Shift(msgspec.Struct, kw_only=True):
@@ -106,6 +108,8 @@ class Shift(msgspec.Struct, kw_only=True):
     sent: int = 0
     delivered: int = 0
     archived: bool = False
+    failing: bool | None = None
+    """Whether the last delivery that came to an end was given up after all its attempts; None in histories from before this was told."""
 
 
 class Signatures(msgspec.Struct, frozen=True, kw_only=True):

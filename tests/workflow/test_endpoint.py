@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from temporalio.worker import Worker
 
+from activities import endpoint as endpoint_pump
 from activities.endpoint import EndpointActivities, Pump
 from activities.redemption import RedemptionActivities
 from domain.redemption.messages import RedemptionInput
@@ -250,6 +251,59 @@ async def test_an_endpoints_workflow_sends_and_ends_when_it_is_archived(pool, po
         await asyncio.wait_for(handle.result(), 20)
         await keep_history(request, "endpoint_archived", handle)
     assert len(partner.received) == 3
+
+
+async def test_more_endpoints_than_a_worker_has_slots_take_turns(pool, postgres_url, temporal_client, monkeypatch):
+    monkeypatch.setattr(endpoint_pump, "STAY_SECONDS", 0.5)
+    monkeypatch.setattr(endpoint_pump, "HEARTBEAT_SECONDS", 0.2)
+    async with a_partner(200) as partner, a_stage(pool, temporal_client) as stage:
+        pumps = EndpointActivities(stage.pool, VAULT, Sender(SENDER), postgres_url, slots=2)
+        for _ in range(5):
+            await stage.endpoint(partner.url, events=["tier_change"])
+        async with Worker(
+            stage.client,
+            task_queue=stage.queues.endpoints,
+            workflows=[EndpointWorkflow],
+            activities=[pumps.pump],
+            max_concurrent_activities=2,
+        ):
+            for round_number in (1, 2):  # the second finds slots taken by pumps that have nothing to do
+                await tell(stage)
+                while await stage.relay.deliver_batch():
+                    pass
+                await until(delivery_settled(stage, "delivered", 5 * round_number))
+            await end_all(stage)
+
+
+async def end_all(stage):
+    async for found in stage.client.list_workflows(f"TenantId = '{stage.world.tenant_id}' AND ExecutionStatus = 'Running'"):
+        await stage.client.get_workflow_handle(found.id).terminate()
+
+
+async def test_an_endpoint_whose_deliveries_fail_is_found_in_temporal(pool, postgres_url, temporal_client, monkeypatch, request):
+    monkeypatch.setattr(endpoint_pump, "NEWS_SECONDS", 0.5)
+    async with a_partner(400, 200) as partner, a_stage(pool, temporal_client) as stage, pump_worker(stage, postgres_url):
+        endpoint = await stage.endpoint(partner.url, events=["tier_change"], retry_delays_seconds=[])
+        identity = endpoint_workflow_id(stage.world.tenant_id, endpoint)
+        query = f"Flags = 'deliveries_failing' AND ExecutionStatus = 'Running' AND TenantId = '{stage.world.tenant_id}'"
+
+        async def flagged():
+            return [each.id async for each in temporal_client.list_workflows(query)]
+
+        async def fine():
+            return not await flagged()
+
+        await tell(stage)
+        await stage.relay.deliver_batch()
+        assert await until(flagged) == [identity]
+        await tell(stage)
+        await until(fine)
+        async with transaction(pool) as connection:
+            await archive_endpoint(connection, stage.world.tenant_id, endpoint, utc_now())
+            await wake_pump(connection, stage.world.tenant_id, endpoint)
+        handle = temporal_client.get_workflow_handle(identity)
+        await asyncio.wait_for(handle.result(), 20)
+        await keep_history(request, "endpoint_failing", handle)
 
 
 async def test_a_hanging_endpoint_with_500_deliveries_delays_nobody_else(pool, postgres_url, temporal_client):
