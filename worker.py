@@ -147,13 +147,13 @@ async def keep_books(resources: Resources, share: PumpShare, stop: asyncio.Event
         "schedules": (LATE_SECONDS, lambda: run_schedule_keeper(pool, client, queues, stop)),
         "gauges": (2 * LATE_SECONDS, lambda: run_gauges(pool, stop)),
         "statistics": (2 * LATE_SECONDS, lambda: run_statistics(pool, stop)),
+        "share": (LATE_SECONDS, lambda: share.run(stop)),
+        "database-life": (LATE_SECONDS, lambda: follow_database(pool, resources.live, stop)),
     }
     async with asyncio.TaskGroup() as group:
-        group.create_task(keep_up("share", lambda: share.run(stop), stop), name="share")
         for name, (within, run_loop) in loops.items():
             pulse.expect(name, within)
             group.create_task(keep_up(name, run_loop, stop), name=name)
-        group.create_task(keep_up("database-life", lambda: follow_database(pool, resources.live, stop), stop), name="database-life")
 
 
 async def keep_up(name: str, run_loop: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator
 
 from runtime.postgres import DATABASE_AWAY, Pool
+from runtime.pulse import pulse
 from runtime.tasks import pause
 from storage.leaderboard.rankings import LiveStore
 
@@ -22,6 +23,7 @@ async def follow_database(pool: Pool, live: LiveStore, stop: asyncio.Event, *, s
                 before = live.life
                 if await live.learn(connection) and before:
                     log.warning("the database is another or goes on from an earlier point: boards are read from it until they are rebuilt")
+            pulse.beat("database-life")
         await pause(stop, seconds)
 
 

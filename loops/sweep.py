@@ -17,19 +17,19 @@ from temporalio.service import RPCError, RPCStatusCode
 from domain.errors import DomainError
 from domain.leaderboard.rescore import rescore_workflow_id
 from domain.leaderboard.window_messages import window_workflow_id
-from domain.payout.run import payout_workflow_id
+from domain.payout.run import Run, payout_workflow_id
 from domain.redemption.redemption import Move, Redemption, State, workflow_id
 from domain.tenant.erasure import ErasureInput, erase_workflow_id
 from domain.webhook.webhook import endpoint_workflow_id
 from loops.stranded import stop_stranded, was_stranded
 from runtime.ids import utc_now
-from runtime.postgres import DATABASE_AWAY, DATABASE_FAULTS, Connection, Pool, transaction
+from runtime.postgres import BAD_DATA, DATABASE_AWAY, DATABASE_FAULTS, Connection, Pool, transaction
 from runtime.pulse import pulse
 from runtime.tasks import pause
 from runtime.temporal import TaskQueues
 from runtime.temporal_limits import RPC_TIMEOUT
 from storage import outbox
-from storage.leaderboard.rescore import fail_rescore, unfinished_rescores
+from storage.leaderboard.rescore import Rescore, fail_rescore, unfinished_rescores
 from storage.leaderboard.rescore import start_entry as start_rescore_entry
 from storage.leaderboard.window import OpenWindow, enqueue_starts, unclosed_windows
 from storage.payout.run import start_again, unfinished_runs
@@ -113,13 +113,43 @@ async def _restart(
     start: Callable[[Connection, Sequence[Row]], Awaitable[None]],
 ) -> int:
     """Have `start` write start commands for the rows whose workflow Temporal does not know or that was stopped there; how many."""
+
+    async def start_one(row: Row) -> int:
+        async with transaction(pool) as connection:
+            await start(connection, [row])
+        return 1
+
     restarted = 0
     async for page in rows:
-        if lost := await _lost(temporal, {identity(each): each for each in page}):
-            async with transaction(pool) as connection:
-                await start(connection, lost)
-        restarted += len(lost)
+        lost = await _lost(temporal, {identity(each): each for each in page})
+        try:
+            if lost:
+                async with transaction(pool) as connection:
+                    await start(connection, lost)
+            restarted += len(lost)
+        except Exception as fault:
+            if _is_away(fault):
+                raise
+            restarted += await _each_alone(lost, start_one)
     return restarted
+
+
+def _is_away(fault: Exception) -> bool:
+    return isinstance(fault, AWAY) and not isinstance(fault, BAD_DATA)
+
+
+async def _each_alone(page: Sequence[Row], act: Callable[[Row], Awaitable[int]]) -> int:
+    """The sum of what `act` answers for each row. What is wrong with one tenant's keeps nobody else's from its turn: the next sweep tries
+    it again."""
+    done = 0
+    for row in page:
+        try:
+            done += await act(row)
+        except Exception as fault:
+            if _is_away(fault):
+                raise
+            log.exception("the sweep passes over one row")
+    return done
 
 
 async def restart_lost(pool: Pool, temporal: Client, *, idle: timedelta = IDLE) -> int:
@@ -151,22 +181,25 @@ async def restart_lost_windows(pool: Pool, temporal: Client, *, idle: timedelta 
 async def restart_lost_rescores(pool: Pool, temporal: Client, *, idle: timedelta = IDLE) -> int:
     """Write start commands for rescores at work whose workflow Temporal does not know, and give up those whose workflow was ended by
     hand: a closing window waits for them. Answers how many."""
-    touched, before = 0, utc_now() - idle
+    before = utc_now() - idle
     rows = pages(pool, lambda c, after: unfinished_rescores(c, before, after, PAGE), lambda each: (each[0].tenant_id, each[0].rescore_id))
-    async for page in rows:
-        for rescore, leaderboard_id in page:
-            identity = rescore_workflow_id(rescore.tenant_id, rescore.rescore_id)
-            status = await _status_of(temporal, identity)
-            if status is None or (status is WorkflowExecutionStatus.TERMINATED and await was_stranded(temporal, identity)):
-                async with transaction(pool) as connection:
-                    await outbox.enqueue_again(connection, rescore.tenant_id, start_rescore_entry(rescore, leaderboard_id))
-                touched += 1
-            elif status not in (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.CONTINUED_AS_NEW):
-                async with transaction(pool) as connection:
-                    await change_instant(connection, rescore.tenant_id)
-                    await fail_rescore(connection, rescore, "its workflow was ended by hand")
-                touched += 1
-    return touched
+
+    async def look_after(row: tuple[Rescore, str]) -> int:
+        rescore, leaderboard_id = row
+        identity = rescore_workflow_id(rescore.tenant_id, rescore.rescore_id)
+        status = await _status_of(temporal, identity)
+        if status in (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.CONTINUED_AS_NEW):
+            return 0
+        is_lost = status is None or (status is WorkflowExecutionStatus.TERMINATED and await was_stranded(temporal, identity))
+        async with transaction(pool) as connection:
+            if is_lost:
+                await outbox.enqueue_again(connection, rescore.tenant_id, start_rescore_entry(rescore, leaderboard_id))
+            else:
+                await change_instant(connection, rescore.tenant_id)
+                await fail_rescore(connection, rescore, "its workflow was ended by hand")
+        return 1
+
+    return sum([await _each_alone(page, look_after) async for page in rows])
 
 
 async def restart_lost_erasures(pool: Pool, temporal: Client, *, idle: timedelta = IDLE) -> int:
@@ -183,17 +216,18 @@ async def restart_lost_erasures(pool: Pool, temporal: Client, *, idle: timedelta
 
 async def restart_lost_payouts(pool: Pool, temporal: Client, *, idle: timedelta = IDLE) -> int:
     """Start workflows for payouts that nobody pays: Temporal does not know theirs, or somebody stopped it there; answers how many."""
-    restarted, before = 0, utc_now() - idle
+    before = utc_now() - idle
     rows = pages(pool, lambda c, after: unfinished_runs(c, before, after, PAGE), lambda each: (each.tenant_id, each.payout_run_id))
-    async for page in rows:
-        for run in page:
-            status = await _status_of(temporal, payout_workflow_id(run.tenant_id, run.payout_run_id, run.attempt))
-            if status is WorkflowExecutionStatus.RUNNING:
-                continue
-            async with transaction(pool) as connection:
-                await start_again(connection, run, utc_now(), is_new_attempt=status is not None)
-            restarted += 1
-    return restarted
+
+    async def look_after(run: Run) -> int:
+        status = await _status_of(temporal, payout_workflow_id(run.tenant_id, run.payout_run_id, run.attempt))
+        if status is WorkflowExecutionStatus.RUNNING:
+            return 0
+        async with transaction(pool) as connection:
+            await start_again(connection, run, utc_now(), is_new_attempt=status is not None)
+        return 1
+
+    return sum([await _each_alone(page, look_after) async for page in rows])
 
 
 async def _status_of(temporal: Client, identity: str) -> WorkflowExecutionStatus | None:
@@ -265,11 +299,14 @@ async def watch_stock(pool: Pool) -> int:
 async def end_due_of_archived(pool: Pool) -> int:
     """End what is due to archived endpoints: its cause committed after the archiving. Answers 0: there is nothing to tell."""
     before = utc_now() - IDLE
-    async for page in pages(pool, lambda c, after: archived_with_due(c, before, after, PAGE), lambda each: each):
-        for tenant_id, endpoint_id in page:
-            async with transaction(pool) as connection:
-                await cancel_due(connection, tenant_id, endpoint_id, utc_now())
-    return 0
+
+    async def end_due(endpoint: Place) -> int:
+        async with transaction(pool) as connection:
+            await cancel_due(connection, *endpoint, utc_now())
+        return 0
+
+    rows = pages(pool, lambda c, after: archived_with_due(c, before, after, PAGE), lambda each: each)
+    return sum([await _each_alone(page, end_due) async for page in rows])
 
 
 async def restart_pumps(pool: Pool, temporal: Client) -> int:

@@ -11,6 +11,7 @@ import threading
 from temporalio.worker import CustomSlotSupplier, SlotMarkUsedContext, SlotPermit, SlotReleaseContext, SlotReserveContext
 
 from runtime.postgres import BRISK_SECONDS, DATABASE_AWAY, Connection, connect
+from runtime.pulse import pulse
 from runtime.tasks import pause
 from storage.scoring.pump import PRESENCE, live_workers
 
@@ -65,6 +66,7 @@ class PumpShare:
     async def _look(self, connection: Connection, stop: asyncio.Event) -> None:
         while not stop.is_set():
             self.settle(await live_workers(connection, ALIVE_SECONDS))
+            pulse.beat("share")
             await pause(stop, LOOK_SECONDS)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
+FOLDERS = ("activities", "api", "cli", "console", "loops", "stack", "storage", "workflows")
 PLACES = {"after", "before", "place", "first"}
 """Parameters that tell where a page begins."""
 BY_FILTER = {
@@ -17,7 +18,7 @@ BY_FILTER = {
     "list_grants": "`GrantFilter.before`",
     "list_runs": "`RunFilter.before`",
     "page_of_redemptions": "`Filter.before`",
-    "events_after": "the position of the cursor",
+    "events_of": "the cursor of the stretch",
     "lane_events": "the position of the lane",
     "COUNT_EVENTS": "the position of the tally's cursor",
     "DUE": "the place of `expire_page` and `notice_page`",
@@ -118,7 +119,7 @@ def test_pages_of_all_tenants_are_walked() -> None:
         if takes_a_page(node)
     } | {"expire_page", "notice_page"}
     walked, unwalked = set(), []
-    for folder in ("activities", "workflows", "api", "console", "cli", "storage"):
+    for folder in FOLDERS:
         for path in sorted((REPOSITORY / folder).rglob("*.py")):
             tree = ast.parse(path.read_text())
             inside = {
@@ -142,7 +143,7 @@ def test_pages_of_all_tenants_are_walked() -> None:
 def test_whoever_asks_for_a_first_page_alone_asks_for_all_there_may_be() -> None:
     """`after=None` in a call is no walk: then the limit is the bound of the definitions themselves, or the first one is meant."""
     guilty = []
-    for folder in ("activities", "api", "console", "storage", "cli"):
+    for folder in FOLDERS:
         for path in sorted((REPOSITORY / folder).rglob("*.py")):
             for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
                 named = {each.arg: ast.unparse(each.value) for each in call.keywords}

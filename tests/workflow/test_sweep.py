@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
 
@@ -75,6 +76,40 @@ async def test_a_redemption_whose_workflow_was_terminated_goes_on(pool: Pool, te
         assert await status_of(temporal_client, identity) is WorkflowExecutionStatus.RUNNING
         assert await restart_lost(pool, temporal_client, idle=AT_ONCE) == 0
         await temporal_client.get_workflow_handle(identity).terminate()
+
+
+REFUSE = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE check_violation USING MESSAGE = 'no'; END $$;
+CREATE TRIGGER refuse BEFORE INSERT ON outbox FOR EACH ROW WHEN (NEW.tenant_id = '{}') EXECUTE FUNCTION refuse()
+"""
+
+
+async def test_what_is_wrong_with_one_tenant_keeps_no_other_from_its_pumps(
+    pool: Pool, temporal_client: Client, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither in its page nor behind it."""
+    monkeypatch.setattr(sweep, "PAGE", 2)
+    broken, *sound = [await make_world(pool) for _ in range(4)]
+    for world in (broken, *sound):
+        await an_endpoint_with_an_overdue_delivery(world)
+    with psycopg.connect(postgres_url, autocommit=True) as owner:
+        owner.execute(REFUSE.format(broken.tenant_id).encode())
+        try:
+            assert await restart_pumps(pool, temporal_client) == 3
+        finally:
+            owner.execute("DROP FUNCTION refuse CASCADE")
+    started = await broken.rows("SELECT tenant_id FROM outbox WHERE name = 'EndpointWorkflow' ORDER BY outbox_id")
+    assert {row["tenant_id"] for row in started} == {world.tenant_id for world in sound}
+
+
+def test_every_way_in_which_a_workflow_can_be_is_thought_of() -> None:
+    """Also those that a later release of Temporal adds."""
+    done_or_at_work = {
+        WorkflowExecutionStatus.RUNNING,
+        WorkflowExecutionStatus.CONTINUED_AS_NEW,  # by the id alone the newest run is found: this one is on its way
+        WorkflowExecutionStatus.COMPLETED,
+    }
+    assert set(WorkflowExecutionStatus) == sweep.STOPPED | done_or_at_work
 
 
 async def an_endpoint_with_an_overdue_delivery(world: World) -> UUID:
