@@ -7,6 +7,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -26,7 +27,8 @@ OF_FILES = {name: name.lower().replace("_", "-") for name in SECRETS - {"REDIS_U
 WRITABLE = {"temporal-ui": "its start script writes its configuration beside itself"}
 PINS = ("requirements.txt", "requirements-embedded.txt", "requirements-dev.txt")
 """For servers; for `./laurel up`, with the embedded parts; for the tests."""
-PARTS = ("domain", "storage", "activities", "workflows", "api", "console", "cli", "runtime", "migrations")
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+PARTS = (*PROJECT["tool"]["importlinter"]["root_packages"], "migrations")
 """Folders that the image holds."""
 
 
