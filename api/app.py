@@ -141,7 +141,7 @@ class StrictRequest(Request[Any, Any, Any]):
         body = await self.body()
         value = decode_json(body)
         if b"\\u0000" in body and holds_nul(value):
-            raise ValidationFault("Text may not hold the character U+0000")
+            raise ValidationFault("Text must not contain the character U+0000")
         parameter = self.route_handler.parsed_fn_signature.parameters.get("data")
         return value if parameter is None else convert_value(value, parameter.annotation)
 

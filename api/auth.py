@@ -83,7 +83,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     def check_user(self, external_id: str) -> None:
         """Raise `Forbidden` when a gamer's token acts for another user."""
         if self.role == "gamer" and external_id != self.external_user_id:
-            raise Forbidden("This token acts for its own user only")
+            raise Forbidden("This token can only act for its own user")
 
 
 class Admission(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,7 +121,7 @@ class ConsoleAdmission(msgspec.Struct, frozen=True, kw_only=True):
     def check(self, method: str, route: str) -> None:
         """Raise `Forbidden` for a viewer's change; `route` is the template of the path."""
         if self.read_only and method != "GET" and not (method == "POST" and route in READING_ROUTES):
-            raise Forbidden("Viewers may look, but change nothing")
+            raise Forbidden("Viewers cannot make changes")
 
 
 class RequestFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,7 +154,7 @@ class Guesses:
     def check(self, address: str) -> None:
         """Raise `RateLimited` when this address has guessed too often in the present period."""
         if self._is_guessing(address):
-            raise RateLimited("Too many wrong credentials came from this address", retry_after=limits.GUESS_SECONDS.value)
+            raise RateLimited("Too many invalid credentials from this address; try again later", retry_after=limits.GUESS_SECONDS.value)
 
     @contextmanager
     def look_up(self, address: str) -> Iterator[None]:
@@ -163,7 +163,7 @@ class Guesses:
             yield
             return
         if address in self._looked_up:
-            raise RateLimited("Too many wrong credentials came from this address", retry_after=1)
+            raise RateLimited("Too many invalid credentials from this address; try again later", retry_after=1)
         self._looked_up.add(address)
         try:
             yield
@@ -248,7 +248,7 @@ def check_tenant(facts: RequestFacts, tenant: TenantAccess, *, even_suspended: b
     named = [value for name, value in query if name in TENANT_PARAMETERS]
     named += [value.decode("latin-1").strip() for value in facts.tenant_headers]
     if any(value.lower() != own for value in named):
-        raise TenantQueryMismatch("The tenant in the request is not the tenant of the credential")
+        raise TenantQueryMismatch("The tenant in the request is not the credential's tenant")
     if facts.origin is not None and not origin_allowed(tenant, facts.origin.decode("latin-1")):
         raise CorsNotAllowed("This origin is not in the tenant's list")
     if tenant.status is TenantStatus.SUSPENDED and not even_suspended:
@@ -263,7 +263,7 @@ def origin_allowed(tenant: TenantAccess, origin: str) -> bool:
 def check_role(role: str, allowed: Collection[str]) -> None:
     """Raise `Forbidden`, which says which roles may do this, for any other."""
     if role not in allowed:
-        raise Forbidden(f"This takes a credential of role {_either(sorted(allowed))}; this one is {role}")
+        raise Forbidden(f"This requires a credential with role {_either(sorted(allowed))}; this one has role {role}")
 
 
 def _either(names: list[str]) -> str:

@@ -63,7 +63,7 @@ def known_error(fault: Exception) -> DomainError | None:
     if is_away(fault):
         return _database_away(fault)
     if isinstance(fault, psycopg.DataError) and ("NUL" in str(fault) or isinstance(fault, psycopg.errors.UntranslatableCharacter)):
-        return ValidationFault("Text may not hold the character U+0000")
+        return ValidationFault("Text must not contain the character U+0000")
     if isinstance(fault, ValidationException):
         return _fault_of_parameters(fault)
     if isinstance(fault, HTTPException):
@@ -76,7 +76,7 @@ def _database_away(fault: Exception) -> Unavailable:
     UNAVAILABLE.labels(cause).inc()
     if cause in ("schema", "access", "other"):  # no outage that ends by itself: somebody has to read this
         log.error("the database refused a request (%s)", cause, exc_info=fault)
-    return Unavailable("The database cannot serve now; nothing was accepted, try again")
+    return Unavailable("The database is unavailable; nothing was accepted, try again")
 
 
 def _fault_of_parameters(fault: ValidationException) -> ValidationFault:
@@ -95,7 +95,7 @@ def _error_of_http(fault: HTTPException) -> DomainError | None:
     if fault.status_code >= 500:
         return None
     if fault.status_code == 404:
-        return _plain_error("NOT_FOUND", 404, "There is no such route")
+        return _plain_error("NOT_FOUND", 404, "Route not found")
     code = CODES_BY_STATUS.get(fault.status_code, "VALIDATION_ERROR")
     if fault.status_code == 405:
         methods = [name for name in (fault.headers or {}).get("allow", "").split(", ") if name.isupper() and name != "OPTIONS"]
@@ -114,7 +114,7 @@ def _plain_error(code: str, status: int, message: str) -> DomainError:
 def internal_error(fault: Exception, request_id: str) -> DomainError:
     """What a caller may learn of a defect: nothing but the id under which the log has the rest."""
     log.error("request %s failed", request_id, exc_info=fault)
-    return DomainError("Something went wrong here; the request id finds it in the log")
+    return DomainError("Something went wrong on our side; the request id identifies it in the logs")
 
 
 def answer_error(request: Request[Any, Any, Any], fault: Exception) -> Response[bytes]:

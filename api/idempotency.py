@@ -42,7 +42,7 @@ def write_of(  # what a route says of its request
     """
     header_key = request.headers.get(HEADER)
     if header_key is not None and body_key is not None and header_key != body_key:
-        raise ValidationFault.of("idempotency_key", f"is another than the one in the header {HEADER}")
+        raise ValidationFault.of("idempotency_key", f"differs from the one in the header {HEADER}")
     key = body_key if header_key is None else header_key
     if key is None:
         return Write(principal=principal, claim=None, status=status)

@@ -18,4 +18,4 @@ def check_version(request: Request[Any, Any, Any], present: int) -> None:
     if not text.isascii() or not text.isdigit() or len(text) > VERSION_DIGITS:
         raise ValidationFault.of("If-Match", "must be a version number")
     if int(text) != present:
-        raise VersionConflict(f"This is version {present} by now", present=present)
+        raise VersionConflict(f"The current version is {present}", present=present)

@@ -32,7 +32,7 @@ ALLOWED_HEADERS = (
 )
 EXPOSED_HEADERS = b"X-Request-Id, Idempotency-Replayed, Retry-After, ETag"
 PREFLIGHT_SECONDS = b"600"
-NOT_PLAIN = "There is no such path: write it without empty parts, dots and encoded slashes"
+NOT_PLAIN = "Path not found: write it without empty segments, dots or encoded slashes"
 PROBES = frozenset({"/health", "/ready"})
 """What load balancers may ask by HEAD."""
 NOSNIFF = (b"x-content-type-options", b"nosniff")

@@ -31,7 +31,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
         try:
             return UUID(str(text))
         except ValueError:
-            raise ValidationFault.of("cursor", "is not a cursor of this list") from None
+            raise ValidationFault.of("cursor", "is not a cursor for this list") from None
 
     def cursor_of(self, rows: list[Any], attribute: str) -> str | None:
         """The cursor that goes on behind the last of `rows` (read with `limit`), or None when the page is not full."""
@@ -47,7 +47,7 @@ def part_of(items: Sequence[Item], page: Page, key: Callable[[Item], str]) -> tu
         (last,) = decode_cursor(page.cursor, 1)
         start = next((place for place, item in enumerate(items, 1) if key(item) == last), -1)
         if start < 0:
-            raise ValidationFault.of("cursor", "is not a cursor of this list")
+            raise ValidationFault.of("cursor", "is not a cursor for this list")
     part = list(items[start : start + page.limit])
     return part, encode_cursor(key(part[-1])) if start + len(part) < len(items) else None
 
@@ -64,7 +64,7 @@ def decode_cursor(cursor: str, length: int) -> list[Any]:
     except (binascii.Error, msgspec.MsgspecError, UnicodeError, ValueError):
         values = []
     if len(values) != length:
-        raise ValidationFault.of("cursor", "is not a cursor of this list")
+        raise ValidationFault.of("cursor", "is not a cursor for this list")
     return values
 
 

@@ -84,11 +84,11 @@ def _task(name: str) -> PlatformTask:
     try:
         return PlatformTask(name)
     except ValueError:
-        raise NotFound(f"There is no platform schedule '{name}'") from None
+        raise NotFound(f"Platform schedule '{name}' not found") from None
 
 
 def _away() -> Unavailable:
-    return Unavailable("Temporal cannot be reached now, or no worker has made this schedule yet; try again")
+    return Unavailable("Temporal is unavailable, or no worker has created this schedule yet; try again")
 
 
 async def _shown(temporal: Client, task: PlatformTask) -> dict[str, Any]:

@@ -62,7 +62,7 @@ async def pool_of(connection: Connection, tenant_id: UUID, named: str) -> Reward
     except ValueError:
         found = await find_reward(connection, tenant_id, slug=named)
     if found is None:
-        raise RewardNotFound(f"There is no reward '{named}'")
+        raise RewardNotFound(f"Reward '{named}' not found")
     if found.fulfilment.type != "codes":
         raise ValidationFault(f"the reward '{named}' is fulfilled by {found.fulfilment.type}, not by codes")
     return found

@@ -81,7 +81,7 @@ def note(sent: Sent, bookmark: Bookmark, refused: TextIO) -> None:
     fit = {line.number for line in sent.fit}
     for line in sent.lines:
         if line.number not in fit:
-            _refuse(refused, bookmark, line, "Validation failed: the line is no JSON")
+            _refuse(refused, bookmark, line, "Validation failed: the line is not JSON")
             continue
         result = next(results)
         if result["status"] == "failed":
@@ -160,7 +160,7 @@ def import_(file: Path, tenant_text: str, api_key: str | None, url: str | None, 
         stack = read_stack(data_dir)
         url, api_key = url or stack.api_url, api_key or stack.api_key
     if not api_key:
-        raise click.UsageError("there is no API key: give --api-key")
+        raise click.UsageError("no API key: pass --api-key")
     mark = file.with_name(file.name + ".bookmark")
     bookmark = msgspec.json.decode(mark.read_bytes(), type=Bookmark) if mark.exists() else Bookmark()
     headers = {"Authorization": f"Bearer {api_key}", "X-Tenant-Id": tenant_text}

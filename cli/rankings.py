@@ -60,10 +60,10 @@ async def _tenant_id(pool: Pool, tenant: str | None) -> UUID | None:
     try:
         tenant_id = UUID(tenant)
     except ValueError:
-        raise ValidationFault(f"'{tenant}' is no tenant id: it must be a UUID") from None
+        raise ValidationFault(f"'{tenant}' is not a tenant id: it must be a UUID") from None
     async with pool.connection() as connection:
         if await find_tenant(connection, tenant_id) is None:
-            raise NotFound(f"There is no tenant {tenant}")
+            raise NotFound(f"No tenant {tenant}")
     return tenant_id
 
 
@@ -97,7 +97,7 @@ async def _rebuild_one(pool: Pool, live: LiveStore, window: LiveBoard) -> bool:
 def verify_rankings(tenant: str | None, board: str | None, data_dir: Path) -> None:
     """Prove that every live board in Redis says what PostgreSQL says, entry by entry, while scoring goes on.
 
-    Exit status 1 and the offending boards and users on standard output otherwise; `laurel rebuild-rankings` makes them right. A board
+    Exit status 1 and the offending boards and users on standard output otherwise; `laurel rebuild-rankings` repairs them. A board
     that is not complete in Redis is read from PostgreSQL: it is counted, and is no fault.
     """
     try:
@@ -105,7 +105,7 @@ def verify_rankings(tenant: str | None, board: str | None, data_dir: Path) -> No
     except RedisError as fault:
         raise SystemExit(f"the live store does not answer, so boards are read from PostgreSQL: {fault}") from None
     if drifting:
-        raise SystemExit(f"{drifting} entries are wrong; `laurel rebuild-rankings` makes them right")
+        raise SystemExit(f"{drifting} entries are wrong; `laurel rebuild-rankings` repairs them")
 
 
 async def _verify(settings: Settings, tenant: str | None, board: str | None) -> int:
@@ -119,7 +119,7 @@ async def _verify(settings: Settings, tenant: str | None, board: str | None) -> 
             await live.learn(connection)
             windows = await live_windows(connection, tenant_id, board)
         if board is not None and not windows:
-            raise NotFound(f"There is no leaderboard {board} with an open window")
+            raise NotFound(f"No leaderboard {board} with an open window")
         return await _verify_all(pool, live, windows)
     finally:
         await pool.close()

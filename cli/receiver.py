@@ -46,7 +46,7 @@ def parse_step(text: str) -> Step:
         for option in options:
             step = _with(step, *option.partition("=")[::2])
     except ValueError:
-        raise click.BadParameter(f"{text!r} is no answer; see --help") from None
+        raise click.BadParameter(f"{text!r} is not a valid answer; see --help") from None
     return step
 
 

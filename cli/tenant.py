@@ -45,10 +45,10 @@ async def known_tenant(connection: Connection, text: str) -> Tenant:
     try:
         tenant_id = UUID(text)
     except ValueError:
-        raise ValidationFault(f"'{text}' is no tenant id: it must be a UUID") from None
+        raise ValidationFault(f"'{text}' is not a tenant id: it must be a UUID") from None
     found = await storage.find_tenant(connection, tenant_id)
     if found is None:
-        raise NotFound(f"There is no tenant {text}")
+        raise NotFound(f"No tenant {text}")
     return found
 
 

@@ -33,7 +33,7 @@ def invite(tenant_text: str, email: str, role: str, data_dir: Path) -> None:
     """Let a person sign in to the tenant's console. The password is shown here and never again; it holds for 7 days, for one sign-in."""
     name, at, host = email.partition("@")
     if not (name and at and host) or len(email) > LONGEST_EMAIL or not email.isprintable() or " " in email:
-        raise click.UsageError(f"'{email}' is no e-mail address")
+        raise click.UsageError(f"'{email}' is not an email address")
     settings = settings_for(data_dir)
     password = secrets.token_urlsafe(PASSWORD_BYTES)
 
@@ -45,7 +45,7 @@ def invite(tenant_text: str, email: str, role: str, data_dir: Path) -> None:
                 connection, owner.tenant_id, email=email, password_hash=hashed, role=role, now=utc_now(), is_invited=True
             )
         except psycopg.errors.UniqueViolation:
-            raise AlreadyExists(f"'{email}' can sign in already") from None
+            raise AlreadyExists(f"'{email}' already has access") from None
         return {
             "tenant_id": str(owner.tenant_id),
             "email": email,

@@ -68,7 +68,7 @@ def _demo(tenant_id: UUID, now: datetime) -> Tenant:
 async def _insert_key(connection: Connection, tenant_id: UUID, text: str, name: str, role: KeyRole) -> None:
     parsed = parse_key(text)
     if parsed is None:
-        raise ValueError(f"the demo tenant's {role} key in keys.json is no API key")
+        raise ValueError(f"the demo tenant's {role} key in keys.json is not an API key")
     key = credential.ApiKey(
         tenant_id=tenant_id,
         key_id=new_id(),

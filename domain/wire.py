@@ -154,11 +154,11 @@ def malformed(body: bytes, error: Exception) -> ValidationFault:
     if not body.strip():
         return ValidationFault("The body is empty: send a JSON document")
     if body.startswith(UTF8_MARK):
-        return ValidationFault("The body begins with a byte order mark (BOM): send UTF-8 without it")
+        return ValidationFault("The body starts with a byte order mark (BOM): send UTF-8 without it")
     if body.startswith(UTF16_MARKS):
         return ValidationFault("The body is UTF-16: send UTF-8")
     if (packing := next((name for start, name in PACKED.items() if body.startswith(start)), None)) is not None:
-        return ValidationFault(f"The body is compressed ({packing}): send it as it is, without Content-Encoding")
+        return ValidationFault(f"The body is compressed ({packing}): send it uncompressed, without Content-Encoding")
     if body.startswith(b"--"):
         return ValidationFault("The body is a multipart form, not JSON: send Content-Type application/json and a JSON document")
     if FORM.match(body[:1000]):
@@ -171,7 +171,7 @@ def malformed(body: bytes, error: Exception) -> ValidationFault:
     place = _PLACE.search(reason)
     word = _WORD.match(body, int(place.group(1))) if place is not None else None
     if word is not None:
-        reason = f"{word.group().decode()} is no JSON value{reason[place.start() :] if place else ''}"
+        reason = f"{word.group().decode()} is not a JSON value{reason[place.start() :] if place else ''}"
     return ValidationFault(f"Malformed JSON: {reason}")
 
 

@@ -94,7 +94,7 @@ def _listen(host: str, port: int) -> socket.socket:
     except PermissionError:
         raise StartError(f"port {port} for the API needs more rights than this user has: choose one above 1023 with --port") from None
     except socket.gaierror:
-        raise StartError(f"--host {host} is no address of this machine") from None
+        raise StartError(f"--host {host} is not an address of this machine") from None
     except OSError as fault:
         if processes.port_answers(port, host):
             raise _in_use(port, "--port", "the API") from None

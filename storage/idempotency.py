@@ -53,7 +53,7 @@ async def earlier_answer(connection: Connection, tenant_id: UUID, claim: Claim) 
     if row is None or (row["user_id"] is not None and (user is None or row["user_id"] != user["user_id"])):
         return None
     if row["request_hash"] != claim.request_hash:
-        raise IdempotencyConflict("This idempotency key was used with another request body")
+        raise IdempotencyConflict("This idempotency key was used with a different request body")
     return StoredAnswer(status=row["status"], body=row["body"])
 
 

@@ -60,7 +60,9 @@ async def check_rules(connection: Connection, tenant_id: UUID) -> None:
     assert row is not None
     limit = limits.RULE_BYTES
     if row["present"] > limit.value:
-        raise LimitReached(f"A tenant's active rules have at most {limit.value} {limit.unit} as they are compiled", limit=limit.value)
+        raise LimitReached(
+            f"A tenant's active rules can have at most {limit.value} {limit.unit}, counted as often as they are compiled", limit=limit.value
+        )
 
 
 async def check_room(connection: Connection, tenant_id: UUID, limit: Limit, *, beside: UUID | str | None = None) -> None:
@@ -81,4 +83,4 @@ async def check_room(connection: Connection, tenant_id: UUID, limit: Limit, *, b
     row = await cursor.fetchone()
     assert row is not None
     if row["present"] >= limit.value:
-        raise LimitReached(f"A tenant has at most {limit.value} {limit.unit}: {limit.name}", limit=limit.value)
+        raise LimitReached(f"A tenant can have at most {limit.value} {limit.unit} ({limit.name})", limit=limit.value)

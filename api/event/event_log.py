@@ -60,7 +60,7 @@ def _place(page: Page, until: datetime) -> Place:
     try:
         return Place(min(date.fromisoformat(day), until.date()), max(0, min(int(position), END)))
     except (TypeError, ValueError, OverflowError):
-        raise ValidationFault.of("cursor", "is not a cursor of this list") from None
+        raise ValidationFault.of("cursor", "is not a cursor for this list") from None
 
 
 async def _search(connection: Connection, principal: Principal, request: AnyRequest, partitions: int) -> Search | None:
@@ -88,7 +88,7 @@ async def _search(connection: Connection, principal: Principal, request: AnyRequ
 def _without_nul(request: AnyRequest) -> None:
     for name in ("event_id", "user_id", "type"):
         if "\0" in request.query_params.get(name, ""):
-            raise ValidationFault.of(name, "may not hold the character U+0000")
+            raise ValidationFault.of(name, "must not contain the character U+0000")
 
 
 @get("/v1/admin/events", guards=ADMIN, operation_id="list_events")
@@ -133,7 +133,7 @@ async def get_event(request: AnyRequest, event_id: str, principal: Principal, po
         )
         event = next((each for each in same if wanted in (None, each.external_user_id)), None)
         if event is None:
-            raise NotFound("There is no such event")
+            raise NotFound("Event not found")
         document = _document(await storage.event_body(connection, principal.tenant_id, event))
         letter = await storage.find_dead_letter(connection, principal.tenant_id, event.position)
         scored = await storage.scored_position(connection, principal.tenant_id, event.scoring_partition)
@@ -176,7 +176,7 @@ async def list_dead_letters(principal: Principal, pool: Pool, page: Page) -> dic
     if page.cursor is not None:
         (before,) = decode_cursor(page.cursor, 1)
         if not isinstance(before, int) or not 0 <= before <= END:
-            raise ValidationFault.of("cursor", "is not a cursor of this list")
+            raise ValidationFault.of("cursor", "is not a cursor for this list")
     async with pool.connection() as connection:
         letters = await storage.list_dead_letters(connection, principal.tenant_id, before=before, limit=page.limit)
     cursor = encode_cursor(letters[-1].position) if len(letters) == page.limit else None
@@ -187,13 +187,13 @@ async def list_dead_letters(principal: Principal, pool: Pool, page: Page) -> dic
 async def replay_dead_letter(principal: Principal, position: int, pool: Pool) -> dict[str, Any]:
     """Send an event that broke scoring through it once more, as if accepted now: by the rules of now, into windows open now."""
     if not 0 <= position <= END:
-        raise NotFound("There is no such dead letter")
+        raise NotFound("Dead letter not found")
     async with transaction(pool) as connection:
         letter = await storage.find_dead_letter(connection, principal.tenant_id, position, lock=True)
         if letter is None:
-            raise NotFound("There is no such dead letter")
+            raise NotFound("Dead letter not found")
         if letter.replayed_at is not None:
-            raise InvalidState("This dead letter was replayed already", present="replayed")
+            raise InvalidState("This dead letter has already been replayed", present="replayed")
         new_position = await storage.replay(connection, principal.tenant_id, letter)
         if new_position is None:
             raise EventsExpired("The event is no longer kept")

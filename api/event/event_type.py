@@ -119,7 +119,7 @@ def _check_schema(schema: dict[str, Any] | None) -> None:
 async def _present(connection: Connection, tenant_id: UUID, name: str) -> EventType:
     declared = await storage.find_type(connection, tenant_id, name)
     if declared is None:
-        raise NotFound("There is no such event type")
+        raise NotFound("Event type not found")
     return declared
 
 
@@ -135,7 +135,7 @@ async def create_event_type(principal: Principal, data: NewEventType, pool: Pool
             await storage.begin_change(connection, principal.tenant_id)
             await storage.insert_type(connection, principal.tenant_id, declared)
     except psycopg.errors.UniqueViolation:
-        raise AlreadyExists("An event type of this name is declared") from None
+        raise AlreadyExists("An event type with this name already exists") from None
     return type_body(declared)
 
 

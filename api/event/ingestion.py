@@ -150,7 +150,7 @@ class Ingest:
             return
         for event in events:
             if not await self._authenticator.user_exists(event.tenant_id, event.external_user_id):
-                raise UserNotFound(f"There is no user '{event.external_user_id}'")
+                raise UserNotFound(f"User '{event.external_user_id}' not found")
 
     async def _repeated(self, admission: Admission, body: bytes) -> str | None:
         """The id of an event that is refused now although it was accepted before; None where it was not.
@@ -194,7 +194,7 @@ def prepare(admission: Admission, body: bytes, now: datetime, rules: TypeRules |
 
 def _check_gamer(event: AcceptedEvent, external_id: str | None, now: datetime) -> None:
     if event.user_id != external_id:
-        raise Forbidden("This token sends events of its own user only")
+        raise Forbidden("This token can only send events for its own user")
     if event.occurred_at < now - GAMER_EVENT_AGE:
         message = "Validation failed: occurred_at is more than 24 hours old"
         raise ValidationFault(message, details=[{"field": "occurred_at", "message": message}])

@@ -148,7 +148,7 @@ class BoardReader:
             raise no_such_board(leaderboard_id)
         view = await self.boards.view(board, window_key, utc_now())
         if view is None:
-            raise ValidationFault.of("window_key", "is not a window of this leaderboard; 'current' is the one that runs now")
+            raise ValidationFault.of("window_key", "is not a window of this leaderboard; use 'current' for the current one")
         return view
 
     async def entries(self, tenant_id: UUID, found: Slice) -> list[EntryWire]:

@@ -143,7 +143,9 @@ async def replace_definition(
         await check_config(connection, principal.tenant_id, definition.reward_config_id)
         wanted = segment_of(definition.config)
         if not may_change(board.segments, wanted):
-            raise InvalidState("A board of type custom or all_time keeps its timeframe, aggregation and method, and no other becomes one")
+            raise InvalidState(
+                "A board of type custom or all_time cannot change its timeframe, aggregation or method, and no other board can become one"
+            )
         instant = await change_instant(connection, principal.tenant_id)
         latest = await latest_start(connection, principal.tenant_id, board.board_id)
         line = window_sequence.changed(board.segments, wanted, after=max(instant + window_sequence.NOTICE, latest or instant))

@@ -124,7 +124,7 @@ class Sockets:
             places.append(((principal.tenant_id, principal.actor), limits.SOCKETS_OF_PERSON.value))
         for place, most in places:
             if self._taken[place] >= most:
-                raise RateLimited(f"At most {most} WebSockets at a time", retry_after=1)
+                raise RateLimited(f"At most {most} open WebSockets", retry_after=1)
         self._taken.update(place for place, _ in places)
         try:
             yield
@@ -165,7 +165,7 @@ class Sockets:
         """What the upgrade says of itself; a browser's credential is its second subprotocol."""
         found = PATH.fullmatch(scope["path"])
         if found is None:
-            raise NotFound("There is no such route")
+            raise NotFound("Route not found")
         facts = request_facts(scope)
         offered = scope.get("subprotocols") or []
         if facts.authorization is None and len(offered) > 1 and offered[0].lower() == SUBPROTOCOL:
@@ -224,7 +224,7 @@ class Sockets:
 def _check(facts: RequestFacts, admission: Admission) -> None:
     check_tenant(facts, admission.tenant)
     if admission.principal.role not in ROLES:
-        raise Forbidden("The credential's role may not do this")
+        raise Forbidden("The credential's role does not allow this")
 
 
 async def _refuse(scope: Any, send: Send, fault: Exception, request_id: bytes) -> None:

@@ -77,13 +77,13 @@ async def close_window(
         if board is None:
             raise no_such_board(leaderboard_id)
         if board.config.timeframe.type is TimeframeType.ALL_TIME:
-            raise InvalidState(f"Leaderboard '{leaderboard_id}' is all-time: its window does not end")
+            raise InvalidState(f"Leaderboard '{leaderboard_id}' is all-time: its window never ends")
         span = _span(board, window_key)
         # Before any row is written: a pump that waits for a row of ours would keep this waiting for the pump.
         instant = await change_instant(connection, principal.tenant_id)
         window = await _close(connection, board, span, instant)
         if window is None:
-            raise InvalidState(f"Window '{window_key}' of leaderboard '{leaderboard_id}' is not open any more")
+            raise InvalidState(f"Window '{window_key}' of leaderboard '{leaderboard_id}' is no longer open")
         facts = {"leaderboard_id": leaderboard_id, "window_key": window_key, "closes_at": rfc3339(instant)}
         identity = str(window.window_id)
         await record(connection, principal.tenant_id, action="close", subject="leaderboard_window", subject_id=identity, facts=facts)
@@ -108,7 +108,7 @@ def _position(cursor: str) -> tuple[datetime | None, UUID]:
     try:
         return (None if start is None else datetime.fromisoformat(str(start))), UUID(str(last))
     except ValueError:
-        raise ValidationFault.of("cursor", "is not a cursor of this list") from None
+        raise ValidationFault.of("cursor", "is not a cursor for this list") from None
 
 
 def _span(board: Leaderboard, window_key: str) -> WindowSpan:
@@ -117,7 +117,7 @@ def _span(board: Leaderboard, window_key: str) -> WindowSpan:
     if span is None or span.starts_at is None:
         raise NotFound(f"Leaderboard '{board.leaderboard_id}' has no window '{window_key}'")
     if utc_now() < span.starts_at - BEFORE_START:
-        raise InvalidState(f"Window '{window_key}' of leaderboard '{board.leaderboard_id}' has not begun")
+        raise InvalidState(f"Window '{window_key}' of leaderboard '{board.leaderboard_id}' has not started")
     return span
 
 

@@ -35,7 +35,7 @@ async def show_runs(request: AnyRequest, principal: Principal, pool: Pool, page:
     """The runs, newest first; filters `source_type` `source_id` `schedule_id` `status`."""
     status = request.query_params.get("status")
     if status is not None and status not in set(RunStatus):
-        raise ValidationFault.of("status", "is not a state of a payout run")
+        raise ValidationFault.of("status", "is not a payout run status")
     wanted = RunFilter(
         source_type=request.query_params.get("source_type"),
         source_id=request.query_params.get("source_id"),
@@ -68,7 +68,7 @@ async def show_recipients(run_id: UUID, request: AnyRequest, principal: Principa
     if page.cursor is not None:
         (after,) = decode_cursor(page.cursor, 1)
         if type(after) is not int or not 0 <= after < 2**31:
-            raise ValidationFault.of("cursor", "is not a cursor of this list")
+            raise ValidationFault.of("cursor", "is not a cursor for this list")
     async with transaction(pool) as connection:
         run = await find_run(connection, principal.tenant_id, run_id)
         rows = await recipients_of(connection, principal.tenant_id, run, state=state, after=after, limit=page.limit)

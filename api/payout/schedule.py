@@ -117,14 +117,14 @@ async def _check_audience(connection: Connection, tenant_id: UUID, body: Schedul
     if isinstance(audience, LeaderboardTop):
         board = await find_board(connection, tenant_id, audience.leaderboard_id)
         if board is None:
-            raise ValidationFault.of("audience.leaderboard_id", "there is no such leaderboard")
+            raise ValidationFault.of("audience.leaderboard_id", "does not exist")
         if audience.window == "latest_closed" and board.config.timeframe.type is TimeframeType.ALL_TIME:
             raise ValidationFault.of("audience.window", "must be current: an all-time board never closes")
     elif isinstance(audience, TierMembers):
         known = {tier.name for tier in (await tier_set_of(connection, tenant_id)).tiers}
         for number, name in enumerate(audience.names):
             if name not in known:
-                raise ValidationFault.of(f"audience.names[{number}]", "there is no such tier")
+                raise ValidationFault.of(f"audience.names[{number}]", "does not exist")
 
 
 async def _given_items(connection: Connection, tenant_id: UUID, body: ScheduleBody) -> set[UUID]:

@@ -42,7 +42,7 @@ async def _checked(connection: Connection, principal: Principal, value: Any) -> 
 async def _present(connection: Connection, principal: Principal, rule_id: UUID, *, lock: bool = False) -> KeptRule:
     kept = await find_rule(connection, principal.tenant_id, rule_id, lock=lock)
     if kept is None:
-        raise NotFound("There is no such earning rule")
+        raise NotFound("Earning rule not found")
     return kept
 
 
@@ -97,7 +97,7 @@ async def end_rule(rule_id: UUID, principal: Principal, pool: Pool) -> None:
     """Archive a rule: events accepted from now on earn nothing by it."""
     async with transaction(pool) as connection:
         if not await archive_rule(connection, principal.tenant_id, rule_id, utc_now()):
-            raise NotFound("There is no such earning rule")
+            raise NotFound("Earning rule not found")
 
 
 routes: list[Any] = [add_rule, show_rules, show_rule, replace_rule, change_rule, end_rule]

@@ -128,7 +128,7 @@ async def end_tier(name: str, principal: Principal, pool: Pool) -> None:
 
 def _without(present: TierSet, name: str, places: int) -> list[dict[str, Any]]:
     if present.named(name) is None:
-        raise NotFound("There is no such tier")
+        raise NotFound("Tier not found")
     return [tier_wire(tier, places) for tier in present.tiers if tier.name != name]
 
 

@@ -44,7 +44,7 @@ def redemption_id_of(text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:
-        raise RedemptionNotFound("There is no such redemption") from None
+        raise RedemptionNotFound("Redemption not found") from None
 
 
 @patch(
@@ -82,7 +82,7 @@ async def own_redemption(connection: Connection, principal: Principal, redemptio
     """The redemption; RedemptionNotFound for none, and for a gamer another's is none: ids cannot be tried out."""
     redemption = await find_redemption(connection, principal.tenant_id, redemption_id)
     if principal.role == "gamer" and redemption.external_user_id != principal.external_user_id:
-        raise RedemptionNotFound("There is no such redemption")
+        raise RedemptionNotFound("Redemption not found")
     return redemption
 
 
@@ -186,7 +186,7 @@ async def read_order(user_id: str, order_id: str, principal: Principal, pool: Po
         user = await user_for(connection, principal, user_id)
         order = await _order(connection, principal, redemption_id_of(order_id))
         if order["user_id"] != str(user.user_id):
-            raise RedemptionNotFound("There is no such order")
+            raise RedemptionNotFound("Order not found")
     return order
 
 
@@ -201,7 +201,7 @@ async def _order(connection: Connection, principal: Principal, order_id: UUID) -
     given = await grant_order(connection, principal.tenant_id, order_id)
     if given is not None:
         if principal.role == "gamer" and given["external_user_id"] != principal.external_user_id:
-            raise RedemptionNotFound("There is no such order")
+            raise RedemptionNotFound("Order not found")
         return principal.shown(given, order_for_player)
     redemption = await own_redemption(connection, principal, order_id)
     return principal.shown(await document_of(connection, principal.tenant_id, redemption.redemption_id), order_for_player)
@@ -226,7 +226,7 @@ async def move_by_hand(redemption_id: str, move: str, data: Reason, principal: P
     InvalidState for an illegal move.
     """
     if move not in MOVES_BY_HAND:
-        raise RedemptionNotFound("There is no such move")
+        raise RedemptionNotFound("Unknown move")
     if move == "reverse" and not data.reason:
         raise ValidationFault.of("reason", "is required")
     if data.fulfillment_data is not None:

@@ -88,9 +88,9 @@ async def bring_item_codes(item_id: UUID, data: CodesBody, principal: Principal,
     async with transaction(pool) as connection:
         item = await find_item(connection, principal.tenant_id, item_id)
         if item.fulfilment.type != "codes":
-            raise ValidationFault.of("fulfilment.type", "of this item is not codes")
+            raise ValidationFault.of("fulfilment.type", "must be codes to import codes")
         if data.variant_id is not None:
-            raise ValidationFault.of("variant_id", "is only for rewards of the store")
+            raise ValidationFault.of("variant_id", "is only allowed for rewards")
         added = await add_codes(connection, principal.tenant_id, item_id, data.codes, utc_now())
         facts = {"added": added, "known": len(data.codes) - added}
         await record(connection, principal.tenant_id, action="import", subject="reward_code", subject_id=str(item_id), facts=facts)

@@ -48,7 +48,7 @@ async def named_reward(connection: Connection, principal: Principal, named: str,
     except ValueError:
         found = await find_reward(connection, principal.tenant_id, slug=named, lock=lock)
     if found is None:
-        raise RewardNotFound("There is no such reward")
+        raise RewardNotFound("Reward not found")
     return found
 
 
@@ -211,7 +211,7 @@ async def show_catalog_entry(slug: str, request: AnyRequest, principal: Principa
     async with transaction(pool) as connection:
         reward = await named_reward(connection, principal, slug)
         if not reward.active or not is_within(reward.visible_from, reward.visible_until, utc_now()):
-            raise RewardNotFound("There is no such reward")
+            raise RewardNotFound("Reward not found")
         currencies = await currencies_of(connection, principal.tenant_id)
         query = _catalog_query(request)
         balances = await _balances(connection, principal, query, currencies)
@@ -274,7 +274,7 @@ async def _redeem(pool: Pool, relay: Relay, write: Write, order: Order) -> Respo
 async def purchase(slug: str, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> Response[bytes]:
     """A gamer buys a reward for itself. A reward that asks for nothing needs no body."""
     if principal.external_user_id is None:
-        raise Forbidden("Buying needs a gamer's token; a server redeems by POST /v1/redemptions")
+        raise Forbidden("Buying requires a gamer token; servers redeem with POST /v1/redemptions")
     sent = await request.body()
     data = decode_body(sent, PurchaseBody) if sent else PurchaseBody()
     order = _order(data, principal, principal.external_user_id, reward_id=None, slug=slug)
@@ -285,7 +285,7 @@ async def purchase(slug: str, request: AnyRequest, principal: Principal, pool: P
 async def redeem_for_user(data: RedemptionBody, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> Response[bytes]:
     """A server redeems a reward for one of its users."""
     if (data.reward_id is None) == (data.slug is None):
-        raise ValidationFault.of("reward_id", "either reward_id or slug is required, not both")
+        raise ValidationFault.of("reward_id", "give either reward_id or slug, not both")
     external_user_id = parse_external_id(data.external_user_id, "external_user_id")
     order = _order(data, principal, external_user_id, reward_id=data.reward_id, slug=data.slug)
     write = write_of(request, principal, data, data.idempotency_key, about=external_user_id)

@@ -37,7 +37,7 @@ async def list_audit_log(request: Request[Any, Any, Any], principal: Principal, 
     """
     texts = {name: request.query_params.get(name) for name in ("subject", "subject_id", "actor")}
     if any("\0" in (text or "") for text in texts.values()):
-        raise ValidationFault("Text may not hold the character U+0000")
+        raise ValidationFault("Text must not contain the character U+0000")
     wanted = AuditSearch(**texts, since=instant_in(request, "from"), until=instant_in(request, "to"))
     async with pool.connection() as connection:
         entries, behind = await list_entries(connection, principal.tenant_id, wanted, after=page.after_id(), limit=page.limit)

@@ -217,7 +217,7 @@ class Authenticator:
         tenant, fresh_until = await self._queries.ask(("tenant", *question), find)
         if tenant is None:
             self._tenants.pop(question, None)
-            raise Unauthorized("The token names no tenant")
+            raise Unauthorized("The token does not name a tenant")
         self._tenants.keep(question, (tenant, fresh_until))
         return tenant, fresh_until
 
@@ -233,7 +233,7 @@ class Authenticator:
         async with self._pool.connection() as connection:
             tenant = await credential.find_tenant_access(connection, tenant_id)
         if tenant is None:
-            raise NotFound("There is no such tenant")
+            raise NotFound("Tenant not found")
         own: Role = "admin" if role == "admin" else "read"
         principal = Principal(tenant_id=tenant_id, kind="console", role=own, actor=f"console:{email}")
         return ConsoleAdmission(admission=self._admission(principal, tenant), read_only=own != "admin")

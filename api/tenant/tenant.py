@@ -197,7 +197,7 @@ async def create_tenant(data: NewTenant, pool: Pool) -> TenantBody:
         async with transaction(pool) as connection:
             await storage.create_tenant(connection, tenant)
     except psycopg.errors.UniqueViolation:
-        raise AlreadyExists("Another tenant has this org_id") from None
+        raise AlreadyExists("Another tenant already uses this org_id") from None
     return tenant_body(tenant)
 
 
@@ -218,14 +218,14 @@ async def update_tenant(tenant_id: UUID, data: TenantChange, pool: Pool) -> Tena
     try:
         return tenant_body(await _change(pool, tenant_id, changes))
     except psycopg.errors.UniqueViolation:
-        raise AlreadyExists("Another tenant has this org_id") from None
+        raise AlreadyExists("Another tenant already uses this org_id") from None
 
 
 async def _change(pool: Pool, tenant_id: UUID, changes: dict[str, Any]) -> Tenant:
     async with transaction(pool) as connection:
         tenant = await storage.lock_tenant(connection, tenant_id)
         if tenant is None:
-            raise NotFound("There is no such tenant")
+            raise NotFound("Tenant not found")
         if "settings" in changes:
             changes["settings"] = msgspec.to_builtins(tenant.settings) | changes["settings"]
             if len(msgspec.json.encode(changes["settings"]["metadata"])) > limits.SETTINGS_BYTES.value:
@@ -239,7 +239,7 @@ async def get_settings(principal: Principal, pool: Pool) -> AdminSettings:
     async with pool.connection() as connection:
         tenant = await storage.find_tenant(connection, principal.tenant_id)
     if tenant is None:
-        raise NotFound("There is no such tenant")
+        raise NotFound("Tenant not found")
     return admin_settings(tenant)
 
 
@@ -276,7 +276,7 @@ async def revoke_api_key(principal: Principal, api_key_id: UUID, pool: Pool) -> 
     """Revoke a key: within a second no process accepts it any more. Revoking again changes nothing."""
     async with transaction(pool) as connection:
         if not await credential.revoke_key(connection, principal.tenant_id, api_key_id, utc_now()):
-            raise NotFound("There is no such API key")
+            raise NotFound("API key not found")
 
 
 @post("/v1/auth/gamer-token", guards=[allow("server")], operation_id="create_gamer_token")
@@ -287,7 +287,7 @@ async def create_gamer_token(
     external_id = parse_external_id(data.user_id, "user_id")
     tenant_id = admission.tenant.tenant_id
     if admission.tenant.settings.users == "identified" and not await authenticator.user_exists(tenant_id, external_id):
-        raise UserNotFound(f"There is no user '{external_id}'")
+        raise UserNotFound(f"User '{external_id}' not found")
     now = utc_now().replace(microsecond=0)
     token_id, expires_at = str(new_id()), rfc3339(now + timedelta(seconds=data.ttl_seconds))
     facts = {"token_id": token_id, "expires_at": expires_at}

@@ -105,7 +105,7 @@ class TokenVerifier:
         try:
             key = await keys.key(header.get("kid"))
         except JwksUnavailable:
-            raise Unavailable("The keys of the token's issuer cannot be fetched now") from None
+            raise Unavailable("The keys of the token's issuer are currently unavailable") from None
         if key is None or key.algorithm_name != header["alg"]:
             raise Unauthorized("The token's key is not known")
         return _decode(text, key.key, [key.algorithm_name], known.issuer, known.audience)
@@ -129,11 +129,11 @@ def _identity(claims: dict[str, Any], *, platform: bool) -> Identity:
     subject, is_gamer = claims["sub"], claims.get("user_type") == "gamer"
     organisation = claims.get("org_id") or claims.get(RESOURCE_OWNER_CLAIM)
     if not _is_text(organisation):
-        raise Unauthorized("The token names no tenant")
+        raise Unauthorized("The token does not name a tenant")
     if not claims["exp"] <= LATEST_EXPIRY:
         raise Unauthorized("The token never expires")
     if not _is_text(subject) or (is_gamer and external_id_problem(subject) is not None):
-        raise Unauthorized("The token's subject is no user id")
+        raise Unauthorized("The token's subject is not a valid user id")
     return Identity(
         subject=subject,
         organisation=organisation,

@@ -76,10 +76,10 @@ async def show_deliveries(request: AnyRequest, principal: Principal, pool: Pool,
     """The log of deliveries, newest first; filters `endpoint_id` `event` `state` `redemption_id` `from` `to`."""
     state = request.query_params.get("state")
     if state is not None and state not in set(DeliveryState):
-        raise ValidationFault.of("state", "is not a state of a delivery")
+        raise ValidationFault.of("state", "is not a delivery state")
     event = request.query_params.get("event")
     if event is not None and event not in EVENTS:
-        raise ValidationFault.of("event", "is not an event")
+        raise ValidationFault.of("event", "is not a webhook event")
     wanted = Filter(
         endpoint_id=uuid_in(request, "endpoint_id"),
         event=event,
@@ -128,14 +128,14 @@ async def _check_in_time(connection: Connection, tenant_id: UUID, delivery_id: U
         return
     redemption = await lock_redemption(connection, tenant_id, delivery.redeemed)
     if is_too_late(redemption, delivery_id, by_hand=True):
-        raise InvalidState(f"The redemption is {redemption.status}: it must not be fulfilled any more", present=redemption.status.value)
+        raise InvalidState(f"The redemption is {redemption.status} and must no longer be fulfilled", present=redemption.status.value)
 
 
 async def _send_again(connection: Connection, tenant_id: UUID, delivery_id: UUID) -> Delivery:
     delivery = await lock_delivery(connection, tenant_id, delivery_id)
     await check_enabled(connection, tenant_id, delivery.endpoint_id)
     if delivery.state in (DeliveryState.PENDING, DeliveryState.HELD):
-        raise InvalidState("The delivery is still being tried", present=delivery.state.value)
+        raise InvalidState("The delivery is still being attempted", present=delivery.state.value)
     await make_due(connection, tenant_id, delivery.endpoint_id, [delivery_id], utc_now())
     facts = {"endpoint_id": str(delivery.endpoint_id), "event": delivery.event, "attempts": delivery.attempts}
     await record(connection, tenant_id, action="resend", subject="webhook_delivery", subject_id=str(delivery_id), facts=facts)
@@ -146,7 +146,7 @@ async def _send_at_last(connection: Connection, redemption: Redemption) -> None:
     """Let the workflow of a redemption that had no endpoint look for one again; InvalidState when there is still none."""
     tenant_id, pinned = redemption.tenant_id, redemption.fulfilment.get("endpoint_id")
     if await fulfilment_endpoint(connection, tenant_id, UUID(pinned) if pinned else None) is None:
-        raise InvalidState("No enabled endpoint takes `reward_redeemed`", present=Flag.NO_ENDPOINT.value)
+        raise InvalidState("No enabled endpoint subscribes to `reward_redeemed`", present=Flag.NO_ENDPOINT.value)
     identity = workflow_id(tenant_id, redemption.redemption_id)
     await outbox.enqueue(connection, tenant_id, outbox.Entry(kind="update", workflow_id=identity, name=f"resume:{new_id()}", argument={}))
     await record(connection, tenant_id, action="resend", subject="redemption", subject_id=str(redemption.redemption_id), facts={})
@@ -164,7 +164,7 @@ async def resend_redemption(redemption_id: str, data: Reason, principal: Princip
         delivery_id = redemption.fulfilment.get("delivery_id")
         has_none = delivery_id is None and Flag.NO_ENDPOINT in redemption.flags
         if redemption.status in FINAL or (delivery_id is None and not has_none):
-            raise InvalidState(f"A redemption that is {redemption.status} has nothing to resend", present=redemption.status.value)
+            raise InvalidState(f"There is nothing to resend for a redemption that is {redemption.status}", present=redemption.status.value)
         if has_none:
             await _send_at_last(connection, redemption)
         else:
@@ -200,7 +200,7 @@ async def send_test(endpoint_id: str, principal: Principal, pool: Pool) -> dict[
         await find_endpoint(connection, principal.tenant_id, identity)
         await check_enabled(connection, principal.tenant_id, identity)
         if await tests_since(connection, principal.tenant_id, identity, now - timedelta(minutes=1)) >= TESTS_PER_MINUTE:
-            raise RateLimited(f"At most {TESTS_PER_MINUTE} tests in a minute", retry_after=60)
+            raise RateLimited(f"At most {TESTS_PER_MINUTE} test webhooks per minute", retry_after=60)
         body = event_body("webhook.test", {"endpoint_id": str(identity)}, now)
         delivery_id = await publish_test(connection, principal.tenant_id, identity, body, now)
         facts = {"delivery_id": str(delivery_id)}

@@ -124,7 +124,7 @@ def id_of(text: str, noun: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:
-        raise NotFound(f"There is no such {noun}") from None
+        raise NotFound(f"{noun.capitalize()} not found") from None
 
 
 async def check_address(url: str, settings: Settings, sender: Sender) -> None:

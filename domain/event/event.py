@@ -208,7 +208,7 @@ def _user_id(document: dict[str, Any], _: datetime) -> str:
     if not isinstance(actor, dict):
         raise _fail("actor", "must be an object")
     if not actor.get("user_id") and isinstance(document.get("user_id"), str):
-        raise _fail("actor.user_id", 'cannot be empty: write "actor": {"user_id": …}, not user_id beside it')
+        raise _fail("actor.user_id", 'cannot be empty: write "actor": {"user_id": …}, not a top-level user_id')
     user_id = _text(actor, "user_id", "actor.user_id")
     problem = external_id_problem(user_id)
     if problem:

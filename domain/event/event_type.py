@@ -61,7 +61,7 @@ class TypeRules(msgspec.Struct, frozen=True):
         """Raise `Forbidden` for a type that is the server's, `EventTypeNotDeclared` in mode `declared` for what does not fit."""
         declared = self.types.get(name)
         if declared is not None and declared.server_only and is_gamer:
-            raise Forbidden(f"Events of type '{name}' are sent by the server only")
+            raise Forbidden(f"Only servers can send events of type '{name}'")
         if not self.must_be_declared:
             return
         if declared is None:
@@ -69,10 +69,10 @@ class TypeRules(msgspec.Struct, frozen=True):
         if declared.check is None:
             return
         if is_too_large(declared.nodes, body):
-            raise EventTypeNotDeclared(f"attrs do not fit the schema of '{name}': they are too large to be checked")
+            raise EventTypeNotDeclared(f"attrs do not match the schema of '{name}': they are too large to check")
         problem = declared.check(attrs)
         if problem is not None:
-            raise EventTypeNotDeclared(f"attrs do not fit the schema of '{name}': {problem}")
+            raise EventTypeNotDeclared(f"attrs do not match the schema of '{name}': {problem}")
 
 
 def is_too_large(nodes: int, body: bytes) -> bool:
@@ -121,7 +121,7 @@ def _walk(schema: Any, depth: int) -> None:
     if isinstance(schema, bool):
         return
     if not isinstance(schema, dict):
-        raise _fault("holds a part that is neither an object nor true or false")
+        raise _fault("contains a part that is not an object, true or false")
     if depth > limits.SCHEMA_DEPTH.value:
         raise _fault(f"is nested deeper than {limits.SCHEMA_DEPTH.value} schemas")
     for keyword, value in schema.items():
@@ -143,6 +143,6 @@ def _walk(schema: Any, depth: int) -> None:
 
 def _check_pattern(pattern: Any) -> None:
     if not isinstance(pattern, str):
-        raise _fault("a pattern is a string")
+        raise _fault("a pattern must be a string")
     if problem := pattern_problem(pattern):
         raise _fault(f"a pattern {problem}")

@@ -46,7 +46,7 @@ def check_grant(body: GrantBody) -> None:
     for place, external_id in enumerate(body.external_ids):
         parse_external_id(external_id, f"external_ids[{place}]")
     if len(set(body.external_ids)) != len(body.external_ids):
-        raise ValidationFault.of("external_ids", "names a user twice")
+        raise ValidationFault.of("external_ids", "contains a user twice")
 
 
 def grant_wire(grant: Grant) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def parse_when(value: Any, field: str = "when") -> When:
     if len(kinds) != 1:
         raise ValidationFault.of(field, "must have exactly one of cron, calendar, every_seconds")
     if when.cron is UNSET and when.timezone is not UNSET:
-        raise ValidationFault.of(f"{field}.timezone", "is for cron; a calendar has one of its own")
+        raise ValidationFault.of(f"{field}.timezone", "is only for cron; a calendar has its own")
     if when.cron is not UNSET and when.timezone is UNSET:
         when = msgspec.structs.replace(when, timezone="UTC")
     starts_at, ends_at = when.starts_at or UNSET, when.ends_at or UNSET
@@ -131,7 +131,7 @@ def _check_pattern(when: When, field: str) -> None:
     except (CronSimError, ValueError) as fault:
         raise ValidationFault.of(field, f"is not a time: {fault}") from None
     if found is None:
-        raise ValidationFault.of(field, "never comes")
+        raise ValidationFault.of(field, "never occurs")
 
 
 def _check_field(name: str, value: Field, where: str) -> None:
@@ -142,7 +142,7 @@ def _check_field(name: str, value: Field, where: str) -> None:
             fields = {"minute": "0", "hour": "0", "day_of_month": "*", "month": "*", "day_of_week": "*"} | {name: _text(each)}
             CronSim(" ".join(fields[part] for part in FIELDS), datetime(2000, 1, 1))  # noqa: DTZ001
         except (CronSimError, ValueError) as fault:
-            raise ValidationFault.of(where, f"{each!r} does not fit: {fault}") from None
+            raise ValidationFault.of(where, f"{each!r} is not valid: {fault}") from None
 
 
 def _text(value: Field | str) -> str:

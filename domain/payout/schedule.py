@@ -154,7 +154,7 @@ def parse_schedule(value: Any) -> ScheduleBody:
     if (body.reward_config_id is None) == (body.item_ids is None):
         raise ValidationFault.of("item_ids", "give either reward_config_id or item_ids")
     if body.item_ids is not None and len(set(body.item_ids)) < len(body.item_ids):
-        raise ValidationFault.of("item_ids", "names an item twice")
+        raise ValidationFault.of("item_ids", "contains an item twice")
     problem = number_problem(body.budget)
     if problem:
         raise ValidationFault.of("budget", problem.message)
@@ -171,7 +171,7 @@ def _check_audience(audience: Audience) -> None:
         for number, external_id in enumerate(audience.external_ids):
             parse_external_id(external_id, f"audience.external_ids[{number}]")
         if len(set(audience.external_ids)) < len(audience.external_ids):
-            raise ValidationFault.of("audience.external_ids", "names a user twice")
+            raise ValidationFault.of("audience.external_ids", "contains a user twice")
 
 
 def audience_wire(audience: Audience) -> dict[str, Any]:

@@ -195,7 +195,7 @@ def amount_from_wire(number: int | float, decimal_places: int, field: str) -> in
     units = exact.scaleb(decimal_places)
     if units != units.to_integral_value():
         places = "no decimal places" if decimal_places == 0 else f"at most {decimal_places} decimal places"
-        raise ValidationFault.of(field, f"may have {places}")
+        raise ValidationFault.of(field, f"must have {places}")
     if abs(units) > MAX_WIRE_INTEGER:
         raise ValidationFault.of(field, "is out of range")
     return int(units)

@@ -128,7 +128,9 @@ def parse_tier_set(value: Any, decimal_places: int) -> TierSet:
     """A decoded body as a checked set; ValidationFault names the faulty field. `decimal_places` are those of `points`."""
     body = convert_value(value, TierSetBody)
     if (body.basis is Basis.EARNED_IN_PERIOD or body.downgrade is Downgrade.AT_PERIOD_END) != (body.period_days is not None):
-        raise ValidationFault.of("period_days", "goes with the basis earned_in_period or the downgrade at_period_end, and only with them")
+        raise ValidationFault.of(
+            "period_days", "is required for the basis earned_in_period and the downgrade at_period_end, and not allowed otherwise"
+        )
     tiers = sorted((_tier(tier, number, decimal_places) for number, tier in enumerate(body.tiers)), key=lambda tier: tier.level)
     _check_order(tiers)
     return TierSet(basis=body.basis, downgrade=body.downgrade, period_days=body.period_days, tiers=tuple(tiers))
@@ -145,12 +147,12 @@ def _tier(body: TierBody, number: int, decimal_places: int) -> Tier:
 
 def _check_order(tiers: Sequence[Tier]) -> None:
     if len({tier.name for tier in tiers}) < len(tiers):
-        raise ValidationFault.of("tiers", "name one tier twice")
+        raise ValidationFault.of("tiers", "contain a tier twice")
     for lower, higher in pairwise(tiers):
         if lower.level == higher.level:
             raise ValidationFault.of("tiers", f"'{lower.name}' and '{higher.name}' have the same level")
         if lower.threshold >= higher.threshold:
-            raise ValidationFault.of("tiers", f"'{higher.name}' must have a higher threshold than '{lower.name}', which is below it")
+            raise ValidationFault.of("tiers", f"'{higher.name}' must have a higher threshold than '{lower.name}', which has a lower level")
 
 
 def reached_level(tiers: TierSet, member: TierMember) -> int:

@@ -56,7 +56,7 @@ def refusals(
     elif not payable:
         found.append(NotEligible(f"'{form.prices[0].currency}' cannot be spent", condition="currency"))
     if form.max_per_user is not None and buyer.used.get(form.reward_id, 0) >= form.max_per_user:
-        found.append(UserLimitReached(f"This user may have {form.max_per_user} of this reward", limit=form.max_per_user))
+        found.append(UserLimitReached(f"This user can have at most {form.max_per_user} of this reward", limit=form.max_per_user))
     if balances is not None and payable and all(price.amount > balances.get(price.currency, 0) for price in payable):
         nearest = min(payable, key=lambda price: price.amount - balances.get(price.currency, 0))
         places = currencies[nearest.currency].decimal_places

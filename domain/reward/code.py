@@ -19,7 +19,7 @@ def check_pool(reward: Reward, variant_id: str | None) -> None:
     """ValidationFault unless this names a pool of the reward: that of one of its variants, or its only one."""
     known = [variant.id for variant in reward.variants]
     if known and variant_id is None:
-        raise ValidationFault.of("variant_id", f"is required: each variant has a pool of its own ({', '.join(known)})")
+        raise ValidationFault.of("variant_id", f"is required: each variant has its own pool ({', '.join(known)})")
     if variant_id is not None and variant_id not in known:
         raise ValidationFault.of("variant_id", "is not a variant of this reward")
 

@@ -61,10 +61,10 @@ def parse_config(value: Any) -> ConfigBody:
 
 def _check_tier(tier: WireTier, where: str) -> None:
     if len(set(tier.item_ids)) != len(tier.item_ids):
-        raise ValidationFault.of(f"{where}.item_ids", "names an item twice")
+        raise ValidationFault.of(f"{where}.item_ids", "contains an item twice")
     by_rank = tier.min_rank is not None or tier.max_rank is not None
     if by_rank + (tier.min_score is not None) + (tier.top_percent is not None) > 1:
-        raise ValidationFault.of(where, "must be by rank, by min_score or by top_percent, not by several")
+        raise ValidationFault.of(where, "must use only one of rank, min_score and top_percent")
     if tier.min_rank is not None and tier.max_rank is not None and tier.min_rank > tier.max_rank:
         raise ValidationFault.of(f"{where}.max_rank", "must not be less than min_rank")
     problem = number_problem([tier.min_score, tier.top_percent])
@@ -96,7 +96,7 @@ def kept_tiers(body: ConfigBody, items: Collection[UUID]) -> list[PrizeTier]:
 def kept_budget(budget: Mapping[str, Number], items: Collection[UUID], currencies: Mapping[str, Currency]) -> dict[str, int]:
     """A run's budget in smallest units and counts; ValidationFault for what is neither a currency nor one of the items given."""
     if len(budget) > MAX_BUDGETS:
-        raise ValidationFault.of("budget", f"may limit at most {MAX_BUDGETS} currencies and items")
+        raise ValidationFault.of("budget", f"can limit at most {MAX_BUDGETS} currencies and items")
     names = {str(item_id) for item_id in items}
     kept = {}
     for key, limit in budget.items():
@@ -108,7 +108,7 @@ def kept_budget(budget: Mapping[str, Number], items: Collection[UUID], currencie
         elif key in names:
             kept[key] = amount_from_wire(limit, 0, field)
         else:
-            raise ValidationFault.of(field, "is neither a currency nor one of the items that are given")
+            raise ValidationFault.of(field, "is neither a currency nor an item of this config")
     return kept
 
 

@@ -62,7 +62,7 @@ def parse_item(value: Any) -> ItemBody:
     """A decoded request body as a checked item with its fulfilment; ValidationFault names the faulty field."""
     body = convert_value(value, ItemBody)
     if len(canonical_json([body.reward_value, body.payload])) > MAX_JSON_BYTES:
-        raise ValidationFault.of("payload", f"is larger than {MAX_JSON_BYTES} bytes together with reward_value")
+        raise ValidationFault.of("payload", f"is larger than {MAX_JSON_BYTES} bytes, including reward_value")
     fulfilment = body.fulfilment or ItemFulfilment(type=default_fulfilment(body.reward_type))
     if fulfilment.type == "wallet" and body.reward_type not in WALLET_TYPES:
         raise ValidationFault.of("reward_type", "must be points or currency when the fulfilment is wallet")

@@ -75,7 +75,7 @@ def obstacles(reward: Reward, attributes: Mapping[str, Any], now: datetime, *, t
         names = sorted(segment.tiers)
         yield NotEligible(f"This reward is for users of tier {' or '.join(names)}", condition="tiers", tiers=names)
     for path in dict.fromkeys(each.path for each in segment.conditions if not holds(each, attributes)):
-        yield NotEligible(f"This reward is for users with another {path}", condition=f"attributes.{path}")
+        yield NotEligible(f"This reward is for users with a different {path}", condition=f"attributes.{path}")
 
 
 def is_within(start: datetime | None, end: datetime | None, now: datetime) -> bool:

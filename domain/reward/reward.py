@@ -153,14 +153,14 @@ def parse_reward(value: Any) -> RewardBody:
     if len(canonical_json(body.value)) > MAX_VALUE_BYTES:
         raise ValidationFault.of("value", f"is larger than {MAX_VALUE_BYTES} bytes")
     if len(msgspec.json.encode([body.value, body.config])) > MAX_JSON_BYTES:
-        raise ValidationFault.of("config", f"is larger than {MAX_JSON_BYTES} bytes together with value")
+        raise ValidationFault.of("config", f"is larger than {MAX_JSON_BYTES} bytes, including value")
     names = [parse_client_id(field.name, f"fields[{place}].name") for place, field in enumerate(body.fields)]
     if len(set(names)) != len(names):
-        raise ValidationFault.of("fields", "has two of the same name")
+        raise ValidationFault.of("fields", "contains a name twice")
     for place, field in enumerate(body.fields):
         _check_pattern(field, f"fields[{place}].pattern")
     if sum(program_size(field.pattern) for field in body.fields if field.pattern is not None) > limits.REWARD_PROGRAMS.value:
-        raise ValidationFault.of("fields", f"have patterns of more than {limits.REWARD_PROGRAMS.value} instructions together")
+        raise ValidationFault.of("fields", f"have patterns with more than {limits.REWARD_PROGRAMS.value} instructions in total")
     _check_variants(body)
     _check_span(body.visible_from, body.visible_until, "visible_until")
     _check_span(body.available_from, body.available_until, "available_until")
@@ -168,10 +168,10 @@ def parse_reward(value: Any) -> RewardBody:
         parse_segment(body.eligibility, "eligibility")
     if body.fulfilment.type == "codes":
         if body.stock is not None:
-            raise ValidationFault.of("stock", "is the number of codes that are left: import codes instead")
+            raise ValidationFault.of("stock", "is the number of codes left; import codes instead")
         for place, variant in enumerate(body.variants):
             if variant.stock is not None:
-                raise ValidationFault.of(f"variants[{place}].stock", "is the number of codes that are left: import codes instead")
+                raise ValidationFault.of(f"variants[{place}].stock", "is the number of codes left; import codes instead")
     _check_low_stock(body.config)
     return body
 
@@ -179,7 +179,7 @@ def parse_reward(value: Any) -> RewardBody:
 def _check_variants(body: RewardBody) -> None:
     names = [parse_client_id(variant.id, f"variants[{place}].id") for place, variant in enumerate(body.variants)]
     if len(set(names)) != len(names):
-        raise ValidationFault.of("variants", "has two of the same id")
+        raise ValidationFault.of("variants", "contains an id twice")
     for place, variant in enumerate(body.variants):
         if len(canonical_json(variant.value)) > MAX_VALUE_BYTES:
             raise ValidationFault.of(f"variants[{place}].value", f"is larger than {MAX_VALUE_BYTES} bytes")
@@ -195,14 +195,14 @@ def _check_low_stock(config: Mapping[str, Any]) -> None:
 
 def _check_span(start: datetime | None, end: datetime | None, field: str) -> None:
     if start is not None and end is not None and start >= end:
-        raise ValidationFault.of(field, "must be after its beginning")
+        raise ValidationFault.of(field, "must be after the start")
 
 
 def _check_pattern(field: Field, where: str) -> None:
     if field.pattern is None:
         return
     if field.type not in TEXT_TYPES:
-        raise ValidationFault.of(where, "is only for fields of text")
+        raise ValidationFault.of(where, "is only allowed for text fields")
     if problem := pattern_problem(field.pattern):
         raise ValidationFault.of(where, problem)
 
@@ -238,7 +238,7 @@ def _kept_prices(given: list[WirePrice], currencies: Mapping[str, Currency], fie
         if currency is None or not currency.is_spendable:
             raise ValidationFault.of(f"{field}[{place}].currency", _unspendable(price.currency, currencies))
         if any(other.currency == price.currency for other in prices):
-            raise ValidationFault.of(f"{field}[{place}].currency", "has a price already")
+            raise ValidationFault.of(f"{field}[{place}].currency", "already has a price")
         amount = amount_from_wire(price.amount, currency.decimal_places, f"{field}[{place}].amount")
         prices.append(Price(currency=price.currency, amount=amount))
     return prices
@@ -288,7 +288,7 @@ def _field_problem(field: Field, value: Any) -> str | None:
     if len(value) > MAX_FIELD_CHARACTERS:
         return f"is longer than {MAX_FIELD_CHARACTERS} characters"
     if field.type == "email" and not EMAIL.fullmatch(value):
-        return "is not an e-mail address"
+        return "is not an email address"
     if field.type == "date" and not _is_date(value):
         return "is not a date like 2026-03-01"
     if field.type == "url" and not URL.fullmatch(value):

@@ -257,12 +257,12 @@ def check_url(url: str, *, https_only: bool) -> None:
     except ValueError:
         raise ValidationFault.of("url", "is not a URL") from None
     if len(url) > 2048 or not url.isascii() or any(character <= " " or character in "\x7f\\" for character in url):
-        raise ValidationFault.of("url", "must be at most 2048 ASCII characters without blanks")
+        raise ValidationFault.of("url", "must be at most 2048 ASCII characters without spaces")
     if parts.scheme not in ("https", "http") or (https_only and parts.scheme != "https"):
         raise ValidationFault.of("url", "must start with https://" if https_only else "must start with https:// or http://")
     if not parts.hostname or port == 0:
-        raise ValidationFault.of("url", "names no host")
+        raise ValidationFault.of("url", "has no host")
     if parts.username is not None or parts.password is not None or "@" in parts.netloc:
-        raise ValidationFault.of("url", "must not hold a user name or password")
+        raise ValidationFault.of("url", "must not contain a user name or password")
     if "#" in url:
-        raise ValidationFault.of("url", "must not hold a fragment")
+        raise ValidationFault.of("url", "must not contain a fragment")

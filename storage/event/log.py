@@ -140,7 +140,7 @@ class GroupCommitWriter:
 
     def _check_room(self, events: int, size: int) -> None:
         if self._stopping or self._waiting_events + events > WAITING_EVENTS or self._waiting_bytes + size > WAITING_BYTES:
-            raise Unavailable("Too many events wait to be written; nothing was accepted, try again", retry_after=1)
+            raise Unavailable("Too many events are waiting to be written; nothing was accepted, try again", retry_after=1)
 
     def _enqueue(self, event: NewEvent) -> tuple[Batch, int]:
         size = len(event.body)
@@ -219,7 +219,7 @@ class GroupCommitWriter:
                     await connection.close()
         if results is None:
             UNAVAILABLE.labels(cause).inc(len(events))
-            return connection, [Unavailable("The database cannot serve now; nothing was accepted, try again")] * len(events)
+            return connection, [Unavailable("The database is unavailable; nothing was accepted, try again")] * len(events)
         by_key = {event.key: outcome for event, outcome in zip(ordered, results, strict=True)}
         return connection, _with_repeats(events, by_key)
 

@@ -40,7 +40,7 @@ class BoardScans:
             async with slots.slot():
                 yield
         except CrowdedError:
-            raise Unavailable("Boards are read from PostgreSQL at the moment, and too many wait", retry_after=1) from None
+            raise Unavailable("Boards are currently read from PostgreSQL, and too many requests are waiting", retry_after=1) from None
         finally:
             if not slots.present:
                 self._tenants.pop(tenant_id, None)

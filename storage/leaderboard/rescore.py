@@ -81,7 +81,7 @@ async def start_rescore(connection: Connection, board: Leaderboard, window: Boar
     )
     row = await cursor.fetchone()
     if row is None or row["status"] != WindowStatus.OPEN or (row["closes_at"] is not None and row["closes_at"] <= instant):
-        raise InvalidState(f"Window '{window.window_key}' of leaderboard '{board.leaderboard_id}' is not open any more")
+        raise InvalidState(f"Window '{window.window_key}' of leaderboard '{board.leaderboard_id}' is no longer open")
     reads_from = board.created_at if window.starts_at is None else max(board.created_at, window.starts_at - AHEAD)
     await refuse_expired(connection, reads_from)
     rescore_id = new_id()

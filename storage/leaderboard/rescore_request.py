@@ -33,7 +33,7 @@ async def request_rescore(connection: Connection, tenant_id: UUID, leaderboard_i
     if span is None:
         raise NotFound(f"Leaderboard '{leaderboard_id}' has no window '{window_key}'")
     if span.starts_at is not None and instant < span.starts_at - AHEAD:
-        raise InvalidState(f"Window '{span.key}' of leaderboard '{leaderboard_id}' has not begun")
+        raise InvalidState(f"Window '{span.key}' of leaderboard '{leaderboard_id}' has not started")
     return await start_rescore(connection, board, await _row(connection, board, span, instant), instant)
 
 
@@ -48,7 +48,7 @@ async def _row(connection: Connection, board: Leaderboard, span: WindowSpan, ins
     if found is None:
         planned = span.closes_at(board.config.timeframe.grace_seconds)
         if planned is not None and planned <= instant:
-            raise InvalidState(f"Window '{span.key}' of leaderboard '{board.leaderboard_id}' is not open any more")
+            raise InvalidState(f"Window '{span.key}' of leaderboard '{board.leaderboard_id}' is no longer open")
         await open_window(connection, board.tenant_id, board.board_id, span, planned)
         found = await find_row(connection, board.tenant_id, board.board_id, span.key)
     assert found is not None

@@ -32,7 +32,7 @@ async def pay_page(connection: Connection, tenant_id: UUID, run_id: UUID, size: 
     if run.status is not RunStatus.PAYING or run.cursor >= run.recipients:
         return progress_of(run)
     if run.cancel_requested:
-        return await end_run(connection, run, RunStatus.CANCELLED, now, reason=f"cancelled behind recipient {run.cursor}")
+        return await end_run(connection, run, RunStatus.CANCELLED, now, reason=f"cancelled after recipient {run.cursor}")
     page = Page(after=run.cursor, last=min(run.cursor + size, run.recipients))
     cause = Cause(source_type=run.source_type, source_id=run.source_id, payout_run_id=run_id, by=BY_RUN)
     given = await pay_by_us(connection, run, cause, page, now)

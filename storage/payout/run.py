@@ -106,7 +106,7 @@ async def find_run(connection: Connection, tenant_id: UUID, run_id: UUID, *, loc
     )
     row = await cursor.fetchone()
     if row is None:
-        raise NotFound("There is no such payout run")
+        raise NotFound("Payout run not found")
     return msgspec.convert(row, Run)
 
 

@@ -66,7 +66,7 @@ async def find_schedule(connection: Connection, tenant_id: UUID, schedule_id: UU
     """The schedule; NotFound, also for one that was deleted. `lock` keeps it until the end of the transaction."""
     schedule = await find_any_schedule(connection, tenant_id, schedule_id, lock=lock)
     if schedule is None or schedule.archived_at is not None:
-        raise NotFound("There is no such schedule")
+        raise NotFound("Schedule not found")
     return schedule
 
 

@@ -50,7 +50,7 @@ async def leaderboard_top(connection: Connection, tenant_id: UUID, run: Run) -> 
         query=query,
         parameters={"tenant_id": tenant_id, "window_id": row["window_id"], "n": wanted.n},
         ranked=row["total"] or 0,
-        empty_reason=None if row["total"] else "nobody is ranked in the window that ended last",
+        empty_reason=None if row["total"] else "nobody is ranked in the latest ended window",
     )
 
 
@@ -67,7 +67,7 @@ async def _why_no_window(connection: Connection, tenant_id: UUID, wanted: Leader
     if early is None:
         return f"no window of leaderboard {wanted.leaderboard_id} has ended"
     ends_at = rfc3339(early["ends_at"])
-    return f"window {early['window_key']} was closed early: it counts as the latest closed one from its planned end on, {ends_at}"
+    return f"window {early['window_key']} was closed early and counts only from its planned end, {ends_at}"
 
 
 async def _current(connection: Connection, tenant_id: UUID, wanted: LeaderboardTop) -> Audience:

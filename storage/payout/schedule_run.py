@@ -58,16 +58,16 @@ async def claim_instant(connection: Connection, tenant_id: UUID, schedule_id: UU
     if schedule is None or schedule.archived_at is not None:
         return Claim(reason="the schedule was deleted")
     if await is_suspended(connection, tenant_id):
-        return Claim(reason="the tenant is suspended; once it is active, what is no longer ago than the catch-up is paid")
+        return Claim(reason="the tenant is suspended; when it is active again, instants within catchup_seconds are paid")
     history = await history_of(connection, tenant_id, schedule_id)
     if not is_instant(history, instant):
-        return Claim(reason="this is no instant of the schedule: a local time that came twice has been paid at its first")
+        return Claim(reason="not an instant of the schedule: a local time that occurs twice is paid the first time")
     if version_at(history, instant).paused:
         return Claim(reason="the schedule was paused")
     if schedule.overlap is Overlap.SKIP:
         runs = await _scheduled_runs(connection, schedule, instant, instant)
         if overlap_verdict(schedule.overlap, history, runs, instant) is Verdict.SKIPPED:
-            return Claim(reason="the run before is still under way")
+            return Claim(reason="the previous run is still in progress")
     run = new_run(schedule, instant, "schedule", await schedule_prizes(connection, schedule, now))
     run_id = await create_run(connection, tenant_id, run, now, start=False)
     return Claim(run_id=run_id, leaderboard_id=schedule.audience.get("leaderboard_id"))
@@ -103,9 +103,7 @@ async def backfill_runs(connection: Connection, schedule: Schedule, start: datet
     history = await history_of(connection, schedule.tenant_id, schedule.schedule_id)
     instants = list(islice(instants_between(history, start, min(end, now)), MAX_BACKFILL + 1))
     if len(instants) > MAX_BACKFILL:
-        raise ValidationFault.of(
-            "to", f"there are more than {MAX_BACKFILL} instants up to then, the first thousand before {instants[-1]:%FT%TZ}"
-        )
+        raise ValidationFault.of("to", f"spans more than {MAX_BACKFILL} instants; the first thousand end before {instants[-1]:%FT%TZ}")
     known = await _instants_with_run(connection, schedule, instants)
     prizes = await schedule_prizes(connection, schedule, now)
     made: list[datetime] = []

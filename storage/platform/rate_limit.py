@@ -126,7 +126,7 @@ class RateLimiter:
                 lease.asking = begin_for_all(self._ask(lease), "rate limit")
             await asyncio.shield(lease.asking)
         if lease.tokens <= 0 and time.monotonic() < lease.paused_until:
-            raise RateLimited(f"More than {lease.rate} requests in a second", retry_after=1)
+            raise RateLimited(f"More than {lease.rate} requests per second", retry_after=1)
 
     async def _ask(self, lease: Lease) -> None:
         try:

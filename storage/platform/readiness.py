@@ -42,7 +42,7 @@ async def prove_ready(connection: Connection, scoring_partitions: int) -> None:
         now, read_only = await cursor.fetchone() or (None, True)
         ids.set_clock(now, timedelta(seconds=time.monotonic() - before))
         if read_only:
-            raise NotReady("read_only", "the database takes no writes")
+            raise NotReady("read_only", "the database does not accept writes")
         await cursor.execute("SELECT (SELECT version_num FROM alembic_version), (SELECT scoring_partitions FROM platform)")
         present, partitions = await cursor.fetchone() or (None, None)
         if schema.is_behind(present):

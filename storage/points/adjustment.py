@@ -86,7 +86,7 @@ async def _apply(
         raise insufficient_points(account.available, -adjustment.amount, currency.decimal_places)
     most = limits.BALANCE.value
     if adjustment.amount > 0 and account.posted + account.pending + adjustment.amount > most:
-        raise LimitReached(f"A balance may have {most} of the smallest unit, the most that a JSON number carries", limit=most)
+        raise LimitReached(f"A balance can have at most {most} of the smallest unit, the largest exact JSON number", limit=most)
     transfer = Transfer(
         transfer_id=new_id(),
         currency_id=adjustment.currency_id,

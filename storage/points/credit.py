@@ -139,7 +139,7 @@ async def post_credits(connection: Connection, credits: Sequence[Credit], now: d
     transfers, rooms = await _post(connection, credits, now)
     if rooms:
         most = limits.BALANCE.value
-        raise LimitReached(f"A balance may have {most} of the smallest unit, the most that a JSON number carries", limit=most)
+        raise LimitReached(f"A balance can have at most {most} of the smallest unit, the largest exact JSON number", limit=most)
     return transfers
 
 

@@ -65,7 +65,7 @@ async def change_currency(connection: Connection, tenant_id: UUID, currency_id: 
     )
     row = await cursor.fetchone()
     if row is None:
-        raise NotFound(f"There is no currency '{currency_id}'")
+        raise NotFound(f"Currency '{currency_id}' not found")
     present = msgspec.convert(row, Currency)
     given = {name: value for name, value in msgspec.structs.asdict(change).items() if value is not UNSET}
     days = given.get("expires_after_days")
@@ -108,7 +108,7 @@ async def _check_unused(connection: Connection, tenant_id: UUID, currency_id: st
     )
     row = await cursor.fetchone()
     if row is not None and row["used"] is not None:
-        raise InvalidState(f"decimal_places are fixed: {row['used']} counts in '{currency_id}' already", present="fixed")
+        raise InvalidState(f"decimal_places cannot change: {row['used']} already uses '{currency_id}'", present="fixed")
 
 
 def _expiry(days: int | None, now: datetime) -> tuple[datetime | None, datetime | None]:

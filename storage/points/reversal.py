@@ -58,7 +58,7 @@ async def find_first(connection: Connection, tenant_id: UUID, transfer_id: UUID)
     )
     row = await cursor.fetchone()
     if row is None:
-        raise NotFound("There is no such transfer")
+        raise NotFound("Transfer not found")
     return msgspec.convert(row, First)
 
 
@@ -70,9 +70,11 @@ async def reverse_transfer(connection: Connection, tenant_id: UUID, transfer_id:
     """
     named = await find_first(connection, tenant_id, transfer_id)
     if named.kind in (TransferKind.REVERSE, TransferKind.REFUND):
-        raise InvalidState("A reversal is not reversed: adjust the balance instead", present=named.kind.value)
+        raise InvalidState("A reversal cannot be reversed; adjust the balance instead", present=named.kind.value)
     if named.cause_type == "redemption":
-        raise InvalidState("This transfer belongs to a redemption: reverse that", present=named.kind.value, redemption_id=named.cause_id)
+        raise InvalidState(
+            "This transfer belongs to a redemption; reverse the redemption instead", present=named.kind.value, redemption_id=named.cause_id
+        )
     return await undo(connection, tenant_id, named, reason=reason, cause=("transfer", str(transfer_id)), now=now)
 
 
@@ -86,7 +88,7 @@ async def undo(
     if before is None or currency is None:
         raise RuntimeError("a transfer without an account")
     if first.reversed_by is not None:
-        raise InvalidState("This transfer was reversed before", present="reversed", reversed_by=str(first.reversed_by))
+        raise InvalidState("This transfer has already been reversed", present="reversed", reversed_by=str(first.reversed_by))
     if first.is_credit:
         transfer, after = await _take(connection, tenant_id, before, currency=currency, first=first, note=reason, cause=cause, now=now)
     else:

@@ -167,7 +167,7 @@ async def _keep_news(connection: Connection, present: Redemption, move: Move, no
         return
     data = {**present.fulfillment_data, **move.fulfillment_data}
     if len(canonical_json(data)) > MAXIMUM_DATA_BYTES:
-        raise ValidationFault.of("fulfillment_data", f"must be at most {MAXIMUM_DATA_BYTES} bytes with what was sent before")
+        raise ValidationFault.of("fulfillment_data", f"must be at most {MAXIMUM_DATA_BYTES} bytes, including what was sent before")
     await connection.execute(
         "UPDATE redemption SET fulfillment_data = %s, updated_at = %s WHERE tenant_id = %s AND redemption_id = %s",
         (Jsonb(data), now, present.tenant_id, present.redemption_id),
@@ -331,7 +331,7 @@ async def _read(connection: Connection, tenant_id: UUID, redemption_id: UUID, lo
     cursor = await connection.execute(query, (tenant_id, redemption_id))
     row = await cursor.fetchone()
     if row is None:
-        raise RedemptionNotFound("There is no such redemption")
+        raise RedemptionNotFound("Redemption not found")
     return msgspec.convert(row, Redemption)
 
 

@@ -97,7 +97,7 @@ async def redeem(connection: Connection, tenant_id: UUID, order: Order, now: dat
     if offer.user is None:
         raise UserNotFound(f"User '{order.external_user_id}' not found")
     if offer.reward is None:
-        raise RewardNotFound("There is no such reward")
+        raise RewardNotFound("Reward not found")
     reward = chosen_variant(offer.reward, order.variant_id)
     check_available(reward, offer.user.attributes, now, tier=offer.tier)
     price = choose_price(reward, order.currency)
@@ -155,7 +155,7 @@ async def _check_limit(connection: Connection, tenant_id: UUID, new: NewRedempti
     )
     row = await cursor.fetchone()
     if row is None or row["n"] >= limit:
-        raise UserLimitReached(f"This user may have {limit} of this reward", limit=limit)
+        raise UserLimitReached(f"This user can have at most {limit} of this reward", limit=limit)
 
 
 async def _hold_points(connection: Connection, tenant_id: UUID, new: NewRedemption, now: datetime) -> None:

@@ -37,7 +37,7 @@ async def find_config(connection: Connection, tenant_id: UUID, reward_config_id:
     )
     row = await cursor.fetchone()
     if row is None:
-        raise NotFound("There is no such reward config")
+        raise NotFound("Reward config not found")
     return msgspec.convert(row, RewardConfig)
 
 
@@ -51,7 +51,7 @@ async def check_config(connection: Connection, tenant_id: UUID, reward_config_id
         (tenant_id, reward_config_id),
     )
     if changed == 0:
-        raise ValidationFault.of("reward_config_id", "there is no such reward config")
+        raise ValidationFault.of("reward_config_id", "does not exist")
 
 
 async def list_configs(connection: Connection, tenant_id: UUID, *, after: UUID | None, limit: int) -> list[RewardConfig]:
@@ -101,14 +101,14 @@ async def archive_config(connection: Connection, tenant_id: UUID, reward_config_
     )
     row = await cursor.fetchone()
     if row is not None:
-        raise InvalidState(f"The leaderboard '{row['leaderboard_id']}' pays by this reward config")
+        raise InvalidState(f"Leaderboard '{row['leaderboard_id']}' uses this reward config")
     cursor = await connection.execute(
         "SELECT name FROM payout_schedule WHERE tenant_id = %s AND reward_config_id = %s AND archived_at IS NULL LIMIT 1",
         (tenant_id, reward_config_id),
     )
     row = await cursor.fetchone()
     if row is not None:
-        raise InvalidState(f"The schedule '{row['name']}' pays by this reward config")
+        raise InvalidState(f"Schedule '{row['name']}' uses this reward config")
     await connection.execute(
         "UPDATE reward_config SET archived_at = %s, updated_at = %s WHERE tenant_id = %s AND reward_config_id = %s",
         (now, now, tenant_id, reward_config_id),
@@ -126,7 +126,7 @@ async def prizes_at(connection: Connection, tenant_id: UUID, reward_config_id: U
     )
     row = await cursor.fetchone()
     if row is None:
-        raise NotFound("There is no such reward config")
+        raise NotFound("Reward config not found")
     return await prizes_of(connection, tenant_id, msgspec.convert(row["tiers"], list[PrizeTier]), row["budget"])
 
 

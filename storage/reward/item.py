@@ -26,7 +26,7 @@ async def find_item(connection: Connection, tenant_id: UUID, item_id: UUID, *, l
     )
     row = await cursor.fetchone()
     if row is None:
-        raise NotFound("There is no such reward item")
+        raise NotFound("Reward item not found")
     return msgspec.convert(row, RewardItem)
 
 
@@ -99,7 +99,7 @@ async def archive_item(connection: Connection, tenant_id: UUID, item_id: UUID, n
     )
     row = await cursor.fetchone()
     if row is not None:
-        raise InvalidState(f"The reward config '{row['name']}' gives this item")
+        raise InvalidState(f"Reward config '{row['name']}' uses this item")
     await connection.execute(
         "UPDATE reward_item SET archived_at = %s, updated_at = %s WHERE tenant_id = %s AND item_id = %s", (now, now, tenant_id, item_id)
     )

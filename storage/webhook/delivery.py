@@ -85,7 +85,7 @@ async def _read(connection: Connection, tenant_id: UUID, delivery_id: UUID, lock
     )
     row = await cursor.fetchone()
     if row is None:
-        raise NotFound("There is no such delivery")
+        raise NotFound("Delivery not found")
     return delivery_in(row)
 
 
@@ -122,7 +122,7 @@ async def claim_attempt(
     )
     row = await cursor.fetchone()
     if row is None:
-        raise NotFound("There is no such attempt")
+        raise NotFound("Attempt not found")
     return Attempt(**row)
 
 

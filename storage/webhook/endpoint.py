@@ -89,7 +89,7 @@ async def delays_of(connection: Connection, tenant_id: UUID, endpoint_id: UUID) 
 
 def _endpoint(row: dict[str, Any] | None) -> Endpoint:
     if row is None:
-        raise NotFound("There is no such webhook endpoint")
+        raise NotFound("Webhook endpoint not found")
     return msgspec.convert(row, Endpoint)
 
 
@@ -140,7 +140,7 @@ async def rotate_secret(
         (tenant_id, endpoint_id),
     )
     if await cursor.fetchone() is None:
-        raise NotFound("There is no such webhook endpoint")
+        raise NotFound("Webhook endpoint not found")
     if len(await live_secrets(connection, tenant_id, endpoint_id, now)) > 1 and overlap > timedelta(0):
         raise InvalidState("The overlap of the last rotation has not ended", present="rotating")
     await connection.execute(

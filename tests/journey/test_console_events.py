@@ -149,7 +149,7 @@ def test_a_dead_letter_is_replayed_once_and_with_a_reason(world: World) -> None:
     page = tab.send(f"/event-log/dead-letters/{position}/replay", reason="the rule is mended")
     assert "being scored again" in page.text
     assert 'class="count"' not in tab.get("/event-log/dead-letters").text
-    assert "replayed already" in tab.send(f"/event-log/dead-letters/{position}/replay", reason="again").text
+    assert "already been replayed" in tab.send(f"/event-log/dead-letters/{position}/replay", reason="again").text
 
 
 async def test_another_tenants_events_and_types_are_not_there(world: World, settings: Settings) -> None:

@@ -96,7 +96,7 @@ def test_who_saves_later_does_not_overwrite_unseen(world: World) -> None:
     tab.get("/leaderboards/scorers/edit")
     page = tab.send("/leaderboards/scorers/edit", **FORM | {"name": "Second", "version": "1"})
     assert page.status_code == 400
-    assert "This is version 2 by now" in page.text
+    assert "The current version is 2" in page.text
 
 
 def test_a_viewer_sees_the_board_and_changes_nothing(world: World) -> None:
@@ -108,7 +108,7 @@ def test_a_viewer_sees_the_board_and_changes_nothing(world: World) -> None:
     assert "/edit" not in page.text
     assert tab.get("/leaderboards/scorers/edit").status_code == 403
     tab.get("/account")
-    assert "Viewers may look" in tab.send("/leaderboards/scorers/archive", reason="spite").text
+    assert "Viewers cannot make changes" in tab.send("/leaderboards/scorers/archive", reason="spite").text
     tab.get("/account")
     assert tab.send("/leaderboards", **FORM | {"leaderboard_id": "mine"}).status_code == 400
     with world.client() as admin:

@@ -162,7 +162,7 @@ def test_a_viewer_sees_rewards_and_changes_nothing(world: World) -> None:
     assert tab.get("/rewards/new").status_code == 403
     for act in ("archive", "stock", "switch", "codes"):
         tab.get("/account")
-        assert "Viewers may look" in tab.send(f"{path}/{act}", reason="spite", stock="0", active="no", codes="X").text
+        assert "Viewers cannot make changes" in tab.send(f"{path}/{act}", reason="spite", stock="0", active="no", codes="X").text
     assert kept(world)["stock"] == 10
 
 

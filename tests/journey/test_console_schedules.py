@@ -137,7 +137,7 @@ def test_a_viewer_sees_schedules_and_changes_nothing(world: World) -> None:
     assert tab.get(f"{path}/edit").status_code == 403
     for act in ("run", "pause", "delete", "backfill"):
         tab.get("/account")
-        assert "Viewers may look" in tab.send(f"{path}/{act}", reason="spite", once="x").text
+        assert "Viewers cannot make changes" in tab.send(f"{path}/{act}", reason="spite", once="x").text
     assert world.rows("SELECT count(*) FROM payout_run") == [(0,)]
 
 

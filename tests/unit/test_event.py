@@ -73,7 +73,7 @@ def test_attrs_may_be_missing() -> None:
         ({"event_id": "a\u0000"}, "event_id contains a control character"),
         ({"event_id": "e" * 256}, "event_id is longer than 255"),
         ({"actor": {}}, "actor.user_id cannot be empty"),
-        ({"actor": {}, "user_id": "u"}, 'actor.user_id cannot be empty: write "actor": {"user_id": …}, not user_id beside it'),
+        ({"actor": {}, "user_id": "u"}, 'actor.user_id cannot be empty: write "actor": {"user_id": …}, not a top-level user_id'),
         ({"actor": []}, "actor must be an object"),
         ({"actor": {"user_id": "me"}}, "actor.user_id cannot be 'me'"),
         ({"actor": {"user_id": ".."}}, "actor.user_id cannot be '..'"),
