@@ -33,13 +33,13 @@ async def works(probe: Awaitable[Any]) -> bool:
 
 @get("/health", opt={"rule": PUBLIC}, operation_id="health")
 async def health() -> dict[str, str]:
-    """200 as long as the process serves."""
+    """Return 200 while the process is serving."""
     return {"status": "ok"}
 
 
 @get("/ready", opt={"rule": PUBLIC}, operation_id="ready")
 async def ready(readiness: Readiness, redis: Redis, temporal: Client, namespace: NamespaceClaim) -> Response[dict[str, str]]:
-    """200 when an event could be persisted now, else 503 with the `reason`; without Redis or Temporal it is degraded, yet ready.
+    """Return 200 if an event could be stored now, otherwise 503 with the `reason`. Without Redis or Temporal it is `degraded`, but ready.
 
     A process whose Temporal namespace is another installation's takes no traffic: its database or its namespace is the wrong one.
     """
@@ -65,7 +65,7 @@ async def ready(readiness: Readiness, redis: Redis, temporal: Client, namespace:
 
 @get("/metrics", opt={"rule": PUBLIC}, operation_id="metrics")
 async def metrics() -> Response[bytes]:
-    """Every metric of this process as Prometheus text."""
+    """The metrics of this process in Prometheus format."""
     return Response(render_metrics(), headers={"content-type": CONTENT_TYPE})
 
 

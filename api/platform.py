@@ -34,14 +34,14 @@ class PlatformNote(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 @get("/v1/operator/platform-schedules", guards=OPERATOR)
 async def list_platform_schedules(temporal: Client, page: Page) -> dict[str, Any]:
-    """Every chore with its state, last and next run."""
+    """List the platform schedules with their state, last and next run."""
     tasks, cursor = part_of(list(PlatformTask), page, lambda task: task.value)
     return {"platform_schedules": [await _shown(temporal, task) for task in tasks], "next_cursor": cursor}
 
 
 @post("/v1/operator/platform-schedules/{schedule_name:str}/pause", guards=OPERATOR, status_code=200)
 async def pause_platform_schedule(schedule_name: str, data: PlatformNote, temporal: Client, pool: Pool) -> dict[str, Any]:
-    """Pause it until it is resumed, also over restarts."""
+    """Pause a platform schedule until it is resumed, even across restarts."""
     task = _task(schedule_name)
     try:
         await temporal.get_schedule_handle(platform_schedule_id(task)).pause(note=data.note, rpc_timeout=RPC_TIMEOUT)
@@ -53,7 +53,7 @@ async def pause_platform_schedule(schedule_name: str, data: PlatformNote, tempor
 
 @post("/v1/operator/platform-schedules/{schedule_name:str}/resume", guards=OPERATOR, status_code=200)
 async def resume_platform_schedule(schedule_name: str, data: PlatformNote, temporal: Client, pool: Pool) -> dict[str, Any]:
-    """Let it run again, from its next time on."""
+    """Resume a platform schedule, from its next time."""
     task = _task(schedule_name)
     try:
         await temporal.get_schedule_handle(platform_schedule_id(task)).unpause(note=data.note, rpc_timeout=RPC_TIMEOUT)
@@ -65,7 +65,7 @@ async def resume_platform_schedule(schedule_name: str, data: PlatformNote, tempo
 
 @post("/v1/operator/platform-schedules/{schedule_name:str}/trigger", guards=OPERATOR, status_code=202)
 async def trigger_platform_schedule(schedule_name: str, temporal: Client, pool: Pool) -> dict[str, Any]:
-    """Run it now, also while it is paused; nothing happens while a run is under way."""
+    """Run a platform schedule now, even if it is paused. Does nothing while a run is in progress."""
     task = _task(schedule_name)
     try:
         await temporal.get_schedule_handle(platform_schedule_id(task)).trigger(rpc_timeout=RPC_TIMEOUT)

@@ -93,9 +93,9 @@ def _without_nul(request: AnyRequest) -> None:
 
 @get("/v1/admin/events", guards=ADMIN, operation_id="list_events")
 async def list_events(request: AnyRequest, principal: Principal, pool: Pool, settings: Settings, page: Page) -> dict[str, Any]:
-    """Accepted events, newest first: filters `event_id`, `type`, `user_id`, and `from`/`to` on accepted_at.
+    """List accepted events, newest first. Filters: `event_id`, `type`, `user_id`, and `from` and `to` on `accepted_at`.
 
-    One call looks at a bounded part of the log: a page may be short, even empty, and still have a `next_cursor` to go on with.
+    A call searches a limited part of the log: a page can be short or even empty and still have a `next_cursor`.
     """
     _without_nul(request)
     event_id = request.query_params.get("event_id")
@@ -121,9 +121,9 @@ def _fits(event: FoundEvent, search: Search) -> bool:
 
 @get("/v1/admin/events/{event_id:path}", guards=ADMIN, operation_id="get_event")
 async def get_event(request: AnyRequest, event_id: str, principal: Principal, pool: Pool, settings: Settings) -> dict[str, Any]:
-    """One event with what it did: what each board and each earning rule in force then made of it, or why nothing.
+    """Get an event with what it did: what each board and each earning rule in force at the time made of it, or why not.
 
-    `user_id` tells apart events of one id sent by several gamers.
+    `user_id` distinguishes events with the same id from several gamers.
     """
     _without_nul(request)
     wanted = request.query_params.get("user_id")
@@ -171,7 +171,7 @@ def _earning_wire(row: dict[str, Any]) -> dict[str, Any]:
 
 @get("/v1/admin/dead-letters", guards=ADMIN, operation_id="list_dead_letters")
 async def list_dead_letters(principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
-    """Events that broke scoring, with the reason, newest first."""
+    """List events that broke scoring, with the reason, newest first."""
     before = END
     if page.cursor is not None:
         (before,) = decode_cursor(page.cursor, 1)
@@ -185,7 +185,7 @@ async def list_dead_letters(principal: Principal, pool: Pool, page: Page) -> dic
 
 @post("/v1/admin/dead-letters/{position:int}/replay", guards=ADMIN, operation_id="replay_dead_letter", status_code=202)
 async def replay_dead_letter(principal: Principal, position: int, pool: Pool) -> dict[str, Any]:
-    """Send an event that broke scoring through it once more, as if accepted now: by the rules of now, into windows open now."""
+    """Score an event that broke scoring again, as if it was accepted now: by the current rules, into windows that are open now."""
     if not 0 <= position <= END:
         raise NotFound("Dead letter not found")
     async with transaction(pool) as connection:

@@ -141,7 +141,7 @@ async def create_event_type(principal: Principal, data: NewEventType, pool: Pool
 
 @get("/v1/admin/event-types", guards=ADMIN, operation_id="list_event_types")
 async def list_event_types(principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
-    """The declared event types by name."""
+    """List the declared event types by name."""
     after = None if page.cursor is None else str(decode_cursor(page.cursor, 1)[0])
     async with pool.connection() as connection:
         types = await storage.list_types(connection, principal.tenant_id, after=after, limit=page.limit)
@@ -158,7 +158,7 @@ async def get_event_type(principal: Principal, name: str, pool: Pool) -> EventTy
 
 @patch("/v1/admin/event-types/{name:str}", guards=ADMIN, operation_id="update_event_type")
 async def update_event_type(principal: Principal, name: str, data: EventTypeChange, pool: Pool) -> EventTypeBody:
-    """Change the given fields of an event type; events accepted within the next second may still meet the old ones."""
+    """Change the given fields of an event type. Events accepted within the next second may still be checked against the old ones."""
     _check_schema(None if isinstance(data.schema, UnsetType) else data.schema)
     given = {field: value for field, value in msgspec.structs.asdict(data).items() if value is not UNSET}
     async with transaction(pool) as connection:
@@ -171,7 +171,7 @@ async def update_event_type(principal: Principal, name: str, data: EventTypeChan
 
 @delete("/v1/admin/event-types/{name:str}", guards=ADMIN, operation_id="delete_event_type", status_code=204)
 async def delete_event_type(principal: Principal, name: str, pool: Pool) -> None:
-    """Forget an event type; a system type stays. Events of it that were accepted stay too."""
+    """Delete an event type, unless it is a system type. Accepted events of the type are kept."""
     async with transaction(pool) as connection:
         await storage.begin_change(connection, principal.tenant_id)
         if (await _present(connection, principal.tenant_id, name)).is_system:

@@ -231,13 +231,13 @@ async def _by_litestar(request: Request[Any, Any, Any]) -> Response[bytes]:
 
 @post(SINGLE, opt=RULE, operation_id="append_event", status_code=202)
 async def append_event(request: Request[Any, Any, Any]) -> Response[bytes]:
-    """Accept one event (IngestionEventV1); answered when it is durable. The same as the path in front of Litestar."""
+    """Accept one event (IngestionEventV1). The response is sent when it is on disk."""
     return await _by_litestar(request)
 
 
 @post(BULK, opt=RULE, operation_id="append_events", status_code=202)
 async def append_events(request: Request[Any, Any, Any]) -> Response[bytes]:
-    """Accept 1 to 100 events; each stands alone, and the answers come in the order of the request."""
+    """Accept 1 to 100 events. Each is handled on its own; the results have the order of the request."""
     return await _by_litestar(request)
 
 

@@ -197,7 +197,7 @@ def _window_key(request: AnyRequest) -> str | None:
 
 @get("/v1/leaderboards", guards=READERS)
 async def list_boards(principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
-    """The active boards, in the order of their creation."""
+    """List the active boards, in the order of creation."""
     async with pool.connection() as connection:
         total, boards = await boards_after(connection, principal.tenant_id, statuses=("active",), after=page.after_id(), limit=page.limit)
     return {"total": total, "leaderboards": [_summary(board) for board in boards], "next_cursor": page.cursor_of(boards, "board_id")}
@@ -221,7 +221,7 @@ def _summary(board: Leaderboard) -> dict[str, Any]:
 
 @get("/v1/leaderboards/{leaderboard_id:str}", guards=READERS)
 async def show_page(leaderboard_id: str, request: AnyRequest, principal: Principal, reader: BoardReader) -> Response[bytes]:
-    """A page of the board."""
+    """Get a page of the board."""
     limit = whole_number(request, "limit", default=PAGE_LIMIT, low=1, high=PAGE_LIMIT_MAXIMUM)
     offset = whole_number(request, "offset", default=0, low=0, high=OFFSET_MAXIMUM)
     window_key = _window_key(request)
@@ -230,7 +230,7 @@ async def show_page(leaderboard_id: str, request: AnyRequest, principal: Princip
 
 @get("/v1/leaderboards/{leaderboard_id:str}/user/{user_id:str}", guards=READERS)
 async def show_around(leaderboard_id: str, user_id: str, request: AnyRequest, principal: Principal, reader: BoardReader) -> Response[bytes]:
-    """The entries around a user, the user's own among them."""
+    """Get the entries around a user, including the user's own."""
     limit = whole_number(request, "limit", default=AROUND_LIMIT, low=1, high=PAGE_LIMIT_MAXIMUM)
     window_key = _window_key(request)
     user_id = principal.named(user_id)
@@ -264,7 +264,7 @@ def _no_entry(view: View, user_id: str) -> UserNotFound:
     guards=READERS,
 )
 async def show_rank(leaderboard_id: str, user_id: str, request: AnyRequest, principal: Principal, reader: BoardReader) -> dict[str, Any]:
-    """A user's rank and score."""
+    """Get a user's rank and score."""
     user_id = principal.named(user_id)
     view = await reader.view(principal.tenant_id, leaderboard_id, _window_key(request))
     place = await reader.boards.place(view, user_id)
@@ -285,7 +285,7 @@ def _place_wire(place: Place) -> dict[str, Any]:
 
 @get("/v1/users/{user_id:str}/leaderboards", guards=USER_READERS)
 async def show_users_boards(user_id: str, principal: Principal, pool: Pool, reader: BoardReader) -> dict[str, Any]:
-    """The active boards on which a user has an entry, with the rank. A gamer asks for itself only (`me`)."""
+    """List the active boards on which a user has an entry, with the rank. Gamers can only read their own (`me`)."""
     async with pool.connection() as connection:
         user = await user_for(connection, principal, user_id)
         _, boards = await boards_after(connection, principal.tenant_id, statuses=("active",), after=None, limit=limits.LEADERBOARDS.value)

@@ -76,7 +76,7 @@ def _segment_wire(board: Leaderboard, segment: Segment) -> dict[str, Any]:
 
 @post("/v1/admin/leaderboards", guards=ADMIN, status_code=201)
 async def add_board(data: dict[str, Any], principal: Principal, pool: Pool, reader: BoardReader) -> dict[str, Any]:
-    """Make a board; it counts events accepted from now on. The id of an archived board makes a new incarnation."""
+    """Create a board. It counts events accepted from now on. The id of an archived board can be used again."""
     definition = parse_definition(data)
     if definition.leaderboard_id is None:
         raise ValidationFault.of("leaderboard_id", "is required")
@@ -98,7 +98,7 @@ async def add_board(data: dict[str, Any], principal: Principal, pool: Pool, read
 
 @get("/v1/admin/leaderboards", guards=ADMIN)
 async def list_definitions(request: AnyRequest, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
-    """The definitions in the order of their creation; `status` picks one state, archived ones are shown only then."""
+    """List definitions in the order of creation. `status` selects one status; archived boards are only listed with it."""
     wanted = request.query_params.get("status")
     if wanted is not None and wanted not in STATUSES:
         raise ValidationFault.of("status", f"must be one of {', '.join(STATUSES)}")
@@ -110,7 +110,7 @@ async def list_definitions(request: AnyRequest, principal: Principal, pool: Pool
 
 @get("/v1/admin/leaderboards/{leaderboard_id:str}", guards=ADMIN)
 async def show_definition(leaderboard_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """One definition; of an archived id the latest incarnation."""
+    """Get a definition; for an archived id, the latest incarnation."""
     async with pool.connection() as connection:
         board = await find_any_board(connection, principal.tenant_id, leaderboard_id)
     if board is None:
@@ -132,7 +132,7 @@ async def _present(connection: Connection, tenant_id: UUID, leaderboard_id: str)
 async def replace_definition(
     leaderboard_id: str, data: dict[str, Any], request: AnyRequest, principal: Principal, pool: Pool, reader: BoardReader
 ) -> dict[str, Any]:
-    """Replace a definition; events accepted from now on are scored by it. A change of timeframe, aggregation or method takes effect with
+    """Replace a definition. Events accepted from now on are scored by it. A change of timeframe, aggregation or method takes effect with
     the first window that starts more than an hour later."""
     definition = parse_definition(data)
     if definition.leaderboard_id not in (None, leaderboard_id):
@@ -160,7 +160,7 @@ async def replace_definition(
 
 @delete("/v1/admin/leaderboards/{leaderboard_id:str}", guards=ADMIN, status_code=204)
 async def archive_definition(leaderboard_id: str, request: AnyRequest, principal: Principal, pool: Pool, reader: BoardReader) -> None:
-    """Archive a board: its open window closes without prizes, its id may be used again. Archiving twice changes nothing."""
+    """Archive a board. Its open window closes without a payout, and its id can be used again. Archiving it again changes nothing."""
     async with transaction(pool) as connection:
         try:
             board = await _present(connection, principal.tenant_id, leaderboard_id)
@@ -174,7 +174,7 @@ async def archive_definition(leaderboard_id: str, request: AnyRequest, principal
 
 @post("/v1/admin/leaderboards/{leaderboard_id:str}/explain", guards=ADMIN, status_code=200)
 async def explain_event(leaderboard_id: str, request: AnyRequest, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """What the board would make of the event in the body, were it accepted now. Writes nothing."""
+    """Explain what the event in the body would score on the board if it was accepted now. Writes nothing."""
     now = utc_now()
     event = validate_event(await request.body(), now)
     document = {**decode_stored(event.body), "tenant_id": str(principal.tenant_id)}

@@ -56,7 +56,7 @@ def _path(leaderboard_id: str, rescore_id: UUID) -> str:
 async def rescore_window(
     leaderboard_id: str, data: RescoreRequest, principal: Principal, pool: Pool, relay: Relay
 ) -> Response[dict[str, Any]]:
-    """Build an open window anew from the event log under the present rules. The board shows what it showed until that is complete."""
+    """Rebuild an open window from the event log under the current rules. The board shows the old standings until it is complete."""
     async with transaction(pool) as connection:
         rescore = await request_rescore(connection, principal.tenant_id, leaderboard_id, data.window_key)
         progress = await progress_of(connection, rescore)
@@ -67,7 +67,7 @@ async def rescore_window(
 
 @get("/v1/admin/leaderboards/{leaderboard_id:str}/rescores", guards=ADMIN, operation_id="list_rescores")
 async def list_rescores(leaderboard_id: str, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
-    """The rescores of the board's latest incarnation, newest first."""
+    """List rescores of the board, newest first."""
     async with pool.connection() as connection:
         board = await find_any_board(connection, principal.tenant_id, leaderboard_id)
         if board is None:
@@ -79,7 +79,7 @@ async def list_rescores(leaderboard_id: str, principal: Principal, pool: Pool, p
 
 @get("/v1/admin/leaderboards/{leaderboard_id:str}/rescores/{rescore_id:uuid}", guards=ADMIN, operation_id="show_rescore")
 async def show_rescore(leaderboard_id: str, rescore_id: UUID, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """One rescore, and how far it is."""
+    """Get a rescore and its progress."""
     async with pool.connection() as connection:
         board = await find_any_board(connection, principal.tenant_id, leaderboard_id)
         found = await find_rescore(connection, principal.tenant_id, rescore_id)

@@ -62,7 +62,7 @@ def _instant(text: str, field: str = "snapshot_time") -> datetime:
 
 @get("/v1/snapshots/{leaderboard_id:str}", guards=READERS)
 async def list_snapshots(leaderboard_id: str, request: AnyRequest, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
-    """The board's snapshots, newest first; `from` and `to` bound their times (`from` included, `to` not)."""
+    """List the board's snapshots, newest first, with `from` ≤ time < `to`."""
     wanted = SnapshotRange(
         since=instant_in(request, "from"),
         until=instant_in(request, "to"),
@@ -93,7 +93,7 @@ def _snapshot_wire(window: BoardWindow) -> dict[str, Any]:
 async def show_snapshot(
     leaderboard_id: str, snapshot_time: str, request: AnyRequest, principal: Principal, pool: Pool, reader: BoardReader
 ) -> Response[bytes]:
-    """A page of a snapshot. `total` were ranked; the snapshot holds the board's `size` best of them."""
+    """Get a page of a snapshot. `total` counts all ranked users; the snapshot holds the top `size`."""
     limit = whole_number(request, "limit", default=PAGE_LIMIT, low=1, high=PAGE_LIMIT_MAXIMUM)
     offset = whole_number(request, "offset", default=0, low=0, high=OFFSET_MAXIMUM)
 
@@ -110,7 +110,7 @@ async def show_snapshot(
 
 @get("/v1/snapshots/{leaderboard_id:str}/{snapshot_time:str}/user/{user_id:str}", guards=READERS)
 async def show_user_in_snapshot(leaderboard_id: str, snapshot_time: str, user_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """A user's final rank and score."""
+    """Get a user's final rank and score."""
     user_id = principal.named(user_id)
     board, window = await _found(pool, principal.tenant_id, leaderboard_id, snapshot_time)
     async with pool.connection() as connection:

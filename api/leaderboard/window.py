@@ -52,7 +52,7 @@ async def _window_wire(reader: BoardReader, board: Leaderboard, window: BoardWin
 
 @get("/v1/admin/leaderboards/{leaderboard_id:str}/windows", guards=ADMIN)
 async def list_windows(leaderboard_id: str, principal: Principal, pool: Pool, page: Page, reader: BoardReader) -> dict[str, Any]:
-    """The windows of the board's latest incarnation, newest first: those that have had an event, and those that followed them."""
+    """List the board's windows, newest first: those that received an event, and those that followed them."""
     before = _position(page.cursor) if page.cursor else None
     async with pool.connection() as connection:
         board = await find_any_board(connection, principal.tenant_id, leaderboard_id)
@@ -71,7 +71,7 @@ async def list_windows(leaderboard_id: str, principal: Principal, pool: Pool, pa
 async def close_window(
     leaderboard_id: str, window_key: str, principal: Principal, pool: Pool, relay: Relay, reader: BoardReader
 ) -> dict[str, Any]:
-    """End a window now: events accepted from this instant on do not count in it. Its snapshot keeps the planned end as its time."""
+    """Close a window now. Events accepted from now on do not count in it. Its snapshot keeps the planned end as its time."""
     async with transaction(pool) as connection:
         board = await find_board(connection, principal.tenant_id, leaderboard_id)
         if board is None:
@@ -123,9 +123,9 @@ def _span(board: Leaderboard, window_key: str) -> WindowSpan:
 
 @post("/v1/admin/leaderboards/{leaderboard_id:str}/windows/{window_key:str}/payout", guards=ADMIN, status_code=202)
 async def pay_window(leaderboard_id: str, window_key: str, principal: Principal, pool: Pool, relay: Relay) -> dict[str, Any]:
-    """Take up the payout of a closed window where it stopped, if it failed or was cancelled; nobody is paid twice.
+    """Resume the payout of a closed window where it stopped, if it failed or was cancelled. Nobody is paid twice.
 
-    Answers its run, also when it is under way. InvalidState for a window that is not closed, or is paid.
+    Returns its run, even if it is in progress. 409 `INVALID_STATE` for a window that is not closed, or is paid.
     """
     async with transaction(pool) as connection:
         board = await find_any_board(connection, principal.tenant_id, leaderboard_id)

@@ -43,7 +43,7 @@ def _filter(request: AnyRequest, page: Page, user_id: UUID | None) -> GrantFilte
 
 @get("/v1/users/{external_id:str}/grants", guards=READERS)
 async def read_user_grants(external_id: str, request: AnyRequest, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
-    """What the user was given, newest first; filters `source_type` `source_id` `item_id` `from` `to`."""
+    """List a user's grants, newest first. Filters: `source_type`, `source_id`, `item_id`, `from`, `to`."""
     async with transaction(pool) as connection:
         user = await user_for(connection, principal, external_id)
         grants = await list_grants(connection, principal.tenant_id, _filter(request, page, user.user_id))
@@ -53,7 +53,7 @@ async def read_user_grants(external_id: str, request: AnyRequest, principal: Pri
 
 @get("/v1/admin/grants", guards=[allow("admin")])
 async def show_grants(request: AnyRequest, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
-    """What was given, newest first; filters `source_type` `source_id` `item_id` `user_id` (external id) `from` `to`."""
+    """List grants, newest first. Filters: `source_type`, `source_id`, `item_id`, `user_id` (external id), `from`, `to`."""
     async with transaction(pool) as connection:
         named = request.query_params.get("user_id")
         user_id = None if named is None else (await user_for(connection, principal, named)).user_id
@@ -63,7 +63,7 @@ async def show_grants(request: AnyRequest, principal: Principal, pool: Pool, pag
 
 @post("/v1/admin/grants", guards=[allow("admin")], status_code=201)
 async def grant_by_hand(data: GrantBody, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> Response[bytes]:
-    """Give an item to up to 1000 users, all or none; UserNotFound names those that there are not."""
+    """Give an item to up to 1000 users, all or none. 404 `USER_NOT_FOUND` names unknown users."""
     check_grant(data)
     started: list[UUID] = []
 

@@ -32,7 +32,7 @@ async def _shown(connection: Connection, principal: Principal, run_id: UUID) -> 
 
 @get("/v1/admin/payout-runs", guards=ADMIN)
 async def show_runs(request: AnyRequest, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
-    """The runs, newest first; filters `source_type` `source_id` `schedule_id` `status`."""
+    """List payout runs, newest first. Filters: `source_type`, `source_id`, `schedule_id`, `status`."""
     status = request.query_params.get("status")
     if status is not None and status not in set(RunStatus):
         raise ValidationFault.of("status", "is not a payout run status")
@@ -53,14 +53,14 @@ async def show_runs(request: AnyRequest, principal: Principal, pool: Pool, page:
 
 @get("/v1/admin/payout-runs/{run_id:uuid}", guards=ADMIN)
 async def show_run(run_id: UUID, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """One run: recipients, paid, skipped with reasons, totals, progress."""
+    """Get a payout run: recipients, paid, skipped with reasons, totals, progress."""
     async with transaction(pool) as connection:
         return await _shown(connection, principal, run_id)
 
 
 @get("/v1/admin/payout-runs/{run_id:uuid}/recipients", guards=ADMIN)
 async def show_recipients(run_id: UUID, request: AnyRequest, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
-    """The frozen audience in the order in which it is paid; filter `state` (`pending`, `paid`, `skipped`)."""
+    """List a run's recipients in the order in which they are paid. Filter: `state` (`pending`, `paid`, `skipped`)."""
     state = request.query_params.get("state")
     if state is not None and state not in STATES:
         raise ValidationFault.of("state", f"must be one of {', '.join(STATES)}")
@@ -78,7 +78,7 @@ async def show_recipients(run_id: UUID, request: AnyRequest, principal: Principa
 
 @post("/v1/admin/payout-runs/{run_id:uuid}/cancel", guards=ADMIN, status_code=202)
 async def cancel_run(run_id: UUID, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """Stop a run before its next page; what was paid stays paid. InvalidState when it is over."""
+    """Cancel a run before its next page. What was paid stays paid. 409 `INVALID_STATE` if it has ended."""
     async with transaction(pool) as connection:
         await request_cancel(connection, principal.tenant_id, run_id, utc_now())
         return await _shown(connection, principal, run_id)
@@ -86,7 +86,7 @@ async def cancel_run(run_id: UUID, principal: Principal, pool: Pool) -> dict[str
 
 @post("/v1/admin/payout-runs/{run_id:uuid}/retry", guards=ADMIN, status_code=202)
 async def take_up_again(run_id: UUID, principal: Principal, pool: Pool, relay: Relay) -> dict[str, Any]:
-    """Take up a failed or cancelled run where it stopped: nobody is paid twice. InvalidState when it is completed."""
+    """Resume a failed or cancelled run where it stopped. Nobody is paid twice. 409 `INVALID_STATE` if it is completed."""
     async with transaction(pool) as connection:
         run = await retry_run(connection, principal.tenant_id, run_id, utc_now())
         shown = await _shown(connection, principal, run_id)

@@ -142,7 +142,7 @@ async def _given_items(connection: Connection, tenant_id: UUID, body: ScheduleBo
 
 @post("/v1/admin/schedules", guards=ADMIN, status_code=201)
 async def add_schedule(data: dict[str, Any], principal: Principal, pool: Pool, relay: Relay) -> dict[str, Any]:
-    """Make a schedule; it pays the instants from now on."""
+    """Create a schedule. It pays instants from now on."""
     async with transaction(pool) as connection:
         definition = await _checked(connection, principal.tenant_id, data)
         schedule = await insert_schedule(connection, principal.tenant_id, new_id(), definition, now=utc_now())
@@ -153,7 +153,7 @@ async def add_schedule(data: dict[str, Any], principal: Principal, pool: Pool, r
 
 @get("/v1/admin/schedules", guards=ADMIN)
 async def show_schedules(principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
-    """The schedules, newest first."""
+    """List payout schedules, newest first."""
     async with transaction(pool) as connection:
         schedules = await list_schedules(connection, principal.tenant_id, after=page.after_id(), limit=page.limit)
         shown = [await _shown(connection, schedule) for schedule in schedules]
@@ -162,7 +162,7 @@ async def show_schedules(principal: Principal, pool: Pool, page: Page) -> dict[s
 
 @get("/v1/admin/schedules/{schedule_id:uuid}", guards=ADMIN)
 async def show_schedule(schedule_id: UUID, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """One schedule with its next 10 instants."""
+    """Get a schedule with its next 10 instants."""
     async with transaction(pool) as connection:
         return await _shown(connection, await find_schedule(connection, principal.tenant_id, schedule_id))
 
@@ -184,7 +184,7 @@ async def _change(request: AnyRequest, principal: Principal, pool: Pool, schedul
 async def edit_schedule(
     schedule_id: UUID, data: dict[str, Any], request: AnyRequest, principal: Principal, pool: Pool, relay: Relay
 ) -> dict[str, Any]:
-    """Change the given fields. Instants that are past stay what they were."""
+    """Change the given fields. Past instants do not change."""
     shown = await _change(request, principal, pool, schedule_id, data)
     relay.try_start(shown["temporal_schedule_id"])
     return shown
@@ -192,7 +192,7 @@ async def edit_schedule(
 
 @delete("/v1/admin/schedules/{schedule_id:uuid}", guards=ADMIN, status_code=204)
 async def end_schedule(schedule_id: UUID, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> None:
-    """Delete a schedule: it pays no more. Its runs stay, and those under way go on."""
+    """Delete a schedule. It pays no more; its runs remain, and runs in progress continue."""
     async with transaction(pool) as connection:
         present = await find_schedule(connection, principal.tenant_id, schedule_id, lock=True)
         check_version(request, present.version)
@@ -213,7 +213,7 @@ async def _set_paused(paused: bool, schedule_id: UUID, request: AnyRequest, prin
 
 @post("/v1/admin/schedules/{schedule_id:uuid}/pause", guards=ADMIN, status_code=200)
 async def pause_schedule(schedule_id: UUID, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> dict[str, Any]:
-    """Let instants pass unpaid from now on; `{"note"}` says why."""
+    """Pause a schedule: instants are not paid from now on. `{"note"}` gives the reason."""
     shown = await _set_paused(True, schedule_id, request, principal, pool)
     relay.try_start(shown["temporal_schedule_id"])
     return shown
@@ -221,7 +221,7 @@ async def pause_schedule(schedule_id: UUID, request: AnyRequest, principal: Prin
 
 @post("/v1/admin/schedules/{schedule_id:uuid}/resume", guards=ADMIN, status_code=200)
 async def resume_schedule(schedule_id: UUID, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> dict[str, Any]:
-    """Pay the instants from now on again. Those that passed meanwhile stay unpaid; a backfill pays them."""
+    """Resume a schedule: instants are paid from now on. Instants during the pause stay unpaid; a backfill pays them."""
     shown = await _set_paused(False, schedule_id, request, principal, pool)
     relay.try_start(shown["temporal_schedule_id"])
     return shown
@@ -229,7 +229,7 @@ async def resume_schedule(schedule_id: UUID, request: AnyRequest, principal: Pri
 
 @post("/v1/admin/schedules/{schedule_id:uuid}/preview", guards=ADMIN, status_code=200)
 async def preview_schedule(schedule_id: UUID, request: AnyRequest, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """Who would get what if the schedule ran now, or at `instant`; nothing is written. Shows the first `limit` recipients."""
+    """Preview who would get what if the schedule ran now, or at `instant`. Writes nothing. Shows the first `limit` recipients."""
     body = convert_value(await request.json() if await request.body() else {}, PreviewBody)
     limit = whole_number(request, "limit", default=SHOWN_RECIPIENTS, low=1, high=MAX_SHOWN_RECIPIENTS)
     now = utc_now()
@@ -266,7 +266,7 @@ def _entry_wire(found: Preview, row: dict[str, Any]) -> dict[str, Any]:
 
 @post("/v1/admin/schedules/{schedule_id:uuid}/trigger", guards=ADMIN, status_code=202)
 async def trigger_schedule(schedule_id: UUID, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> Response[bytes]:
-    """Run now, also while the schedule is paused or another run is under way; repeat it under its idempotency key."""
+    """Run a schedule now, even if it is paused or another run is in progress. Retry with the same idempotency key."""
     body = convert_value(await request.json() if await request.body() else {}, TriggerBody)
     made: list[UUID] = []
 
@@ -285,7 +285,7 @@ async def trigger_schedule(schedule_id: UUID, request: AnyRequest, principal: Pr
 async def backfill_schedule(
     schedule_id: UUID, data: dict[str, Any], request: AnyRequest, principal: Principal, pool: Pool
 ) -> Response[bytes]:
-    """Run the past instants with from ≤ instant < to that have no run, by the `when` in force at each; at most 1000."""
+    """Run past instants with `from` ≤ instant < `to` that have no run, by the `when` in force at each, at most 1000."""
     body = convert_value(data, BackfillBody)
     if body.start >= body.end:
         raise ValidationFault.of("to", "must be after from")
@@ -302,7 +302,7 @@ async def backfill_schedule(
 
 @get("/v1/admin/schedules/{schedule_id:uuid}/runs", guards=ADMIN)
 async def show_runs_of_schedule(schedule_id: UUID, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
-    """The schedule's runs, the newest first; also of one that was deleted."""
+    """List a schedule's runs, newest first, even if it was deleted."""
     async with transaction(pool) as connection:
         if await find_any_schedule(connection, principal.tenant_id, schedule_id) is None:
             await find_schedule(connection, principal.tenant_id, schedule_id)

@@ -69,7 +69,7 @@ class ReversalBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 async def adjust_balance(
     external_id: str, data: AdjustmentBody, request: Request[Any, Any, Any], principal: Principal, pool: Pool
 ) -> Response[bytes]:
-    """Correct a user's balance; answers the transfer and the balance after it. The points do not count as earned."""
+    """Correct a user's balance. Returns the transfer and the balance after it. The points do not count as earned."""
     write = write_of(request, principal, data, data.idempotency_key, about=external_id)
 
     async def effect(connection: Connection) -> dict[str, Any]:
@@ -84,7 +84,7 @@ async def adjust_balance(
 
 @post("/v1/admin/adjustments", guards=ADMIN, status_code=200)
 async def adjust_balances(data: AdjustmentsBody, request: Request[Any, Any, Any], principal: Principal, pool: Pool) -> Response[bytes]:
-    """Correct many balances in one transaction: what happened to each, in the order given. A refused one stops no other."""
+    """Correct many balances in one transaction. Answers each in order; a refused correction does not stop the others."""
     _check_items(data)
     write = write_of(request, principal, data, data.idempotency_key, status=200)
 
@@ -109,7 +109,7 @@ async def adjust_balances(data: AdjustmentsBody, request: Request[Any, Any, Any]
 async def reverse(
     transfer_id: UUID, data: ReversalBody, request: Request[Any, Any, Any], principal: Principal, pool: Pool
 ) -> Response[bytes]:
-    """Undo a transfer by one that names it, once; answers that transfer and the balance after it."""
+    """Reverse a transfer, once. Returns the reversing transfer and the balance after it."""
     write = write_of(request, principal, data, data.idempotency_key)
 
     async def effect(connection: Connection) -> dict[str, Any]:

@@ -17,7 +17,7 @@ ADMIN = [allow("admin")]
 
 @get("/v1/admin/currencies", guards=ADMIN)
 async def list_currencies(principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
-    """The tenant's currencies."""
+    """List the tenant's currencies."""
     async with transaction(pool) as connection:
         currencies = await currencies_of(connection, principal.tenant_id)
     shown, cursor = part_of(list(currencies.values()), page, lambda currency: currency.currency_id)
@@ -26,7 +26,7 @@ async def list_currencies(principal: Principal, pool: Pool, page: Page) -> dict[
 
 @post("/v1/admin/currencies", guards=ADMIN, status_code=201)
 async def add_currency(data: CurrencyDefinition, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """Make a currency. Its `decimal_places` are fixed with the first transfer."""
+    """Create a currency. Its `decimal_places` cannot change after the first transfer."""
     parse_client_id(data.currency_id, "id")
     async with transaction(pool) as connection:
         return currency_wire(await create_currency(connection, principal.tenant_id, data, utc_now()))
@@ -34,7 +34,10 @@ async def add_currency(data: CurrencyDefinition, principal: Principal, pool: Poo
 
 @patch("/v1/admin/currencies/{currency_id:str}", guards=ADMIN)
 async def edit_currency(currency_id: str, data: CurrencyChange, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """Change a currency. When points wait or expire holds for what is credited from now on; points without a date count from now."""
+    """Change a currency.
+
+    New waiting and expiry times apply to points credited from now on; points without a date expire counted from now.
+    """
     async with transaction(pool) as connection:
         changed = await change_currency(connection, principal.tenant_id, currency_id, change=data, now=utc_now())
     return currency_wire(changed)

@@ -48,7 +48,7 @@ async def _present(connection: Connection, principal: Principal, rule_id: UUID, 
 
 @post("/v1/admin/earning-rules", guards=ADMIN, status_code=201)
 async def add_rule(data: dict[str, Any], principal: Principal, pool: Pool) -> dict[str, Any]:
-    """Make a rule; it counts events accepted from now on."""
+    """Create a rule. It applies to events accepted from now on."""
     async with transaction(pool) as connection:
         rule = await _checked(connection, principal, data)
         return kept_wire(await write_rule(connection, principal.tenant_id, new_id(), rule, utc_now()))
@@ -73,7 +73,7 @@ async def show_rule(rule_id: UUID, principal: Principal, pool: Pool) -> dict[str
 async def replace_rule(
     rule_id: UUID, data: dict[str, Any], request: Request[Any, Any, Any], principal: Principal, pool: Pool
 ) -> dict[str, Any]:
-    """Replace a rule; events accepted before are scored by the version of then."""
+    """Replace a rule. Events accepted earlier are scored by the version in force at that time."""
     async with transaction(pool) as connection:
         check_version(request, (await _present(connection, principal, rule_id, lock=True)).version)
         rule = await _checked(connection, principal, data)
@@ -94,7 +94,7 @@ async def change_rule(
 
 @delete("/v1/admin/earning-rules/{rule_id:uuid}", guards=ADMIN, status_code=204)
 async def end_rule(rule_id: UUID, principal: Principal, pool: Pool) -> None:
-    """Archive a rule: events accepted from now on earn nothing by it."""
+    """Archive a rule. Events accepted from now on earn nothing by it."""
     async with transaction(pool) as connection:
         if not await archive_rule(connection, principal.tenant_id, rule_id, utc_now()):
             raise NotFound("Earning rule not found")

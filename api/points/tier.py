@@ -57,7 +57,7 @@ async def _rewrite(connection: Connection, principal: Principal, present: TierSe
 
 @get("/v1/admin/tiers", guards=[allow("admin", "read")])
 async def show_tiers(principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
-    """The set of tiers: the lowest level first, and what counts towards them."""
+    """Get the tiers, lowest level first, and what counts towards them."""
     async with transaction(pool) as connection:
         tiers = await tier_set_of(connection, principal.tenant_id)
         wire = set_wire(tiers, await _places(connection, principal))
@@ -67,7 +67,7 @@ async def show_tiers(principal: Principal, pool: Pool, page: Page) -> dict[str, 
 
 @put("/v1/admin/tiers", guards=ADMIN)
 async def replace_tiers(data: dict[str, Any], request: Request[Any, Any, Any], principal: Principal, pool: Pool) -> dict[str, Any]:
-    """Replace the set; users are looked at again when their points move next. Without `tiers` those that there are stay:
+    """Replace the tiers. Users are re-evaluated when their points move next. Without `tiers` those that there are stay:
     who sets the basis does not mean to take everybody's tier away."""
     async with transaction(pool) as connection:
         return await _write_set(connection, principal, request, ("tiers",), data)
@@ -75,7 +75,7 @@ async def replace_tiers(data: dict[str, Any], request: Request[Any, Any, Any], p
 
 @patch("/v1/admin/tiers", guards=ADMIN)
 async def change_tiers(data: dict[str, Any], request: Request[Any, Any, Any], principal: Principal, pool: Pool) -> dict[str, Any]:
-    """Change the given fields of the set; `period_days` goes when nothing needs it any more."""
+    """Change the given fields of the tier set. `period_days` is removed when nothing needs it."""
     async with transaction(pool) as connection:
         return await _write_set(connection, principal, request, ("basis", "downgrade", "period_days", "tiers"), data)
 
@@ -96,7 +96,7 @@ async def _write_set(
 
 @post("/v1/admin/tiers", guards=ADMIN, status_code=201)
 async def add_tier(data: TierBody, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """Add a tier to the set."""
+    """Add a tier."""
     async with transaction(pool) as connection:
         present = await lock_tier_set(connection, principal.tenant_id, utc_now())
         if present.named(data.name) is not None:
@@ -108,7 +108,7 @@ async def add_tier(data: TierBody, principal: Principal, pool: Pool) -> dict[str
 
 @put("/v1/admin/tiers/{name:str}", guards=ADMIN)
 async def replace_tier(name: str, data: TierBody, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """Replace a tier of the set. Its name stays: users have their tiers by name."""
+    """Replace a tier. Its name cannot change, because users hold tiers by name."""
     if data.name != name:
         raise ValidationFault.of("name", "cannot be changed")
     async with transaction(pool) as connection:
@@ -120,7 +120,7 @@ async def replace_tier(name: str, data: TierBody, principal: Principal, pool: Po
 
 @delete("/v1/admin/tiers/{name:str}", guards=ADMIN, status_code=204)
 async def end_tier(name: str, principal: Principal, pool: Pool) -> None:
-    """Take a tier out of the set; users who have it have none until their points move next."""
+    """Delete a tier. Users in it have no tier until their points move next."""
     async with transaction(pool) as connection:
         present = await lock_tier_set(connection, principal.tenant_id, utc_now())
         await _rewrite(connection, principal, present, _without(present, name, await _places(connection, principal)))
@@ -141,7 +141,7 @@ def _one(tiers: TierSet, name: str, places: int) -> dict[str, Any]:
 
 @get("/v1/users/{external_id:str}/tier", guards=READERS)
 async def read_tier(external_id: str, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
-    """The user's tier, the next one, the points to it, and the changes so far, newest first."""
+    """Get a user's tier, the next tier, the points to reach it, and the history, newest first."""
     async with transaction(pool) as connection:
         user = await user_for(connection, principal, external_id)
         return await _standing(connection, principal, user, page)
@@ -149,7 +149,7 @@ async def read_tier(external_id: str, principal: Principal, pool: Pool, page: Pa
 
 @put("/v1/admin/users/{external_id:str}/tier", guards=ADMIN)
 async def give_tier(external_id: str, data: ChosenTier, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
-    """Give the user a tier by hand. It stays until points reach a tier above it and above what they had reached by now."""
+    """Give a user a tier by hand. It stays until the user's points reach a tier above it and above the highest one reached so far."""
     now = utc_now()
     async with transaction(pool, reason=data.reason) as connection:
         user = await user_for(connection, principal, external_id)

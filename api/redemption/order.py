@@ -32,7 +32,7 @@ async def _own(pool: Pool, principal: Principal, order_id: str) -> Redemption:
 
 @post("/v1/orders/{order_id:str}/claim", guards=USERS, status_code=200, operation_id="claim_order")
 async def claim(order_id: str, data: ClaimBody, principal: Principal, pool: Pool, relay: Relay) -> dict[str, Any]:
-    """Claim an order within 7 days, with everything that its reward asks for. InvalidState unless it is `pending_claim`."""
+    """Claim an order within 7 days, with the fields its reward requires. 409 `INVALID_STATE` unless it is `pending_claim`."""
     order = await _own(pool, principal, order_id)
     if order.status is not State.PENDING_CLAIM:
         raise InvalidState(f"A redemption that is {order.status} cannot be claimed", present=order.status.value)
@@ -46,7 +46,7 @@ async def claim(order_id: str, data: ClaimBody, principal: Principal, pool: Pool
 
 @post("/v1/orders/{order_id:str}/cancel", guards=USERS, status_code=200, operation_id="cancel_order")
 async def call_off(order_id: str, principal: Principal, pool: Pool, relay: Relay) -> dict[str, Any]:
-    """Call an order off while it is `pending_claim` or `pending_approval`: the points come back. InvalidState afterwards."""
+    """Cancel an order while it is `pending_claim` or `pending_approval`. The points are returned. 409 `INVALID_STATE` afterwards."""
     order = await _own(pool, principal, order_id)
     move = Move(to=State.CANCELLED, by=principal.actor, note=BY_USER, only_from=WAITING)
     return principal.shown(await make_move(pool, relay, principal.tenant_id, order.redemption_id, move), order_for_player)

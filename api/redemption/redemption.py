@@ -53,7 +53,7 @@ def redemption_id_of(text: str) -> UUID:
     operation_id="call_redemption_back",
 )
 async def call_back(redemption_id: str, data: dict[str, Any], principal: Principal, pool: Pool, relay: Relay) -> dict[str, Any]:
-    """The partner's callback: `fulfilled`, `failed` or `processing`. Durable before the answer, whether Temporal is up or not."""
+    """The partner's callback: `fulfilled`, `failed` or `processing`. Stored before the response, even if Temporal is unavailable."""
     return await make_move(pool, relay, principal.tenant_id, redemption_id_of(redemption_id), read_callback(data, principal.actor))
 
 
@@ -71,7 +71,7 @@ async def make_move(pool: Pool, relay: Relay, tenant_id: UUID, redemption_id: UU
 
 @get("/v1/redemptions/{redemption_id:str}", guards=READERS, operation_id="read_redemption")
 async def read_redemption(redemption_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """One redemption with its timeline and deliveries; a gamer sees only its own."""
+    """Get a redemption with its timeline and deliveries. Gamers only see their own."""
     async with transaction(pool) as connection:
         identity = redemption_id_of(redemption_id)
         await own_redemption(connection, principal, identity)
@@ -133,7 +133,7 @@ async def _list(connection: Connection, principal: Principal, wanted: Filter, no
 
 @get("/v1/admin/redemptions", guards=[allow("server", "read")], operation_id="list_redemptions")
 async def show_redemptions(request: AnyRequest, principal: Principal, pool: Pool, page: Page, exports: Exports) -> Response[Any]:
-    """The tenant's redemptions, newest first; with `format=csv` or `Accept: text/csv` all of them as CSV, in a stream.
+    """List redemptions, newest first. `format=csv` or `Accept: text/csv` streams all of them as CSV.
 
     Filters `user_id` (external id), `reward_id`, `status`, `flag`, `source_type`, `source_id`, `from`, `to`.
     """
@@ -171,7 +171,7 @@ async def _csv(pool: Pool, tenant_id: UUID, wanted: Filter) -> AsyncIterator[byt
 
 @get("/v1/orders/user/{user_id:str}", guards=ORDER_READERS, operation_id="list_orders")
 async def show_orders(user_id: str, request: AnyRequest, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
-    """A user's orders, newest first: what it bought and what it was given; filters `source_type` `source_id` `status` `from` `to`."""
+    """List a user's orders, newest first: purchases and grants. Filters: `source_type`, `source_id`, `status`, `from`, `to`."""
     async with transaction(pool) as connection:
         user = await user_for(connection, principal, user_id)
         orders = await list_orders(connection, principal.tenant_id, filter_of(request, page, user.user_id))
@@ -181,7 +181,7 @@ async def show_orders(user_id: str, request: AnyRequest, principal: Principal, p
 
 @get("/v1/orders/user/{user_id:str}/{order_id:str}", guards=ORDER_READERS, operation_id="read_order")
 async def read_order(user_id: str, order_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """One order of the user."""
+    """Get an order of the user."""
     async with transaction(pool) as connection:
         user = await user_for(connection, principal, user_id)
         order = await _order(connection, principal, redemption_id_of(order_id))
@@ -192,7 +192,7 @@ async def read_order(user_id: str, order_id: str, principal: Principal, pool: Po
 
 @get("/v1/orders/{order_id:str}", guards=ORDER_READERS, operation_id="read_own_order")
 async def read_own_order(order_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """One order by its id alone: bought or given. A gamer sees only its own; another's is RedemptionNotFound like none."""
+    """Get an order by its id: a purchase or a grant. Gamers only see their own; another user's order is a 404."""
     async with transaction(pool) as connection:
         return await _order(connection, principal, redemption_id_of(order_id))
 
@@ -221,7 +221,7 @@ AWAITED = frozenset({State.PENDING_APPROVAL})
 
 @post("/v1/admin/redemptions/{redemption_id:str}/{move:str}", guards=[allow("admin")], status_code=200, operation_id="move_redemption")
 async def move_by_hand(redemption_id: str, move: str, data: Reason, principal: Principal, pool: Pool, relay: Relay) -> dict[str, Any]:
-    """Staff approve, reject, cancel, fulfil, fail or reverse a redemption; the reason stands in its timeline.
+    """Approve, reject, cancel, fulfil, fail or reverse a redemption. Its timeline shows the reason.
 
     InvalidState for an illegal move.
     """

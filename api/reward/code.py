@@ -26,7 +26,7 @@ class CodesBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 @post("/v1/admin/rewards/{reward_id:str}/codes", guards=ADMIN, status_code=201, operation_id="add_reward_codes")
 async def bring_codes(reward_id: str, data: CodesBody, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """Put codes into the pool of a reward. A code that was ever in it is left out and counted as known, so a repeat is harmless."""
+    """Add codes to the pool of a reward. Codes that were ever in it are skipped and counted as known, so you can repeat the request."""
     check_codes(data.codes)
     async with transaction(pool) as connection:
         found = await named_reward(connection, principal, reward_id)
@@ -42,7 +42,7 @@ async def bring_codes(reward_id: str, data: CodesBody, principal: Principal, poo
 
 @get("/v1/admin/rewards/{reward_id:str}/codes", guards=ADMIN, operation_id="read_reward_codes")
 async def show_codes(reward_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """How many codes the pool of a reward holds and how many are left. The codes themselves are shown to nobody but their users."""
+    """Get how many codes the pool of a reward has had, and how many are left. Codes are only shown to the users who get them."""
     async with transaction(pool) as connection:
         found = await named_reward(connection, principal, reward_id)
         return {"reward_id": str(found.reward_id), **await pool_sizes(connection, principal.tenant_id, found.reward_id)}

@@ -36,14 +36,14 @@ async def _write(connection: Connection, principal: Principal, reward_config_id:
 
 @post("/v1/admin/reward-configs", guards=ADMIN, status_code=201)
 async def add_config(data: dict[str, Any], principal: Principal, pool: Pool) -> dict[str, Any]:
-    """Make a config that leaderboards and schedules can pay by."""
+    """Create a reward config for leaderboards and schedules."""
     async with transaction(pool) as connection:
         return await _write(connection, principal, new_id(), data)
 
 
 @get("/v1/admin/reward-configs", guards=ADMIN)
 async def show_configs(principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
-    """The configs, newest first."""
+    """List reward configs, newest first."""
     async with transaction(pool) as connection:
         configs = await list_configs(connection, principal.tenant_id, after=page.after_id(), limit=page.limit)
         places = await _places(connection, principal)
@@ -63,7 +63,7 @@ async def show_config(reward_config_id: UUID, principal: Principal, pool: Pool) 
 async def replace_config(
     reward_config_id: UUID, data: dict[str, Any], request: AnyRequest, principal: Principal, pool: Pool
 ) -> dict[str, Any]:
-    """Replace a config; windows that have closed are paid by the version of then."""
+    """Replace a config. Closed windows are paid by the version in force when they closed."""
     async with transaction(pool) as connection:
         check_version(request, (await find_config(connection, principal.tenant_id, reward_config_id, lock=True)).version)
         return await _write(connection, principal, reward_config_id, data)
@@ -83,7 +83,7 @@ async def change_config(
 
 @delete("/v1/admin/reward-configs/{reward_config_id:uuid}", guards=ADMIN, status_code=204)
 async def end_config(reward_config_id: UUID, principal: Principal, pool: Pool) -> None:
-    """Archive a config; InvalidState while a leaderboard pays by it."""
+    """Archive a config. 409 `INVALID_STATE` while a leaderboard uses it."""
     async with transaction(pool) as connection:
         await archive_config(connection, principal.tenant_id, reward_config_id, utc_now())
 

@@ -37,14 +37,14 @@ async def _write(connection: Connection, principal: Principal, item_id: UUID, va
 
 @post("/v1/admin/reward-items", guards=ADMIN, status_code=201)
 async def add_item(data: dict[str, Any], principal: Principal, pool: Pool) -> dict[str, Any]:
-    """Make an item that prizes and gifts can name."""
+    """Create a reward item."""
     async with transaction(pool) as connection:
         return await _write(connection, principal, new_id(), data)
 
 
 @get("/v1/admin/reward-items", guards=ADMIN)
 async def show_items(principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
-    """The items, newest first."""
+    """List reward items, newest first."""
     async with transaction(pool) as connection:
         items = await list_items(connection, principal.tenant_id, after=page.after_id(), limit=page.limit)
     return {"reward_items": [item_wire(item) for item in items], "next_cursor": page.cursor_of(items, "item_id")}
@@ -59,7 +59,7 @@ async def show_item(item_id: UUID, principal: Principal, pool: Pool) -> dict[str
 
 @put("/v1/admin/reward-items/{item_id:uuid}", guards=ADMIN)
 async def replace_item(item_id: UUID, data: dict[str, Any], request: AnyRequest, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """Replace an item; what was given stays as it was given, and runs that have begun give it as it was then."""
+    """Replace an item. Earlier grants do not change, and runs that have started give the old version."""
     async with transaction(pool) as connection:
         check_version(request, (await find_item(connection, principal.tenant_id, item_id, lock=True)).version)
         return await _write(connection, principal, item_id, data)
@@ -76,14 +76,14 @@ async def change_item(item_id: UUID, data: dict[str, Any], request: AnyRequest, 
 
 @delete("/v1/admin/reward-items/{item_id:uuid}", guards=ADMIN, status_code=204)
 async def end_item(item_id: UUID, principal: Principal, pool: Pool) -> None:
-    """Archive an item; InvalidState while a config gives it."""
+    """Archive an item. 409 `INVALID_STATE` while a config uses it."""
     async with transaction(pool) as connection:
         await archive_item(connection, principal.tenant_id, item_id, utc_now())
 
 
 @post("/v1/admin/reward-items/{item_id:uuid}/codes", guards=ADMIN, status_code=201)
 async def bring_item_codes(item_id: UUID, data: CodesBody, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """Put codes into the pool of an item. A code that was ever in it is left out and counted as known, so a repeat is harmless."""
+    """Add codes to the pool of an item. Codes that were ever in it are skipped and counted as known, so you can repeat the request."""
     check_codes(data.codes)
     async with transaction(pool) as connection:
         item = await find_item(connection, principal.tenant_id, item_id)
@@ -100,7 +100,7 @@ async def bring_item_codes(item_id: UUID, data: CodesBody, principal: Principal,
 
 @get("/v1/admin/reward-items/{item_id:uuid}/codes", guards=ADMIN)
 async def show_item_codes(item_id: UUID, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """How many codes the pool of an item has had, and how many are left."""
+    """Get how many codes the pool of an item has had, and how many are left."""
     async with transaction(pool) as connection:
         await find_item(connection, principal.tenant_id, item_id)
         return {"item_id": str(item_id), **await pool_sizes(connection, principal.tenant_id, item_id)}

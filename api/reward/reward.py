@@ -72,14 +72,14 @@ async def _check_endpoint(connection: Connection, principal: Principal, body: Re
 
 @post("/v1/admin/rewards", guards=ADMIN, status_code=201)
 async def add_reward(data: dict[str, Any], principal: Principal, pool: Pool) -> dict[str, Any]:
-    """Put a reward into the store."""
+    """Create a reward in the store."""
     async with transaction(pool) as connection:
         return await _write(connection, principal, new_id(), data)
 
 
 @get("/v1/admin/rewards", guards=ADMIN)
 async def show_rewards(principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
-    """The rewards, newest first, also those that are switched off."""
+    """List rewards, newest first, including inactive ones."""
     async with transaction(pool) as connection:
         currencies = await currencies_of(connection, principal.tenant_id)
         rewards = await list_rewards(connection, principal.tenant_id, after=page.after_id(), limit=page.limit)
@@ -96,7 +96,7 @@ async def show_reward(reward_id: str, principal: Principal, pool: Pool) -> dict[
 
 @put("/v1/admin/rewards/{reward_id:str}", guards=ADMIN)
 async def replace_reward(reward_id: str, data: dict[str, Any], request: AnyRequest, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """Replace a reward; redemptions keep what they were made with."""
+    """Replace a reward. Existing redemptions keep their settings."""
     async with transaction(pool) as connection:
         present = await named_reward(connection, principal, reward_id, lock=True)
         check_version(request, present.version)
@@ -105,7 +105,7 @@ async def replace_reward(reward_id: str, data: dict[str, Any], request: AnyReque
 
 @patch("/v1/admin/rewards/{reward_id:str}", guards=ADMIN)
 async def change_reward(reward_id: str, data: dict[str, Any], request: AnyRequest, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """Change the given fields. The row is locked first, so stock that is not named stays what sales make of it."""
+    """Change the given fields. Stock does not change unless you set it."""
     async with transaction(pool) as connection:
         present = await named_reward(connection, principal, reward_id, lock=True)
         check_version(request, present.version)
@@ -115,7 +115,7 @@ async def change_reward(reward_id: str, data: dict[str, Any], request: AnyReques
 
 @delete("/v1/admin/rewards/{reward_id:str}", guards=ADMIN, status_code=204)
 async def end_reward(reward_id: str, principal: Principal, pool: Pool) -> None:
-    """Take a reward out of the store; its redemptions go on."""
+    """Archive a reward. Its redemptions continue."""
     async with transaction(pool) as connection:
         present = await named_reward(connection, principal, reward_id)
         await archive_reward(connection, principal.tenant_id, present.reward_id, utc_now())
@@ -166,7 +166,10 @@ async def _balances(
 
 @get("/v1/rewards/catalog", guards=CATALOG_READERS)
 async def show_catalog(request: AnyRequest, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
-    """What is on sale, newest first. `balance` (or a gamer's own) says what is affordable and how many points are missing."""
+    """List rewards on sale, newest first.
+
+    With `balance`, or a gamer's own balance, it shows what is affordable and how many points are missing.
+    """
     query, now = _catalog_query(request), utc_now()
     shown: list[dict[str, Any]] = []
     async with transaction(pool) as connection:
@@ -207,7 +210,7 @@ async def _buyer(connection: Connection, principal: Principal, rewards: Sequence
 
 @get("/v1/rewards/catalog/{slug:str}", guards=CATALOG_READERS)
 async def show_catalog_entry(slug: str, request: AnyRequest, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """One reward that is on sale; RewardNotFound when it is switched off or not visible now."""
+    """Get a reward on sale. 404 if it is inactive or not visible now."""
     async with transaction(pool) as connection:
         reward = await named_reward(connection, principal, slug)
         if not reward.active or not is_within(reward.visible_from, reward.visible_until, utc_now()):
@@ -272,7 +275,7 @@ async def _redeem(pool: Pool, relay: Relay, write: Write, order: Order) -> Respo
 
 @post("/v1/rewards/purchase/{slug:str}", guards=[allow("gamer", with_admin=False)], status_code=201)
 async def purchase(slug: str, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> Response[bytes]:
-    """A gamer buys a reward for itself. A reward that asks for nothing needs no body."""
+    """Buy a reward, as a gamer. A reward without required fields needs no body."""
     if principal.external_user_id is None:
         raise Forbidden("Buying requires a gamer token; servers redeem with POST /v1/redemptions")
     sent = await request.body()
@@ -283,7 +286,7 @@ async def purchase(slug: str, request: AnyRequest, principal: Principal, pool: P
 
 @post("/v1/redemptions", guards=[allow("server")], status_code=201)
 async def redeem_for_user(data: RedemptionBody, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> Response[bytes]:
-    """A server redeems a reward for one of its users."""
+    """Redeem a reward for a user, from a server."""
     if (data.reward_id is None) == (data.slug is None):
         raise ValidationFault.of("reward_id", "give either reward_id or slug, not both")
     external_user_id = parse_external_id(data.external_user_id, "external_user_id")

@@ -30,10 +30,10 @@ def entry_wire(entry: AuditEntry) -> dict[str, Any]:
 
 @get("/v1/admin/audit-log", guards=[allow("admin")], operation_id="list_audit_log")
 async def list_audit_log(request: Request[Any, Any, Any], principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
-    """What admins and the operator changed, newest first; filters `subject` (the kind of thing), `subject_id`, `actor`, and `from`/`to`.
+    """List what admins and the operator changed, newest first.
 
-    A page that asks for an actor may be short, even empty, and still have a `next_cursor` to go on with.
-    The reason is what the header `X-Audit-Reason` of the change said.
+    Filters: `subject` (the kind of object), `subject_id`, `actor`, `from`, `to`. With `actor`, a page can be short or even empty and still
+    have a `next_cursor`. The reason is the header `X-Audit-Reason` of the change.
     """
     texts = {name: request.query_params.get(name) for name in ("subject", "subject_id", "actor")}
     if any("\0" in (text or "") for text in texts.values()):

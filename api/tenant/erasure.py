@@ -21,7 +21,7 @@ STAFF = [allow("server")]
 
 @get("/v1/users/{external_id:str}/export", guards=STAFF, operation_id="export_user")
 async def export_user(external_id: str, principal: Principal, pool: Pool, exports: Exports) -> Response[Any]:
-    """Everything held about the user: each table's rows about it, under the table's name. The audit log says who asked.
+    """Export all data held about a user: the rows of each table, under the table's name. The audit log records who asked.
 
     It is put aside on disk while it is read, so that it takes little memory however long, and a slow reader holds no connection.
     """
@@ -41,7 +41,7 @@ async def export_user(external_id: str, principal: Principal, pool: Pool, export
 
 @delete("/v1/users/{external_id:str}", guards=STAFF, operation_id="erase_user", status_code=204)
 async def erase_user(external_id: str, principal: Principal, pool: Pool, relay: Relay) -> None:
-    """Erase the user. Its name and profile are gone with this answer, and the external id is free; a workflow does the rest.
+    """Erase a user. When this returns, the name and profile are deleted and the external id is free; a workflow does the rest.
 
     Open redemptions are cancelled, stored events, deliveries and the audit log are scrubbed, open windows are left; the ledger and
     frozen results stay, under `erased:<uuid>`.

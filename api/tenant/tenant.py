@@ -177,7 +177,7 @@ def check_timezone(name: str) -> None:
 
 @post("/v1/operator/tenants", guards=[operator], operation_id="create_tenant")
 async def create_tenant(data: NewTenant, pool: Pool) -> TenantBody:
-    """Make a tenant with its currency `points`."""
+    """Create a tenant with the currency `points`."""
     check_timezone(data.timezone)
     now = utc_now()
     tenant = Tenant(
@@ -203,7 +203,7 @@ async def create_tenant(data: NewTenant, pool: Pool) -> TenantBody:
 
 @get("/v1/operator/tenants", guards=[operator], operation_id="list_tenants")
 async def list_tenants(pool: Pool, page: Page) -> dict[str, Any]:
-    """Every tenant, newest first."""
+    """List all tenants, newest first."""
     async with pool.connection() as connection:
         tenants = await storage.list_tenants(connection, after=page.after_id(), limit=page.limit)
     return {"tenants": [tenant_body(each) for each in tenants], "next_cursor": page.cursor_of(tenants, "tenant_id")}
@@ -245,7 +245,7 @@ async def get_settings(principal: Principal, pool: Pool) -> AdminSettings:
 
 @patch("/v1/admin/settings", guards=[allow("admin")], operation_id="update_settings")
 async def update_settings(principal: Principal, data: AdminSettingsChange, pool: Pool) -> AdminSettings:
-    """Change the given settings. A new time zone counts from now on: windows that are open keep the one of their board."""
+    """Change the given settings. A new time zone applies from now on; open windows keep their board's time zone."""
     given: dict[str, Any] = msgspec.to_builtins(data)
     changes: dict[str, Any] = {name: given.pop(name) for name in ("timezone", "cors_origins") if name in given}
     if "timezone" in changes:
@@ -255,7 +255,7 @@ async def update_settings(principal: Principal, data: AdminSettingsChange, pool:
 
 @post("/v1/admin/api-keys", guards=[allow("admin")], operation_id="create_api_key")
 async def create_api_key(principal: Principal, data: NewKey, pool: Pool) -> KeyBody:
-    """Make an API key; its text is in this answer and nowhere else."""
+    """Create an API key. Its text is only in this response."""
     if data.expires_at is not None and data.expires_at <= utc_now():
         raise ValidationFault.of("expires_at", "must be in the future")
     async with transaction(pool) as connection:
@@ -265,7 +265,7 @@ async def create_api_key(principal: Principal, data: NewKey, pool: Pool) -> KeyB
 
 @get("/v1/admin/api-keys", guards=[allow("admin")], operation_id="list_api_keys")
 async def list_api_keys(principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
-    """The tenant's keys, newest first, without their text."""
+    """List the tenant's API keys, newest first, without their text."""
     async with pool.connection() as connection:
         keys = await credential.list_keys(connection, principal.tenant_id, after=page.after_id(), limit=page.limit)
     return {"api_keys": [key_body(key) for key in keys], "next_cursor": page.cursor_of(keys, "key_id")}
@@ -273,7 +273,7 @@ async def list_api_keys(principal: Principal, pool: Pool, page: Page) -> dict[st
 
 @delete("/v1/admin/api-keys/{api_key_id:uuid}", guards=[allow("admin")], operation_id="revoke_api_key", status_code=204)
 async def revoke_api_key(principal: Principal, api_key_id: UUID, pool: Pool) -> None:
-    """Revoke a key: within a second no process accepts it any more. Revoking again changes nothing."""
+    """Revoke an API key. It stops working within a second. Revoking it again changes nothing."""
     async with transaction(pool) as connection:
         if not await credential.revoke_key(connection, principal.tenant_id, api_key_id, utc_now()):
             raise NotFound("API key not found")
@@ -283,7 +283,7 @@ async def revoke_api_key(principal: Principal, api_key_id: UUID, pool: Pool) -> 
 async def create_gamer_token(
     admission: Admission, data: GamerTokenRequest, authenticator: Authenticator, gamer_tokens: GamerTokens, pool: Pool
 ) -> dict[str, str]:
-    """A token with which one user acts for itself. The audit log says who asked for it."""
+    """Create a token with which a user acts for themselves. The audit log records who asked for it."""
     external_id = parse_external_id(data.user_id, "user_id")
     tenant_id = admission.tenant.tenant_id
     if admission.tenant.settings.users == "identified" and not await authenticator.user_exists(tenant_id, external_id):

@@ -46,7 +46,7 @@ async def _balances(connection: Connection, principal: Principal, user: User) ->
 
 @post("/v1/users", guards=[allow("server")], status_code=201)
 async def identify_user(data: Identify, principal: Principal, pool: Pool) -> Response[dict[str, Any]]:
-    """Make a user or merge what is given into it: 201 for a new one, 200 for a known one."""
+    """Create a user, or merge the given data into an existing one: 201 if new, 200 if known."""
     external_id = identified_as(data)
     async with transaction(pool) as connection:
         user, created = await identify(connection, principal.tenant_id, external_id, data, utc_now())
@@ -55,7 +55,7 @@ async def identify_user(data: Identify, principal: Principal, pool: Pool) -> Res
 
 @get("/v1/users/{external_id:str}", guards=READERS)
 async def read_user(external_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """The profile with its balances."""
+    """Get a user's profile and balances."""
     async with transaction(pool) as connection:
         user = await user_for(connection, principal, external_id)
         tiers = await tier_set_of(connection, principal.tenant_id)
@@ -67,7 +67,7 @@ async def read_user(external_id: str, principal: Principal, pool: Pool) -> dict[
 
 @get("/v1/users/{external_id:str}/points", guards=READERS)
 async def read_points(external_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """The balance in every currency of the tenant."""
+    """Get a user's balance in every currency of the tenant."""
     async with transaction(pool) as connection:
         user = await user_for(connection, principal, external_id)
         balances = await _balances(connection, principal, user)
@@ -76,7 +76,10 @@ async def read_points(external_id: str, principal: Principal, pool: Pool) -> dic
 
 @get("/v1/users/{external_id:str}/transactions", guards=READERS)
 async def read_transactions(external_id: str, principal: Principal, pool: Pool, settings: Settings, page: Page) -> dict[str, Any]:
-    """The user's transfers, newest first; `amount` is negative where points went away, and what was earned names its event and rule."""
+    """List a user's transfers, newest first.
+
+    `amount` is negative for points that left the account; earned points name their event and rule.
+    """
     async with transaction(pool) as connection:
         user = await user_for(connection, principal, external_id)
         currencies = await currencies_of(connection, principal.tenant_id)
@@ -97,7 +100,7 @@ async def read_transactions(external_id: str, principal: Principal, pool: Pool, 
 
 @get("/v1/users/{external_id:str}/redemptions", guards=READERS)
 async def read_redemptions(external_id: str, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
-    """The user's redemptions, newest first."""
+    """List a user's redemptions, newest first."""
     async with transaction(pool) as connection:
         user = await user_for(connection, principal, external_id)
         wanted = Filter(user_id=user.user_id, before=page.after_id(), limit=page.limit)

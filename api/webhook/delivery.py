@@ -73,7 +73,7 @@ def attempt_wire(attempt: Attempt) -> dict[str, Any]:
 
 @get("/v1/admin/deliveries", guards=ADMIN, operation_id="list_deliveries")
 async def show_deliveries(request: AnyRequest, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
-    """The log of deliveries, newest first; filters `endpoint_id` `event` `state` `redemption_id` `from` `to`."""
+    """List deliveries, newest first. Filters: `endpoint_id`, `event`, `state`, `redemption_id`, `from`, `to`."""
     state = request.query_params.get("state")
     if state is not None and state not in set(DeliveryState):
         raise ValidationFault.of("state", "is not a delivery state")
@@ -97,7 +97,7 @@ async def show_deliveries(request: AnyRequest, principal: Principal, pool: Pool,
 
 @get("/v1/admin/deliveries/{delivery_id:str}", guards=ADMIN, operation_id="read_delivery")
 async def read_delivery(delivery_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """One delivery with the body it sends and its attempts."""
+    """Get a delivery with its body and its attempts."""
     async with transaction(pool) as connection:
         identity = id_of(delivery_id, "delivery")
         delivery = await find_delivery(connection, principal.tenant_id, identity)
@@ -108,9 +108,9 @@ async def read_delivery(delivery_id: str, principal: Principal, pool: Pool) -> d
 
 @post("/v1/admin/deliveries/{delivery_id:str}/resend", guards=ADMIN, status_code=202, operation_id="resend_delivery")
 async def resend(delivery_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """Make one attempt more, numbered on: the same id and bytes, a new timestamp, no new ladder.
+    """Make one more attempt: the same id and bytes, the next number, a new timestamp, no new retries.
 
-    409 while its endpoint is disabled, while the delivery is still being tried, and when it would ask for what is over.
+    409 while its endpoint is disabled, while it is still being attempted, and for a `reward_redeemed` whose redemption is final.
     """
     identity = id_of(delivery_id, "delivery")
     async with transaction(pool) as connection:
@@ -154,10 +154,10 @@ async def _send_at_last(connection: Connection, redemption: Redemption) -> None:
 
 @post("/v1/admin/redemptions/{redemption_id:str}/resend", guards=ADMIN, status_code=200, operation_id="resend_redemption")
 async def resend_redemption(redemption_id: str, data: Reason, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """Ask the partner of an open redemption once more, by its own delivery; answers the redemption, the reason stands in its timeline.
+    """Send the webhook of an open redemption once more. Returns the redemption; its timeline shows the reason.
 
-    One that had no endpoint goes to the one that there is now. 409 when it is final or has nothing to send, while its delivery is still
-    being tried, and while the endpoint is disabled or there is none.
+    A redemption without an endpoint goes to the one that exists now. 409 if it is final or has nothing to send, while its delivery
+    is still being attempted, and while the endpoint is disabled or there is none.
     """
     async with transaction(pool, reason=data.reason) as connection:
         redemption = await lock_redemption(connection, principal.tenant_id, redemption_id_of(redemption_id))
@@ -176,9 +176,9 @@ async def resend_redemption(redemption_id: str, data: Reason, principal: Princip
 
 @post("/v1/admin/webhook-endpoints/{endpoint_id:str}/recover", guards=ADMIN, status_code=202, operation_id="recover_deliveries")
 async def recover(endpoint_id: str, data: Recovery, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """Send everything that was made for the endpoint since an instant and failed; answers how many deliveries. 409 while it is disabled.
+    """Send all failed deliveries of the endpoint since an instant again. Returns how many. 409 while the endpoint is disabled.
 
-    Those without an attempt left get one by hand; those that wait for their next attempt have it now.
+    Deliveries without attempts left get one more; those waiting for their next attempt get it now.
     """
     identity = id_of(endpoint_id, "webhook endpoint")
     async with transaction(pool) as connection:
@@ -194,7 +194,7 @@ async def recover(endpoint_id: str, data: Recovery, principal: Principal, pool: 
 
 @post("/v1/admin/webhook-endpoints/{endpoint_id:str}/test", guards=ADMIN, status_code=202, operation_id="test_webhook_endpoint")
 async def send_test(endpoint_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """Send `webhook.test` through the real path, once. 409 while the endpoint is disabled, 429 above ten in a minute."""
+    """Send one `webhook.test`, like a real webhook. 409 while the endpoint is disabled, 429 above ten per minute."""
     identity, now = id_of(endpoint_id, "webhook endpoint"), utc_now()
     async with transaction(pool) as connection:
         await find_endpoint(connection, principal.tenant_id, identity)

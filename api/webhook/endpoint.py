@@ -153,7 +153,7 @@ def choose_secret(given: str | None) -> str:
 async def add_endpoint(
     data: EndpointBody, principal: Principal, pool: Pool, settings: Settings, sender: Sender, vault: Vault
 ) -> dict[str, Any]:
-    """Make an endpoint. `secret` is shown here and never again."""
+    """Create an endpoint. `secret` is only shown in this response."""
     await check_address(data.url, settings, sender)
     check_events(data.events)
     secret = choose_secret(data.secret)
@@ -168,7 +168,7 @@ async def add_endpoint(
 
 @get("/v1/admin/webhook-endpoints", guards=ADMIN, operation_id="list_webhook_endpoints")
 async def show_endpoints(principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
-    """The tenant's endpoints, the oldest first."""
+    """List webhook endpoints, oldest first."""
     async with transaction(pool) as connection:
         found = await list_endpoints(connection, principal.tenant_id, after=page.after_id(), limit=page.limit)
     return {"webhook_endpoints": [endpoint_wire(each) for each in found], "next_cursor": page.cursor_of(found, "endpoint_id")}
@@ -176,7 +176,7 @@ async def show_endpoints(principal: Principal, pool: Pool, page: Page) -> dict[s
 
 @get("/v1/admin/webhook-endpoints/{endpoint_id:str}", guards=ADMIN, operation_id="read_webhook_endpoint")
 async def read_endpoint(endpoint_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """One endpoint, without its secret."""
+    """Get an endpoint, without its secret."""
     async with transaction(pool) as connection:
         return endpoint_wire(await find_endpoint(connection, principal.tenant_id, id_of(endpoint_id, "webhook endpoint")))
 
@@ -206,7 +206,7 @@ async def change_endpoint(
 
 @delete("/v1/admin/webhook-endpoints/{endpoint_id:str}", guards=ADMIN, status_code=204, operation_id="archive_webhook_endpoint")
 async def remove_endpoint(endpoint_id: str, principal: Principal, pool: Pool) -> None:
-    """Archive the endpoint; its deliveries stay in the log. A redemption that waits for it goes to the next one, if there is one."""
+    """Archive an endpoint. Its deliveries stay in the log. Redemptions waiting for it go to the next endpoint, if there is one."""
     identity = id_of(endpoint_id, "webhook endpoint")
     async with transaction(pool) as connection:
         await lock_endpoints(connection, principal.tenant_id)  # a redemption may just be held for it
@@ -216,7 +216,7 @@ async def remove_endpoint(endpoint_id: str, principal: Principal, pool: Pool) ->
 
 @post("/v1/admin/webhook-endpoints/{endpoint_id:str}/rotate-secret", guards=ADMIN, status_code=200, operation_id="rotate_webhook_secret")
 async def change_secret(endpoint_id: str, request: AnyRequest, principal: Principal, pool: Pool, vault: Vault) -> dict[str, Any]:
-    """Make a new secret; both sign for the overlap. The new one is shown here and never again."""
+    """Create a new secret. Both secrets sign during the overlap. The new one is only shown in this response."""
     body = await request.body()
     rotation = msgspec.convert(await request.json() if body else {}, Rotation)
     secret, now = choose_secret(rotation.secret), utc_now()
@@ -230,7 +230,7 @@ async def change_secret(endpoint_id: str, request: AnyRequest, principal: Princi
 
 @post("/v1/admin/webhook-endpoints/{endpoint_id:str}/enable", guards=ADMIN, status_code=200, operation_id="enable_webhook_endpoint")
 async def enable_endpoint(endpoint_id: str, principal: Principal, pool: Pool, relay: Relay) -> dict[str, Any]:
-    """Send to the endpoint again; what was held goes on."""
+    """Enable an endpoint: held deliveries are sent."""
     identity = id_of(endpoint_id, "webhook endpoint")
     changes = {"enabled": True, "disabled_reason": None}
     async with transaction(pool) as connection:
@@ -246,7 +246,7 @@ async def enable_endpoint(endpoint_id: str, principal: Principal, pool: Pool, re
 
 @post("/v1/admin/webhook-endpoints/{endpoint_id:str}/disable", guards=ADMIN, status_code=200, operation_id="disable_webhook_endpoint")
 async def switch_off(endpoint_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """Send nothing to the endpoint until it is enabled; its deliveries are held."""
+    """Disable an endpoint: its deliveries are held until it is enabled."""
     identity = id_of(endpoint_id, "webhook endpoint")
     async with transaction(pool) as connection:
         return endpoint_wire(await disable_endpoint(connection, principal.tenant_id, identity, "switched off", utc_now()))
@@ -268,8 +268,10 @@ async def resume_deliveries(connection: Connection, tenant_id: UUID, endpoint_id
 async def set_webhook(
     data: ShortForm, principal: Principal, pool: Pool, settings: Settings, sender: Sender, vault: Vault
 ) -> dict[str, Any]:
-    """The one-endpoint short form: makes the tenant's endpoint for all events (and shows its secret), or changes the oldest one
-    and enables it."""
+    """Short form for a single endpoint.
+
+    It creates the tenant's endpoint for all events (and shows its secret), or changes the oldest one and enables it.
+    """
     await check_address(data.url, settings, sender)
     async with transaction(pool) as connection:
         await lock_endpoints(connection, principal.tenant_id)
