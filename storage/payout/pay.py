@@ -112,8 +112,13 @@ async def finish(connection: Connection, tenant_id: UUID, run_id: UUID, now: dat
         return progress_of(run)
     wanted, given = await _wanted(connection, run), await _given(connection, run)
     if wanted != given or given != run.total:
-        reason = f"the totals differ: {_text(wanted)} should have been given, {_text(given)} was, {_text(run.total)} was counted"
-        return await end_run(connection, run, RunStatus.FAILED, now, reason=reason)
+        return await end_run(
+            connection,
+            run,
+            RunStatus.FAILED,
+            now,
+            reason=f"the totals differ: {_text(wanted)} should have been given, {_text(given)} was, {_text(run.total)} was counted",
+        )
     if run.source_type == "leaderboard":
         await connection.execute(
             "UPDATE leaderboard_window SET status = 'paid' WHERE tenant_id = %s AND window_id = %s AND status = 'closed'",
