@@ -14,6 +14,7 @@ from uuid import UUID
 
 import msgspec
 
+from console.api_labels import said
 from console.refusal_labels import refusal_text
 
 PRESET = "laurel.console"
@@ -221,5 +222,9 @@ def _answer_of(started: dict[str, Any], content: bytes) -> Answer:
         return Answer(status=status, body=body, headers=headers)
     told = cast(dict[str, Any], body).get("error", {}) if isinstance(body, dict) else {}
     refusal = msgspec.convert({"code": "INTERNAL_ERROR", "message": "", **told, "status": status}, Refusal, strict=False)
-    told_to_people = msgspec.structs.replace(refusal, message=refusal_text(refusal.code, refusal.message))
+    told_to_people = msgspec.structs.replace(
+        refusal,
+        message=refusal_text(refusal.code, refusal.message, refusal.details),
+        details=[each | {"message": said(str(each.get("message", "")))} for each in refusal.details],
+    )
     return Answer(status=status, error=told_to_people, headers=headers)

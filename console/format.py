@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from markupsafe import Markup
 
+from console.api_labels import said
 from console.i18n import _, language
 from console.labels import STATE_COLOURS, WORDS
 
@@ -151,6 +152,7 @@ FILTERS = {
     "ago": ago,
     "span": span,
     "word": word,
+    "said": said,
     "pill": pill,
     "short_id": short_id,
     "json": pretty_json,

@@ -1,5 +1,9 @@
-"""What a refusal of the API says in the language of the person: a sentence for its code, and behind it the API's own words."""
+"""What a refusal of the API says in the language of the person: its own sentence translated, or a sentence for its code."""
 
+from collections.abc import Sequence
+from typing import Any
+
+from console.api_labels import said, translated
 from console.i18n import _, language, mark
 
 WORDS = {
@@ -34,8 +38,13 @@ WORDS = {
 }
 
 
-def refusal_text(code: str, message: str) -> str:
-    """The API's message in English; else the sentence of the code, with the message behind it, which names fields, limits and states."""
-    if language.get() == "en" or code not in WORDS:
-        return message
-    return f"{_(WORDS[code])} ({message})" if message else _(WORDS[code])
+def refusal_text(code: str, message: str, details: Sequence[dict[str, Any]] = ()) -> str:
+    """The API's message in the language of the person; where no catalog has it, the sentence of its code and the message behind it."""
+    if language.get() == "en" or not message:
+        return message if language.get() == "en" or code not in WORDS else _(WORDS[code])
+    if details:
+        return "; ".join(f"{each['field']}: {said(each['message'])}" if each.get("field") else said(each["message"]) for each in details)
+    known = translated(message)
+    if known is not None:
+        return known
+    return f"{_(WORDS[code])} ({message})" if code in WORDS else message

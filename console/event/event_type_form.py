@@ -8,6 +8,7 @@ import msgspec
 from litestar import Response, get, post
 from litestar.response import Redirect
 
+from console.api_labels import said
 from console.client import Refusal
 from console.i18n import _
 from console.leaderboard.leaderboard_form import sample_event
@@ -130,7 +131,7 @@ def preview_of(values: Values, visit: Visit) -> Preview:
             check_schema_shape(schema)
             made.schema_error = schema_problem(schema) or ""
         except DomainError as refused:
-            made.schema_error = next((str(each["message"]) for each in refused.details or []), refused.message)
+            made.schema_error = said(next((str(each["message"]) for each in refused.details or []), refused.message))
     if not made.schema_error and schema is not None:
         made.has_schema, made.fields = True, fields_of(schema)
     _try_sample(made, values, schema, visit)
@@ -144,7 +145,7 @@ def _try_sample(made: Preview, values: Values, schema: dict[str, Any] | None, vi
     try:
         event = validate_event(values.sample.encode(), visit.now)
     except DomainError as refused:
-        made.sample_error = refused.message
+        made.sample_error = said(refused.message)
         return
     made.other_type = event.type if values.name and event.type != values.name else ""
     if made.has_schema and schema is not None:

@@ -3,6 +3,7 @@
 from datetime import datetime, tzinfo
 from typing import Any
 
+from console.api_labels import said
 from console.format import number
 from console.i18n import _, mark
 
@@ -34,7 +35,7 @@ def why_words(why: dict[str, Any], zone: tzinfo) -> str:
     """One or two short sentences. What only the API can say (a fault of a formula) is shown as it says it."""
     words = WORDS.get(why["code"])
     if words is None:
-        return str(why.get("text", ""))
+        return said(str(why.get("text", "")))
     facts = {name: number(value) if name in ("most", "given") else value for name, value in why.items()}
     if "at" in why:
         facts["at"] = datetime.fromisoformat(why["at"]).astimezone(zone).strftime("%Y-%m-%d %H:%M")

@@ -31,7 +31,7 @@ from domain.scoring.rules import ScorableEvent, explain
 from domain.wire import score_number
 
 NEXT_WINDOWS = 5
-AT_POSITION = re.compile(r" \(at position (\d+)\)$")
+AT_POSITION = re.compile(r" \((?:at position|tại vị trí) (\d+)\)$")
 FAULTY_RULE = re.compile(r"^config\.scoring\.rules\[(\d+)\]\.(\w+)")
 WEEKDAYS = {name.lower(): name for name in DAY_NAMES.values()}
 NAMES = {
