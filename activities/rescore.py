@@ -11,10 +11,12 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.heartbeat import heartbeats
+from domain import limits
 from domain.errors import EventsExpired
 from domain.leaderboard.rescore import RescoreInput, RescoreProgress, RescoreStatus, under_present_rules
 from domain.scoring.rules import NEVER, RuleBook
 from loops.scoring.poison import POISON
+from loops.scoring.rule_books import Books
 from loops.scoring.rule_run import window_scores
 from runtime.postgres import Connection, Pool, transaction
 from storage import binary_columns
@@ -34,6 +36,8 @@ STINT_SECONDS = 3.0
 """After so long a stint ends, so that the workflow knows how far it is. What it has read is in PostgreSQL after each batch."""
 LONGEST_PAUSE_SECONDS = 0.25
 DELETE_LIMIT = 10_000
+KEPT_READERS = 8
+"""So many rescores keep their compiled rules from one stint to the next."""
 AT_WORK = 2
 """Rescores that read at the same time in one process: live scoring goes before."""
 
@@ -41,8 +45,8 @@ AT_WORK = 2
 class Reader:
     """Reads a rescore's part of the log, from where the last one stopped. Two at once take turns at the lane's row."""
 
-    def __init__(self, pool: Pool, rescore: Rescore) -> None:
-        self._pool, self._rescore = pool, rescore
+    def __init__(self, pool: Pool, rescore: Rescore, books: Books | None = None) -> None:
+        self._pool, self._rescore, self._books = pool, rescore, books or Books()
         self._limit = BATCH_LIMIT
         self._book: RuleBook | None = None
 
@@ -68,17 +72,17 @@ class Reader:
             return False
         first, position, events = await storage.lane_events(connection, self._rescore, lane, limit=self._limit)
         if events and not skip:
+            read = len(events)
+            events = await self._books.affordable(await self._rules(connection), events, limits.TURN_WORK.value)
+            if len(events) < read:
+                position = events[-1].position
             await self._merge(connection, lane, events, position)
         await storage.advance_lane(connection, self._rescore, lane, first=first, position=position, events=len(events))
         return True
 
     async def _merge(self, connection: Connection, lane: Lane, events: Sequence[LoggedEvent], position: int) -> None:
         rescore = self._rescore
-        if self._book is None:
-            book = await load_rule_book(connection, rescore.tenant_id)
-            versions = [version for version in book.boards if version.board_id == rescore.board_id]
-            self._book = RuleBook(under_present_rules(versions, rescore.valid_from))
-        scores = window_scores(self._book, events, rescore, NEVER)  # all of them were accepted while it was open
+        scores = window_scores(await self._rules(connection), events, rescore, NEVER)  # all of them were accepted while it was open
         if scores is None:
             return
         names = {event.user_id.int: event.external_user_id for event in events}
@@ -89,6 +93,13 @@ class Reader:
             aggregation = scores.config.scoring.aggregation
             await merge_windows(connection, aggregation, [window], partition=lane.scoring_partition, position=position)
 
+    async def _rules(self, connection: Connection) -> RuleBook:
+        if self._book is None:
+            book = await load_rule_book(connection, self._rescore.tenant_id)
+            versions = [version for version in book.boards if version.board_id == self._rescore.board_id]
+            self._book = RuleBook(under_present_rules(versions, self._rescore.valid_from))
+        return self._book
+
 
 class RescoreActivities:
     """Activities that may be run twice: each batch notes how far it came in its own transaction."""
@@ -96,12 +107,14 @@ class RescoreActivities:
     def __init__(self, pool: Pool, live: LiveStore) -> None:
         self._pool, self._live = pool, live
         self._turns = asyncio.Semaphore(AT_WORK)
+        self._books = Books()
+        self._readers: dict[UUID, Reader] = {}
 
     @activity.defn(name="read_log_again")
     async def read(self, given: RescoreInput) -> RescoreProgress:
         """Read on for some seconds, half of the time at work: how far the rescore is."""
         async with heartbeats(), self._turns:
-            reader, ends = Reader(self._pool, await self._find(given)), time.monotonic() + STINT_SECONDS
+            reader, ends = self._reader(await self._find(given)), time.monotonic() + STINT_SECONDS
             more = True
             while more and time.monotonic() < ends and not _stopping():
                 began = time.monotonic()
@@ -147,6 +160,14 @@ class RescoreActivities:
                     gone = await storage.delete_standings(connection, given.tenant_id, standings_id, DELETE_LIMIT)
                 cleared += gone
         return cleared
+
+    def _reader(self, rescore: Rescore) -> Reader:
+        """That of the stint before, if it was here: what it has compiled need not be compiled again."""
+        reader = self._readers.pop(rescore.rescore_id, None) or Reader(self._pool, rescore, self._books)
+        self._readers[rescore.rescore_id] = reader
+        while len(self._readers) > KEPT_READERS:
+            del self._readers[next(iter(self._readers))]
+        return reader
 
     async def _find(self, given: RescoreInput) -> Rescore:
         async with self._pool.connection() as connection:

@@ -144,8 +144,10 @@ class Pump:
                 await self._lagging.wait()
             async with self._shares.turn():
                 batch = await self._patiently(self.turn, scorer)
-                if batch is not None:
-                    publisher.offer(batch.publications)
+            if batch is not None:
+                publisher.offer(batch.publications)
+            if batch is None or not batch.events:
+                await asyncio.sleep(LINGER_SECONDS)  # what it waits for is compiled, or PostgreSQL comes back
 
     async def _patiently(self, act: Callable[[Scorer], Awaitable[Batch]], scorer: Scorer) -> Batch | None:
         """What one transaction did; None, after a while, when PostgreSQL is away."""

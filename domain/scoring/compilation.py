@@ -6,6 +6,7 @@ as objects). What several rules share (a path, a condition, an expression, a tim
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from types import CodeType
 from typing import Any
 
 import msgspec
@@ -19,6 +20,14 @@ from domain.rule.condition import MISSING, Condition, condition_source, parse_co
 from domain.rule.expression import FUNCTIONS, NAN, Node, emit, numeric, parse_expression, scaled
 
 Run = Callable[[Sequence[Any], Any, list[int]], None]
+Compiler = Callable[[str], CodeType]
+"""Makes code of a module's source. Python's own lets no other thread run meanwhile: seconds, for the longest rules there may be."""
+
+
+def compile_here(source: str) -> CodeType:
+    """Python's own compiler."""
+    return compile(source, "<rules>", "exec")
+
 
 _FIXED: dict[str, Any] = {
     "__builtins__": {},
@@ -130,7 +139,11 @@ def _parsed(conditions: dict[str, dict[str, Any]], expression: str) -> _Rule:
 
 
 def generate(
-    boards: Sequence[Part], earning_rules: Sequence[EarningVersion], event_type: str, index: Callable[..., WindowIndex]
+    boards: Sequence[Part],
+    earning_rules: Sequence[EarningVersion],
+    event_type: str,
+    index: Callable[..., WindowIndex],
+    compiler: Compiler = compile_here,
 ) -> Code | None:
     """The code for one event type; None when nothing looks at it. `boards` are the active ones, in each of their segments."""
     wanted = ("*", event_type)
@@ -169,7 +182,7 @@ def generate(
     for version, rule in earning:
         _write_earning(loop, version, rule, index)
     source = "\n".join(writer.lines) + "\n"
-    exec(compile(source, f"<rules for {event_type!r}>", "exec"), writer.bound)  # noqa: S102 - the source is made of our own words only
+    exec(compiler(source), writer.bound)  # noqa: S102 - the source is made of our own words only
     return Code(writer.bound["run"], source, len(concerned))
 
 

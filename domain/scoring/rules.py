@@ -21,7 +21,7 @@ from domain.leaderboard.window_sequence import SegmentIndex, find_window, in_for
 from domain.points.earning_rule import Earning, EarningVersion, Wish
 from domain.rule.condition import Document
 from domain.rule.expression import evaluate, parse_expression
-from domain.scoring.compilation import Code, generate
+from domain.scoring.compilation import Code, Compiler, compile_here, generate
 from domain.scoring.why import Cause, Why, failed_condition, other_event_type, sentence
 from domain.wire import SCORE_UNITS
 
@@ -112,17 +112,18 @@ class RuleSet:
 
     def is_compiled(self, event_type: str) -> bool:
         """Whether `compiled` answers at once."""
-        return self._wanted(event_type) in self._compiled
+        return self.kind_of(event_type) in self._compiled
 
-    def _wanted(self, event_type: str) -> str:
+    def kind_of(self, event_type: str) -> str:
+        """Events of types of one kind are scored by the same function."""
         # Types are the clients' own words, without bound: all that no rule names share the code of the rules for every type.
         return event_type if event_type in self._named else "*"
 
-    def compiled(self, event_type: str) -> Code | None:
-        """The function for this type of event; None if no board and no rule looks at it."""
-        wanted = self._wanted(event_type)
+    def compiled(self, event_type: str, compiler: Compiler = compile_here) -> Code | None:
+        """The function for this type of event, made by `compiler` if it is not known; None if no board and no rule looks at it."""
+        wanted = self.kind_of(event_type)
         if wanted not in self._compiled:
-            self._compiled[wanted] = generate(self._parts, self.earning_rules, wanted, self.window_index)
+            self._compiled[wanted] = generate(self._parts, self.earning_rules, wanted, self.window_index, compiler)
         return self._compiled[wanted]
 
     def window_index(self, timeframe: Timeframe, segment: Segment | None = None) -> WindowIndex:

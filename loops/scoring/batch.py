@@ -11,9 +11,8 @@ import msgspec
 
 from domain import limits
 from domain.leaderboard.definition import Aggregation
-from domain.leaderboard.rescore import under_present_rules
 from domain.points import ledger
-from domain.scoring.rules import NEVER, Outcome, RuleBook
+from domain.scoring.rules import NEVER, Outcome
 from domain.tenant.erasure import PREFIX
 from loops.scoring.backlogs import Backlogs
 from loops.scoring.earning_limit import settle_wishes
@@ -128,6 +127,8 @@ class Scorer:
         tenant_id, anywhere = backlog.tenant_id, self._backlogs.anywhere(backlog)
         events, position = await self._read(connection, Stretch(backlog.cursor, cursor.position, anywhere, only=tenant_id), limit)
         kept = await self._affordable(events, self._shares.of_turn(limit))
+        if events and not kept:
+            return Batch(0, cursor.position, True, [])  # its rules are being compiled: the next tenant's turn comes first
         if len(kept) < len(events):
             position = kept[-1].position
         batch = await self._apply_all(connection, kept, position, careful, found)
@@ -167,27 +168,39 @@ class Scorer:
         return events, position
 
     async def _reckon(self, events: Sequence[LoggedEvent], share: Share) -> tuple[list[UUID], list[LoggedEvent]]:
-        """Which tenants have more than their share of these events; and of the others' as many as one transaction may score."""
+        """Which tenants have more than their share of these events, or rules that are being compiled; and of the others' events as many as
+        one transaction may score."""
         work: dict[UUID, int] = dict.fromkeys({event.tenant_id for event in events}, 0)
         for event in events:
             if work[event.tenant_id] <= share.work:
-                work[event.tenant_id] += await self._work(event)
+                work[event.tenant_id] += share.work + 1 if (found := await self._work(event)) is None else found
         full = len(events) >= share.events and len(work) == 1
         lagging = sorted(tenant_id for tenant_id, done in work.items() if done > share.work or full)
         left = [event for event in events if event.tenant_id not in lagging] if lagging else events
         return lagging, await self._affordable(left, Share(limits.BATCH_WORK.value, share.events))
 
     async def _affordable(self, events: Sequence[LoggedEvent], share: Share) -> list[LoggedEvent]:
-        """As many of the events, one at least, as are no more work than this: others wait no longer for them, whatever their rules are."""
+        """As many of the events as are no more work than this: others wait no longer for them, whatever their rules are.
+
+        One at least, unless its rules are being compiled.
+        """
         work = 0
         for number, event in enumerate(events):
-            work += await self._work(event)
-            if work > share.work and number:
+            found = await self._work(event)
+            if found is None or (work + found > share.work and number):
                 return list(events[:number])
+            work += found
         return list(events)
 
-    async def _work(self, event: LoggedEvent) -> int:
-        return await self._books.prepare(self._known[event.tenant_id].book, event)
+    async def _work(self, event: LoggedEvent) -> int | None:
+        """What the event costs, with its share in rescores; None while something that it needs is being compiled."""
+        known = self._known[event.tenant_id]
+        work = await self._books.prepare_soon(known.book, event)
+        for rescore in known.rescores:
+            if work is not None:
+                more = await self._books.prepare_soon(known.rescore_book(rescore), event)
+                work = None if more is None else work + more
+        return work
 
     async def _look_at_clock(self, connection: Connection) -> None:
         """When the server's clock has stepped, what waits may have been accepted at any time: the next events are looked for everywhere,
@@ -338,8 +351,7 @@ class Scorer:
                 if all(event.accepted_at >= rescore.valid_from for event in events):
                     scores = outcomes[tenant_id].boards.get(rescore.board_id, {}).get(rescore.window_key)
                 else:
-                    versions = [board for board in self._known[tenant_id].book.boards if board.board_id == rescore.board_id]
-                    book = RuleBook(under_present_rules(versions, rescore.valid_from))
+                    book = self._known[tenant_id].rescore_book(rescore)
                     scores = window_scores(book, events, rescore, rescore.closes_at or NEVER)
                 if scores is not None and scores.by_user:
                     found.append(Touched(tenant_id, rescore.board_id, rescore.rescore_id, scores, hidden=True))

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import msgspec
 
+from domain.leaderboard.rescore import under_present_rules
 from domain.points import ledger
 from domain.scoring.rules import Outcome, RuleBook, WindowScores
 from runtime.ids import new_id
@@ -46,9 +47,17 @@ class Known(msgspec.Struct):
     book: RuleBook
     tiers: TieredTenant | None = None
     rescores: list[RunningRescore] = []
+    rescore_books: dict[UUID, RuleBook] = {}
     windows: dict[WindowKey, Window] = {}
     closings: dict[WindowKey, datetime | None] = {}
     boards: dict[UUID, LiveBoard] = {}
+
+    def rescore_book(self, rescore: RunningRescore) -> RuleBook:
+        """The rules by which a rescore counts what was accepted before it began: one book, so that it is compiled once."""
+        if rescore.rescore_id not in self.rescore_books:
+            versions = [board for board in self.book.boards if board.board_id == rescore.board_id]
+            self.rescore_books[rescore.rescore_id] = RuleBook(under_present_rules(versions, rescore.valid_from))
+        return self.rescore_books[rescore.rescore_id]
 
 
 def latest(cursor: Cursor, events: Sequence[LoggedEvent]) -> datetime | None:
