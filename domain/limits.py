@@ -1,4 +1,4 @@
-"""What anybody may ask of Laurel: every bound by name, in one place. docs/limits.md shows this table, and a test keeps both equal.
+"""What anyone may ask of Laurel: every limit by name, in one place. docs/limits.md shows this table, and a test keeps both equal.
 
 A bound is declared where it is listed here and used by its value everywhere else: `LEADERBOARDS.value`.
 """
@@ -44,7 +44,7 @@ REWARDS = _limit(DEFINITIONS, "rewards that are not archived", 2000, "rewards", 
 REWARD_ITEMS = _limit(DEFINITIONS, "reward items that are not archived", 2000, "items", "tenant", REFUSED)
 REWARD_CONFIGS = _limit(DEFINITIONS, "reward configs that are not archived", 500, "configs", "tenant", REFUSED)
 CURRENCIES = _limit(DEFINITIONS, "currencies", 50, "currencies", "tenant", REFUSED)
-CONSOLE_USERS = _limit(DEFINITIONS, "people who may sign in to the console", 200, "accounts", "tenant", REFUSED)
+CONSOLE_USERS = _limit(DEFINITIONS, "people who can sign in to the console", 200, "accounts", "tenant", REFUSED)
 
 TIERS = _limit(DEFINITIONS, "tiers", 100, "tiers", "tenant", INVALID)
 TIER_BENEFITS_BYTES = _limit(DEFINITIONS, "`benefits` of a tier", 16_384, "bytes of JSON", "definition", INVALID)
@@ -96,27 +96,27 @@ RULE_POINTS = _limit("Points", "the result of a rule, above and below 0", 1_000_
 
 CREDENTIALS = "Credentials"
 REMEMBERED_CREDENTIALS = _limit(
-    CREDENTIALS, "remembered credentials", 50_000, "credentials", "process", "the longest unused is looked up anew"
+    CREDENTIALS, "remembered credentials", 50_000, "credentials", "process", "the least recently used is looked up again"
 )
-REMEMBERED_SECONDS = _limit(CREDENTIALS, "a credential that is not used any more", 900, "seconds", "process", "it is forgotten")
+REMEMBERED_SECONDS = _limit(CREDENTIALS, "a credential that is no longer used", 900, "seconds", "process", "it is forgotten")
 STRANGERS = _limit(CREDENTIALS, "look-ups for credentials and origins never seen before", 3, "queries at once", "process", "others wait")
 STRANGERS_WAITING = _limit(
-    CREDENTIALS, "such look-ups that wait", 200, "requests", "process", "503 `UNAVAILABLE`; known credentials are not concerned"
+    CREDENTIALS, "such look-ups that wait", 200, "requests", "process", "503 `UNAVAILABLE`; known credentials are not affected"
 )
-TOKEN_SECONDS = _limit(CREDENTIALS, "trust in a verified token", 300, "seconds", "credential", "it is verified anew")
+TOKEN_SECONDS = _limit(CREDENTIALS, "trust in a verified token", 300, "seconds", "credential", "it is verified again")
 GUESSES = _limit(
     CREDENTIALS,
-    "API keys that nobody has, and wrong operator keys",
+    "unknown API keys and wrong operator keys",
     100,
     "requests",
     "address",
     "until the period ends keys never seen before are looked up one at a time, others 429 `RATE_LIMITED`",
 )
-GUESS_SECONDS = _limit(CREDENTIALS, "the period of that", 10, "seconds", "address", "the count begins anew")
+GUESS_SECONDS = _limit(CREDENTIALS, "the period of that", 10, "seconds", "address", "the count starts again")
 GUESSING_ADDRESSES = _limit(CREDENTIALS, "addresses whose guesses are counted", 10_000, "addresses", "process", "the oldest is forgotten")
-UNKNOWN_KEYS = _limit(CREDENTIALS, "remembered ids that no API key has", 10_000, "ids", "process", "the oldest is looked up anew")
-UNKNOWN_SECONDS = _limit(CREDENTIALS, "trust in an id that no API key has", 5, "seconds", "credential", "it is looked up anew")
-REMEMBERED_ORIGINS = _limit(CREDENTIALS, "remembered origins of browsers", 1000, "origins", "process", "the oldest is looked up anew")
+UNKNOWN_KEYS = _limit(CREDENTIALS, "remembered unknown key ids", 10_000, "ids", "process", "the oldest is looked up again")
+UNKNOWN_SECONDS = _limit(CREDENTIALS, "trust in an unknown key id", 5, "seconds", "credential", "it is looked up again")
+REMEMBERED_ORIGINS = _limit(CREDENTIALS, "remembered origins of browsers", 1000, "origins", "process", "the oldest is looked up again")
 JWKS_BYTES = _limit(CREDENTIALS, "an issuer's JWKS document", 262_144, "bytes", "process", "401 `UNAUTHORIZED` or 503 `UNAVAILABLE`")
 
 REQUESTS = "Requests"
@@ -163,7 +163,7 @@ PATTERN_STEPS = _limit(
     PATTERNS, "characters × instructions of all patterns that an event meets", 4_000_000, "steps", "event", "400 `EVENT_TYPE_NOT_DECLARED`"
 )
 REWARD_PROGRAMS = _limit(PATTERNS, "the programs of all patterns of a reward's fields", 10_000, "instructions", "definition", INVALID)
-MATCHED_CHARACTERS = _limit(PATTERNS, "text that a pattern is tried on", 1000, "characters", "event", "it fits no pattern")
+MATCHED_CHARACTERS = _limit(PATTERNS, "text that a pattern is matched against", 1000, "characters", "event", "it never matches")
 SCHEMA_NODES = _limit(PATTERNS, "parts of an event type's schema", 200, "values", "definition", INVALID)
 SCHEMA_DEPTH = _limit(PATTERNS, "nesting of an event type's schema", 12, "schemas", "definition", INVALID)
 SCHEMA_BYTES = _limit(PATTERNS, "an event type's schema", 16_384, "bytes", "definition", INVALID)
@@ -178,16 +178,21 @@ SCHEMA_CHECKS = _limit(
 )
 
 BOARDS = "Boards and what a process remembers of them"
-RENDERED_BYTES = _limit(BOARDS, "rendered pages, each kept for 0.1 s", 33_554_432, "bytes", "process", "the oldest are rendered anew")
-REMEMBERED_VIEWS = _limit(BOARDS, "windows looked up, each kept for 0.1 s", 1024, "windows", "process", "the oldest are looked up anew")
+RENDERED_BYTES = _limit(BOARDS, "rendered pages, each kept for 0.1 s", 33_554_432, "bytes", "process", "the oldest are rendered again")
+REMEMBERED_VIEWS = _limit(BOARDS, "windows looked up, each kept for 0.1 s", 1024, "windows", "process", "the oldest are looked up again")
 LINE_BYTES = _limit(
     BOARDS, "entries as they are sent, kept for 5 minutes", 67_108_864, "bytes", "process", "those of the tenant with most are made anew"
 )
-PROFILE_BYTES = _limit(BOARDS, "profiles that boards show, each kept for 30 s", 33_554_432, "bytes", "process", "they are read anew")
+PROFILE_BYTES = _limit(BOARDS, "profiles that boards show, each kept for 30 s", 33_554_432, "bytes", "process", "they are read again")
 DECODED_ENTRIES = _limit(
-    BOARDS, "entries of the live store, decoded (at most 1 500 bytes each)", 20_000, "entries", "process", "the least used are decoded anew"
+    BOARDS,
+    "entries of the live store, decoded (at most 1 500 bytes each)",
+    20_000,
+    "entries",
+    "process",
+    "the least used are decoded again",
 )
-REMEMBERED_QUERIES = _limit(BOARDS, "plain query strings of pages, parsed", 10_000, "queries", "process", "they are parsed anew")
+REMEMBERED_QUERIES = _limit(BOARDS, "plain query strings of pages, parsed", 10_000, "queries", "process", "they are parsed again")
 PLAIN_QUERY_BYTES = _limit(BOARDS, "a query string that is remembered", 128, "bytes", "request", "parsed each time")
 BOARD_SCANS = _limit(
     BOARDS,
@@ -197,14 +202,14 @@ BOARD_SCANS = _limit(
     "tenant",
     "after 2 s 503 `UNAVAILABLE`",
 )
-BOARD_SCANS_WAITING = _limit(BOARDS, "scans that are under way or wait", 64, "scans", "tenant", "503 `UNAVAILABLE`")
+BOARD_SCANS_WAITING = _limit(BOARDS, "scans in progress or waiting", 64, "scans", "tenant", "503 `UNAVAILABLE`")
 SOCKETS_OF_PERSON = _limit(BOARDS, "WebSockets of one person (tokens)", 100, "connections", "process", "429 `RATE_LIMITED`")
 SOCKETS_OF_TENANT = _limit(BOARDS, "WebSockets of one tenant", 10_000, "connections", "process", "429 `RATE_LIMITED`")
 
 WEBHOOKS = "Webhooks"
-ENDPOINT_SENDS = _limit(WEBHOOKS, "sends under way to one endpoint", 8, "sends", "process", "the others wait for their turn")
+ENDPOINT_SENDS = _limit(WEBHOOKS, "sends in progress to one endpoint", 8, "sends", "process", "the others wait")
 TENANT_SENDS = _limit(
-    WEBHOOKS, "sends under way for one tenant", 32, "sends", "process", "each of its endpoints still has one; the others wait"
+    WEBHOOKS, "sends in progress for one tenant", 32, "sends", "process", "each of its endpoints still has one; the others wait"
 )
 WEBHOOK_READ_BYTES = _limit(
     WEBHOOKS,
@@ -214,7 +219,9 @@ WEBHOOK_READ_BYTES = _limit(
     "connection",
     "the attempt has failed",
 )
-LOOK_UPS = _limit(WEBHOOKS, "look-ups of hosts' names under way", 2000, "look-ups", "process", "the send is put off; it is no attempt")
+LOOK_UPS = _limit(
+    WEBHOOKS, "host name look-ups in progress", 2000, "look-ups", "process", "the send is postponed; it does not count as an attempt"
+)
 ENDPOINT_PUMPS = _limit(
     WEBHOOKS, "endpoints that one worker delivers to at once", 1000, "endpoints", "process", "endpoints take turns, up to ten in a second"
 )
@@ -231,11 +238,11 @@ EMAIL_ATTEMPTS = _limit(
 ADDRESS_ATTEMPTS = _limit(
     CONSOLE, "such attempts from one address for any e-mail", 60, "attempts", "address", "429 for all but browsers that are known"
 )
-STRANGERS_FORM_BYTES = _limit(CONSOLE, "a form of somebody who is not signed in", 16_384, "bytes", "request", "413")
+STRANGERS_FORM_BYTES = _limit(CONSOLE, "a form sent without being signed in", 16_384, "bytes", "request", "413")
 FORM_FIELDS = _limit(CONSOLE, "fields of a form", 2000, "fields", "request", "413")
 PASSWORD_CHARACTERS = _limit(CONSOLE, "a password (and 12 at least)", 1024, "characters", "user", "400")
-HASHERS = _limit(CONSOLE, "passwords that are hashed at once, each in 64 MB", 2, "threads", "process", "others wait")
-FIRST_PASSWORD_DAYS = _limit(CONSOLE, "the life of the password of an invitation", 7, "days", "user", "invite the person anew")
+HASHERS = _limit(CONSOLE, "passwords hashed at once, each in 64 MB", 2, "threads", "process", "others wait")
+FIRST_PASSWORD_DAYS = _limit(CONSOLE, "the life of the password of an invitation", 7, "days", "user", "invite the person again")
 
 TIME = "Time"
 ANSWER_SECONDS = _limit(
@@ -244,19 +251,17 @@ ANSWER_SECONDS = _limit(
 BRISK_SECONDS = _limit(
     TIME, "an answer of PostgreSQL to a request or to scoring", 15, "seconds", "connection", "the connection is given up"
 )
-LOCK_SECONDS = _limit(
-    TIME, "a wait for a lock in PostgreSQL", 12, "seconds", "connection", "the statement fails and is tried again or is a 503"
-)
-IDLE_SECONDS = _limit(TIME, "a transaction in which nothing happens", 10, "seconds", "connection", "it is undone")
+LOCK_SECONDS = _limit(TIME, "a wait for a lock in PostgreSQL", 12, "seconds", "connection", "the statement fails and is retried, or 503")
+IDLE_SECONDS = _limit(TIME, "a transaction in which nothing happens", 10, "seconds", "connection", "it is rolled back")
 REDIS_SECONDS = _limit(TIME, "an answer of Redis", 2, "seconds", "connection", "PostgreSQL answers, or 503 `UNAVAILABLE`")
-TEMPORAL_SECONDS = _limit(TIME, "an answer of Temporal", 5, "seconds", "request", "the call is tried again or fails")
+TEMPORAL_SECONDS = _limit(TIME, "an answer of Temporal", 5, "seconds", "request", "the call is retried or fails")
 TEMPORAL_POLL_SECONDS = _limit(
-    TIME, "an answer of Temporal that waits for what a workflow does", 60, "seconds", "request", "the call is tried again or fails"
+    TIME, "an answer of Temporal that waits for what a workflow does", 60, "seconds", "request", "the call is retried or fails"
 )
 TEMPORAL_CALL_SECONDS = _limit(
     TIME, "a call to Temporal with its attempts", 15, "seconds", "request", "the work waits in the outbox, or 503 `UNAVAILABLE`"
 )
-TEMPORAL_CONNECT_SECONDS = _limit(TIME, "connecting to Temporal", 10, "seconds", "process", "a worker tries again after a second")
+TEMPORAL_CONNECT_SECONDS = _limit(TIME, "connecting to Temporal", 10, "seconds", "process", "a worker retries after a second")
 
 
 def table() -> str:
