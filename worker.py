@@ -13,10 +13,8 @@ from typing import Any
 import msgspec
 import uvloop
 from temporalio.client import Client
-from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
-from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.service import RPCError
-from temporalio.worker import FixedSizeSlotSupplier, Worker, WorkerDeploymentConfig, WorkerTuner
+from temporalio.worker import FixedSizeSlotSupplier, Worker, WorkerTuner
 
 from activities.endpoint import EndpointActivities
 from activities.erasure import ErasureActivities
@@ -26,6 +24,7 @@ from activities.redemption import RedemptionActivities
 from activities.rescore import RescoreActivities
 from activities.schedule import ScheduleActivities
 from activities.scoring import ScoringActivities
+from activities.tenant_turn import TenantTurns
 from activities.webhook import WebhookActivities
 from activities.window import WindowActivities
 from domain import limits
@@ -48,6 +47,7 @@ from runtime.postgres import DATABASE_FAULTS, Pool, make_pool
 from runtime.pulse import HealthServer, pulse
 from runtime.redis import Redis, make_redis
 from runtime.settings import Settings
+from runtime.shares import Shares
 from runtime.tasks import pause
 from runtime.temporal import TaskQueues
 from storage.leaderboard.rankings import LiveStore
@@ -80,8 +80,13 @@ WEBHOOK_ACTIVITIES = 256
 ENDPOINT_PUMPS = limits.ENDPOINT_PUMPS.value
 # Windows that end together wait for one barrier, each in a slot of its own that costs nothing but memory.
 WINDOW_ACTIVITIES = 1000
-# Each of them works PostgreSQL without a pause.
-PAYOUT_ACTIVITIES = 4
+# What waits for its tenant's turn costs memory only; the pages themselves work PostgreSQL without a pause.
+PAYOUT_ACTIVITIES = 500
+PAYOUT_CONNECTIONS = 4
+POOLS = {"worker": POOL_SIZE, "worker-payouts": PAYOUT_CONNECTIONS}
+# Python runs one at a time, and what a worker has taken stands in its line. So it takes few, and none that Temporal keeps for it alone
+# because it remembers the workflow: tenants take turns only in the queue that is everybody's.
+WORKFLOW_TASKS = 4
 # An instant is a moment's work, and following a run costs a look a second.
 SCHEDULE_ACTIVITIES = 200
 # The scoring workflows notice a dead worker after 8 s without a heartbeat, so heartbeats must not be gathered for long.
@@ -95,6 +100,7 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     client: Client
     queues: TaskQueues
     pool: Pool
+    payouts: Pool
     redis: Redis
     live: LiveStore
 
@@ -182,7 +188,7 @@ async def telling_health(resources: Resources) -> AsyncIterator[None]:
             return "away"
         return ""
 
-    PROCESS.watch(resources.pool, loops=pulse)
+    PROCESS.watch(resources.pool, resources.payouts, loops=pulse)
     server = HealthServer({"postgres": readiness.reason, "temporal": temporal_reason})
     if settings.worker_health_port:
         await server.start(settings.worker_metrics_host, settings.worker_health_port)
@@ -203,7 +209,7 @@ async def connect(settings: Settings, stop: asyncio.Event) -> Client | None:
 
     Raises `ForeignNamespaceError` when the namespace is another installation's: a worker that went on would do the other's work.
     """
-    runtime = telemetry(settings)
+    runtime = temporal.telemetry(settings)
     while not stop.is_set():
         try:
             client = await temporal.connect(settings, runtime=runtime)
@@ -230,26 +236,26 @@ async def claim(settings: Settings, client: Client) -> None:
 @contextlib.asynccontextmanager
 async def open_resources(settings: Settings, client: Client) -> AsyncIterator[Resources]:
     """The pool and the Redis client, closed at the end of the block."""
-    pool, redis = make_pool(settings.database_url, "worker", max_size=POOL_SIZE, pooled=settings.pooled), make_redis(settings)
-    await pool.open()
+    pool, payouts = (make_pool(settings.database_url, name, max_size=size, pooled=settings.pooled) for name, size in POOLS.items())
+    pool.shares = Shares(alone=POOL_SIZE // 2, beside=limits.ACTIVITIES_AT_ONCE.value)
+    payouts.shares = Shares(alone=PAYOUT_CONNECTIONS, beside=1)
+    redis = make_redis(settings)
     try:
+        await pool.open()
+        await payouts.open()
         yield Resources(
-            settings=settings, client=client, queues=temporal.task_queues(settings), pool=pool, redis=redis, live=LiveStore(redis)
+            settings=settings,
+            client=client,
+            queues=temporal.task_queues(settings),
+            pool=pool,
+            payouts=payouts,
+            redis=redis,
+            live=LiveStore(redis),
         )
     finally:
         await redis.aclose()
+        await payouts.close()
         await pool.close()
-
-
-def deployment(settings: Settings) -> WorkerDeploymentConfig | None:
-    """The version under which Temporal knows this worker; None without one: every worker takes every task."""
-    if not settings.worker_deployment:
-        return None
-    return WorkerDeploymentConfig(
-        version=WorkerDeploymentVersion(deployment_name=settings.worker_deployment, build_id=settings.worker_build_id),
-        use_worker_versioning=True,
-        default_versioning_behavior=VersioningBehavior.AUTO_UPGRADE,
-    )
 
 
 def core_worker(resources: Resources) -> Worker:
@@ -328,7 +334,7 @@ def window_worker(resources: Resources) -> Worker:
 
 def payout_worker(resources: Resources) -> Worker:
     """Payouts, in a queue of their own: however many are paid, what users do goes on, and the reverse."""
-    payout = PayoutActivities(resources.pool)
+    payout = PayoutActivities(resources.payouts)
     steps = (payout.plan, payout.pay, payout.finish, payout.fail)
     return _worker(resources, resources.queues.payouts, workflows=[PayoutRunWorkflow], activities=steps, slots=PAYOUT_ACTIVITIES)
 
@@ -355,9 +361,12 @@ def _worker(
     return Worker(
         resources.client,
         task_queue=task_queue,
-        deployment_config=deployment(resources.settings),
+        deployment_config=temporal.deployment(resources.settings),
         workflows=workflows,
         activities=activities,
+        interceptors=[TenantTurns()],
+        max_concurrent_workflow_tasks=WORKFLOW_TASKS,
+        max_cached_workflows=0,
         max_concurrent_activities=slots,
         max_heartbeat_throttle_interval=heartbeat_throttle,
         graceful_shutdown_timeout=graceful,
@@ -375,7 +384,7 @@ def scoring_worker(resources: Resources, share: PumpShare, scoring: ScoringActiv
     return Worker(
         resources.client,
         task_queue=resources.queues.scoring,
-        deployment_config=deployment(resources.settings),
+        deployment_config=temporal.deployment(resources.settings),
         workflows=[ScoringWorkflow],
         activities=[scoring.score_partition],
         tuner=tuner,
@@ -383,15 +392,6 @@ def scoring_worker(resources: Resources, share: PumpShare, scoring: ScoringActiv
         default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
     )
-
-
-def telemetry(settings: Settings) -> Runtime | None:
-    """A runtime that serves Prometheus metrics when the settings name a port."""
-    if not settings.worker_metrics_port:
-        return None
-    address = f"{settings.worker_metrics_host}:{settings.worker_metrics_port}"
-    metrics = PrometheusConfig(bind_address=address, durations_as_seconds=True, counters_total_suffix=True, unit_suffix=True)
-    return Runtime(telemetry=TelemetryConfig(metrics=metrics))
 
 
 def main(settings: Settings, ready: Callable[[], None] = lambda: None) -> None:

@@ -144,6 +144,12 @@ AT_ONCE_WAITING = _limit(
     REQUESTS, "requests of a tenant that wait so, each for 10 seconds", 500, "requests", "process", "429 `RATE_LIMITED`"
 )
 
+ACTIVITIES_AT_ONCE = _limit(
+    REQUESTS,
+    "transactions of a worker for one tenant at once while others have work too; for its payouts 1",
+    *(4, "connections", "process", "others of the tenant wait"),
+)
+
 EXPORTS = "Exports"
 EXPORTS_OF_TENANT = _limit(EXPORTS, "exports under way: of a user, of redemptions as CSV", 2, "exports", "tenant", "429 `RATE_LIMITED`")
 EXPORTS_UNDER_WAY = _limit(EXPORTS, "exports under way in all", 20, "exports", "process", "503 `UNAVAILABLE`")

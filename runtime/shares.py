@@ -59,8 +59,8 @@ class _Tenant:
 class Shares:
     """Hands out turns: `alone` for a tenant that nobody else is beside, otherwise `beside`; `waiting` of it may wait, for so long."""
 
-    def __init__(self, *, alone: int, beside: int, waiting: int, wait_seconds: float) -> None:
-        """Nobody has asked."""
+    def __init__(self, *, alone: int, beside: int, waiting: int | None = None, wait_seconds: float | None = None) -> None:
+        """Nobody has asked. None: as many as come may wait, and as long as it takes."""
         self._alone, self._beside, self._waiting, self._wait_seconds = alone, beside, waiting, wait_seconds
         self._tenants: OrderedDict[UUID, _Tenant] = OrderedDict()
         """Those who asked lately, in the order in which they did so last."""
@@ -95,7 +95,7 @@ class Shares:
         if tenant.held < self._most() and not tenant.queues:
             tenant.held += 1
             return
-        if tenant.waiting >= self._waiting:
+        if self._waiting is not None and tenant.waiting >= self._waiting:
             raise CrowdedError
         turn = tenant.join(person)
         tenant.waiting += 1

@@ -14,6 +14,7 @@ from temporalio.api.namespace.v1 import NamespaceConfig
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, UpdateNamespaceRequest
 from temporalio.client import Client
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.converter import (
     CompositePayloadConverter,
     DataConverter,
@@ -21,8 +22,9 @@ from temporalio.converter import (
     EncodingPayloadConverter,
     JSONPlainPayloadConverter,
 )
-from temporalio.runtime import Runtime
+from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.service import RPCError, RPCStatusCode, TLSConfig
+from temporalio.worker import WorkerDeploymentConfig
 
 from runtime import tracing
 from runtime.search_attributes import SEARCH_ATTRIBUTES
@@ -206,3 +208,23 @@ async def prepare_namespace(client: Client, settings: Settings) -> None:
             ", ".join(SEARCH_ATTRIBUTES),
             settings.temporal_retention_days,
         )
+
+
+def deployment(settings: Settings) -> WorkerDeploymentConfig | None:
+    """The version under which Temporal knows this worker; None without one: every worker takes every task."""
+    if not settings.worker_deployment:
+        return None
+    return WorkerDeploymentConfig(
+        version=WorkerDeploymentVersion(deployment_name=settings.worker_deployment, build_id=settings.worker_build_id),
+        use_worker_versioning=True,
+        default_versioning_behavior=VersioningBehavior.AUTO_UPGRADE,
+    )
+
+
+def telemetry(settings: Settings) -> Runtime | None:
+    """A runtime that serves Prometheus metrics when the settings name a port."""
+    if not settings.worker_metrics_port:
+        return None
+    address = f"{settings.worker_metrics_host}:{settings.worker_metrics_port}"
+    metrics = PrometheusConfig(bind_address=address, durations_as_seconds=True, counters_total_suffix=True, unit_suffix=True)
+    return Runtime(telemetry=TelemetryConfig(metrics=metrics))

@@ -10,6 +10,9 @@ from stack import processes
 # Priorities per tenant need fairness; a workflow task that fails twice shows up in the UI at once (notes: §9, §12).
 DYNAMIC_CONFIG = (
     "matching.enableFairness=true",
+    # Tenants take turns within a partition only; one of four that is polled by chance makes a task wait four times as long.
+    "matching.numTaskqueueReadPartitions=1",
+    "matching.numTaskqueueWritePartitions=1",
     "system.numConsecutiveWorkflowTaskProblemsToTriggerSearchAttribute=2",
 )
 

@@ -12,9 +12,9 @@ from temporalio.worker import Worker
 from domain.redemption.messages import ReversalInput
 from runtime.ids import new_id
 from runtime.settings import PREFIX, SettingError, Settings, load_settings
+from runtime.temporal import deployment
 from tests.conftest import settings_for
 from tests.workflow.redemption_stage import new_queues
-from worker import deployment
 from workflows.reversal import RedemptionReversalWorkflow
 
 
