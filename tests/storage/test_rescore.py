@@ -190,11 +190,11 @@ async def test_a_window_is_rescored_by_one_at_a_time_and_only_while_it_is_open(w
     (running,) = [each for each in both if isinstance(each, Rescore)]
     await finish(world, running)
     await close_now(world, board)
-    with pytest.raises(InvalidState, match="not open"):
+    with pytest.raises(InvalidState, match="no longer open"):
         await begin(world, KEY)
     async with scoring(world):
         await freeze(world, board)
-    with pytest.raises(InvalidState, match="not open"):
+    with pytest.raises(InvalidState, match="no longer open"):
         await begin(world, KEY)
 
 
