@@ -5,7 +5,7 @@ import msgspec
 from console.i18n import mark
 
 
-class Entry(msgspec.Struct, frozen=True):
+class NavLink(msgspec.Struct, frozen=True):
     """A link of the navigation; `path` comes behind `/console`, `label` goes through the catalogs.
 
     `more` are paths that belong to it too.
@@ -20,32 +20,32 @@ class Group(msgspec.Struct, frozen=True):
     """Links under a heading; the first group has none."""
 
     heading: str
-    entries: tuple[Entry, ...]
+    entries: tuple[NavLink, ...]
 
 
 NAV: tuple[Group, ...] = (
-    Group("", (Entry("/dashboard", mark("Dashboard")), Entry("/stuck-work", mark("Needs attention")))),
+    Group("", (NavLink("/dashboard", mark("Dashboard")), NavLink("/stuck-work", mark("Needs attention")))),
     Group(
         mark("Programme"),
         (
-            Entry("/leaderboards", mark("Leaderboards")),
-            Entry("/rewards", mark("Rewards"), ("/prizes", "/prize-items")),
-            Entry("/redemptions", mark("Redemptions")),
-            Entry("/schedules", mark("Schedules"), ("/payout-runs",)),
-            Entry("/users", mark("Users"), ("/tiers", "/earning-rules")),
+            NavLink("/leaderboards", mark("Leaderboards")),
+            NavLink("/rewards", mark("Rewards"), ("/prizes", "/prize-items")),
+            NavLink("/redemptions", mark("Redemptions")),
+            NavLink("/schedules", mark("Schedules"), ("/payout-runs",)),
+            NavLink("/users", mark("Users"), ("/tiers", "/earning-rules")),
         ),
     ),
     Group(
         mark("Integration"),
         (
-            Entry("/event-types", mark("Event types")),
-            Entry("/event-log", mark("Event log")),
-            Entry("/api-keys", mark("API keys")),
-            Entry("/webhooks", mark("Webhooks")),
-            Entry("/third-parties", mark("Information for third parties")),
+            NavLink("/event-types", mark("Event types")),
+            NavLink("/event-log", mark("Event log")),
+            NavLink("/api-keys", mark("API keys")),
+            NavLink("/webhooks", mark("Webhooks")),
+            NavLink("/third-parties", mark("Information for third parties")),
         ),
     ),
-    Group(mark("Tenant"), (Entry("/settings", mark("Settings")), Entry("/audit-log", mark("Audit log")))),
+    Group(mark("Tenant"), (NavLink("/settings", mark("Settings")), NavLink("/audit-log", mark("Audit log")))),
 )
 """Settings holds the list of CORS origins."""
 

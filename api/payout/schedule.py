@@ -45,7 +45,7 @@ from storage.payout.schedule import (
     insert_schedule,
     list_schedules,
 )
-from storage.payout.schedule_preview import Preview, preview
+from storage.payout.schedule_preview import PlannedRun, preview
 from storage.payout.schedule_run import backfill_runs, trigger_run
 from storage.points.currency import currencies_of
 from storage.points.tier import tier_set_of
@@ -249,7 +249,7 @@ async def preview_schedule(schedule_id: UUID, request: AnyRequest, principal: Pr
     }
 
 
-def _entry_wire(found: Preview, row: dict[str, Any]) -> dict[str, Any]:
+def _entry_wire(found: PlannedRun, row: dict[str, Any]) -> dict[str, Any]:
     items = [found.prizes.items[item_id] for item_id in found.prizes.tiers[row["number"]].item_ids]
     return {
         "user_id": row["user_id"],

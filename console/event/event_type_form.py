@@ -33,7 +33,7 @@ EXAMPLE = {
 """The schema that a new type begins with; it fits the sample of `sample_event`."""
 
 
-class Values(msgspec.Struct, kw_only=True):
+class EventTypeValues(msgspec.Struct, kw_only=True):
     """What stands in the form, as text."""
 
     name: str = ""
@@ -43,7 +43,7 @@ class Values(msgspec.Struct, kw_only=True):
     sample: str = ""
 
 
-class Field(msgspec.Struct, kw_only=True):
+class SchemaField(msgspec.Struct, kw_only=True):
     """One attribute as a schema describes it, in words for a table."""
 
     path: str
@@ -52,12 +52,12 @@ class Field(msgspec.Struct, kw_only=True):
     rules: str
 
 
-class Preview(msgspec.Struct, kw_only=True):
+class EventTypePreview(msgspec.Struct, kw_only=True):
     """What the schema asks for, and whether the sample fits. `pointer` shows where the JSON breaks off."""
 
     schema_error: str = ""
     pointer: str = ""
-    fields: list[Field] = []
+    fields: list[SchemaField] = []
     has_schema: bool = False
     sample_error: str = ""
     sample_pointer: str = ""
@@ -65,9 +65,9 @@ class Preview(msgspec.Struct, kw_only=True):
     other_type: str = ""
 
 
-def fields_of(schema: dict[str, Any] | None, above: str = "") -> list[Field]:
+def fields_of(schema: dict[str, Any] | None, above: str = "") -> list[SchemaField]:
     """The attributes that a schema names, those within objects too (`team.id`)."""
-    found: list[Field] = []
+    found: list[SchemaField] = []
     properties = schema.get("properties") if schema else None
     required = schema.get("required") if schema else None
     if not isinstance(properties, dict) or above.count(".") > 4:
@@ -77,7 +77,7 @@ def fields_of(schema: dict[str, Any] | None, above: str = "") -> list[Field]:
         kind = part.get("type", "")
         needed = isinstance(required, list) and name in required
         text = " | ".join(map(str, kind)) if isinstance(kind, list) else str(kind)
-        found.append(Field(path=above + name, kind=text, required=needed, rules=_rules(part)))
+        found.append(SchemaField(path=above + name, kind=text, required=needed, rules=_rules(part)))
         found += fields_of(part, f"{above}{name}.")
     return found
 
@@ -122,10 +122,10 @@ def _object(text: str) -> tuple[dict[str, Any] | None, str, str]:
     return (value, "", "") if isinstance(value, dict) else (None, _("Must be an object: { … }"), "")
 
 
-def preview_of(values: Values, visit: Visit) -> Preview:
+def preview_of(values: EventTypeValues, visit: Visit) -> EventTypePreview:
     """Try the schema and the sample. Writes nothing; the rules are those of ingestion."""
     schema, fault, pointer = _object(values.schema)
-    made = Preview(schema_error=fault, pointer=pointer)
+    made = EventTypePreview(schema_error=fault, pointer=pointer)
     if schema is not None:
         try:
             check_schema_shape(schema)
@@ -138,7 +138,7 @@ def preview_of(values: Values, visit: Visit) -> Preview:
     return made
 
 
-def _try_sample(made: Preview, values: Values, schema: dict[str, Any] | None, visit: Visit) -> None:
+def _try_sample(made: EventTypePreview, values: EventTypeValues, schema: dict[str, Any] | None, visit: Visit) -> None:
     _sample, made.sample_error, made.sample_pointer = _object(values.sample)
     if made.sample_error or not values.sample:
         return
@@ -193,12 +193,12 @@ def _pretty(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False) if value is not None else ""
 
 
-def _sent(form: Form) -> Values:
+def _sent(form: Form) -> EventTypeValues:
     texts = {name: form.text(name) for name in ("name", "description", "schema", "sample")}
-    return Values(**texts, server_only=form.ticked("server_only"))
+    return EventTypeValues(**texts, server_only=form.ticked("server_only"))
 
 
-def _form(visit: Visit, values: Values, *, declared: dict[str, Any] | None, error: Refusal | None = None) -> Response[bytes]:
+def _form(visit: Visit, values: EventTypeValues, *, declared: dict[str, Any] | None, error: Refusal | None = None) -> Response[bytes]:
     return visit.page(
         "event_types/form.html",
         status=400 if error else 200,
@@ -230,9 +230,9 @@ async def show_new(visit: Visit) -> Response[bytes]:
     event = await _latest(visit, name)
     if event is not None:
         schema = schema_like(event.get("attrs") or {})
-        return _form(visit, Values(name=name, schema=_pretty(schema), sample=_pretty(event)), declared=None)
+        return _form(visit, EventTypeValues(name=name, schema=_pretty(schema), sample=_pretty(event)), declared=None)
     sample = _pretty(_sample_of(visit, name or "match.completed"))
-    return _form(visit, Values(name=name, schema=_pretty(EXAMPLE), sample=sample), declared=None)
+    return _form(visit, EventTypeValues(name=name, schema=_pretty(EXAMPLE), sample=sample), declared=None)
 
 
 def _sample_of(visit: Visit, name: str) -> dict[str, Any]:
@@ -249,7 +249,7 @@ async def show_edit(visit: Visit, name: str) -> Response[bytes]:
     if event is None:
         event = _sample_of(visit, name)
         event["attrs"] = attrs_like(declared["schema"]) if declared["schema"] else event["attrs"]
-    values = Values(
+    values = EventTypeValues(
         name=name,
         description=declared["description"] or "",
         schema=_pretty(declared["schema"]),

@@ -45,7 +45,7 @@ NAMES = {
 }
 
 
-class Values(msgspec.Struct, kw_only=True):
+class LeaderboardValues(msgspec.Struct, kw_only=True):
     """What stands in the form, as text; made from a definition, or from what a person sent."""
 
     leaderboard_id: str = ""
@@ -70,7 +70,7 @@ class Values(msgspec.Struct, kw_only=True):
     sample: str = ""
 
 
-class Preview(msgspec.Struct, kw_only=True):
+class LeaderboardPreview(msgspec.Struct, kw_only=True):
     """What the board would be: its next windows and what it makes of the sample; or why it can be neither."""
 
     errors: dict[str, str] = {}
@@ -101,7 +101,7 @@ def _local(text: str | None, zone: str) -> str:
     return datetime.fromisoformat(text).astimezone(ZoneInfo(zone)).strftime("%Y-%m-%dT%H:%M") if text else ""
 
 
-def values_of(board: dict[str, Any], now: datetime) -> Values:
+def values_of(board: dict[str, Any], now: datetime) -> LeaderboardValues:
     """The form of a board that exists."""
     config = board["config"]
     time, ranking = config["timeframe"], config["ranking"]
@@ -109,7 +109,7 @@ def values_of(board: dict[str, Any], now: datetime) -> Values:
         {"event_type": each["event_type"], "points_expression": each["points_expression"], "conditions": _json_text(each["conditions"])}
         for each in config["scoring"]["rules"]
     ]
-    return Values(
+    return LeaderboardValues(
         leaderboard_id=board["leaderboard_id"],
         name=board["name"],
         description=board["description"] or "",
@@ -133,13 +133,13 @@ def values_of(board: dict[str, Any], now: datetime) -> Values:
     )
 
 
-def values_sent(form: Form) -> Values:
+def values_sent(form: Form) -> LeaderboardValues:
     """The form as it was sent; rules that were left empty are gone."""
-    names = [name for name in Values.__struct_fields__ if name != "rules"]
+    names = [name for name in LeaderboardValues.__struct_fields__ if name != "rules"]
     types, expressions, conditions = form.all("event_type"), form.all("points_expression"), form.all("conditions")
     rows = zip(types, expressions, conditions, strict=False)
     rules = [{"event_type": a, "points_expression": b, "conditions": c} for a, b, c in rows if a or b or c]
-    return Values(**{name: form.text(name) for name in names}, rules=rules)
+    return LeaderboardValues(**{name: form.text(name) for name in names}, rules=rules)
 
 
 def _decoded(text: str, field: str, errors: dict[str, str]) -> Any:
@@ -161,7 +161,7 @@ def _instant(text: str, zone: str) -> str:
         return text
 
 
-def definition_of(values: Values, errors: dict[str, str]) -> dict[str, Any]:
+def definition_of(values: LeaderboardValues, errors: dict[str, str]) -> dict[str, Any]:
     """The API's body of POST and PUT; what cannot be read goes into `errors` under the API's name of the field."""
     rules = []
     for number, rule in enumerate(values.rules):
@@ -198,7 +198,7 @@ def definition_of(values: Values, errors: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def preview_of(values: Values, now: datetime) -> Preview:
+def preview_of(values: LeaderboardValues, now: datetime) -> LeaderboardPreview:
     """What the board would be. Writes nothing and asks nobody: the rules are those of the domain."""
     errors: dict[str, str] = {}
     body = definition_of(values, errors)
@@ -208,8 +208,8 @@ def preview_of(values: Values, now: datetime) -> Preview:
         for each in fault.details or [{"field": "", "message": fault.message}]:
             errors.setdefault(each["field"], each["message"])
     if errors:
-        return Preview(errors=errors)
-    preview = Preview(windows=_windows(definition, now))
+        return LeaderboardPreview(errors=errors)
+    preview = LeaderboardPreview(windows=_windows(definition, now))
     try:
         event = validate_event(values.sample.encode(), now)
     except DomainError as fault:
@@ -271,7 +271,7 @@ def rule_errors(errors: dict[str, str]) -> dict[int, dict[str, str]]:
     return by_rule
 
 
-async def _form(visit: Visit, values: Values, *, board: dict[str, Any] | None, error: Refusal | None = None) -> Response[bytes]:
+async def _form(visit: Visit, values: LeaderboardValues, *, board: dict[str, Any] | None, error: Refusal | None = None) -> Response[bytes]:
     preview = preview_of(values, visit.now)
     errors = error.fields if error else {}
     configs = await visit.api.get("/v1/admin/reward-configs", {"limit": 200})
@@ -304,7 +304,7 @@ async def show_new(visit: Visit) -> Response[bytes]:
     visit.must_change()
     rule = {"event_type": "match.completed", "points_expression": "attrs.score", "conditions": ""}
     sample = sample_event(visit.now, "match.completed")
-    return await _form(visit, Values(timezone=visit.user.timezone, rules=[rule], sample=sample), board=None)
+    return await _form(visit, LeaderboardValues(timezone=visit.user.timezone, rules=[rule], sample=sample), board=None)
 
 
 @get("/leaderboards/{leaderboard_id:str}/edit")

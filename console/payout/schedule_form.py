@@ -28,7 +28,7 @@ AUDIENCES = {
 LIST = 200
 
 
-class Values(msgspec.Struct, kw_only=True):
+class ScheduleValues(msgspec.Struct, kw_only=True):
     """What stands in the form, as text; made from a schedule, or from what a person sent."""
 
     name: str = ""
@@ -72,7 +72,7 @@ class Choices(msgspec.Struct, frozen=True, kw_only=True):
     currencies: dict[str, str]
 
 
-class Preview(msgspec.Struct, kw_only=True):
+class SchedulePreview(msgspec.Struct, kw_only=True):
     """What the schedule would be; or why it cannot be one."""
 
     errors: dict[str, str] = {}
@@ -109,10 +109,10 @@ def _when_values(when: dict[str, Any], zone: ZoneInfo) -> dict[str, Any]:
     }
 
 
-def values_of(schedule: dict[str, Any], zone: ZoneInfo) -> Values:
+def values_of(schedule: dict[str, Any], zone: ZoneInfo) -> ScheduleValues:
     """The form of a schedule that exists."""
     audience, budget = schedule["audience"], schedule["budget"] or {}
-    return Values(
+    return ScheduleValues(
         name=schedule["name"],
         **_when_values(schedule["when"], zone),
         audience=audience["type"],
@@ -133,18 +133,18 @@ def values_of(schedule: dict[str, Any], zone: ZoneInfo) -> Values:
     )
 
 
-def values_sent(form: Form) -> Values:
+def values_sent(form: Form) -> ScheduleValues:
     """The form as it was sent."""
     many = ("days", "tier", "item", "budget_key", "budget_amount")
-    sent: dict[str, Any] = {name: form.all(name) if name in many else form.text(name) for name in Values.__struct_fields__}
-    return Values(**sent)
+    sent: dict[str, Any] = {name: form.all(name) if name in many else form.text(name) for name in ScheduleValues.__struct_fields__}
+    return ScheduleValues(**sent)
 
 
 def _part(text: str) -> Any:
     return whole(text)
 
 
-def when_of(values: Values, zone: ZoneInfo, present: Mapping[str, Any]) -> dict[str, Any]:
+def when_of(values: ScheduleValues, zone: ZoneInfo, present: Mapping[str, Any]) -> dict[str, Any]:
     """The API's `when`; `present` is that of the schedule that is edited."""
     span = {name: instant_text(getattr(values, name), zone, present.get(name)) for name in ("starts_at", "ends_at")}
     given: dict[str, Any] = {name: value for name, value in span.items() if value is not None}
@@ -165,7 +165,7 @@ def when_of(values: Values, zone: ZoneInfo, present: Mapping[str, Any]) -> dict[
     return {"calendar": calendar, **given}
 
 
-def audience_of(values: Values, errors: dict[str, str]) -> dict[str, Any]:
+def audience_of(values: ScheduleValues, errors: dict[str, str]) -> dict[str, Any]:
     """The API's `audience`."""
     if values.audience == "leaderboard_top":
         return {
@@ -182,7 +182,7 @@ def audience_of(values: Values, errors: dict[str, str]) -> dict[str, Any]:
     return {"type": "all_users", **({"filter": fits} if fits else {})}
 
 
-def body_of(values: Values, zone: ZoneInfo, errors: dict[str, str], present: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def body_of(values: ScheduleValues, zone: ZoneInfo, errors: dict[str, str], present: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The API's body of POST and PATCH; what cannot be read goes into `errors`. `present` is the schedule that is edited."""
     rows = zip(values.budget_key, values.budget_amount, strict=False)
     budget = {key: amount(limit) for key, limit in rows if key and limit}
@@ -201,11 +201,11 @@ def body_of(values: Values, zone: ZoneInfo, errors: dict[str, str], present: Map
     }
 
 
-def preview_of(values: Values, choices: Choices, now: datetime, zone: ZoneInfo) -> Preview:
+def preview_of(values: ScheduleValues, choices: Choices, now: datetime, zone: ZoneInfo) -> SchedulePreview:
     """What the schedule would be. Writes nothing."""
     errors: dict[str, str] = {}
     body = body_of(values, zone, errors)
-    preview = Preview(errors=errors, audience="", when="")
+    preview = SchedulePreview(errors=errors, audience="", when="")
     try:
         preview.coming = coming_runs(body["when"], now)
         preview.when = when_words(body["when"])
@@ -238,7 +238,7 @@ async def choices_for(visit: Visit) -> Choices:
     )
 
 
-async def _form(visit: Visit, values: Values, *, schedule: dict[str, Any] | None, error: Refusal | None = None) -> Response[bytes]:
+async def _form(visit: Visit, values: ScheduleValues, *, schedule: dict[str, Any] | None, error: Refusal | None = None) -> Response[bytes]:
     choices = await choices_for(visit)
     return visit.page(
         "schedules/form.html",
@@ -262,7 +262,7 @@ async def _form(visit: Visit, values: Values, *, schedule: dict[str, Any] | None
 async def show_new(visit: Visit) -> Response[bytes]:
     """The form of a new schedule: every Monday at nine."""
     visit.must_change()
-    return await _form(visit, Values(timezone=visit.user.timezone, days=["MON"]), schedule=None)
+    return await _form(visit, ScheduleValues(timezone=visit.user.timezone, days=["MON"]), schedule=None)
 
 
 @get("/schedules/{schedule_id:str}/edit")

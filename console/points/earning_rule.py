@@ -26,7 +26,7 @@ ROOT = "/v1/admin/earning-rules"
 CAPS = ("max_per_event", "max_per_day", "max_per_week", "max_per_month", "budget")
 
 
-class Values(msgspec.Struct, kw_only=True):
+class EarningRuleValues(msgspec.Struct, kw_only=True):
     """What stands in the form, as text."""
 
     name: str = ""
@@ -47,7 +47,7 @@ class Values(msgspec.Struct, kw_only=True):
     sample: str = ""
 
 
-class Preview(msgspec.Struct, kw_only=True):
+class EarningRulePreview(msgspec.Struct, kw_only=True):
     """What the sample event would give, or why nothing."""
 
     errors: dict[str, str] = {}
@@ -55,11 +55,11 @@ class Preview(msgspec.Struct, kw_only=True):
     reason: str = ""
 
 
-def values_of(rule: dict[str, Any], now: datetime, zone: ZoneInfo) -> Values:
+def values_of(rule: dict[str, Any], now: datetime, zone: ZoneInfo) -> EarningRuleValues:
     """The form of a rule that exists."""
     same: dict[str, Any] = {name: rule[name] for name in ("name", "event_type", "points_expression", "currency")}
     same |= {name: "" if rule.get(name) is None else str(rule[name]) for name in CAPS}
-    return Values(
+    return EarningRuleValues(
         **same,
         conditions=json_text(rule.get("conditions")),
         segment=json_text(rule.get("segment")),
@@ -71,13 +71,13 @@ def values_of(rule: dict[str, Any], now: datetime, zone: ZoneInfo) -> Values:
     )
 
 
-def values_sent(form: Form) -> Values:
+def values_sent(form: Form) -> EarningRuleValues:
     """The form as it was sent."""
-    sent: dict[str, Any] = {name: form.text(name) for name in Values.__struct_fields__ if name != "active"}
-    return Values(**sent, active=form.ticked("active"))
+    sent: dict[str, Any] = {name: form.text(name) for name in EarningRuleValues.__struct_fields__ if name != "active"}
+    return EarningRuleValues(**sent, active=form.ticked("active"))
 
 
-def body_of(values: Values, zone: ZoneInfo, errors: dict[str, str], present: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def body_of(values: EarningRuleValues, zone: ZoneInfo, errors: dict[str, str], present: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The API's body of POST and PUT; what cannot be read goes into `errors`. `present` is the rule that is edited."""
     known = present or {}
     return {
@@ -95,9 +95,9 @@ def body_of(values: Values, zone: ZoneInfo, errors: dict[str, str], present: Map
     }
 
 
-def preview_of(values: Values, now: datetime, zone: ZoneInfo) -> Preview:
+def preview_of(values: EarningRuleValues, now: datetime, zone: ZoneInfo) -> EarningRulePreview:
     """What the sample event would give by the rule, before the caps of days and the budget. Writes nothing."""
-    preview = Preview(errors={})
+    preview = EarningRulePreview(errors={})
     body = body_of(values, zone, preview.errors)
     try:
         rule = parse_earning_rule(body | {"name": values.name or "new"})
@@ -117,7 +117,7 @@ def preview_of(values: Values, now: datetime, zone: ZoneInfo) -> Preview:
     return preview
 
 
-async def _form(visit: Visit, values: Values, *, rule: dict[str, Any] | None, error: Refusal | None = None) -> Response[bytes]:
+async def _form(visit: Visit, values: EarningRuleValues, *, rule: dict[str, Any] | None, error: Refusal | None = None) -> Response[bytes]:
     currencies = await visit.api.read("/v1/admin/currencies", {"limit": 200})
     return visit.page(
         "earning_rules/form.html",
@@ -147,7 +147,7 @@ async def show_new(visit: Visit) -> Response[bytes]:
     """The form of a new rule, with an example that works."""
     visit.must_change()
     sample = sample_event(visit.now, "match.completed")
-    values = Values(event_type="match.completed", points_expression="attrs.score * 0.5", sample=sample)
+    values = EarningRuleValues(event_type="match.completed", points_expression="attrs.score * 0.5", sample=sample)
     return await _form(visit, values, rule=None)
 
 

@@ -24,7 +24,7 @@ KIND_NAMES = {
 }
 
 
-class Row(msgspec.Struct, kw_only=True):
+class TierRow(msgspec.Struct, kw_only=True):
     """A line of the editor as it stands in the form. `low` is the first rank, the percentage or the score."""
 
     name: str = ""
@@ -34,11 +34,11 @@ class Row(msgspec.Struct, kw_only=True):
     item_ids: list[str] = []
 
 
-class Values(msgspec.Struct, kw_only=True):
+class RewardConfigValues(msgspec.Struct, kw_only=True):
     """What stands in the form."""
 
     name: str = ""
-    rows: list[Row] = []
+    rows: list[TierRow] = []
     budget: list[tuple[str, str]] = []
 
 
@@ -65,30 +65,30 @@ async def goods_of(visit: Visit) -> Goods:
     )
 
 
-def values_of(config: dict[str, Any]) -> Values:
+def values_of(config: dict[str, Any]) -> RewardConfigValues:
     """The form of a list that exists."""
     rows = []
     for tier in config["tiers"]:
         kind = kind_of(tier)
         low = tier.get("min_rank") if kind == "rank" else tier.get(kind)
         texts = ["" if value is None else str(value) for value in (low, tier.get("max_rank"))]
-        rows.append(Row(name=tier["name"] or "", kind=kind, low=texts[0], high=texts[1], item_ids=tier["item_ids"]))
-    return Values(name=config["name"], rows=rows, budget=[(key, str(limit)) for key, limit in config["budget"].items()])
+        rows.append(TierRow(name=tier["name"] or "", kind=kind, low=texts[0], high=texts[1], item_ids=tier["item_ids"]))
+    return RewardConfigValues(name=config["name"], rows=rows, budget=[(key, str(limit)) for key, limit in config["budget"].items()])
 
 
-def values_sent(form: Form) -> Values:
+def values_sent(form: Form) -> RewardConfigValues:
     """The form as it was sent; lines that give nothing and say nothing are gone."""
     rows = []
     for place, kind in enumerate(form.all("kind")):
         given = form.all(f"items-{place}")
         texts = {name: (form.all(name)[place : place + 1] or [""])[0] for name in ("name-of", "low", "high")}
         if given or texts["name-of"] or texts["low"] or texts["high"]:
-            rows.append(Row(name=texts["name-of"], kind=kind, low=texts["low"], high=texts["high"], item_ids=given))
+            rows.append(TierRow(name=texts["name-of"], kind=kind, low=texts["low"], high=texts["high"], item_ids=given))
     budget = zip(form.all("budget_of"), form.all("budget_limit"), strict=False)
-    return Values(name=form.text("name"), rows=rows, budget=[(key, limit) for key, limit in budget if key and limit])
+    return RewardConfigValues(name=form.text("name"), rows=rows, budget=[(key, limit) for key, limit in budget if key and limit])
 
 
-def body_of(values: Values) -> dict[str, Any]:
+def body_of(values: RewardConfigValues) -> dict[str, Any]:
     """The API's body; what is no number goes on as it is, for it to refuse."""
     return {
         "name": values.name,
@@ -97,7 +97,7 @@ def body_of(values: Values) -> dict[str, Any]:
     }
 
 
-def _tier(row: Row) -> dict[str, Any]:
+def _tier(row: TierRow) -> dict[str, Any]:
     tier: dict[str, Any] = {"name": row.name or None, "item_ids": row.item_ids}
     if row.kind == "rank":
         low = whole(row.low) if row.low else 1
@@ -173,14 +173,16 @@ def _payers(found: list[dict[str, Any]], config_id: UUID) -> list[dict[str, Any]
     return [each for each in found if each.get("reward_config_id") == str(config_id)]
 
 
-async def _form(visit: Visit, values: Values, *, config: dict[str, Any] | None, error: Refusal | None = None) -> Response[bytes]:
+async def _form(
+    visit: Visit, values: RewardConfigValues, *, config: dict[str, Any] | None, error: Refusal | None = None
+) -> Response[bytes]:
     goods = await goods_of(visit)
     return visit.page(
         "prizes/form.html",
         status=400 if error else 200,
         config=config,
         values=values,
-        rows=[*values.rows, Row()],
+        rows=[*values.rows, TierRow()],
         budget=[*values.budget, ("", "")],
         goods=goods,
         said=told(body_of(values), goods),
@@ -195,8 +197,8 @@ async def _form(visit: Visit, values: Values, *, config: dict[str, Any] | None, 
 async def show_new(visit: Visit) -> Response[bytes]:
     """The form of a new list, with two lines to fill."""
     visit.must_change()
-    rows = [Row(low="1", high="1"), Row(low="2", high="10")]
-    return await _form(visit, Values(rows=rows), config=None)
+    rows = [TierRow(low="1", high="1"), TierRow(low="2", high="10")]
+    return await _form(visit, RewardConfigValues(rows=rows), config=None)
 
 
 @get("/prizes/{config_id:uuid}/edit")

@@ -26,7 +26,7 @@ WAYS = {
 }
 
 
-class Values(msgspec.Struct, kw_only=True):
+class RewardItemValues(msgspec.Struct, kw_only=True):
     """What stands in the form, as text. `hours` is the deadline."""
 
     name: str = ""
@@ -41,12 +41,12 @@ class Values(msgspec.Struct, kw_only=True):
     answer_is_callback: bool = False
 
 
-def values_of(item: dict[str, Any]) -> Values:
+def values_of(item: dict[str, Any]) -> RewardItemValues:
     """The form of an item that exists."""
     way, payload = item["fulfilment"], dict(item["payload"])
     currency = str(payload.pop("currency", "")) if item["reward_type"] == "currency" else ""
     value = item["reward_value"]
-    return Values(
+    return RewardItemValues(
         name=item["name"],
         description=item["description"] or "",
         reward_type=item["reward_type"],
@@ -60,13 +60,13 @@ def values_of(item: dict[str, Any]) -> Values:
     )
 
 
-def values_sent(form: Form) -> Values:
+def values_sent(form: Form) -> RewardItemValues:
     """The form as it was sent."""
-    names = [name for name in Values.__struct_fields__ if name != "answer_is_callback"]
-    return Values(**{name: form.text(name) for name in names}, answer_is_callback=form.ticked("answer_is_callback"))
+    names = [name for name in RewardItemValues.__struct_fields__ if name != "answer_is_callback"]
+    return RewardItemValues(**{name: form.text(name) for name in names}, answer_is_callback=form.ticked("answer_is_callback"))
 
 
-def body_of(values: Values, errors: dict[str, str]) -> dict[str, Any]:
+def body_of(values: RewardItemValues, errors: dict[str, str]) -> dict[str, Any]:
     """The API's body; what cannot be read goes into `errors`."""
     payload = decoded(values.payload, "payload", errors, empty={})
     if values.reward_type == "currency" and isinstance(payload, dict):
@@ -96,7 +96,7 @@ async def list_items(visit: Visit) -> Response[bytes]:
     return visit.page("prizes/items.html", items=found["reward_items"], next_cursor=found["next_cursor"], ways=WAYS)
 
 
-async def _form(visit: Visit, values: Values, *, item: dict[str, Any] | None, error: Refusal | None = None) -> Response[bytes]:
+async def _form(visit: Visit, values: RewardItemValues, *, item: dict[str, Any] | None, error: Refusal | None = None) -> Response[bytes]:
     currencies, endpoints = await asyncio.gather(
         visit.api.read("/v1/admin/currencies", {"limit": 200}), visit.api.get("/v1/admin/webhook-endpoints", {"limit": 200})
     )
@@ -127,7 +127,7 @@ def _endpoint_names(rows: list[dict[str, Any]]) -> dict[str, str]:
 async def show_new(visit: Visit) -> Response[bytes]:
     """The form of a new item."""
     visit.must_change()
-    return await _form(visit, Values(), item=None)
+    return await _form(visit, RewardItemValues(), item=None)
 
 
 @get("/prize-items/{item_id:uuid}")

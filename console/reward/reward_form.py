@@ -62,7 +62,7 @@ SAMPLES: dict[str, Any] = {
 Row = dict[str, str]
 
 
-class Values(msgspec.Struct, kw_only=True):
+class RewardValues(msgspec.Struct, kw_only=True):
     """What stands in the form, as text; made from a reward, or from what a person sent."""
 
     name: str = ""
@@ -95,7 +95,7 @@ class Values(msgspec.Struct, kw_only=True):
     config: str = ""
 
 
-class Preview(msgspec.Struct, kw_only=True):
+class RewardPreview(msgspec.Struct, kw_only=True):
     """The webhook's body, or why the reward cannot be like this."""
 
     errors: dict[str, str] = {}
@@ -118,7 +118,7 @@ def prices_of_text(text: str) -> list[dict[str, Any]] | None:
     return prices or None
 
 
-def values_of(reward: dict[str, Any], zone: ZoneInfo) -> Values:
+def values_of(reward: dict[str, Any], zone: ZoneInfo) -> RewardValues:
     """The form of a reward that exists."""
     fulfilment, config = reward["fulfilment"], dict(reward["config"])
     seconds = fulfilment["deadline_seconds"]
@@ -128,7 +128,7 @@ def values_of(reward: dict[str, Any], zone: ZoneInfo) -> Values:
     names = ("name", "slug", "active", "type", "per_user_period", "requires_claim", "requires_approval")
     same: dict[str, Any] = {name: reward[name] for name in names}
     same |= {name: local_text(reward[name], zone) for name in INSTANTS}
-    return Values(
+    return RewardValues(
         **same,
         description=reward["description"] or "",
         image_url=reward["image_url"] or "",
@@ -172,23 +172,23 @@ def _field_row(field: dict[str, Any]) -> Row:
     }
 
 
-def values_sent(form: Form) -> Values:
+def values_sent(form: Form) -> RewardValues:
     """The form as it was sent; rows that were left empty are gone."""
     given: dict[str, Any] = {}
-    for name in Values.__struct_fields__:
+    for name in RewardValues.__struct_fields__:
         if name in ROWS:
             columns = [form.all(f"{name}_{part}") for part in ROWS[name]]
             rows = [dict(zip(ROWS[name], row, strict=True)) for row in zip(*columns, strict=False)]
             key = {"price": "amount", "variant": "id", "field": "name"}[name]
             given[name] = [row for row in rows if row[key]]
-        elif isinstance(getattr(Values(), name), bool):
+        elif isinstance(getattr(RewardValues(), name), bool):
             given[name] = form.ticked(name)
         else:
             given[name] = form.text(name)
-    return Values(**given)
+    return RewardValues(**given)
 
 
-def body_of(values: Values, zone: ZoneInfo, errors: dict[str, str], present: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def body_of(values: RewardValues, zone: ZoneInfo, errors: dict[str, str], present: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The API's body of POST and PUT; what cannot be read goes into `errors`. `present` is the reward that is edited.
 
     Stock that nobody touched in the form is what sales have made of it since.
@@ -246,7 +246,7 @@ def _field_of(row: Row) -> dict[str, Any]:
     }
 
 
-def _fulfilment_of(values: Values) -> dict[str, Any]:
+def _fulfilment_of(values: RewardValues) -> dict[str, Any]:
     fulfilment: dict[str, Any] = {"type": values.fulfilment or "webhook"}
     deadline = amount(values.deadline) if values.deadline else None
     unit = whole(values.unit)
@@ -295,21 +295,21 @@ def example_body(reward: RewardBody, reward_id: UUID, now: datetime) -> str:
     return msgspec.json.format(reward_redeemed(redemption), indent=2).decode()
 
 
-def preview_of(values: Values, reward: Mapping[str, Any] | None, now: datetime, zone: ZoneInfo) -> Preview:
+def preview_of(values: RewardValues, reward: Mapping[str, Any] | None, now: datetime, zone: ZoneInfo) -> RewardPreview:
     """What the reward would send and how it would look. Writes nothing."""
     errors: dict[str, str] = {}
     body = body_of(values, zone, errors, reward)
     try:
         parsed = parse_reward(body | {"name": values.name or _("New reward"), "slug": values.slug or "new"})
         reward_id = UUID(reward["reward_id"]) if reward else SAMPLE_ID
-        return Preview(errors=errors, body=example_body(parsed, reward_id, now), reward=parsed)
+        return RewardPreview(errors=errors, body=example_body(parsed, reward_id, now), reward=parsed)
     except DomainError as fault:
         for each in fault.details or [{"field": "", "message": fault.message}]:
             errors.setdefault(each["field"], each["message"])
-    return Preview(errors=errors)
+    return RewardPreview(errors=errors)
 
 
-async def _form(visit: Visit, values: Values, *, reward: dict[str, Any] | None, error: Refusal | None = None) -> Response[bytes]:
+async def _form(visit: Visit, values: RewardValues, *, reward: dict[str, Any] | None, error: Refusal | None = None) -> Response[bytes]:
     endpoints, currencies = await asyncio.gather(
         visit.api.get("/v1/admin/webhook-endpoints", {"limit": 200}), visit.api.read("/v1/admin/currencies", {"limit": 200})
     )
@@ -340,7 +340,7 @@ async def show_new(visit: Visit) -> Response[bytes]:
     visit.must_change()
     unit = "86400"
     price = [{"currency": "points", "amount": "1000"}]
-    return await _form(visit, Values(price=price, deadline=str(DEFAULT_DEADLINE_SECONDS // int(unit)), unit=unit), reward=None)
+    return await _form(visit, RewardValues(price=price, deadline=str(DEFAULT_DEADLINE_SECONDS // int(unit)), unit=unit), reward=None)
 
 
 @get("/rewards/{reward_id:str}/edit")

@@ -25,7 +25,7 @@ SELECT (SELECT count(*) FROM costed) AS fitting,
 """
 
 
-class Preview(msgspec.Struct, frozen=True, kw_only=True):
+class PlannedRun(msgspec.Struct, frozen=True, kw_only=True):
     """What a run would freeze. `shown` are the first recipients; `is_waiting`: the window that it would pay is still closing.
 
     `empty_reason`: why there are no recipients, where that can be said.
@@ -40,12 +40,12 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
     shown: Sequence[dict[str, Any]] = ()
 
 
-async def preview(connection: Connection, schedule: Schedule, instant: datetime, *, limit: int) -> Preview:
+async def preview(connection: Connection, schedule: Schedule, instant: datetime, *, limit: int) -> PlannedRun:
     """The plan of a run of this instant, with its first `limit` recipients."""
     prizes = await schedule_prizes(connection, schedule, instant)
     audience = await audience_of(connection, schedule.tenant_id, _imagined(schedule, instant, prizes))
     if isinstance(audience, NotYet):
-        return Preview(prizes=prizes, is_waiting=True)
+        return PlannedRun(prizes=prizes, is_waiting=True)
     selected, covered = selecting(audience, prizes)
     parameters = {**audience.parameters, **selecting_parameters(prizes, audience.ranked), "run_shown": limit}
     cursor = await connection.execute(PREVIEW.format(selected=selected, covered=covered), parameters)
@@ -54,7 +54,7 @@ async def preview(connection: Connection, schedule: Schedule, instant: datetime,
         raise RuntimeError("a preview gave no row")
     by_tier = {int(number): int(count) for number, count in row["by_tier"].items()}
     recipients = sum(by_tier.values())
-    return Preview(
+    return PlannedRun(
         prizes=prizes,
         recipients=recipients,
         empty_reason=audience.empty_reason if row["fitting"] == 0 else None,

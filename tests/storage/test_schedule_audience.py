@@ -15,7 +15,7 @@ from runtime.postgres import Pool, transaction
 from storage.payout.pay import finish
 from storage.payout.plan import plan
 from storage.payout.run import find_run
-from storage.payout.schedule_preview import Preview, preview
+from storage.payout.schedule_preview import PlannedRun, preview
 from storage.payout.schedule_run import trigger_run
 from storage.payout.segment_query import segment_clause
 from storage.tenant.erasure import Erasure, rename
@@ -28,7 +28,7 @@ async def world(pool: Pool) -> World:
     return await make_world(pool)
 
 
-async def previewed(world: World, schedule: Any, limit: int = 100) -> Preview:
+async def previewed(world: World, schedule: Any, limit: int = 100) -> PlannedRun:
     async with world.pool.connection() as connection:
         return await preview(connection, schedule, utc_now(), limit=limit)
 
