@@ -6,7 +6,7 @@ from temporalio import activity
 
 from activities.failure import refusals_are_final
 from activities.heartbeat import heartbeats
-from domain.payout.run import PayoutRunInput, Progress, RunStatus
+from domain.payout.run import PayoutProgress, PayoutRunInput, RunStatus
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from storage.payout.pay import finish, pay_page
@@ -25,14 +25,14 @@ class PayoutActivities:
         self._pool, self._page = pool, page
 
     @activity.defn(name="plan_payout")
-    async def plan(self, given: PayoutRunInput) -> Progress:
+    async def plan(self, given: PayoutRunInput) -> PayoutProgress:
         """Freeze who gets what, in one statement."""
         with refusals_are_final():
             async with heartbeats(), transaction(self._pool) as connection:
                 return await plan(connection, given.tenant_id, given.run_id, utc_now())
 
     @activity.defn(name="pay_payout")
-    async def pay(self, given: PayoutRunInput) -> Progress:
+    async def pay(self, given: PayoutRunInput) -> PayoutProgress:
         """Pay pages, each in a transaction of its own, for some seconds."""
         until = asyncio.get_running_loop().time() + SECONDS_IN_ONE_ACTIVITY
         with refusals_are_final():
@@ -45,14 +45,14 @@ class PayoutActivities:
                         return progress
 
     @activity.defn(name="finish_payout")
-    async def finish(self, given: PayoutRunInput) -> Progress:
+    async def finish(self, given: PayoutRunInput) -> PayoutProgress:
         """Reconcile the totals and end the run."""
         with refusals_are_final():
             async with heartbeats(), transaction(self._pool) as connection:
                 return await finish(connection, given.tenant_id, given.run_id, utc_now())
 
     @activity.defn(name="fail_payout")
-    async def fail(self, given: PayoutRunInput) -> Progress:
+    async def fail(self, given: PayoutRunInput) -> PayoutProgress:
         """End a run that was refused; whoever looks at it finds the refusal in the workflow's history."""
         with refusals_are_final():
             async with transaction(self._pool) as connection:

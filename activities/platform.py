@@ -14,7 +14,7 @@ from runtime.postgres import Connection, Pool, transaction
 from storage import outbox
 from storage.event.retention import EVENT_KEYS, USAGE, drop_event_partitions, forget_dead_letters, forget_in_blocks
 from storage.idempotency import forget_answers
-from storage.points.maintenance import Place, Waiting, activate_page, expire_page, notice_page
+from storage.points.maintenance import AccountPlace, PendingPlace, activate_page, expire_page, notice_page
 from storage.points.tier import NOBODY, end_periods, review_changed_sets
 from storage.tenant.erased_name import forget_erased_names
 from storage.webhook.delivery import forget_deliveries
@@ -106,19 +106,19 @@ class PlatformActivities:
         ]
 
 
-AccountPage = Callable[[Connection, Place | None, datetime, int], Awaitable[tuple[int, Place | None]]]
+AccountPage = Callable[[Connection, AccountPlace | None, datetime, int], Awaitable[tuple[int, AccountPlace | None]]]
 
 
 def _by_account(page: AccountPage) -> Walk:
     async def walk(connection: Connection, after: Sequence[str]) -> tuple[int, Sequence[str] | None]:
-        count, following = await page(connection, Place.of(after) if after else None, utc_now(), PAGE)
+        count, following = await page(connection, AccountPlace.of(after) if after else None, utc_now(), PAGE)
         return count, None if following is None else following.words()
 
     return walk
 
 
 async def _activate(connection: Connection, after: Sequence[str]) -> tuple[int, Sequence[str] | None]:
-    place = Waiting.of(after) if after else None
+    place = PendingPlace.of(after) if after else None
     count, following = await activate_page(connection, place, utc_now(), PAGE)
     return count, None if following is None else following.words()
 

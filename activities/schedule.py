@@ -6,7 +6,7 @@ from temporalio import activity
 
 from activities.failure import refusals_are_final
 from activities.heartbeat import heartbeats
-from domain.payout.run import OVER, PayoutRunInput, Progress
+from domain.payout.run import OVER, PayoutProgress, PayoutRunInput
 from domain.payout.schedule import Claim, InstantInput
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
@@ -29,7 +29,7 @@ class ScheduleActivities:
             return await claim_instant(connection, given.tenant_id, given.schedule_id, given.instant, now=utc_now())
 
     @activity.defn(name="follow_payout")
-    async def follow(self, given: PayoutRunInput) -> Progress:
+    async def follow(self, given: PayoutRunInput) -> PayoutProgress:
         """Wait until the run is over. Only for a run whose workflow somebody else has started."""
         with refusals_are_final():
             async with heartbeats():

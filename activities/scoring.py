@@ -49,7 +49,7 @@ SCORE, CATCH_UP = "score", "catch up"
 """The two kinds of transactions: for all tenants that are not behind, and for one of those that are."""
 
 
-class Progress(msgspec.Struct, kw_only=True):
+class ScoringProgress(msgspec.Struct, kw_only=True):
     """How far a partition's owner is; `lag` counts positions of the log (of all partitions) that it has not passed."""
 
     partition: int
@@ -80,14 +80,14 @@ class Pump:
     ) -> None:
         self._books, self._shares = books, shares or Shares()
         self.pool, self.live, self.wakeup = pool, live, wakeup
-        self.progress = Progress(partition=partition)
+        self.progress = ScoringProgress(partition=partition)
         self._careful: set[str] = set()
         self._one_at_a_time = asyncio.Lock()
         self._lagging = asyncio.Event()
         self._faults = 0
         self._name = f"pump {partition}"
 
-    async def run(self, stop: asyncio.Event, *, until_idle: bool = False) -> Progress:
+    async def run(self, stop: asyncio.Event, *, until_idle: bool = False) -> ScoringProgress:
         """Score until told to stop (or, for tests and tools, until the log is scored and published)."""
         epoch = await self._own()
         self.progress.epoch = epoch
@@ -206,7 +206,7 @@ class Owner:
         await asyncio.wait([self.task], timeout=LEAVE_SECONDS)
         await _end(self.task)
 
-    async def _run(self) -> Progress:
+    async def _run(self) -> ScoringProgress:
         try:
             async with self.pump.wakeup:
                 return await self.pump.run(self.stop)
@@ -233,7 +233,7 @@ class ScoringActivities:
         await asyncio.gather(*(owner.end() for owner in self._owners.values()))
 
     @activity.defn
-    async def score_partition(self, partition: int) -> Progress:
+    async def score_partition(self, partition: int) -> ScoringProgress:
         """Own the partition until the worker shuts down, another owner takes it, or the shift is over."""
         owner = await self._begin(partition)
         watching = asyncio.create_task(self._watch(owner.pump, owner.stop), name=f"heartbeat-{partition}")
@@ -273,13 +273,13 @@ class ScoringActivities:
                 await asyncio.wait_for(activity.wait_for_worker_shutdown(), HEARTBEAT_SECONDS)
         stop.set()
 
-    async def _look_at_head(self, progress: Progress) -> None:
+    async def _look_at_head(self, progress: ScoringProgress) -> None:
         with contextlib.suppress(*DATABASE_AWAY):
             async with self.pool.connection() as connection:
                 progress.head = await log_head(connection)
 
 
-async def _report(progress: Progress) -> None:
+async def _report(progress: ScoringProgress) -> None:
     with contextlib.suppress(RPCError, RuntimeError, OSError):
         handle = activity.client().get_workflow_handle(activity.info().workflow_id or "")
         await handle.signal("report", progress, rpc_timeout=REPORT_TIMEOUT)

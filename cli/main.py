@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, NoReturn
 import rich_click as click
 
 
-class Entry(NamedTuple):
+class CommandEntry(NamedTuple):
     """Where a command is, and what it does in one line."""
 
     module: str
@@ -20,35 +20,35 @@ class Entry(NamedTuple):
 
 
 COMMANDS = {
-    "up": Entry("cli.up", "up", "Start the whole platform on embedded parts, until Ctrl-C."),
-    "demo": Entry("cli.demo", "demo", "Tell the whole story against a running stack, and verify each step."),
-    "test": Entry("cli.test", "test", "Run the test suite on its own embedded parts."),
-    "bench": Entry("cli.bench", "bench", "Run the benchmarks, each beside its floor."),
-    "screenshots": Entry("cli.screenshots", "screenshots", "Take a picture of every page of the console."),
-    "doctor": Entry("cli.doctor", "doctor", "Check everything that a running platform needs, and say what to do."),
-    "api": Entry("cli.processes", "api", "Run one API process against external services."),
-    "worker": Entry("cli.processes", "worker", "Run one worker process against external services."),
-    "migrate": Entry("cli.migrate", "migrate", "Bring the database's schema up to date."),
-    "tenant": Entry("cli.tenant", "tenant", "Create tenants."),
-    "key": Entry("cli.tenant", "key", "Create API keys."),
-    "token": Entry("cli.tenant", "token", "Make a gamer token."),
-    "user": Entry("cli.user", "user", "Invite people to the console."),
-    "receiver": Entry("cli.receiver", "receiver", "Act as a partner's webhook receiver with the answers you choose."),
-    "import": Entry("cli.importer", "import_", "Import events or users from a file."),
-    "codes": Entry("cli.codes", "codes", "Import voucher codes."),
-    "rotate-secrets": Entry("cli.secrets", "rotate_secrets", "Re-encrypt every stored secret with the current secret key."),
-    "rebuild-rankings": Entry("cli.rankings", "rebuild_rankings", "Rebuild the live rankings in Redis from PostgreSQL."),
-    "verify-rankings": Entry("cli.rankings", "verify_rankings", "Prove that the live rankings in Redis equal PostgreSQL."),
-    "rescore": Entry("cli.rescore", "rescore", "Score a leaderboard's events again."),
-    "openapi": Entry("cli.openapi", "openapi", "Print the API document."),
-    "verify-ledger": Entry("cli.ledger", "verify_ledger", "Prove that every balance equals its transfers."),
+    "up": CommandEntry("cli.up", "up", "Start the whole platform on embedded parts, until Ctrl-C."),
+    "demo": CommandEntry("cli.demo", "demo", "Tell the whole story against a running stack, and verify each step."),
+    "test": CommandEntry("cli.test", "test", "Run the test suite on its own embedded parts."),
+    "bench": CommandEntry("cli.bench", "bench", "Run the benchmarks, each beside its floor."),
+    "screenshots": CommandEntry("cli.screenshots", "screenshots", "Take a picture of every page of the console."),
+    "doctor": CommandEntry("cli.doctor", "doctor", "Check everything that a running platform needs, and say what to do."),
+    "api": CommandEntry("cli.processes", "api", "Run one API process against external services."),
+    "worker": CommandEntry("cli.processes", "worker", "Run one worker process against external services."),
+    "migrate": CommandEntry("cli.migrate", "migrate", "Bring the database's schema up to date."),
+    "tenant": CommandEntry("cli.tenant", "tenant", "Create tenants."),
+    "key": CommandEntry("cli.tenant", "key", "Create API keys."),
+    "token": CommandEntry("cli.tenant", "token", "Make a gamer token."),
+    "user": CommandEntry("cli.user", "user", "Invite people to the console."),
+    "receiver": CommandEntry("cli.receiver", "receiver", "Act as a partner's webhook receiver with the answers you choose."),
+    "import": CommandEntry("cli.importer", "import_", "Import events or users from a file."),
+    "codes": CommandEntry("cli.codes", "codes", "Import voucher codes."),
+    "rotate-secrets": CommandEntry("cli.secrets", "rotate_secrets", "Re-encrypt every stored secret with the current secret key."),
+    "rebuild-rankings": CommandEntry("cli.rankings", "rebuild_rankings", "Rebuild the live rankings in Redis from PostgreSQL."),
+    "verify-rankings": CommandEntry("cli.rankings", "verify_rankings", "Prove that the live rankings in Redis equal PostgreSQL."),
+    "rescore": CommandEntry("cli.rescore", "rescore", "Score a leaderboard's events again."),
+    "openapi": CommandEntry("cli.openapi", "openapi", "Print the API document."),
+    "verify-ledger": CommandEntry("cli.ledger", "verify_ledger", "Prove that every balance equals its transfers."),
 }
 
 
 class LazyCommand(click.RichCommand):
     """Stands in the list of commands; the real one is imported when it is called."""
 
-    def __init__(self, name: str, entry: Entry) -> None:
+    def __init__(self, name: str, entry: CommandEntry) -> None:
         super().__init__(name=name, help=entry.summary)
         self.entry = entry
 

@@ -33,7 +33,7 @@ from runtime.search_attributes import fitting
 from runtime.temporal import TaskQueues
 from runtime.temporal_limits import RPC_TIMEOUT
 from storage import outbox
-from storage.outbox import Row
+from storage.outbox import LeasedCommand
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ class Relay:
             raise away
         return len(rows)
 
-    async def _settle(self, rows: Sequence[Row], faults: Sequence[Exception | None]) -> None:
+    async def _settle(self, rows: Sequence[LeasedCommand], faults: Sequence[Exception | None]) -> None:
         async with transaction(self._pool) as connection:
             await outbox.mark_sent(connection, [row.outbox_id for row, fault in zip(rows, faults, strict=True) if fault is None])
             lost = [row.outbox_id for row, fault in zip(rows, faults, strict=True) if isinstance(fault, TemporalAwayError)]
@@ -142,7 +142,7 @@ class Relay:
                     log.warning("%s %s of %s is put back: %s", row.kind, row.name, row.workflow_id, fault)
                     await outbox.put_back(connection, row, f"{type(fault).__name__}: {fault}")
 
-    async def _fault_of(self, row: Row) -> Exception | None:
+    async def _fault_of(self, row: LeasedCommand) -> Exception | None:
         """Deliver one command; None when Temporal has it or needs it no more."""
         try:
             with tracing.continued(row.trace_context):
@@ -165,7 +165,7 @@ class Relay:
             return fault
         return None
 
-    async def _deliver(self, row: Row) -> None:
+    async def _deliver(self, row: LeasedCommand) -> None:
         if row.kind == "start":
             await self._start(row)
         elif row.kind == "update":
@@ -173,7 +173,7 @@ class Relay:
         else:
             await bring_in_line(self._pool, self._temporal, self._queues, row.tenant_id, UUID(row.argument["schedule_id"]))
 
-    async def _start(self, row: Row) -> None:
+    async def _start(self, row: LeasedCommand) -> None:
         argument = row.argument
         attributes = [
             SearchAttributePair(SearchAttributeKey.for_keyword(name), fitting(value))
@@ -193,12 +193,12 @@ class Relay:
             rpc_timeout=RPC_TIMEOUT,
         )
 
-    def _memo(self, row: Row) -> dict[str, str]:
+    def _memo(self, row: LeasedCommand) -> dict[str, str]:
         """For people who look at the workflow in Temporal's UI: whose it is, and where the console shows what it is about."""
         page = row.argument.get("page")
         return {"tenant": row.tenant_name or str(row.tenant_id)} | ({"console": self._public_url + page} if page else {})
 
-    async def _update(self, row: Row) -> None:
+    async def _update(self, row: LeasedCommand) -> None:
         update, _, _ = row.name.partition(":")
         handle = self._temporal.get_workflow_handle(row.workflow_id)
         await handle.execute_update(update, row.argument, id=row.name, rpc_timeout=RPC_TIMEOUT)

@@ -12,7 +12,7 @@ from redis.exceptions import ConnectionError as LostError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as LateError
 
-from runtime.redis_line import Line
+from runtime.redis_line import RedisLine
 from runtime.settings import Settings
 from runtime.tasks import retrieve
 
@@ -25,13 +25,13 @@ class Redis(Client):
     """The client, with a line beside its pool for what is asked most."""
 
     @cached_property
-    def line(self) -> Line:
+    def line(self) -> RedisLine:
         """One connection for all who ask; it goes with the client."""
         pool = self.connection_pool
         secure = (
             pool.connection_class(**pool.connection_kwargs).ssl_context.get() if issubclass(pool.connection_class, SSLConnection) else None
         )
-        return Line(pool.connection_kwargs, TIMEOUT_SECONDS, secure=secure)
+        return RedisLine(pool.connection_kwargs, TIMEOUT_SECONDS, secure=secure)
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """The answer, within `TIMEOUT_SECONDS` from the wait for a connection on; RedisError."""

@@ -23,7 +23,7 @@ Command = Sequence[Any]
 _MORE = object()
 
 
-class Line:
+class RedisLine:
     """The connection, made when it is first needed and again when it was lost."""
 
     def __init__(self, address: Mapping[str, Any], timeout_seconds: float, *, secure: SSLContext | None = None) -> None:

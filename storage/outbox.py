@@ -20,7 +20,7 @@ LEASE = timedelta(seconds=30)
 MAXIMUM_BACKOFF_SECONDS = 60
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class OutboxCommand(msgspec.Struct, frozen=True, kw_only=True):
     """One command. `name` is the workflow type of a start and the update's id of an update ("moved:2"), unique in its workflow.
 
     A `schedule` has the Temporal Schedule brought in line with its row; `workflow_id` is that schedule's id, its argument {"schedule_id"}.
@@ -35,7 +35,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     argument: dict[str, Any]
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class LeasedCommand(msgspec.Struct, frozen=True, kw_only=True):
     """A leased command."""
 
     outbox_id: int
@@ -56,13 +56,13 @@ ON CONFLICT (workflow_id, kind, name) DO NOTHING
 """
 
 
-async def enqueue(connection: Connection, tenant_id: UUID, entry: Entry) -> None:
+async def enqueue(connection: Connection, tenant_id: UUID, entry: OutboxCommand) -> None:
     """Write a command and wake the relay after the commit. The same command again is no second one."""
     await connection.execute(ENQUEUE, _columns(tenant_id, entry))
     await notify(connection, CHANNEL)
 
 
-async def enqueue_once(connection: Connection, tenant_id: UUID, entry: Entry) -> None:
+async def enqueue_once(connection: Connection, tenant_id: UUID, entry: OutboxCommand) -> None:
     """The same for a start that many transactions write: this one writes none while another is about to.
 
     Two that wrote such commands in opposite order would wait for each other at the unique key. Should the other one fail, the sweep
@@ -89,18 +89,18 @@ async def enqueue_once(connection: Connection, tenant_id: UUID, entry: Entry) ->
     await notify(connection, CHANNEL)
 
 
-async def enqueue_many(connection: Connection, tenant_id: UUID, entries: Sequence[Entry]) -> None:
+async def enqueue_many(connection: Connection, tenant_id: UUID, entries: Sequence[OutboxCommand]) -> None:
     """The same for many commands, without waiting for the server's answer to each."""
     async with connection.cursor() as cursor:
         await cursor.executemany(ENQUEUE, [_columns(tenant_id, entry) for entry in entries])
     await notify(connection, CHANNEL)
 
 
-def _columns(tenant_id: UUID, entry: Entry) -> tuple[object, ...]:
+def _columns(tenant_id: UUID, entry: OutboxCommand) -> tuple[object, ...]:
     return (tenant_id, entry.kind, entry.workflow_id, entry.name, Jsonb(entry.argument), tracing.current())
 
 
-async def lease_due(connection: Connection, limit: int, *, workflow_id: str | None = None) -> list[Row]:
+async def lease_due(connection: Connection, limit: int, *, workflow_id: str | None = None) -> list[LeasedCommand]:
     """Take up to `limit` due commands for 30 s, the oldest unsent one of each workflow. With `workflow_id`, only that workflow's."""
     # Materialized: as a subquery it may be run again for each row it is joined with, and then it takes others, beyond the limit.
     cursor = await connection.execute(
@@ -125,7 +125,7 @@ async def lease_due(connection: Connection, limit: int, *, workflow_id: str | No
         """,
         {"lease": LEASE, "workflow_id": workflow_id, "limit": limit},
     )
-    rows = [Row(**row) for row in await cursor.fetchall()]
+    rows = [LeasedCommand(**row) for row in await cursor.fetchall()]
     return sorted(rows, key=lambda row: row.outbox_id)
 
 
@@ -137,7 +137,7 @@ async def mark_sent(connection: Connection, outbox_ids: Sequence[int]) -> None:
     )
 
 
-async def put_back(connection: Connection, row: Row, error: str) -> None:
+async def put_back(connection: Connection, row: LeasedCommand, error: str) -> None:
     """Try this command again later: after 1, 2, 4 … at most 60 seconds."""
     delay = min(2 ** min(row.tries - 1, 10), MAXIMUM_BACKOFF_SECONDS)
     await connection.execute(
@@ -153,7 +153,7 @@ async def give_back(connection: Connection, outbox_ids: Sequence[int]) -> None:
     )
 
 
-async def enqueue_again(connection: Connection, tenant_id: UUID, entry: Entry) -> None:
+async def enqueue_again(connection: Connection, tenant_id: UUID, entry: OutboxCommand) -> None:
     """Write a command, or make it due again although it was sent: Temporal has lost what it did."""
     await connection.execute(
         """

@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from domain.payout.run import NewRun, PrizeItem, Prizes, PrizeTier, Progress, Run, RunStatus
+from domain.payout.run import NewRun, PayoutProgress, PrizeItem, Prizes, PrizeTier, Run, RunStatus
 from domain.tenant.user import User
 from runtime.ids import new_id, utc_now
 from runtime.postgres import transaction
@@ -78,25 +78,25 @@ async def make_run(world: World, window_id: UUID, given: Prizes) -> UUID:
     return run_id
 
 
-async def plan(world: World, run_id: UUID) -> Progress:
+async def plan(world: World, run_id: UUID) -> PayoutProgress:
     """Freeze its audience."""
     async with transaction(world.pool) as connection:
         return await plans.plan(connection, world.tenant_id, run_id, utc_now())
 
 
-async def pay_page(world: World, run_id: UUID, size: int = 2) -> Progress:
+async def pay_page(world: World, run_id: UUID, size: int = 2) -> PayoutProgress:
     """Pay the next page."""
     async with transaction(world.pool) as connection:
         return await pay.pay_page(connection, world.tenant_id, run_id, size, utc_now())
 
 
-async def finish(world: World, run_id: UUID) -> Progress:
+async def finish(world: World, run_id: UUID) -> PayoutProgress:
     """Reconcile and end it."""
     async with transaction(world.pool) as connection:
         return await pay.finish(connection, world.tenant_id, run_id, utc_now())
 
 
-async def pay_all(world: World, run_id: UUID, size: int = 2) -> Progress:
+async def pay_all(world: World, run_id: UUID, size: int = 2) -> PayoutProgress:
     """Plan it, pay page after page, finish it."""
     progress = await plan(world, run_id)
     while progress.status is RunStatus.PAYING and progress.paid + progress.skipped < progress.recipients:

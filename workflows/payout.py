@@ -9,7 +9,7 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities.payout import PayoutActivities
-    from domain.payout.run import OVER, PayoutRunInput, Progress, RunStatus
+    from domain.payout.run import OVER, PayoutProgress, PayoutRunInput, RunStatus
     from workflows.queues import queue
 
 KIND = "payouts"
@@ -18,7 +18,7 @@ OWN_FAULTS = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval
 ACTIVITY_TIMEOUT = timedelta(minutes=30)
 HEARTBEAT_TIMEOUT = timedelta(seconds=20)
 
-Step = Callable[[PayoutActivities, PayoutRunInput], Awaitable[Progress]]
+Step = Callable[[PayoutActivities, PayoutRunInput], Awaitable[PayoutProgress]]
 
 
 @workflow.defn
@@ -33,11 +33,11 @@ class PayoutRunWorkflow:
     def __init__(self, run: PayoutRunInput) -> None:
         """Nothing is known before the first look."""
         self._run = run
-        self._progress = Progress(status=RunStatus.PLANNING)
+        self._progress = PayoutProgress(status=RunStatus.PLANNING)
         self._timeline: list[str] = []
 
     @workflow.run
-    async def run(self, run: PayoutRunInput) -> Progress:
+    async def run(self, run: PayoutRunInput) -> PayoutProgress:
         """See the run through to its end."""
         try:
             await self._plan()
@@ -73,7 +73,7 @@ class PayoutRunWorkflow:
         )
         self._show(before)
 
-    def _show(self, before: Progress) -> None:
+    def _show(self, before: PayoutProgress) -> None:
         """What people see in Temporal's UI."""
         now = self._progress
         if now.status is not before.status or now.status in OVER:

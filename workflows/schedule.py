@@ -8,7 +8,7 @@ from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 
 with workflow.unsafe.imports_passed_through():
     from activities.schedule import ScheduleActivities
-    from domain.payout.run import PayoutRunInput, Progress, RunStatus, payout_workflow_id
+    from domain.payout.run import PayoutProgress, PayoutRunInput, RunStatus, payout_workflow_id
     from domain.payout.schedule import Claim, InstantInput, ScheduleInput
     from workflows.payout import PayoutRunWorkflow
     from workflows.queues import core_queue, queue
@@ -59,7 +59,7 @@ class PayoutScheduleWorkflow:
             summary=f"claim {instant:%Y-%m-%d %H:%M:%S} UTC",
         )
 
-    async def _pay(self, run: PayoutRunInput, schedule: ScheduleInput, claim: Claim) -> Progress:
+    async def _pay(self, run: PayoutRunInput, schedule: ScheduleInput, claim: Claim) -> PayoutProgress:
         """The run is a child that outlives this workflow, should somebody terminate it."""
         attributes = [
             SearchAttributePair(TENANT, str(run.tenant_id)),
@@ -82,7 +82,7 @@ class PayoutScheduleWorkflow:
         except WorkflowAlreadyStartedError:
             return await self._follow(run)
 
-    async def _follow(self, run: PayoutRunInput) -> Progress:
+    async def _follow(self, run: PayoutRunInput) -> PayoutProgress:
         return await workflow.execute_activity_method(
             ScheduleActivities.follow,
             run,

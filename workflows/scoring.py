@@ -9,7 +9,7 @@ from temporalio.client import Client, WorkflowExecutionDescription, WorkflowHand
 from temporalio.common import RetryPolicy, WorkflowIDConflictPolicy
 
 with workflow.unsafe.imports_passed_through():
-    from activities.scoring import Progress, ScoringActivities
+    from activities.scoring import ScoringActivities, ScoringProgress
 
 HEARTBEAT_TIMEOUT = timedelta(seconds=8)
 SHIFT_TIMEOUT = timedelta(hours=12)
@@ -31,7 +31,7 @@ class ScoringWorkflow:
         self._scored = scored_before
 
     @workflow.signal
-    def report(self, progress: Progress) -> None:
+    def report(self, progress: ScoringProgress) -> None:
         """How far the pump is, told by itself about once a minute while it moves."""
         workflow.set_current_details(
             f"Scoring partition **{progress.partition}**: {self._scored + progress.events} events\n\n"
@@ -45,7 +45,7 @@ class ScoringWorkflow:
         scored = scored_before
         while not workflow.info().is_continue_as_new_suggested():
             workflow.set_current_details(f"Scoring partition **{partition}**: {scored} events in the shifts that are over.")
-            progress: Progress = await workflow.execute_activity_method(
+            progress: ScoringProgress = await workflow.execute_activity_method(
                 ScoringActivities.score_partition,
                 partition,
                 start_to_close_timeout=SHIFT_TIMEOUT,

@@ -13,7 +13,7 @@ from temporalio.workflow import ParentClosePolicy
 with workflow.unsafe.imports_passed_through():
     from activities.window import WindowActivities
     from domain.leaderboard.window_messages import FROZEN, CloseNow, FrozenWindow, Gate, WindowInput, WindowPlan, WindowStatus
-    from domain.payout.run import PayoutRunInput, Progress, RunStatus, payout_workflow_id
+    from domain.payout.run import PayoutProgress, PayoutRunInput, RunStatus, payout_workflow_id
     from workflows.queues import core_queue, queue
 
 Answer = TypeVar("Answer")
@@ -128,7 +128,7 @@ class LeaderboardWindowWorkflow:
                 parent_close_policy=ParentClosePolicy.ABANDON,
                 search_attributes=TypedSearchAttributes(attributes),
                 static_summary=f"Payout of a window of leaderboard {leaderboard_id}"[:180],
-                result_type=Progress,
+                result_type=PayoutProgress,
             )
         except (WorkflowAlreadyStartedError, ChildWorkflowError) as fault:
             self._note(f"the payout goes on, or was stopped, outside this workflow: {fault}")

@@ -18,7 +18,7 @@ from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
 from runtime.settings import Settings
 from storage.event import search as storage
-from storage.event.search import END, DeadLetter, FoundEvent, Place, Search
+from storage.event.search import END, DeadLetter, FoundEvent, LogPlace, Search
 from storage.tenant.tenant import find_tenant
 from storage.tenant.user import find_user
 
@@ -53,12 +53,12 @@ def letter_wire(letter: DeadLetter) -> dict[str, Any]:
     }
 
 
-def _place(page: Page, until: datetime) -> Place:
+def _place(page: Page, until: datetime) -> LogPlace:
     if page.cursor is None:
-        return Place(until.date())
+        return LogPlace(until.date())
     day, position = decode_cursor(page.cursor, 2)
     try:
-        return Place(min(date.fromisoformat(day), until.date()), max(0, min(int(position), END)))
+        return LogPlace(min(date.fromisoformat(day), until.date()), max(0, min(int(position), END)))
     except (TypeError, ValueError, OverflowError):
         raise ValidationFault.of("cursor", "is not a cursor for this list") from None
 

@@ -23,7 +23,7 @@ from runtime.ids import utc_now
 from runtime.postgres import Pool
 from runtime.shelf import Shelf
 from runtime.tasks import SharedAnswers
-from storage.leaderboard.board import Boards, Place, Slice, View
+from storage.leaderboard.board import Boards, RankedPlace, Slice, View
 from storage.leaderboard.definition import Leaderboard, boards_after
 from storage.leaderboard.profile import NOBODY, Profiles
 
@@ -279,7 +279,7 @@ async def show_rank(leaderboard_id: str, user_id: str, request: AnyRequest, prin
     }
 
 
-def _place_wire(place: Place) -> dict[str, Any]:
+def _place_wire(place: RankedPlace) -> dict[str, Any]:
     return {"rank": place.rank, "score": score_number(place.entry.score), "total": place.total}
 
 

@@ -17,7 +17,7 @@ from domain.leaderboard.standing import decode_member
 from domain.wire import score_number
 from storage.leaderboard.profile import Known, Profile, Profiles
 from storage.leaderboard.rankings import LivePage
-from storage.leaderboard.standing import Entry
+from storage.leaderboard.standing import RankedEntry
 
 TABLE_SECONDS = 300.0
 LINE_OVERHEAD_BYTES = 600
@@ -38,15 +38,15 @@ class EntryWire(msgspec.Struct, frozen=True, gc=False):
     updated_at: datetime
 
 
-def entry_wire(rank: int, entry: Entry, profile: Profile) -> EntryWire:
+def entry_wire(rank: int, entry: RankedEntry, profile: Profile) -> EntryWire:
     """One entry."""
     return EntryWire(rank, entry.external_user_id, score_number(entry.score), profile[0], profile[1], entry.reached_at)
 
 
-class Line(msgspec.Struct):
+class CachedEntry(msgspec.Struct):
     """What follows the rank in an entry, good for as long as the profile in it may be believed."""
 
-    entry: Entry
+    entry: RankedEntry
     known: Known
     text: bytes
     mark: bytes
@@ -60,10 +60,10 @@ class Table:
 
     def __init__(self) -> None:
         """There are none yet."""
-        self.lines: dict[bytes, Line] = {}
+        self.lines: dict[bytes, CachedEntry] = {}
         self.size, self.began = 0, time.monotonic()
 
-    def put(self, member: bytes, line: Line) -> int:
+    def put(self, member: bytes, line: CachedEntry) -> int:
         """Keep a line; by how much the table has grown."""
         before = self.lines.get(member)
         grown = len(line.text) - len(before.text) if before is not None else len(line.text) + LINE_OVERHEAD_BYTES
@@ -125,7 +125,7 @@ class BoardLines:
     def _drop(self, key: tuple[bytes, Method]) -> None:
         self.size -= self._tables.pop(key).size
 
-    def _keep(self, key: tuple[bytes, Method], table: Table, fresh: dict[bytes, Line]) -> None:
+    def _keep(self, key: tuple[bytes, Method], table: Table, fresh: dict[bytes, CachedEntry]) -> None:
         """Whoever has most gives way, so that a tenant with many entries does not cost the others theirs."""
         if self._tables.get(key) is not table:
             return  # dropped meanwhile
@@ -133,12 +133,12 @@ class BoardLines:
         while self.size > limits.LINE_BYTES.value:
             self._drop(max(self._tables, key=lambda each: self._tables[each].size))
 
-    async def _make(self, tenant_id: UUID, method: Method, table: Table, members: Sequence[bytes]) -> dict[bytes, Line]:
+    async def _make(self, tenant_id: UUID, method: Method, table: Table, members: Sequence[bytes]) -> dict[bytes, CachedEntry]:
         """The lines of these members, with their profiles of now."""
-        lines, fresh = table.lines, dict[bytes, Line]()
+        lines, fresh = table.lines, dict[bytes, CachedEntry]()
         for member in members:
             score, reached_at, external_id = decode_member(method, member)
-            fresh[member] = lines.get(member) or Line(Entry(external_id, score, reached_at), _ABSENT, b"", b"")
+            fresh[member] = lines.get(member) or CachedEntry(RankedEntry(external_id, score, reached_at), _ABSENT, b"", b"")
         profiles = await self._profiles.known(tenant_id, [line.entry.external_user_id for line in fresh.values()])
         for member, line in fresh.items():
             known = profiles[line.entry.external_user_id]
@@ -146,7 +146,7 @@ class BoardLines:
                 line.known = known
             else:
                 text = msgspec.json.encode(entry_wire(0, line.entry, known.profile))[len(b'{"rank":0') :]
-                fresh[member] = Line(line.entry, known, text, hashlib.blake2b(text, digest_size=MARK_BYTES).digest())
+                fresh[member] = CachedEntry(line.entry, known, text, hashlib.blake2b(text, digest_size=MARK_BYTES).digest())
         self._keep((tenant_id.bytes, method), table, fresh)
         return fresh
 

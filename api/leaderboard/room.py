@@ -19,7 +19,7 @@ from runtime.ids import utc_now
 from runtime.postgres import DATABASE_AWAY
 from runtime.redis import RedisError
 from runtime.tasks import begin_for_all
-from storage.leaderboard.board import Place, View
+from storage.leaderboard.board import RankedPlace, View
 from storage.leaderboard.feed import BoardFeed
 from storage.leaderboard.profile import NOBODY
 from storage.leaderboard.rankings import WINDOWS_CHANGED
@@ -246,7 +246,7 @@ class Room:
                 return Shown(window, found.total, [])
         return Shown(window, found.total, await self._reader.entries(self._tenant_id, found))
 
-    async def _wire(self, places: Sequence[Place]) -> list[EntryWire]:
+    async def _wire(self, places: Sequence[RankedPlace]) -> list[EntryWire]:
         profiles = await self._reader.profiles.of(self._tenant_id, [place.entry.external_user_id for place in places])
         return [entry_wire(place.rank, place.entry, profiles.get(place.entry.external_user_id, NOBODY)) for place in places]
 

@@ -148,7 +148,9 @@ async def _send_at_last(connection: Connection, redemption: Redemption) -> None:
     if await fulfilment_endpoint(connection, tenant_id, UUID(pinned) if pinned else None) is None:
         raise InvalidState("No enabled endpoint subscribes to `reward_redeemed`", present=Flag.NO_ENDPOINT.value)
     identity = workflow_id(tenant_id, redemption.redemption_id)
-    await outbox.enqueue(connection, tenant_id, outbox.Entry(kind="update", workflow_id=identity, name=f"resume:{new_id()}", argument={}))
+    await outbox.enqueue(
+        connection, tenant_id, outbox.OutboxCommand(kind="update", workflow_id=identity, name=f"resume:{new_id()}", argument={})
+    )
     await record(connection, tenant_id, action="resend", subject="redemption", subject_id=str(redemption.redemption_id), facts={})
 
 

@@ -258,7 +258,7 @@ async def resume_deliveries(connection: Connection, tenant_id: UUID, endpoint_id
     for _, redemption_id in await release_held(connection, tenant_id, endpoint_id, utc_now()):
         if redemption_id is not None:
             told.append(workflow_id(tenant_id, redemption_id))
-            entry = outbox.Entry(kind="update", workflow_id=told[-1], name=f"resume:{uuid4()}", argument={})
+            entry = outbox.OutboxCommand(kind="update", workflow_id=told[-1], name=f"resume:{uuid4()}", argument={})
             await outbox.enqueue(connection, tenant_id, entry)
     await wake_pump(connection, tenant_id, endpoint_id)
     return told

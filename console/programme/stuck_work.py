@@ -13,8 +13,8 @@ from domain.redemption.redemption import Flag
 from runtime.visibility import TemporalAway, Troubled, troubled_workflows
 from storage.programme.stuck_work import (
     LOOKED_AT,
-    Command,
     Heap,
+    UnsentCommand,
     flagged_redemptions,
     late_redemptions,
     open_dead_letters,
@@ -43,7 +43,7 @@ def why(heap: Heap) -> str:
     return _(ERRORS.get(heap.last_error or "", heap.last_error or "–"))
 
 
-def redemption_in(command: Command) -> str:
+def redemption_in(command: UnsentCommand) -> str:
     """The redemption that a command is about; empty for other workflows."""
     kind, _colon, named = command.workflow_id.partition(":")
     return named.rpartition(":")[2] if kind == "redemption" else ""

@@ -151,7 +151,7 @@ class PayoutRunInput(msgspec.Struct, frozen=True, kw_only=True):
     run_id: UUID
 
 
-class Progress(msgspec.Struct, frozen=True, kw_only=True):
+class PayoutProgress(msgspec.Struct, frozen=True, kw_only=True):
     """How far a run is. `wait_seconds`: its audience is not there yet, ask again then."""
 
     status: RunStatus

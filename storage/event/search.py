@@ -35,7 +35,7 @@ class FoundEvent(msgspec.Struct, frozen=True, kw_only=True):
     type: str
 
 
-class Place(msgspec.Struct, frozen=True):
+class LogPlace(msgspec.Struct, frozen=True):
     """Where a search goes on: events accepted on `day` (UTC) up to `position`, then the days before."""
 
     day: date
@@ -68,8 +68,8 @@ LETTER_COLUMNS = "position, event_id, scoring_partition, accepted_at, reason, cr
 
 
 async def search_events(
-    connection: Connection, tenant_id: UUID, search: Search, place: Place, *, limit: int
-) -> tuple[list[FoundEvent], Place | None]:
+    connection: Connection, tenant_id: UUID, search: Search, place: LogPlace, *, limit: int
+) -> tuple[list[FoundEvent], LogPlace | None]:
     """The next events from `place` back, newest first, and where to go on; None at the end. May find fewer than `limit` before it."""
     found: list[FoundEvent] = []
     first_day = search.since.astimezone(UTC).date()
@@ -78,13 +78,13 @@ async def search_events(
             return found, None
         top = await _top_position(connection, search, place)
         if top is None:
-            place = Place(place.day - timedelta(days=1))
+            place = LogPlace(place.day - timedelta(days=1))
             continue
-        rows = await _step(connection, tenant_id, search, Place(place.day, top), limit - len(found))
+        rows = await _step(connection, tenant_id, search, LogPlace(place.day, top), limit - len(found))
         found += rows
         if len(found) == limit:
-            return found, Place(place.day, found[-1].position - 1)
-        place = Place(place.day, top - STEP_POSITIONS)
+            return found, LogPlace(place.day, found[-1].position - 1)
+        place = LogPlace(place.day, top - STEP_POSITIONS)
     return found, place
 
 
@@ -93,7 +93,7 @@ def _span(search: Search, day: date) -> tuple[datetime, datetime]:
     return max(search.since, start), min(search.until, start + timedelta(days=1))
 
 
-async def _top_position(connection: Connection, search: Search, place: Place) -> int | None:
+async def _top_position(connection: Connection, search: Search, place: LogPlace) -> int | None:
     since, until = _span(search, place.day)
     async with connection.cursor(row_factory=tuple_row) as cursor:
         await cursor.execute(
@@ -110,7 +110,7 @@ async def _top_position(connection: Connection, search: Search, place: Place) ->
     return None if row is None else row[0]
 
 
-async def _step(connection: Connection, tenant_id: UUID, search: Search, place: Place, limit: int) -> list[FoundEvent]:
+async def _step(connection: Connection, tenant_id: UUID, search: Search, place: LogPlace, limit: int) -> list[FoundEvent]:
     since, until = _span(search, place.day)
     cursor = await connection.execute(
         f"""

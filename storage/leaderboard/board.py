@@ -21,7 +21,7 @@ from storage.leaderboard.board_scan import BoardScans
 from storage.leaderboard.definition import Leaderboard, find_board, latest_ended_window, live_board
 from storage.leaderboard.definition import find_window as find_row
 from storage.leaderboard.rankings import LiveBoard, LivePage, LiveRank, LiveStore, RedisError
-from storage.leaderboard.standing import Entry
+from storage.leaderboard.standing import RankedEntry
 from storage.leaderboard.window import BoardWindow
 
 log = logging.getLogger(__name__)
@@ -57,15 +57,15 @@ class Slice(msgspec.Struct, frozen=True):
 
     total: int
     first: int
-    entries: list[Entry]
+    entries: list[RankedEntry]
 
 
-class Place(msgspec.Struct, frozen=True):
+class RankedPlace(msgspec.Struct, frozen=True):
     """A user's entry with its 1-based rank."""
 
     rank: int
     total: int
-    entry: Entry
+    entry: RankedEntry
 
 
 class Boards:
@@ -143,14 +143,14 @@ class Boards:
             return Slice(view.frozen.total if view.frozen else 0, first, [])
         return await self._frozen_page(view.frozen, first, min(limit, view.frozen.kept - first))
 
-    async def _frozen_around(self, frozen: Frozen, external_id: str, limit: int) -> tuple[Place, Slice] | None:
+    async def _frozen_around(self, frozen: Frozen, external_id: str, limit: int) -> tuple[RankedPlace, Slice] | None:
         async with self.pool.connection() as connection:
             found = await snapshot.find_snapshot_entry(connection, frozen.live.tenant_id, frozen.window_id, external_id)
         if found is None:
             return None if frozen.kept == frozen.total else await self._stored_around(frozen.live, external_id, limit)
         rank, entry = found
         first = standing.around_offset(rank - 1, frozen.total, limit)
-        return Place(rank, frozen.total, entry), await self._frozen_page(frozen, first, limit)
+        return RankedPlace(rank, frozen.total, entry), await self._frozen_page(frozen, first, limit)
 
     async def _stored_page(self, board: LiveBoard, first: int, limit: int) -> Slice:
         return await self._scans.ask(board.tenant_id, (board, first, limit), lambda: self._scan_page(board, first, limit))
@@ -170,12 +170,12 @@ class Boards:
             )
         return Slice(total, first, entries)
 
-    async def place(self, view: View, external_id: str) -> Place | None:
+    async def place(self, view: View, external_id: str) -> RankedPlace | None:
         """Where a user stands; None when the user is not ranked in the window."""
         found = await self.around(view, external_id, 1)
         return found[0] if found else None
 
-    async def around(self, view: View, external_id: str, limit: int) -> tuple[Place, Slice] | None:
+    async def around(self, view: View, external_id: str, limit: int) -> tuple[RankedPlace, Slice] | None:
         """A user's place and the `limit` entries around it, the user's among them; None when not ranked."""
         if view.standings_id is None:
             return None
@@ -194,11 +194,11 @@ class Boards:
         BOARD_FALLBACKS.inc()
         return await self._stored_around(board, external_id, limit)
 
-    async def _stored_around(self, board: LiveBoard, external_id: str, limit: int) -> tuple[Place, Slice] | None:
+    async def _stored_around(self, board: LiveBoard, external_id: str, limit: int) -> tuple[RankedPlace, Slice] | None:
         question = (board, external_id, limit)
         return await self._scans.ask(board.tenant_id, question, lambda: self._scan_around(board, external_id, limit))
 
-    async def _scan_around(self, board: LiveBoard, external_id: str, limit: int) -> tuple[Place, Slice] | None:
+    async def _scan_around(self, board: LiveBoard, external_id: str, limit: int) -> tuple[RankedPlace, Slice] | None:
         tenant_id, window_id, method, bound = board.tenant_id, board.window_id, board.method, board.min_score
         async with self.pool.connection() as connection, connection.transaction():
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -211,9 +211,9 @@ class Boards:
             entries = await standing.standings_page(
                 connection, tenant_id, window_id, method=method, min_score=bound, first=first, limit=limit
             )
-        return Place(rank + 1, total, entry), Slice(total, first, entries)
+        return RankedPlace(rank + 1, total, entry), Slice(total, first, entries)
 
-    async def places(self, view: View, external_ids: Sequence[str]) -> tuple[int, list[Place]]:
+    async def places(self, view: View, external_ids: Sequence[str]) -> tuple[int, list[RankedPlace]]:
         """How many are ranked, and the places of those of these users who are, best first."""
         if view.standings_id is None:
             return 0, []
@@ -241,20 +241,20 @@ class Boards:
         self._away_until = time.monotonic() + AWAY_SECONDS
 
 
-def _entry(method: Method, member: bytes) -> Entry:
+def _entry(method: Method, member: bytes) -> RankedEntry:
     score, reached_at, external_id = decode_member(method, member)
-    return Entry(external_id, score, reached_at)
+    return RankedEntry(external_id, score, reached_at)
 
 
 # A member's bytes say all there is to an entry, and the pages that are read are mostly the same ones: half the cost of a page.
 _DECODED = {method: lru_cache(maxsize=limits.DECODED_ENTRIES.value // len(Method))(partial(_entry, method)) for method in Method}
 
 
-def _place(board: LiveBoard, external_id: str, rank: LiveRank) -> Place:
+def _place(board: LiveBoard, external_id: str, rank: LiveRank) -> RankedPlace:
     """The place of a user who is ranked."""
     assert rank.rank is not None
     score, reached_at, _ = decode_member(board.method, rank.order_key)
-    return Place(rank.rank + 1, rank.total, Entry(external_id, score, reached_at))
+    return RankedPlace(rank.rank + 1, rank.total, RankedEntry(external_id, score, reached_at))
 
 
 def _slice(board: LiveBoard, page: LivePage) -> Slice:

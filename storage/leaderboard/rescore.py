@@ -16,7 +16,7 @@ from runtime.postgres import Connection, count_changed
 from storage import outbox
 from storage.leaderboard.definition import Leaderboard
 from storage.leaderboard.window import BoardWindow
-from storage.outbox import Entry
+from storage.outbox import OutboxCommand
 from storage.scoring.pump import LoggedEvent
 from storage.walk import FIRST, Place
 
@@ -117,7 +117,7 @@ async def start_rescore(connection: Connection, board: Leaderboard, window: Boar
     return found
 
 
-def start_entry(rescore: Rescore, leaderboard_id: str) -> Entry:
+def start_entry(rescore: Rescore, leaderboard_id: str) -> OutboxCommand:
     """The command that starts the rescore's workflow."""
     argument = {
         "argument": {"tenant_id": str(rescore.tenant_id), "rescore_id": str(rescore.rescore_id)},
@@ -126,7 +126,9 @@ def start_entry(rescore: Rescore, leaderboard_id: str) -> Entry:
         "task_queue": "windows",
         "priority": PRIORITY,
     }
-    return Entry(kind="start", workflow_id=rescore_workflow_id(rescore.tenant_id, rescore.rescore_id), name=WORKFLOW, argument=argument)
+    return OutboxCommand(
+        kind="start", workflow_id=rescore_workflow_id(rescore.tenant_id, rescore.rescore_id), name=WORKFLOW, argument=argument
+    )
 
 
 async def refuse_expired(connection: Connection, reads_from: datetime) -> None:

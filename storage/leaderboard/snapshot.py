@@ -11,7 +11,7 @@ from domain.leaderboard.window_messages import FROZEN, FrozenWindow, WindowStatu
 from domain.scoring.rules import min_score_units
 from runtime.postgres import Connection, count_changed
 from storage.leaderboard.rescore import is_being_rescored
-from storage.leaderboard.standing import Entry, direction, ranked_total
+from storage.leaderboard.standing import RankedEntry, direction, ranked_total
 from storage.leaderboard.window import WINDOW_COLUMNS, BoardWindow, WindowBoard, config_at
 from storage.payout.run import run_of_source
 from storage.payout.window_payout import create_window_run, prizes_of_window
@@ -79,7 +79,7 @@ async def _write_entries(
     )
 
 
-async def snapshot_page(connection: Connection, tenant_id: UUID, window_id: UUID, *, first: int, limit: int) -> list[Entry]:
+async def snapshot_page(connection: Connection, tenant_id: UUID, window_id: UUID, *, first: int, limit: int) -> list[RankedEntry]:
     """The entries from the 0-based `first` on, in the order of their ranks."""
     async with connection.cursor(row_factory=tuple_row) as cursor:
         await cursor.execute(
@@ -87,10 +87,10 @@ async def snapshot_page(connection: Connection, tenant_id: UUID, window_id: UUID
             "WHERE tenant_id = %s AND window_id = %s AND rank > %s AND rank <= %s ORDER BY rank",
             (tenant_id, window_id, first, first + limit),
         )
-        return [Entry(*row) for row in await cursor.fetchall()]
+        return [RankedEntry(*row) for row in await cursor.fetchall()]
 
 
-async def find_snapshot_entry(connection: Connection, tenant_id: UUID, window_id: UUID, external_id: str) -> tuple[int, Entry] | None:
+async def find_snapshot_entry(connection: Connection, tenant_id: UUID, window_id: UUID, external_id: str) -> tuple[int, RankedEntry] | None:
     """A user's 1-based rank and entry in the snapshot, or None."""
     async with connection.cursor(row_factory=tuple_row) as cursor:
         await cursor.execute(
@@ -99,7 +99,7 @@ async def find_snapshot_entry(connection: Connection, tenant_id: UUID, window_id
             (tenant_id, window_id, external_id),
         )
         row = await cursor.fetchone()
-    return (row[0], Entry(*row[1:])) if row else None
+    return (row[0], RankedEntry(*row[1:])) if row else None
 
 
 class SnapshotRange(msgspec.Struct, frozen=True, kw_only=True):

@@ -40,7 +40,7 @@ class WindowDeltas(msgspec.Struct, frozen=True):
     contributions: Sequence[Contribution]
 
 
-class Entry(msgspec.Struct, frozen=True, gc=False):
+class RankedEntry(msgspec.Struct, frozen=True, gc=False):
     """A line of a board: the external id, the score in 1/10 000 point, and when it was reached."""
 
     external_user_id: str
@@ -210,7 +210,7 @@ async def ranked_total(connection: Connection, tenant_id: UUID, window_id: UUID,
 
 async def standings_page(
     connection: Connection, tenant_id: UUID, window_id: UUID, *, method: Method, min_score: int | None, first: int, limit: int
-) -> list[Entry]:
+) -> list[RankedEntry]:
     """The entries from the 0-based `first`, best first, in the total order of contract 3."""
     async with connection.cursor(row_factory=tuple_row) as cursor:
         await cursor.execute(
@@ -221,10 +221,10 @@ async def standings_page(
             """,
             (tenant_id, window_id, min_score, limit, first),
         )
-        return [Entry(*row) for row in await cursor.fetchall()]
+        return [RankedEntry(*row) for row in await cursor.fetchall()]
 
 
-async def find_standing(connection: Connection, tenant_id: UUID, window_id: UUID, external_id: str) -> Entry | None:
+async def find_standing(connection: Connection, tenant_id: UUID, window_id: UUID, external_id: str) -> RankedEntry | None:
     """A user's line in the window, ranked or not."""
     async with connection.cursor(row_factory=tuple_row) as cursor:
         await cursor.execute(
@@ -236,7 +236,7 @@ async def find_standing(connection: Connection, tenant_id: UUID, window_id: UUID
             (window_id, tenant_id, external_id),
         )
         row = await cursor.fetchone()
-    return Entry(*row) if row else None
+    return RankedEntry(*row) if row else None
 
 
 def around_offset(rank: int, total: int, limit: int) -> int:
@@ -245,7 +245,7 @@ def around_offset(rank: int, total: int, limit: int) -> int:
 
 
 async def count_ahead(
-    connection: Connection, tenant_id: UUID, window_id: UUID, *, method: Method, min_score: int | None, entry: Entry
+    connection: Connection, tenant_id: UUID, window_id: UUID, *, method: Method, min_score: int | None, entry: RankedEntry
 ) -> int:
     """How many ranked entries stand before this one: its 0-based rank."""
     better = "<" if method is Method.SCORE_ASC else ">"  # compared, not negated: the least bigint has no negative

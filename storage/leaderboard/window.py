@@ -15,7 +15,7 @@ from domain.redemption.redemption import HISTORY_NOTE_CHARACTERS, told_by
 from runtime.ids import new_id
 from runtime.postgres import Connection, acting, notify
 from storage import outbox
-from storage.outbox import CHANNEL, Entry
+from storage.outbox import CHANNEL, OutboxCommand
 from storage.walk import FIRST, Place
 
 WORKFLOW = "LeaderboardWindowWorkflow"
@@ -178,7 +178,9 @@ async def close_early(
     who, why = acting.get() or ("", "")
     told = CloseNow(closes_at=window.closes_at, by=told_by(who) if who else None, reason=(reason or why)[:HISTORY_NOTE_CHARACTERS] or None)
     workflow_id = window_workflow_id(tenant_id, window.board_id, window.window_key)
-    entry = Entry(kind="update", workflow_id=workflow_id, name=f"close_now:{instant.timestamp():.6f}", argument=msgspec.to_builtins(told))
+    entry = OutboxCommand(
+        kind="update", workflow_id=workflow_id, name=f"close_now:{instant.timestamp():.6f}", argument=msgspec.to_builtins(told)
+    )
     await outbox.enqueue(connection, tenant_id, entry)
     return window
 

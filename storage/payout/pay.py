@@ -10,7 +10,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from domain.payout.run import Progress, Run, RunStatus, add_to, total_cost
+from domain.payout.run import PayoutProgress, Run, RunStatus, add_to, total_cost
 from domain.payout.run_wire import total_wire
 from domain.webhook.body import event_body
 from runtime.postgres import Connection
@@ -23,7 +23,7 @@ BY_RUN = "payout run"
 EVENT = "payout.completed"
 
 
-async def pay_page(connection: Connection, tenant_id: UUID, run_id: UUID, size: int, now: datetime) -> Progress:
+async def pay_page(connection: Connection, tenant_id: UUID, run_id: UUID, size: int, now: datetime) -> PayoutProgress:
     """Pay the next `size` recipients and move the cursor behind them; nothing happens to a run that is not `paying`.
 
     A run whose cancellation was asked for is `cancelled` instead. With nobody left it stays `paying`: `finish` ends it.
@@ -47,7 +47,7 @@ async def pay_page(connection: Connection, tenant_id: UUID, run_id: UUID, size: 
         """,
         (page.last, paid, skipped, Jsonb(total), now, tenant_id, run_id),
     )
-    return Progress(status=RunStatus.PAYING, recipients=run.recipients, paid=paid, skipped=skipped)
+    return PayoutProgress(status=RunStatus.PAYING, recipients=run.recipients, paid=paid, skipped=skipped)
 
 
 async def _pay_by_others(connection: Connection, run: Run, cause: Cause, page: Page, now: datetime) -> tuple[int, dict[str, int]]:
@@ -104,7 +104,7 @@ async def _mark(connection: Connection, run: Run, page: Page, lacking: Sequence[
     return 0 if row is None else int(row["skipped"])
 
 
-async def finish(connection: Connection, tenant_id: UUID, run_id: UUID, now: datetime) -> Progress:
+async def finish(connection: Connection, tenant_id: UUID, run_id: UUID, now: datetime) -> PayoutProgress:
     """End a run whose recipients are all dealt with: `completed` when grants and transfers are what the audience should have, else
     `failed` with the difference. The window of a completed run is `paid`; subscribers of `payout.completed` are told."""
     run = await find_run(connection, tenant_id, run_id, lock=True)

@@ -8,8 +8,8 @@ import msgspec
 from psycopg.types.json import Jsonb
 
 from domain.payout.run import (
+    PayoutProgress,
     Prizes,
-    Progress,
     Run,
     RunStatus,
     ceilings,
@@ -24,7 +24,7 @@ from storage.payout.audience_type import audience_of
 from storage.payout.run import find_run, progress_of
 
 
-async def plan(connection: Connection, tenant_id: UUID, run_id: UUID, now: datetime) -> Progress:
+async def plan(connection: Connection, tenant_id: UUID, run_id: UUID, now: datetime) -> PayoutProgress:
     """Freeze the audience within the budget, once; a run that was planned before stays as it is.
 
     `wait_seconds` in the answer: the audience is not there yet (a window that is still closing), nothing was written.
@@ -53,7 +53,7 @@ async def plan(connection: Connection, tenant_id: UUID, run_id: UUID, now: datet
         """,
         (recipients, row["fitting"] - recipients, Jsonb(total_cost(run.prizes, by_tier)), now, now, reason, tenant_id, run_id),
     )
-    return Progress(status=RunStatus.PAYING, recipients=recipients, reason=reason)
+    return PayoutProgress(status=RunStatus.PAYING, recipients=recipients, reason=reason)
 
 
 SELECTED = """

@@ -9,7 +9,7 @@ import msgspec
 from psycopg.types.json import Jsonb
 
 from domain.errors import InvalidState, NotFound
-from domain.payout.run import OVER, NewRun, PayoutRunInput, Progress, Run, RunStatus, payout_workflow_id
+from domain.payout.run import OVER, NewRun, PayoutProgress, PayoutRunInput, Run, RunStatus, payout_workflow_id
 from runtime.ids import new_id
 from runtime.postgres import Connection
 from storage import outbox
@@ -63,11 +63,11 @@ def start_entry(
     *,
     trigger: str,
     attempt: int = 1,
-) -> outbox.Entry:
+) -> outbox.OutboxCommand:
     """The command that starts a run's workflow; a second one changes nothing."""
     about = {"ScheduleId": str(schedule_id) if schedule_id else None, "LeaderboardId": audience.get("leaderboard_id")}
     how = f", {trigger}" + (f", attempt {attempt}" if attempt > 1 else "")
-    return outbox.Entry(
+    return outbox.OutboxCommand(
         kind="start",
         workflow_id=payout_workflow_id(tenant_id, run_id, attempt),
         name=WORKFLOW,
@@ -83,7 +83,7 @@ def start_entry(
     )
 
 
-async def _start_of(connection: Connection, run: Run) -> outbox.Entry:
+async def _start_of(connection: Connection, run: Run) -> outbox.OutboxCommand:
     """The start of a further attempt. A window's run names its board only by the window."""
     cursor = await connection.execute(
         """
@@ -121,12 +121,12 @@ async def run_of_source(connection: Connection, tenant_id: UUID, source_type: st
     return None if row is None else msgspec.convert(row, Run)
 
 
-def progress_of(run: Run) -> Progress:
+def progress_of(run: Run) -> PayoutProgress:
     """How far the run is."""
-    return Progress(status=run.status, recipients=run.recipients, paid=run.paid, skipped=run.skipped, reason=run.reason)
+    return PayoutProgress(status=run.status, recipients=run.recipients, paid=run.paid, skipped=run.skipped, reason=run.reason)
 
 
-async def end_run(connection: Connection, run: Run, status: RunStatus, now: datetime, *, reason: str | None = None) -> Progress:
+async def end_run(connection: Connection, run: Run, status: RunStatus, now: datetime, *, reason: str | None = None) -> PayoutProgress:
     """Write the run's last state (lock it before)."""
     await connection.execute(
         """
@@ -137,7 +137,7 @@ async def end_run(connection: Connection, run: Run, status: RunStatus, now: date
     return msgspec.structs.replace(progress_of(run), status=status, reason=reason)
 
 
-async def fail_run(connection: Connection, tenant_id: UUID, run_id: UUID, reason: str, now: datetime) -> Progress:
+async def fail_run(connection: Connection, tenant_id: UUID, run_id: UUID, reason: str, now: datetime) -> PayoutProgress:
     """End a run that cannot go on; a retry takes it up where it is."""
     run = await find_run(connection, tenant_id, run_id, lock=True)
     return progress_of(run) if run.status in OVER else await end_run(connection, run, RunStatus.FAILED, now, reason=reason)

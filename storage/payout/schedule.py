@@ -132,7 +132,7 @@ async def _remember_when(connection: Connection, schedule: Schedule, valid_from:
 
 async def _tell_temporal(connection: Connection, schedule: Schedule) -> None:
     """The relay reads the schedule as it is then, so the command says no more than which one."""
-    entry = outbox.Entry(
+    entry = outbox.OutboxCommand(
         kind="schedule",
         workflow_id=temporal_schedule_id(schedule.tenant_id, schedule.schedule_id),
         name=f"version:{schedule.version}",

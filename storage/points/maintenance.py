@@ -24,7 +24,7 @@ FIRST = UUID(int=0)
 DATED_FROM = UNDATED_AT + timedelta(microseconds=1)
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
+class AccountPlace(msgspec.Struct, frozen=True, kw_only=True):
     """How far a walk over the accounts that are due has come, in the order of `ix_account_next_expiry`.
 
     `until` is fixed when the walk begins: an account that stays due, because its points are held, is put off to the present, and must
@@ -38,7 +38,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     account_id: UUID = FIRST
 
     @classmethod
-    def of(cls, words: Sequence[str]) -> "Place":
+    def of(cls, words: Sequence[str]) -> "AccountPlace":
         """The place that `words` tells."""
         until, tenant_id, currency_id, next_expiry_at, account_id = words
         return cls(
@@ -71,16 +71,16 @@ ORDER BY currency.tenant_id, currency.currency_id, next_expiry_at, account_id LI
 """
 
 
-async def _due(connection: Connection, after: Place, noticed_before: datetime | None, limit: int) -> list[dict[str, Any]]:
+async def _due(connection: Connection, after: AccountPlace, noticed_before: datetime | None, limit: int) -> list[dict[str, Any]]:
     named = {"undated": UNDATED_AT, "dated_from": DATED_FROM, "noticed_before": noticed_before, "limit": limit}
     return await (await connection.execute(DUE, {**msgspec.structs.asdict(after), **named})).fetchall()
 
 
-def _following(rows: list[dict[str, Any]], after: Place, limit: int) -> Place | None:
+def _following(rows: list[dict[str, Any]], after: AccountPlace, limit: int) -> AccountPlace | None:
     if len(rows) < limit:
         return None
     last = rows[-1]
-    return Place(
+    return AccountPlace(
         until=after.until,
         tenant_id=last["tenant_id"],
         currency_id=last["currency_id"],
@@ -89,7 +89,7 @@ def _following(rows: list[dict[str, Any]], after: Place, limit: int) -> Place | 
     )
 
 
-class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+class PendingPlace(msgspec.Struct, frozen=True, kw_only=True):
     """How far a walk over the credits that waited long enough has come, in the order of `ix_pending_credit_due`."""
 
     until: datetime
@@ -98,7 +98,7 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     transfer_id: UUID = FIRST
 
     @classmethod
-    def of(cls, words: Sequence[str]) -> "Waiting":
+    def of(cls, words: Sequence[str]) -> "PendingPlace":
         """The place that `words` tells."""
         until, available_at, tenant_id, transfer_id = words
         return cls(
@@ -113,9 +113,9 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
         return [self.until.isoformat(), self.available_at.isoformat(), str(self.tenant_id), str(self.transfer_id)]
 
 
-async def activate_page(connection: Connection, after: Waiting | None, now: datetime, limit: int) -> tuple[int, Waiting | None]:
+async def activate_page(connection: Connection, after: PendingPlace | None, now: datetime, limit: int) -> tuple[int, PendingPlace | None]:
     """Make available what has waited long enough, of the next `limit` credits; answers on how many accounts, and where the walk goes on."""
-    place = after or Waiting(until=now)
+    place = after or PendingPlace(until=now)
     cursor = await connection.execute(
         """
         SELECT due.tenant_id, transfer_id, due.available_at, account_id, user_id, currency_id FROM (
@@ -133,12 +133,12 @@ async def activate_page(connection: Connection, after: Waiting | None, now: date
     if len(rows) < limit:
         return len(accounts), None
     last = {name: rows[-1][name] for name in ("available_at", "tenant_id", "transfer_id")}
-    return len(accounts), Waiting(until=place.until, **last)
+    return len(accounts), PendingPlace(until=place.until, **last)
 
 
-async def expire_page(connection: Connection, after: Place | None, now: datetime, limit: int) -> tuple[int, Place | None]:
+async def expire_page(connection: Connection, after: AccountPlace | None, now: datetime, limit: int) -> tuple[int, AccountPlace | None]:
     """Expire what is past its date on the next `limit` accounts; answers on how many, and where the walk goes on (None: nowhere)."""
-    place = after or Place(until=now)
+    place = after or AccountPlace(until=now)
     rows = await _due(connection, place, None, limit)
     await _settle(connection, rows, now)
     return len(rows), _following(rows, place, limit)
@@ -177,12 +177,12 @@ async def _each(connection: Connection, rows: list[dict[str, Any]], work: Callab
             log.exception("account %s of tenant %s is left out: laurel verify-ledger says more", row["account_id"], row["tenant_id"])
 
 
-async def notice_page(connection: Connection, after: Place | None, now: datetime, limit: int) -> tuple[int, Place | None]:
+async def notice_page(connection: Connection, after: AccountPlace | None, now: datetime, limit: int) -> tuple[int, AccountPlace | None]:
     """Tell (`points.expiring`) of what expires within seven days, on the next `limit` accounts: once for each account and day.
 
     The notices are written with the mark that they were, so a run that is killed and repeated tells nobody twice.
     """
-    place = after or Place(until=notice_horizon(now))
+    place = after or AccountPlace(until=notice_horizon(now))
     rows = await _due(connection, place, now.replace(hour=0, minute=0, second=0, microsecond=0), limit)
     told: dict[UUID, int] = {}
 

@@ -33,7 +33,7 @@ class Heap(msgspec.Struct, frozen=True, kw_only=True):
     last_error: str | None
 
 
-class Command(msgspec.Struct, frozen=True, kw_only=True):
+class UnsentCommand(msgspec.Struct, frozen=True, kw_only=True):
     """A command that has not reached Temporal."""
 
     kind: str
@@ -93,7 +93,7 @@ async def open_dead_letters(connection: Connection, tenant_id: UUID, limit: int)
     return [msgspec.convert(row, DeadLetter) for row in await cursor.fetchall()]
 
 
-async def unsent_commands(connection: Connection, tenant_id: UUID, before: datetime, limit: int) -> list[Command]:
+async def unsent_commands(connection: Connection, tenant_id: UUID, before: datetime, limit: int) -> list[UnsentCommand]:
     """The tenant's commands written before this instant that have not reached Temporal, among the 10 000 that are due first."""
     cursor = await connection.execute(
         """
@@ -104,7 +104,7 @@ async def unsent_commands(connection: Connection, tenant_id: UUID, before: datet
         """,
         (tenant_id, before, limit),
     )
-    return [msgspec.convert(row, Command) for row in await cursor.fetchall()]
+    return [msgspec.convert(row, UnsentCommand) for row in await cursor.fetchall()]
 
 
 async def count_stuck(connection: Connection, tenant_id: UUID, late_before: datetime) -> int:

@@ -24,13 +24,13 @@ GRANT_PRIORITY = 4
 
 def start_entry(
     tenant_id: UUID, redemption_id: UUID, external_user_id: str, reward: dict[str, Any], status: State, *, source_type: str = "purchase"
-) -> outbox.Entry:
+) -> outbox.OutboxCommand:
     """The command that starts a redemption's workflow: ids only, and what its line in Temporal's UI shows.
 
     What was granted waits behind what users have just bought: a payout to many must not hold them up.
     """
     slug = str(reward.get("slug") or "")
-    return outbox.Entry(
+    return outbox.OutboxCommand(
         kind="start",
         workflow_id=workflow_id(tenant_id, redemption_id),
         name=WORKFLOW,
@@ -50,19 +50,19 @@ def start_entry(
     )
 
 
-def news_of(present: Redemption, move: Move, number: int) -> outbox.Entry:
+def news_of(present: Redemption, move: Move, number: int) -> outbox.OutboxCommand:
     """What Temporal is told of a move that its workflow has not made itself. The workflow of what was fulfilled is over: its reversal has
     one of its own, which is found by the same attributes."""
     told = {"number": number, "by": told_by(move.by), "note": told_why(move)}
     if move.to is not State.REVERSED:
         argument = {"status": move.to.value, "flags": flags_after(present.flags, move.to), **told}
         identity = workflow_id(present.tenant_id, present.redemption_id)
-        return outbox.Entry(kind="update", workflow_id=identity, name=f"moved:{number}", argument=argument)
+        return outbox.OutboxCommand(kind="update", workflow_id=identity, name=f"moved:{number}", argument=argument)
     start = start_entry(
         present.tenant_id, present.redemption_id, present.external_user_id, present.reward, move.to, source_type=present.source_type
     )
     argument = {"tenant_id": str(present.tenant_id), "redemption_id": str(present.redemption_id), **told}
-    return outbox.Entry(
+    return outbox.OutboxCommand(
         kind="start",
         workflow_id=reversal_workflow_id(present.tenant_id, present.redemption_id),
         name=REVERSAL,
@@ -73,5 +73,7 @@ def news_of(present: Redemption, move: Move, number: int) -> outbox.Entry:
 async def tell_attempted(connection: Connection, tenant_id: UUID, redemption_id: UUID, *, attempt: int, answer: str) -> None:
     """Let the redemption's history show an attempt that was made by hand."""
     identity = workflow_id(tenant_id, redemption_id)
-    entry = outbox.Entry(kind="update", workflow_id=identity, name=f"attempted:{attempt}", argument={"attempt": attempt, "answer": answer})
+    entry = outbox.OutboxCommand(
+        kind="update", workflow_id=identity, name=f"attempted:{attempt}", argument={"attempt": attempt, "answer": answer}
+    )
     await outbox.enqueue(connection, tenant_id, entry)

@@ -121,7 +121,7 @@ def _first_row(new: NewRedemption, now: datetime) -> TimelineRow:
     return TimelineRow(at=now, from_status=None, to_status=new.status.value, by=new.by, note=new.note)
 
 
-def _start_of(tenant_id: UUID, new: NewRedemption) -> outbox.Entry:
+def _start_of(tenant_id: UUID, new: NewRedemption) -> outbox.OutboxCommand:
     return start_entry(tenant_id, new.redemption_id, new.external_user_id, new.reward, new.status, source_type=new.source_type)
 
 

@@ -8,7 +8,7 @@ import msgspec
 from runtime.postgres import Connection
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     """A line of the ledger. `amount` is signed as the user's account saw it, in the currency's smallest unit, with `decimal_places`.
 
     `kind` is `hold`, or a transfer's kind; `state` is the hold's: `held`, `captured`, `released` or `expired`.
@@ -39,7 +39,7 @@ ORDER BY created_at, transfer_id NULLS FIRST
 """
 
 
-async def ledger_effect(connection: Connection, tenant_id: UUID, redemption_id: UUID) -> list[Entry]:
+async def ledger_effect(connection: Connection, tenant_id: UUID, redemption_id: UUID) -> list[LedgerEntry]:
     """The hold and the transfers of a redemption, the oldest first; none when it cost nothing. Two looks at unique indexes."""
     cursor = await connection.execute(EFFECT, {"tenant_id": tenant_id, "redemption_id": redemption_id})
-    return [msgspec.convert(row, Entry) for row in await cursor.fetchall()]
+    return [msgspec.convert(row, LedgerEntry) for row in await cursor.fetchall()]

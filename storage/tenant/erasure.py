@@ -73,9 +73,9 @@ async def begin_erasure(connection: Connection, tenant_id: UUID, external_id: st
     return given
 
 
-def start_entry(given: ErasureInput) -> outbox.Entry:
+def start_entry(given: ErasureInput) -> outbox.OutboxCommand:
     """The command that starts the workflow: ids only."""
-    return outbox.Entry(
+    return outbox.OutboxCommand(
         kind="start",
         workflow_id=erase_workflow_id(given.tenant_id, given.user_id),
         name=WORKFLOW,

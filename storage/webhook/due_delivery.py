@@ -135,9 +135,9 @@ async def wake_pump(connection: Connection, tenant_id: UUID, endpoint_id: UUID) 
     await notify(connection, CHANNEL, str(endpoint_id))
 
 
-def pump_entry(tenant_id: UUID, endpoint_id: UUID) -> outbox.Entry:
+def pump_entry(tenant_id: UUID, endpoint_id: UUID) -> outbox.OutboxCommand:
     """The command that starts an endpoint's workflow; a second one changes nothing."""
-    return outbox.Entry(
+    return outbox.OutboxCommand(
         kind="start",
         workflow_id=endpoint_workflow_id(tenant_id, endpoint_id),
         name=WORKFLOW,

@@ -12,7 +12,7 @@ from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from runtime.redis import Redis
 from storage.event import search as event_search
-from storage.event.search import Place, Search, find_dead_letter, replay, search_events
+from storage.event.search import LogPlace, Search, find_dead_letter, replay, search_events
 from storage.leaderboard.rankings import LiveStore
 from tests.scoring_world import PARTITIONS, Event, World, definition, reference
 
@@ -30,7 +30,7 @@ async def walk(world: World, limit: int, **wanted: Any) -> list[str]:
     everything: dict[str, Any] = {"partitions": range(PARTITIONS), "since": utc_now() - 3 * DAY, "until": utc_now() + DAY}
     search = Search(**everything | wanted)
     ids: list[str] = []
-    place: Place | None = Place(search.until.date())
+    place: LogPlace | None = LogPlace(search.until.date())
     for _ in range(200):
         if place is None:
             return ids
@@ -61,7 +61,7 @@ async def test_another_tenants_events_are_not_found(world: World) -> None:
     await world.send(EVENTS[:5])
     search = Search(partitions=range(PARTITIONS), since=utc_now() - DAY, until=utc_now() + DAY)
     async with world.pool.connection() as connection:
-        found, _ = await search_events(connection, UUID(int=7), search, Place(search.until.date()), limit=50)
+        found, _ = await search_events(connection, UUID(int=7), search, LogPlace(search.until.date()), limit=50)
         assert found == []
         assert await event_search.events_of_id(connection, UUID(int=7), "e001", range(PARTITIONS), limit=5) == []
         (same,) = await event_search.events_of_id(connection, world.tenant_id, "e001", range(PARTITIONS), limit=5)

@@ -6,7 +6,7 @@ from datetime import timedelta
 from runtime.ids import new_id, utc_now
 from runtime.postgres import transaction
 from storage import outbox
-from storage.outbox import Entry
+from storage.outbox import OutboxCommand
 
 TENANT = new_id()
 
@@ -15,7 +15,7 @@ async def write(pool, workflow_id, *names):
     async with transaction(pool) as connection:
         for name in names:
             kind = "start" if name == "Start" else "update"
-            await outbox.enqueue(connection, TENANT, Entry(kind=kind, workflow_id=workflow_id, name=name, argument={"n": name}))
+            await outbox.enqueue(connection, TENANT, OutboxCommand(kind=kind, workflow_id=workflow_id, name=name, argument={"n": name}))
 
 
 async def lease(pool, limit=10, **more):
@@ -70,7 +70,7 @@ async def test_a_sent_start_can_be_made_due_again_and_old_ones_are_forgotten(poo
     await write(pool, "a", "Start")
     (row,) = await lease(pool)
     await settle(pool, outbox.mark_sent, [row.outbox_id])
-    await settle(pool, outbox.enqueue_again, TENANT, Entry(kind="start", workflow_id="a", name="Start", argument={}))
+    await settle(pool, outbox.enqueue_again, TENANT, OutboxCommand(kind="start", workflow_id="a", name="Start", argument={}))
     (again,) = await lease(pool)
     assert again.outbox_id == row.outbox_id
     await settle(pool, outbox.mark_sent, [row.outbox_id])

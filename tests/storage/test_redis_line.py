@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from runtime.redis import Redis, RedisError
-from runtime.redis_line import Line
+from runtime.redis_line import RedisLine
 
 
 async def test_answers_come_in_the_order_of_the_commands_and_refusals_stand_among_them(redis_client: Redis) -> None:
@@ -41,7 +41,7 @@ async def test_a_server_that_is_silent_or_away_is_an_error_in_time() -> None:
 
     server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    line = Line({"host": "127.0.0.1", "port": port}, 1.0)
+    line = RedisLine({"host": "127.0.0.1", "port": port}, 1.0)
     for _ in range(2):
         with pytest.raises(RedisError, match="in time"):
             await line.ask([("PING",)])

@@ -12,7 +12,7 @@ import pytest
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool
 from runtime.redis import TIMEOUT_SECONDS, Redis, RedisError, make_redis
-from runtime.redis_line import Line
+from runtime.redis_line import RedisLine
 from runtime.settings import Settings
 from storage.leaderboard import feed as board_feed
 from storage.leaderboard.board import Boards
@@ -94,7 +94,7 @@ async def test_a_server_that_falls_silent_in_the_middle_of_an_answer_is_given_up
     async with await asyncio.start_server(answer_once, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         redis = make_redis(msgspec.structs.replace(settings, redis_url=f"redis://127.0.0.1:{port}"))
-        line = Line({"host": "127.0.0.1", "port": port}, TIMEOUT_SECONDS)
+        line = RedisLine({"host": "127.0.0.1", "port": port}, TIMEOUT_SECONDS)
         asked = [asyncio.ensure_future(each) for each in (queued(redis), line.ask([("GET", "x")] * 3))]
         _, late = await asyncio.wait(asked, timeout=PATIENCE_SECONDS)
         assert not late

@@ -10,7 +10,7 @@ from domain.leaderboard.definition import Aggregation, Method
 from domain.leaderboard.standing import SCORE_LIMIT, Contribution, member, merge, one_event, score_of
 from runtime.ids import new_id
 from runtime.postgres import Pool, transaction
-from storage.leaderboard.standing import Delta, Entry, count_ahead, find_contribution, merge_standings
+from storage.leaderboard.standing import Delta, RankedEntry, count_ahead, find_contribution, merge_standings
 from tests.scoring_world import NOON
 
 
@@ -68,7 +68,7 @@ async def test_ranks_are_told_from_edge_to_edge(pool: Pool, method: Method) -> N
         deltas = [Delta(tenant_id, window_id, new_id(), name, event) for name, event in events.items()]
         await merge_standings(connection, Aggregation.SUM, deltas, partition=0, position=1)
         ranks = {
-            name: await count_ahead(connection, tenant_id, window_id, method=method, min_score=None, entry=Entry(name, score, NOON))
+            name: await count_ahead(connection, tenant_id, window_id, method=method, min_score=None, entry=RankedEntry(name, score, NOON))
             for name, score in scores.items()
         }
     assert sorted(ranks, key=ranks.__getitem__) == sorted(scores, key=lambda name: member(method, scores[name], NOON, name))

@@ -99,7 +99,7 @@ async def test_what_an_api_process_commits_waits_for_the_right_namespace(client:
     await claim_namespace(client, uuid4())
     async with transaction(pool) as connection:
         tenant = await add_tenant(connection)
-        entry = outbox.Entry(kind="start", workflow_id="waits", name="Waits", argument={"argument": None})
+        entry = outbox.OutboxCommand(kind="start", workflow_id="waits", name="Waits", argument={"argument": None})
         await outbox.enqueue(connection, tenant.tenant_id, entry)
     relay = Relay(pool, client, task_queues(temporal_settings), claim=NamespaceClaim(pool, client))
     relay.try_start(entry.workflow_id)

@@ -14,7 +14,7 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, Worker
 
 from activities.payout import PayoutActivities
-from domain.payout.run import Progress, RunStatus, payout_workflow_id
+from domain.payout.run import PayoutProgress, RunStatus, payout_workflow_id
 from loops.relay import Relay
 from loops.sweep import restart_lost_payouts
 from runtime.ids import utc_now
@@ -61,8 +61,8 @@ async def deliver(world: World, client: Client, queues: TaskQueues) -> None:
         pass
 
 
-async def outcome(world: World, client: Client, run_id: Any, attempt: int = 1) -> Progress:
-    handle = client.get_workflow_handle(payout_workflow_id(world.tenant_id, run_id, attempt), result_type=Progress)
+async def outcome(world: World, client: Client, run_id: Any, attempt: int = 1) -> PayoutProgress:
+    handle = client.get_workflow_handle(payout_workflow_id(world.tenant_id, run_id, attempt), result_type=PayoutProgress)
     return await asyncio.wait_for(handle.result(), 60)
 
 

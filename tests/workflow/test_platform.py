@@ -16,7 +16,7 @@ from runtime.postgres import Connection, Pool, transaction
 from runtime.schedules import put_schedule
 from storage.points.currency import change_currency
 from storage.points.ledger import post_earnings
-from storage.points.maintenance import Place, expire_page
+from storage.points.maintenance import AccountPlace, expire_page
 from storage.points.tier import lock_tier_set, write_tier_set
 from storage.webhook.endpoint import NewEndpoint, create_endpoint
 from tests.recording import keep_history
@@ -119,7 +119,7 @@ async def test_a_walk_over_accounts_meets_each_that_is_due_once(pool: Pool):
     place, counts = None, []
     while not counts or place is not None:
         async with transaction(pool) as connection:
-            count, place = await expire_page(connection, Place.of(place.words()) if place else None, utc_now(), 2)
+            count, place = await expire_page(connection, AccountPlace.of(place.words()) if place else None, utc_now(), 2)
         counts.append(count)
     assert counts == [2, 2, 1]
     assert await world.findings() == []
