@@ -47,7 +47,7 @@ from runtime.postgres import DATABASE_FAULTS, Pool, make_pool
 from runtime.pulse import HealthServer, pulse
 from runtime.redis import Redis, make_redis
 from runtime.settings import Settings
-from runtime.shares import Shares
+from runtime.shares import TurnShares
 from runtime.tasks import pause
 from runtime.temporal import TaskQueues
 from storage.leaderboard.rankings import LiveStore
@@ -237,8 +237,8 @@ async def claim(settings: Settings, client: Client) -> None:
 async def open_resources(settings: Settings, client: Client) -> AsyncIterator[Resources]:
     """The pool and the Redis client, closed at the end of the block."""
     pool, payouts = (make_pool(settings.database_url, name, max_size=size, pooled=settings.pooled) for name, size in POOLS.items())
-    pool.shares = Shares(alone=POOL_SIZE // 2, beside=limits.ACTIVITIES_AT_ONCE.value)
-    payouts.shares = Shares(alone=PAYOUT_CONNECTIONS, beside=1)
+    pool.shares = TurnShares(alone=POOL_SIZE // 2, beside=limits.ACTIVITIES_AT_ONCE.value)
+    payouts.shares = TurnShares(alone=PAYOUT_CONNECTIONS, beside=1)
     redis = make_redis(settings)
     try:
         await pool.open()

@@ -18,18 +18,18 @@ from domain import limits
 from domain.errors import NotFound
 from domain.redemption.redemption import Redemption, is_order, is_too_late
 from domain.webhook.webhook import DeliveryState, EndpointInput, Shift, error_class
-from loops.webhook.attempt import Claim, Waits, exchange, is_gone, move_on, open_secrets, result_of, switch_off
+from loops.webhook.attempt import AttemptClaim, Waits, exchange, is_gone, move_on, open_secrets, result_of, switch_off
 from loops.webhook.send_slot import Turns
 from loops.webhook.wakeup import EndpointWakeup
 from runtime.crypto import Vault
-from runtime.http import Outcome, Sender
+from runtime.http import ExchangeOutcome, Sender
 from runtime.ids import utc_now
 from runtime.postgres import DATABASE_AWAY, Connection, Pool, transaction
 from runtime.resolver import OwnFaultError
 from storage.redemption.command import tell_attempted
 from storage.redemption.move import find_redemption, lock_redemption
 from storage.webhook import delivery as deliveries
-from storage.webhook.delivery import Result, Trigger, cancel_due, hold_due
+from storage.webhook.delivery import AttemptResult, Trigger, cancel_due, hold_due
 from storage.webhook.due_delivery import Claimed, claim_due, lock_due, next_due, reserve_turns, withdraw_claim
 from storage.webhook.endpoint import find_endpoint
 
@@ -59,7 +59,7 @@ LEAVES_PER_SECOND = 10.0
 """So many pumps of a process do so in a second at most: each costs Temporal a few tasks, also when nobody waits for the slot."""
 
 
-class Pump:
+class EndpointPump:
     """Serves one endpoint until told to stop. Claims are leases, so two pumps of one endpoint never send the same attempt at once."""
 
     def __init__(self, pool: Pool, vault: Vault, sender: Sender, given: EndpointInput, turns: Turns | None = None) -> None:
@@ -137,11 +137,11 @@ class Pump:
             claimed = await claim_due(connection, self.tenant_id, endpoint, locked, now=now, spare=spare)
             secrets = await open_secrets(connection, self.vault, self.tenant_id, self.endpoint_id)
         for number, each in enumerate(claimed):
-            claim = Claim(delivery=each.delivery, endpoint=endpoint, secrets=secrets, attempt=each.attempt)
+            claim = AttemptClaim(delivery=each.delivery, endpoint=endpoint, secrets=secrets, attempt=each.attempt)
             self._start(claim, each, turn + spacing * number)
         return 0.0
 
-    def _start(self, claim: Claim, claimed: Claimed, turn: datetime) -> None:
+    def _start(self, claim: AttemptClaim, claimed: Claimed, turn: datetime) -> None:
         held = contextlib.ExitStack()
         held.enter_context(self.turns.taken(self.tenant_id, self.endpoint_id))
         task = asyncio.create_task(self._send(claim, claimed.trigger, turn), name=f"send {claim.delivery.delivery_id}")
@@ -164,7 +164,7 @@ class Pump:
             for each in waits:
                 each.cancel()
 
-    async def _send(self, claim: Claim, trigger: Trigger, turn: datetime) -> None:
+    async def _send(self, claim: AttemptClaim, trigger: Trigger, turn: datetime) -> None:
         wait = max(0.0, (turn - utc_now()).total_seconds())
         await asyncio.sleep(wait)
         if wait > STALE_SECONDS or claim.delivery.redeemed is not None:
@@ -193,7 +193,7 @@ class Pump:
                     self.shift.failing = state is DeliveryState.EXHAUSTED
                 return
 
-    async def _looked_at_again(self, claim: Claim, trigger: Trigger) -> Claim | None:
+    async def _looked_at_again(self, claim: AttemptClaim, trigger: Trigger) -> AttemptClaim | None:
         """The claim with the endpoint and the secrets of now; None when it must not be sent any more.
 
         Since it was claimed, or resent by hand, its endpoint may have been disabled, or its redemption cancelled and refunded.
@@ -211,16 +211,16 @@ class Pump:
                 await withdraw_claim(connection, self.tenant_id, taken, utc_now())
                 return None
             secrets = await open_secrets(connection, self.vault, self.tenant_id, self.endpoint_id)
-        return Claim(delivery=claim.delivery, endpoint=endpoint, secrets=secrets, attempt=claim.attempt)
+        return AttemptClaim(delivery=claim.delivery, endpoint=endpoint, secrets=secrets, attempt=claim.attempt)
 
-    async def _is_too_late(self, connection: Connection, claim: Claim, trigger: Trigger) -> bool:
+    async def _is_too_late(self, connection: Connection, claim: AttemptClaim, trigger: Trigger) -> bool:
         """Whether this is the `reward_redeemed` of a redemption that is over."""
         if claim.delivery.redeemed is None:
             return False
         redemption = await find_redemption(connection, self.tenant_id, claim.delivery.redeemed)
         return is_too_late(redemption, claim.delivery.delivery_id, by_hand=trigger == "manual")
 
-    async def _record(self, connection: Connection, claim: Claim, trigger: Trigger, outcome: Outcome) -> DeliveryState:
+    async def _record(self, connection: Connection, claim: AttemptClaim, trigger: Trigger, outcome: ExchangeOutcome) -> DeliveryState:
         """Log the answer and move the delivery on, and its redemption when this delivery is the one that asks for the fulfilment."""
         now, delivery_id, number = utc_now(), claim.delivery.delivery_id, claim.attempt.number
         redemption = await self._redemption_of(connection, claim)
@@ -239,7 +239,7 @@ class Pump:
             await move_on(connection, redemption, result.state, outcome, from_workflow=False)
         return result.state
 
-    async def _redemption_of(self, connection: Connection, claim: Claim) -> Redemption | None:
+    async def _redemption_of(self, connection: Connection, claim: AttemptClaim) -> Redemption | None:
         """The redemption, locked, that this delivery asks to fulfil; None for every other delivery."""
         if claim.delivery.redeemed is None:
             return None
@@ -247,7 +247,7 @@ class Pump:
         return redemption if is_order(redemption, claim.delivery.delivery_id) else None
 
 
-def _planned(result: Result, present: DeliveryState, trigger: Trigger) -> Result:
+def _planned(result: AttemptResult, present: DeliveryState, trigger: Trigger) -> AttemptResult:
     """The result as it is kept. Only a scheduled attempt has a ladder; one by hand that fails leaves the delivery as it was."""
     state, due_at = result.state, None
     if state is DeliveryState.DELIVERED:
@@ -261,7 +261,7 @@ def _planned(result: Result, present: DeliveryState, trigger: Trigger) -> Result
     elif state is DeliveryState.PENDING:
         state, due_at = present, result.next_attempt_at
     shown_at = due_at if state is DeliveryState.PENDING else None
-    return Result(state=state, status=result.status, error=result.error, next_attempt_at=shown_at, due_at=due_at)
+    return AttemptResult(state=state, status=result.status, error=result.error, next_attempt_at=shown_at, due_at=due_at)
 
 
 class EndpointActivities:
@@ -277,7 +277,7 @@ class EndpointActivities:
     @activity.defn(name="pump_endpoint")
     async def pump(self, given: EndpointInput) -> Shift:
         """Send the endpoint's deliveries until it is archived, the worker shuts down, or the shift is over."""
-        pump, stop = Pump(self._pool, self._vault, self._sender, given, self._turns), asyncio.Event()
+        pump, stop = EndpointPump(self._pool, self._vault, self._sender, given, self._turns), asyncio.Event()
         with self._wakeup.listening(str(given.endpoint_id)) as wake:
             watching = asyncio.create_task(self._watch(pump, stop), name=f"heartbeat {given.endpoint_id}")
             self._running += 1
@@ -287,7 +287,7 @@ class EndpointActivities:
                 self._running -= 1
                 watching.cancel()
 
-    async def _watch(self, pump: Pump, stop: asyncio.Event) -> None:
+    async def _watch(self, pump: EndpointPump, stop: asyncio.Event) -> None:
         """Heartbeat with the count of sends; at the end of worker or shift, or when others may want the slot, tell the pump to stop."""
         ends = time.monotonic() + SHIFT_SECONDS
         while time.monotonic() < ends and not activity.is_worker_shutdown() and not self._makes_room(pump):
@@ -299,7 +299,7 @@ class EndpointActivities:
             activity.heartbeat(pump.shift)
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
-    def _makes_room(self, pump: Pump) -> bool:
+    def _makes_room(self, pump: EndpointPump) -> bool:
         """Whether this pump gives its slot to an endpoint that may wait for one; its own endpoint queues behind that."""
         now = time.monotonic()
         if self._running < self._slots or pump.age_seconds < (STAY_SECONDS if pump.idle else BUSY_STAY_SECONDS) or now < self._next_leave:

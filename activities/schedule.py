@@ -7,7 +7,7 @@ from temporalio import activity
 from activities.failure import refusals_are_final
 from activities.heartbeat import heartbeats
 from domain.payout.run import OVER, PayoutProgress, PayoutRunInput
-from domain.payout.schedule import Claim, InstantInput
+from domain.payout.schedule import InstantClaim, InstantInput
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from storage.payout.run import find_run, progress_of
@@ -23,7 +23,7 @@ class ScheduleActivities:
         self._pool = pool
 
     @activity.defn(name="claim_payout_instant")
-    async def claim(self, given: InstantInput) -> Claim:
+    async def claim(self, given: InstantInput) -> InstantClaim:
         """Make the run of this instant, or find it; without one, why there is none."""
         async with transaction(self._pool) as connection:
             return await claim_instant(connection, given.tenant_id, given.schedule_id, given.instant, now=utc_now())

@@ -18,8 +18,8 @@ from loops.scoring.poison import POISON
 from loops.scoring.publishing import Publisher
 from loops.scoring.pump_share import PumpShare
 from loops.scoring.rule_books import Books
-from loops.scoring.shares import Shares
-from loops.scoring.values import Batch
+from loops.scoring.shares import ScoringShares
+from loops.scoring.values import ScoringBatch
 from loops.scoring.wakeup import Wakeup
 from runtime.postgres import DATABASE_AWAY, Pool, briskly, transaction
 from runtime.pulse import pulse
@@ -66,7 +66,7 @@ class ScoringProgress(msgspec.Struct, kw_only=True):
         return max(0, self.head - self.cursor)
 
 
-class Pump:
+class ScoringPump:
     """The loop of one owner. `run` returns when `stop` is set or another owner has taken the partition."""
 
     def __init__(
@@ -76,9 +76,9 @@ class Pump:
         wakeup: Wakeup,
         partition: int,
         books: Books | None = None,
-        shares: Shares | None = None,
+        shares: ScoringShares | None = None,
     ) -> None:
-        self._books, self._shares = books, shares or Shares()
+        self._books, self._shares = books, shares or ScoringShares()
         self.pool, self.live, self.wakeup = pool, live, wakeup
         self.progress = ScoringProgress(partition=partition)
         self._careful: set[str] = set()
@@ -149,7 +149,7 @@ class Pump:
             if batch is None or not batch.events:
                 await asyncio.sleep(LINGER_SECONDS)  # what it waits for is compiled, or PostgreSQL comes back
 
-    async def _patiently(self, act: Callable[[Scorer], Awaitable[Batch]], scorer: Scorer) -> Batch | None:
+    async def _patiently(self, act: Callable[[Scorer], Awaitable[ScoringBatch]], scorer: Scorer) -> ScoringBatch | None:
         """What one transaction did; None, after a while, when PostgreSQL is away."""
         try:
             batch = await act(scorer)
@@ -161,15 +161,15 @@ class Pump:
         self._faults = 0
         return batch
 
-    async def step(self, scorer: Scorer) -> Batch:
+    async def step(self, scorer: Scorer) -> ScoringBatch:
         """One transaction for all tenants that are not behind."""
         return await self._transact(SCORE, scorer.score)
 
-    async def turn(self, scorer: Scorer) -> Batch:
+    async def turn(self, scorer: Scorer) -> ScoringBatch:
         """One transaction for one of the tenants that are."""
         return await self._transact(CATCH_UP, scorer.catch_up)
 
-    async def _transact(self, kind: str, score: Callable[..., Awaitable[Batch]]) -> Batch:
+    async def _transact(self, kind: str, score: Callable[..., Awaitable[ScoringBatch]]) -> ScoringBatch:
         """One that fails for what is in it is done again with fewer events, and carefully, until none breaks scoring."""
         async with self._one_at_a_time:
             with briskly():
@@ -184,7 +184,7 @@ class Pump:
             self._careful.discard(kind)
         return batch
 
-    def _note(self, batch: Batch) -> Batch:
+    def _note(self, batch: ScoringBatch) -> ScoringBatch:
         for position, reason in batch.condemned.items():
             log.error("event at position %d breaks scoring: %s", position, reason)
         self.progress.dead_letters += len(batch.condemned)
@@ -196,7 +196,7 @@ class Pump:
 class Owner:
     """A pump that runs in this process, and how to end it."""
 
-    def __init__(self, pump: Pump) -> None:
+    def __init__(self, pump: ScoringPump) -> None:
         self.pump, self.stop = pump, asyncio.Event()
         self.task = asyncio.create_task(self._run(), name=f"pump-{pump.progress.partition}")
 
@@ -225,7 +225,7 @@ class ScoringActivities:
     def __init__(self, pool: Pool, live: LiveStore, database_url: str, share: PumpShare | None = None) -> None:
         self.pool, self.live, self._share = pool, live, share
         self.wakeup = Wakeup(database_url)
-        self._books, self._shares = Books(), Shares()
+        self._books, self._shares = Books(), ScoringShares()
         self._owners: dict[int, Owner] = {}
 
     async def close(self) -> None:
@@ -256,10 +256,10 @@ class ScoringActivities:
         """A new owner of the partition, when the one before it in this process is over: its successor takes a higher epoch."""
         while (before := self._owners.get(partition)) is not None and not before.task.done():
             await before.end()
-        owner = self._owners[partition] = Owner(Pump(self.pool, self.live, self.wakeup, partition, self._books, self._shares))
+        owner = self._owners[partition] = Owner(ScoringPump(self.pool, self.live, self.wakeup, partition, self._books, self._shares))
         return owner
 
-    async def _watch(self, pump: Pump, stop: asyncio.Event) -> None:
+    async def _watch(self, pump: ScoringPump, stop: asyncio.Event) -> None:
         """Heartbeat with the progress. Temporal may be away: the heartbeats are then lost, the activity ends, and the pump goes on."""
         ends = time.monotonic() + SHIFT_SECONDS
         report_at, reported = 0.0, -1

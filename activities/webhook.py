@@ -17,10 +17,10 @@ from domain.errors import NotFound
 from domain.redemption.messages import SendInput, Sent
 from domain.redemption.redemption import FINAL, Redemption
 from domain.webhook.webhook import Delivery, DeliveryState, Endpoint, error_class
-from loops.webhook.attempt import Claim, Waits, exchange, is_gone, move_on, open_secrets, result_of, switch_off
+from loops.webhook.attempt import AttemptClaim, Waits, exchange, is_gone, move_on, open_secrets, result_of, switch_off
 from loops.webhook.send_slot import Turns
 from runtime.crypto import Vault
-from runtime.http import Outcome, Sender
+from runtime.http import ExchangeOutcome, Sender
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
 from storage.redemption.move import find_redemption, last_number, lock_redemption
@@ -57,7 +57,7 @@ class WebhookActivities:
                 async with transaction(self._pool) as connection:
                     return await self._record(connection, given, claim, outcome)
 
-    async def _claim(self, given: SendInput) -> Claim | Sent:
+    async def _claim(self, given: SendInput) -> AttemptClaim | Sent:
         """The attempt, recorded, or what there is to say instead of it."""
         claim = await self._claim_once(given)
         if claim is None:
@@ -65,7 +65,7 @@ class WebhookActivities:
         assert claim is not None
         return claim
 
-    async def _claim_once(self, given: SendInput, *, is_held: bool = False) -> Claim | Sent | None:
+    async def _claim_once(self, given: SendInput, *, is_held: bool = False) -> AttemptClaim | Sent | None:
         """None when the endpoint is disabled. `is_held` is the second look, which nobody can enable or archive the endpoint beside:
         whoever does so waits for this transaction, and then finds the delivery held."""
         now = utc_now()
@@ -95,7 +95,7 @@ class WebhookActivities:
                 connection, given.tenant_id, given.delivery_id, given.attempt, url=endpoint.url, now=now
             )
             secrets = await open_secrets(connection, self._vault, given.tenant_id, endpoint.endpoint_id)
-            return Claim(delivery=delivery, endpoint=endpoint, secrets=secrets, attempt=attempt)
+            return AttemptClaim(delivery=delivery, endpoint=endpoint, secrets=secrets, attempt=attempt)
 
     async def _turn(self, connection: Connection, given: SendInput, endpoint: Endpoint) -> float:
         """Seconds until this send may go: above its rate or concurrency sends are told their turns and hold no slot till then."""
@@ -122,7 +122,7 @@ class WebhookActivities:
         answer = await self._answer(connection, redemption, delivery.state.value)
         return msgspec.structs.replace(answer, gone=delivery.state is DeliveryState.CANCELLED)
 
-    async def _record(self, connection: Connection, given: SendInput, claim: Claim, outcome: Outcome) -> Sent:
+    async def _record(self, connection: Connection, given: SendInput, claim: AttemptClaim, outcome: ExchangeOutcome) -> Sent:
         """Log the answer and let it move delivery and redemption, unless a callback has ended them meanwhile."""
         now = utc_now()
         shown = error_class(outcome.status, outcome.error)

@@ -67,7 +67,7 @@ from runtime.postgres import BRISK_SECONDS, Pool, make_pool
 from runtime.pulse import Drain
 from runtime.redis import make_redis
 from runtime.settings import Settings
-from runtime.shares import Shares
+from runtime.shares import TurnShares
 from runtime.temporal import connect, task_queues
 from storage.event.log import GroupCommitWriter
 from storage.leaderboard.board import Boards
@@ -172,7 +172,7 @@ def make_pools(settings: Settings) -> list[Pool]:
         make_pool(settings.database_url, name, max_size=size, answer_seconds=BRISK_SECONDS, pooled=settings.pooled)
         for name, size in POOL_SIZES.items()
     ]
-    pools[0].shares = Shares(
+    pools[0].shares = TurnShares(
         alone=limits.ALONE_AT_ONCE.value, beside=limits.AT_ONCE.value, waiting=limits.AT_ONCE_WAITING.value, wait_seconds=WAIT_SECONDS
     )
     PROCESS.watch(*pools)

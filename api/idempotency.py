@@ -11,7 +11,7 @@ from api.auth import Principal
 from domain.errors import ValidationFault
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, name_actor, telling
-from storage.idempotency import Claim, StoredAnswer, earlier_answer, keep_answer
+from storage.idempotency import KeyClaim, StoredAnswer, earlier_answer, keep_answer
 
 HEADER = "Idempotency-Key"
 MAX_KEY_CHARACTERS = 255
@@ -23,7 +23,7 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
     """A money-like write: who asks, under which key (None: every request has its effect), and what the body says."""
 
     principal: Principal
-    claim: Claim | None
+    claim: KeyClaim | None
     status: int = 201
 
 
@@ -52,7 +52,7 @@ def write_of(  # what a route says of its request
     if principal.role == "gamer":
         scope = f"{scope} {principal.external_user_id}"
     canonical = msgspec.json.encode(body, order="deterministic")
-    claim = Claim(
+    claim = KeyClaim(
         scope=scope,
         key=key,
         request_hash=hashlib.sha256(canonical).digest(),

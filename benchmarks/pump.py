@@ -17,11 +17,11 @@ import msgspec
 import uvloop
 from psycopg.types.numeric import Int4
 
-from activities.scoring import Pump
+from activities.scoring import ScoringPump
 from benchmarks.closed_loop import METER_SECONDS
 from domain.leaderboard.definition import Aggregation
 from loops.scoring.batch import Scorer
-from loops.scoring.values import Batch
+from loops.scoring.values import ScoringBatch
 from loops.scoring.wakeup import Wakeup
 from runtime.gc_tuning import calm_collector
 from runtime.ids import new_id
@@ -79,20 +79,20 @@ class Tally:
         )
 
 
-class CountingPump(Pump):
+class CountingPump(ScoringPump):
     """The product's pump, which also counts what it wrote."""
 
     tally: Tally
 
-    async def step(self, scorer: Scorer) -> Batch:
+    async def step(self, scorer: Scorer) -> ScoringBatch:
         """One transaction of the product."""
         return await self._counted(super().step(scorer))
 
-    async def turn(self, scorer: Scorer) -> Batch:
+    async def turn(self, scorer: Scorer) -> ScoringBatch:
         """One for a tenant that fills whole reads, as the benchmark's does."""
         return await self._counted(super().turn(scorer))
 
-    async def _counted(self, transaction: Awaitable[Batch]) -> Batch:
+    async def _counted(self, transaction: Awaitable[ScoringBatch]) -> ScoringBatch:
         began = time.perf_counter()
         batch = await transaction
         if batch.events:

@@ -5,7 +5,7 @@ import signal
 
 import uvloop
 
-from activities.scoring import Pump
+from activities.scoring import ScoringPump
 from loops.scoring.wakeup import Wakeup
 from runtime.postgres import make_pool
 from runtime.redis import make_redis
@@ -19,7 +19,7 @@ async def serve(settings: Settings) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     redis, wakeup = make_redis(settings), Wakeup(settings.database_url)
     async with make_pool(settings.database_url, "bench-pumps", max_size=settings.scoring_partitions * 2) as pool, wakeup:
-        pumps = [Pump(pool, LiveStore(redis), wakeup, partition) for partition in range(settings.scoring_partitions)]
+        pumps = [ScoringPump(pool, LiveStore(redis), wakeup, partition) for partition in range(settings.scoring_partitions)]
         await asyncio.gather(*(pump.run(stop) for pump in pumps))
     await redis.aclose()
 

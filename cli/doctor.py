@@ -27,7 +27,7 @@ CLOCK_TOLERANCE_SECONDS = 2.0
 CHECK_SECONDS = 10.0
 
 
-class Finding(NamedTuple):
+class DoctorFinding(NamedTuple):
     """What one check found. `advice` says what to do when it is not good."""
 
     good: bool
@@ -35,43 +35,45 @@ class Finding(NamedTuple):
     advice: str = ""
 
 
-Check = Callable[[Settings], Awaitable[Finding]]
+Check = Callable[[Settings], Awaitable[DoctorFinding]]
 
 
-async def python_version(_settings: Settings) -> Finding:
+async def python_version(_settings: Settings) -> DoctorFinding:
     """The interpreter and the libraries that matter most."""
     names = ("litestar", "temporalio", "psycopg", "msgspec")
     libraries = ", ".join(f"{name} {version(name)}" for name in names)
     found = f"Python {'.'.join(map(str, sys.version_info[:3]))}, {libraries}"
-    return Finding(sys.version_info >= OLDEST_PYTHON, found, "install Python 3.11 or newer and remove .venv")
+    return DoctorFinding(sys.version_info >= OLDEST_PYTHON, found, "install Python 3.11 or newer and remove .venv")
 
 
-async def postgres_answers(settings: Settings) -> Finding:
+async def postgres_answers(settings: Settings) -> DoctorFinding:
     """PostgreSQL: reachable, new enough, able to write."""
     async with await postgres.connect(settings.session_url, "doctor") as connection:
         row = await (await connection.execute("SELECT pg_is_in_recovery() AS standby, current_setting('server_version') AS v")).fetchone()
         number = connection.info.server_version
     assert row is not None
     good = number >= OLDEST_POSTGRES and not row["standby"]
-    return Finding(good, f"PostgreSQL {row['v']}{' (standby)' if row['standby'] else ''}", "use a primary of PostgreSQL 18 or newer")
+    return DoctorFinding(good, f"PostgreSQL {row['v']}{' (standby)' if row['standby'] else ''}", "use a primary of PostgreSQL 18 or newer")
 
 
-async def schema_current(settings: Settings) -> Finding:
+async def schema_current(settings: Settings) -> DoctorFinding:
     """The schema's revision is the newest that this code has."""
     present, newest = await asyncio.to_thread(schema.revisions, settings.session_url)
-    return Finding(present == newest, f"revision {present or 'none'}, newest {newest}", "run `laurel migrate`")
+    return DoctorFinding(present == newest, f"revision {present or 'none'}, newest {newest}", "run `laurel migrate`")
 
 
-async def clocks_agree(settings: Settings) -> Finding:
+async def clocks_agree(settings: Settings) -> DoctorFinding:
     """This machine's clock against the database's: signatures and deadlines rely on both."""
     async with await postgres.connect(settings.session_url, "doctor") as connection:
         row = await (await connection.execute("SELECT clock_timestamp() AS now")).fetchone()
     assert row is not None
     apart = abs((datetime.now(UTC) - row["now"]).total_seconds())
-    return Finding(apart < CLOCK_TOLERANCE_SECONDS, f"{apart:.2f} s apart", "let NTP set the clocks of this machine and the database's")
+    return DoctorFinding(
+        apart < CLOCK_TOLERANCE_SECONDS, f"{apart:.2f} s apart", "let NTP set the clocks of this machine and the database's"
+    )
 
 
-async def redis_answers(settings: Settings) -> Finding:
+async def redis_answers(settings: Settings) -> DoctorFinding:
     """Redis: reachable. Without it the platform works, only slower."""
     client = make_redis(settings)
     try:
@@ -79,27 +81,27 @@ async def redis_answers(settings: Settings) -> Finding:
     finally:
         await client.aclose()
     name, number = found.get("server_name", "redis"), found.get("valkey_version", found.get("redis_version"))
-    return Finding(True, f"{name} {number}")
+    return DoctorFinding(True, f"{name} {number}")
 
 
-async def temporal_answers(settings: Settings) -> Finding:
+async def temporal_answers(settings: Settings) -> DoctorFinding:
     """Temporal: reachable, and its namespace has our search attributes."""
     client = await temporal.connect(settings)
     missing = await temporal.missing_search_attributes(client)
     found = f"namespace {client.namespace}, " + (f"without {', '.join(missing)}" if missing else "all search attributes")
-    return Finding(not missing, found, "start a worker: it adds them")
+    return DoctorFinding(not missing, found, "start a worker: it adds them")
 
 
-async def one_installation(settings: Settings) -> Finding:
+async def one_installation(settings: Settings) -> DoctorFinding:
     """The database and the Temporal namespace belong to one installation."""
     async with await postgres.connect(settings.session_url, "doctor") as connection:
         installation = await find_installation(connection)
     owner = await namespace_owner(await temporal.connect(settings))
     if installation is None:
-        return Finding(False, "the database is not set up", "run `laurel migrate`")
+        return DoctorFinding(False, "the database is not set up", "run `laurel migrate`")
     if owner is None:
-        return Finding(True, f"{installation}, the namespace is nobody's yet: the first worker claims it")
-    return Finding(owner == str(installation), f"{installation}", refusal(settings.temporal_namespace, owner, installation))
+        return DoctorFinding(True, f"{installation}, the namespace is nobody's yet: the first worker claims it")
+    return DoctorFinding(owner == str(installation), f"{installation}", refusal(settings.temporal_namespace, owner, installation))
 
 
 CHECKS: dict[str, tuple[Check, str]] = {
@@ -113,17 +115,17 @@ CHECKS: dict[str, tuple[Check, str]] = {
 }
 
 
-async def examine(settings: Settings) -> dict[str, Finding]:
+async def examine(settings: Settings) -> dict[str, DoctorFinding]:
     """Every check's finding; a check that cannot be made is a bad one."""
     findings = {}
     for name, (check, advice) in CHECKS.items():
         try:
             findings[name] = await asyncio.wait_for(check(settings), CHECK_SECONDS)
         except TimeoutError:
-            findings[name] = Finding(False, f"no answer within {CHECK_SECONDS:.0f} s", advice)
+            findings[name] = DoctorFinding(False, f"no answer within {CHECK_SECONDS:.0f} s", advice)
         except Exception as fault:  # whatever stops a check is what the reader wants to know
             reason = "not reachable" if isinstance(fault, psycopg.OperationalError) else type(fault).__name__
-            findings[name] = Finding(False, f"{reason}: {str(fault).splitlines()[0] if str(fault) else fault!r}", advice)
+            findings[name] = DoctorFinding(False, f"{reason}: {str(fault).splitlines()[0] if str(fault) else fault!r}", advice)
     return findings
 
 

@@ -24,7 +24,7 @@ CALLS_AT_A_TIME = 8
 FIRST_WAIT_SECONDS = 0.25
 
 
-class Line(msgspec.Struct, frozen=True):
+class ImportLine(msgspec.Struct, frozen=True):
     """A line of the file; `end` is the byte at which the next one starts."""
 
     number: int
@@ -42,9 +42,9 @@ class Bookmark(msgspec.Struct):
     refused: int = 0
 
 
-def bulks(file: Path, bookmark: Bookmark) -> Iterator[list[Line]]:
+def bulks(file: Path, bookmark: Bookmark) -> Iterator[list[ImportLine]]:
     """The lines behind the bookmark, in calls of up to 100 events and less than 1 MiB; empty lines are left out."""
-    waiting: list[Line] = []
+    waiting: list[ImportLine] = []
     size, number, end = 0, bookmark.line, bookmark.offset
     with file.open("rb") as lines:
         lines.seek(end)
@@ -54,28 +54,28 @@ def bulks(file: Path, bookmark: Bookmark) -> Iterator[list[Line]]:
                 yield waiting
                 waiting, size = [], 0
             if text.strip():
-                waiting.append(Line(number, text.strip(), end))
+                waiting.append(ImportLine(number, text.strip(), end))
                 size += len(text)
     if waiting:
         yield waiting
 
 
-class Sent(msgspec.Struct, frozen=True):
+class SentChunk(msgspec.Struct, frozen=True):
     """One call that was answered: its lines, which of them were fit to be sent, and what became of each of those."""
 
-    lines: list[Line]
-    fit: list[Line]
+    lines: list[ImportLine]
+    fit: list[ImportLine]
     results: list[dict[str, Any]]
 
 
-def send_bulk(client: httpx.Client, lines: list[Line]) -> Sent:
+def send_bulk(client: httpx.Client, lines: list[ImportLine]) -> SentChunk:
     """Send those of the lines that are JSON in one call."""
     fit = [line for line in lines if _is_json(line.text)]
     results = _post(client, b'{"events":[' + b",".join(line.text for line in fit) + b"]}") if fit else []
-    return Sent(lines, fit, results)
+    return SentChunk(lines, fit, results)
 
 
-def note(sent: Sent, bookmark: Bookmark, refused: TextIO) -> None:
+def note(sent: SentChunk, bookmark: Bookmark, refused: TextIO) -> None:
     """Count what became of each line, and write down the refused ones with their numbers."""
     results = iter(sent.results)
     fit = {line.number for line in sent.fit}
@@ -93,14 +93,14 @@ def note(sent: Sent, bookmark: Bookmark, refused: TextIO) -> None:
     bookmark.offset, bookmark.line = sent.lines[-1].end, sent.lines[-1].number
 
 
-def sent_in_order(client: httpx.Client, calls: Iterator[list[Line]]) -> Iterator[Sent]:
+def sent_in_order(client: httpx.Client, calls: Iterator[list[ImportLine]]) -> Iterator[SentChunk]:
     """The calls, several of them under way at a time, answered in the file's order.
 
     Events may be taken in another order, which changes nothing: scores are merged by sum, minimum and maximum. What was under way when
     an import is cut off is sent again by the next one, and counts once.
     """
     with ThreadPoolExecutor(CALLS_AT_A_TIME) as threads:
-        under_way: deque[Future[Sent]] = deque()
+        under_way: deque[Future[SentChunk]] = deque()
         try:
             for lines in calls:
                 under_way.append(threads.submit(send_bulk, client, lines))
@@ -121,7 +121,7 @@ def _is_json(text: bytes) -> bool:
     return True
 
 
-def _refuse(refused: TextIO, bookmark: Bookmark, line: Line, error: str) -> None:
+def _refuse(refused: TextIO, bookmark: Bookmark, line: ImportLine, error: str) -> None:
     entry = {"line": line.number, "error": error, "text": line.text.decode(errors="replace")}
     refused.write(msgspec.json.encode(entry).decode() + "\n")
     bookmark.refused += 1

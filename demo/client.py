@@ -23,7 +23,7 @@ RETRY_STATUS = (429, 503)
 LOOK_AGAIN_SECONDS = 0.2
 
 
-class Api:
+class DemoApi:
     """The API with one key. Numbers in answers are exact: integers or Decimals."""
 
     def __init__(self, api_url: str, key: str, connections: int) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from demo.boards import BOARDS, Row, definition
-from demo.client import Api, until
+from demo.client import DemoApi, until
 from demo.play import Result
 from demo.stage import Stage
 
@@ -18,7 +18,7 @@ TIERS = (("winner", 1, 1, 1000), ("podium", 2, 3, 500), ("top ten", 4, 10, 100))
 class Cup:
     """A board of one window that pays prizes when it closes. Its scores are those of the league."""
 
-    def __init__(self, stage: Stage, api: Api, run: str) -> None:
+    def __init__(self, stage: Stage, api: DemoApi, run: str) -> None:
         """`run` is in the id of the board."""
         self.stage, self.api = stage, api
         self.board_id = f"{run}-cup"

@@ -22,7 +22,7 @@ TOLERANCE_SECONDS = 300
 CALLBACK_TRIES = 5
 
 
-class Partner:
+class ReceivingPartner:
     """The partner's secret, its key for the callback, and the redemptions that it has fulfilled already."""
 
     def __init__(self, secret: str, api_url: str, api_key: str) -> None:
@@ -70,7 +70,7 @@ class Partner:
         report({"kind": "callback", "redemption_id": redemption_id, "status": status, "code": code})
 
 
-def make_handler(partner: Partner) -> type[BaseHTTPRequestHandler]:
+def make_handler(partner: ReceivingPartner) -> type[BaseHTTPRequestHandler]:
     """The HTTP handler of this partner."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -109,7 +109,7 @@ def main() -> None:
     report({"port": server.server_address[1]})
     line = sys.stdin.readline()
     if line:
-        server.RequestHandlerClass = make_handler(Partner(**json.loads(line)))
+        server.RequestHandlerClass = make_handler(ReceivingPartner(**json.loads(line)))
         threading.Thread(target=server.serve_forever, daemon=True).start()
         report({"kind": "ready"})
         sys.stdin.read()

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import msgspec
 
 from demo.boards import BOARDS, POINTS_PER_LEAGUE_POINT, Board, Row, definition, earned, reckon
-from demo.client import Api, Partner, until
+from demo.client import DemoApi, Partner, until
 from demo.play import Result, events_of
 from demo.prizes import Cup
 from demo.stage import Progress, Stage, StoryFault
@@ -44,7 +44,7 @@ class Story:
         """`results` is what is played."""
         self.stage, self.place, self.results = stage, place, list(results)
         self.run = f"demo-{secrets.token_hex(4)}"
-        self.api = Api(place.api_url, place.api_key, CONNECTIONS + 2)
+        self.api = DemoApi(place.api_url, place.api_key, CONNECTIONS + 2)
         self.earned = earned(self.results)
         self.cup = Cup(self.stage, self.api, self.run)
         self.hero, self.price = self.choose_hero()

@@ -54,7 +54,7 @@ class NoAddressError(httpcore.ConnectError):
     """The host's name has no address."""
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class ExchangeOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """What one exchange gave. `error` is one of `dns refused reset timeout tls blocked_address bad_url`, or None with a status."""
 
     status: int | None
@@ -194,7 +194,7 @@ class Sender:
             return False
         return not all(is_allowed(address, self._opened) for address in addresses)
 
-    async def post(self, url: str, headers: Sequence[tuple[str, str]], body: bytes, timeout_seconds: float) -> Outcome:
+    async def post(self, url: str, headers: Sequence[tuple[str, str]], body: bytes, timeout_seconds: float) -> ExchangeOutcome:
         """Send one request and keep the first 8 KB of the answer. Never raises for what the other side does.
 
         Raises OwnFaultError, before anything was sent, when we have run out of something: that is not an attempt.
@@ -217,7 +217,7 @@ class Sender:
             if not isinstance(fault, KNOWN):  # whatever the other side sends ends in an answer or an error of the attempt
                 log.exception("the exchange with %s ended in an unknown way", backend.remote_address)
             error = _error_class(fault, backend.connected)
-        return Outcome(
+        return ExchangeOutcome(
             status=answer.status,
             error=error,
             head=bytes(answer.head),

@@ -17,7 +17,7 @@ from psycopg.rows import DictRow, Row, dict_row
 from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
-from runtime.shares import Shares, asking
+from runtime.shares import TurnShares, asking
 from runtime.tasks import begin_for_all
 
 CONNECT_TIMEOUT_SECONDS = 5
@@ -134,7 +134,7 @@ class Pool(AsyncConnectionPool[Connection]):
     So a server that was restarted, or is the primary no longer, costs the request that finds out, and not one for each connection.
     """
 
-    shares: Shares | None = None
+    shares: TurnShares | None = None
     """How the tenants share its connections; None: whoever comes first is served first."""
     _drained = 0.0
 

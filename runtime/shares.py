@@ -56,7 +56,7 @@ class _Tenant:
         return None
 
 
-class Shares:
+class TurnShares:
     """Hands out turns: `alone` for a tenant that nobody else is beside, otherwise `beside`; `waiting` of it may wait, for so long."""
 
     def __init__(self, *, alone: int, beside: int, waiting: int | None = None, wait_seconds: float | None = None) -> None:

@@ -10,7 +10,7 @@ from domain.errors import IdempotencyConflict
 from runtime.postgres import Connection, count_changed
 
 
-class Claim(msgspec.Struct, frozen=True, kw_only=True):
+class KeyClaim(msgspec.Struct, frozen=True, kw_only=True):
     """A request under a key. `scope` is method, path and, for gamers, the user; `request_hash` is that of the body.
 
     `external_user_id` is whom the request is about, if that is one user: its key belongs to that user and ends with it.
@@ -29,12 +29,12 @@ class StoredAnswer(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
 
 
-def _lock_number(tenant_id: UUID, claim: Claim) -> int:
+def _lock_number(tenant_id: UUID, claim: KeyClaim) -> int:
     named = f"{tenant_id}\n{claim.scope}\n{claim.key}".encode()
     return int.from_bytes(hashlib.sha256(named).digest()[:8], "big", signed=True)
 
 
-async def earlier_answer(connection: Connection, tenant_id: UUID, claim: Claim) -> StoredAnswer | None:
+async def earlier_answer(connection: Connection, tenant_id: UUID, claim: KeyClaim) -> StoredAnswer | None:
     """The answer that this key got before, or None: then the key is ours until the end of the transaction.
 
     A concurrent request with the same key waits here and then sees the first one's answer. The user is not erased before the end of
@@ -57,7 +57,7 @@ async def earlier_answer(connection: Connection, tenant_id: UUID, claim: Claim) 
     return StoredAnswer(status=row["status"], body=row["body"])
 
 
-async def keep_answer(connection: Connection, tenant_id: UUID, claim: Claim, answer: StoredAnswer, now: datetime) -> None:
+async def keep_answer(connection: Connection, tenant_id: UUID, claim: KeyClaim, answer: StoredAnswer, now: datetime) -> None:
     """Keep a 2xx answer for every later request with this key, in the place of one that an erased user got."""
     await connection.execute(
         """

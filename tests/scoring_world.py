@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from activities.scoring import Pump
+from activities.scoring import ScoringPump
 from domain.leaderboard.definition import LeaderboardDefinition, parse_definition
 from domain.leaderboard.standing import decode_member
 from domain.leaderboard.window import window_for_key
@@ -120,9 +120,9 @@ class World:
                 ),
             )
 
-    async def pump(self) -> list[Pump]:
+    async def pump(self) -> list[ScoringPump]:
         """Score and publish all that is in the log."""
-        pumps = [Pump(self.pool, self.live, self.wakeup, partition) for partition in range(PARTITIONS)]
+        pumps = [ScoringPump(self.pool, self.live, self.wakeup, partition) for partition in range(PARTITIONS)]
         async with asyncio.timeout(60):
             await asyncio.gather(*(pump.run(asyncio.Event(), until_idle=True) for pump in pumps))
         return pumps

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Any
 
-from activities.scoring import Pump
+from activities.scoring import ScoringPump
 from domain.leaderboard.definition import LeaderboardDefinition
 from domain.leaderboard.window_messages import FrozenWindow
 from domain.wire import rfc3339
@@ -90,7 +90,7 @@ async def page(world: World, board: Leaderboard, first: int = 0, limit: int = 10
 async def scoring(world: World, partitions: int = PARTITIONS) -> AsyncIterator[None]:
     """Pumps of the first partitions, running beside the test."""
     stop = asyncio.Event()
-    tasks = [asyncio.create_task(Pump(world.pool, world.live, world.wakeup, number).run(stop)) for number in range(partitions)]
+    tasks = [asyncio.create_task(ScoringPump(world.pool, world.live, world.wakeup, number).run(stop)) for number in range(partitions)]
     async with world.wakeup:
         try:
             yield

@@ -9,7 +9,7 @@ from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 with workflow.unsafe.imports_passed_through():
     from activities.schedule import ScheduleActivities
     from domain.payout.run import PayoutProgress, PayoutRunInput, RunStatus, payout_workflow_id
-    from domain.payout.schedule import Claim, InstantInput, ScheduleInput
+    from domain.payout.schedule import InstantClaim, InstantInput, ScheduleInput
     from workflows.payout import PayoutRunWorkflow
     from workflows.queues import core_queue, queue
 
@@ -35,7 +35,7 @@ class PayoutScheduleWorkflow:
     """
 
     @workflow.run
-    async def run(self, schedule: ScheduleInput) -> Claim:
+    async def run(self, schedule: ScheduleInput) -> InstantClaim:
         """See the instant through. It is the one that Temporal planned, however late this runs; the clock is never asked."""
         claim = await self._claim(schedule, _scheduled_at())
         if claim.run_id is None:
@@ -49,7 +49,7 @@ class PayoutScheduleWorkflow:
         )
         return claim
 
-    async def _claim(self, schedule: ScheduleInput, instant: datetime) -> Claim:
+    async def _claim(self, schedule: ScheduleInput, instant: datetime) -> InstantClaim:
         return await workflow.execute_activity_method(
             ScheduleActivities.claim,
             InstantInput(tenant_id=schedule.tenant_id, schedule_id=schedule.schedule_id, instant=instant),
@@ -59,7 +59,7 @@ class PayoutScheduleWorkflow:
             summary=f"claim {instant:%Y-%m-%d %H:%M:%S} UTC",
         )
 
-    async def _pay(self, run: PayoutRunInput, schedule: ScheduleInput, claim: Claim) -> PayoutProgress:
+    async def _pay(self, run: PayoutRunInput, schedule: ScheduleInput, claim: InstantClaim) -> PayoutProgress:
         """The run is a child that outlives this workflow, should somebody terminate it."""
         attributes = [
             SearchAttributePair(TENANT, str(run.tenant_id)),

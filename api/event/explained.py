@@ -11,7 +11,7 @@ from domain.points.earning_limit import NOTHING_KNOWN, periods_of
 from domain.points.earning_rule import EarningVersion
 from domain.points.why import Known, Promise, promise, why_less
 from domain.scoring.rules import Explanation, RuleBook, ScorableEvent, explain
-from domain.scoring.why import Cause, Why, at_instant, why_wire
+from domain.scoring.why import SilenceCause, Why, at_instant, why_wire
 from domain.tenant.erasure import PREFIX
 from domain.wire import amount_number, score_number
 from runtime.postgres import Connection
@@ -22,7 +22,7 @@ from storage.points.ledger import accounts_of
 
 MOST_RULES = 20
 """So many rules of a board that gave nothing say why."""
-ERASED = Why(code=Cause.USER_ERASED)
+ERASED = Why(code=SilenceCause.USER_ERASED)
 
 
 async def effects_of(
@@ -52,7 +52,7 @@ async def _boards(
         version = then.get(board.board_id)
         known = {"leaderboard_id": names[board.board_id].leaderboard_id, "version": version.version if version else None}
         if version is None:
-            said.append(known | _not_counted(at_instant(Cause.NOT_IN_FORCE, first[board.board_id])))
+            said.append(known | _not_counted(at_instant(SilenceCause.NOT_IN_FORCE, first[board.board_id])))
         else:
             said.append(known | await _board(connection, tenant_id, version, event, scorable))
     return sorted(said, key=lambda each: not each["counted"])
@@ -75,9 +75,9 @@ async def _board(
     try:
         said = explain(version, event.type, scorable)
     except Exception as fault:  # what breaks scoring breaks its explanation too: that is the explanation
-        return _not_counted(Why(code=Cause.BROKEN, text=f"{type(fault).__name__}: {fault}"))
+        return _not_counted(Why(code=SilenceCause.BROKEN, text=f"{type(fault).__name__}: {fault}"))
     if said.why is not None or said.window is None:
-        return _not_counted(said.why or Why(code=Cause.OUTSIDE_TIME)) | {"rules": _failed_rules(said, event.type)}
+        return _not_counted(said.why or Why(code=SilenceCause.OUTSIDE_TIME)) | {"rules": _failed_rules(said, event.type)}
     row = await find_window(connection, tenant_id, version.board_id, said.window.key)
     closes_at = row.closes_at if row else said.window.closes_at(version.config.timeframe.grace_seconds)
     late = closes_at is not None and event.accepted_at >= closes_at
@@ -85,14 +85,14 @@ async def _board(
         "counted": not late,
         "points": None if said.points is None else score_number(said.points),
         "window_key": said.window.key,
-        **why_wire(Why(code=Cause.WINDOW_CLOSED) if late else None),
+        **why_wire(Why(code=SilenceCause.WINDOW_CLOSED) if late else None),
         "rules": [],
     }
 
 
 def _failed_rules(said: Explanation, event_type: str) -> list[dict[str, Any]]:
     """The rules that look at the event's type, when none of them gave points; else nothing."""
-    if said.why is None or said.why.code is not Cause.NO_RULE:
+    if said.why is None or said.why.code is not SilenceCause.NO_RULE:
         return []
     concerned = [rule for rule in said.rules if rule.event_type in ("*", event_type)][:MOST_RULES]
     return [{"rule": rule.rule, "event_type": rule.event_type, **why_wire(rule.why)} for rule in concerned]
@@ -120,9 +120,9 @@ async def _rules(
         if not version.rule.active and (past is None or not past.rule.active):
             continue
         if past is None:
-            said.append(Promise(version=version, matched=False, why=at_instant(Cause.NOT_IN_FORCE, first[version.rule_id])))
+            said.append(Promise(version=version, matched=False, why=at_instant(SilenceCause.NOT_IN_FORCE, first[version.rule_id])))
         elif not past.rule.active:
-            said.append(Promise(version=past, matched=False, why=Why(code=Cause.INACTIVE, text="the rule was not active then")))
+            said.append(Promise(version=past, matched=False, why=Why(code=SilenceCause.INACTIVE, text="the rule was not active then")))
         elif _is_erased(event):
             said.append(Promise(version=past, matched=False, why=ERASED))
         else:
@@ -138,7 +138,7 @@ def _promise(version: EarningVersion, event_type: str, scorable: ScorableEvent, 
     try:
         return promise(version, event_type, scorable, index)
     except Exception as fault:  # as with boards
-        return Promise(version=version, matched=False, why=Why(code=Cause.BROKEN, text=f"{type(fault).__name__}: {fault}"))
+        return Promise(version=version, matched=False, why=Why(code=SilenceCause.BROKEN, text=f"{type(fault).__name__}: {fault}"))
 
 
 async def _known(connection: Connection, tenant_id: UUID, event: FoundEvent, lacking: Sequence[Promise]) -> Known:

@@ -14,7 +14,7 @@ from api.pagination import Page
 from domain.errors import AlreadyExists, InvalidState, ValidationFault
 from domain.event.event import decode_stored, validate_event
 from domain.leaderboard import window_sequence
-from domain.leaderboard.definition import BoardStatus, BoardVersion, Segment, config_wire, parse_definition
+from domain.leaderboard.definition import BoardStatus, BoardVersion, TimelineSegment, config_wire, parse_definition
 from domain.leaderboard.standing import Contribution, is_ranked, merge, score_of
 from domain.leaderboard.window_sequence import in_force, may_change, segment_at, segment_of
 from domain.scoring.rules import Explanation, ScorableEvent, explain, min_score_units
@@ -69,7 +69,7 @@ def windows_wire(board: Leaderboard) -> dict[str, Any]:
     }
 
 
-def _segment_wire(board: Leaderboard, segment: Segment) -> dict[str, Any]:
+def _segment_wire(board: Leaderboard, segment: TimelineSegment) -> dict[str, Any]:
     timeframe = msgspec.to_builtins(in_force(board.config, segment).timeframe)
     return {"timeframe": timeframe, "aggregation": segment.aggregation, "method": segment.method}
 

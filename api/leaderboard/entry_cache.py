@@ -15,7 +15,7 @@ from domain import limits
 from domain.leaderboard.definition import Method
 from domain.leaderboard.standing import decode_member
 from domain.wire import score_number
-from storage.leaderboard.profile import Known, Profile, Profiles
+from storage.leaderboard.profile import KnownProfile, Profile, Profiles
 from storage.leaderboard.rankings import LivePage
 from storage.leaderboard.standing import RankedEntry
 
@@ -24,7 +24,7 @@ LINE_OVERHEAD_BYTES = 600
 """What a line takes beside its text: its member, its entry, its digest, the objects."""
 REMEMBERED_RANKS = 50_000
 MARK_BYTES = 12
-_ABSENT = Known(0.0, (None, None))
+_ABSENT = KnownProfile(0.0, (None, None))
 
 
 class EntryWire(msgspec.Struct, frozen=True, gc=False):
@@ -47,7 +47,7 @@ class CachedEntry(msgspec.Struct):
     """What follows the rank in an entry, good for as long as the profile in it may be believed."""
 
     entry: RankedEntry
-    known: Known
+    known: KnownProfile
     text: bytes
     mark: bytes
     """A digest of `text`: what a page's ETag is made of, a tenth as long as the page."""

@@ -51,7 +51,7 @@ TOO_LARGE, SLOW, EXPIRED, FORBIDDEN = 1009, 1013, 4401, 4403
 REFUSED = (Unauthorized, InvalidKey, MissingKey)
 
 
-class Connection(msgspec.Struct, frozen=True, eq=False):
+class SocketConnection(msgspec.Struct, frozen=True, eq=False):
     """A client with the request by which it was let in."""
 
     client: Client
@@ -77,7 +77,7 @@ class Sockets:
         self._reader, self._admit = reader, admit
         self._feed = BoardFeed(redis)
         self._rooms: dict[tuple[UUID, str], Room] = {}
-        self._connections: set[Connection] = set()
+        self._connections: set[SocketConnection] = set()
         self._taken: Counter[tuple[UUID, str]] = Counter()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -145,7 +145,7 @@ class Sockets:
             await self._leave(room, client)
             await _refuse(scope, send, fault, request_id)
             return
-        connection = Connection(client, facts)
+        connection = SocketConnection(client, facts)
         self._connections.add(connection)
         SOCKETS_OPEN.inc()
         try:

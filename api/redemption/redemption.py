@@ -21,7 +21,7 @@ from domain.tenant.player import order_for_player
 from loops.relay import Relay
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
-from storage.redemption.listing import Filter, list_redemptions, page_of_redemptions
+from storage.redemption.listing import RedemptionFilter, list_redemptions, page_of_redemptions
 from storage.redemption.move import document_of, find_redemption, move_redemption
 from storage.redemption.order import grant_order, list_orders
 
@@ -107,12 +107,12 @@ def uuid_in(request: AnyRequest, name: str) -> UUID | None:
         raise ValidationFault.of(name, "must be a UUID") from None
 
 
-def filter_of(request: AnyRequest, page: Page, user_id: UUID | None) -> Filter:
+def filter_of(request: AnyRequest, page: Page, user_id: UUID | None) -> RedemptionFilter:
     """What a list's query asks for; ValidationFault for a malformed value."""
     status = request.query_params.get("status")
     if status is not None and status not in set(State):
         raise ValidationFault.of("status", choice_problem(status, [each.value for each in State]))
-    return Filter(
+    return RedemptionFilter(
         user_id=user_id,
         reward_id=uuid_in(request, "reward_id"),
         status=status,
@@ -126,7 +126,7 @@ def filter_of(request: AnyRequest, page: Page, user_id: UUID | None) -> Filter:
     )
 
 
-async def _list(connection: Connection, principal: Principal, wanted: Filter, noun: str) -> dict[str, Any]:
+async def _list(connection: Connection, principal: Principal, wanted: RedemptionFilter, noun: str) -> dict[str, Any]:
     found = await list_redemptions(connection, principal.tenant_id, wanted)
     return {noun: found, "next_cursor": encode_cursor(found[-1]["redemption_id"]) if len(found) == wanted.limit else None}
 
@@ -155,7 +155,7 @@ def _wants_csv(request: AnyRequest) -> bool:
     return wanted == "csv" or (wanted is None and request.headers.get("accept", "").startswith("text/csv"))
 
 
-async def _csv(pool: Pool, tenant_id: UUID, wanted: Filter) -> AsyncIterator[bytes]:
+async def _csv(pool: Pool, tenant_id: UUID, wanted: RedemptionFilter) -> AsyncIterator[bytes]:
     """Everything behind the cursor, page by page: a slow reader holds neither a connection nor a long transaction."""
     yield header_line().encode()
     wanted = msgspec.structs.replace(wanted, limit=CSV_PAGE)

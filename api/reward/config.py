@@ -12,7 +12,7 @@ from domain.reward.config import config_body_wire, config_wire, kept_budget, kep
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, Pool, transaction
 from storage.points.currency import currencies_of
-from storage.reward.config import Written, archive_config, find_config, list_configs, write_config
+from storage.reward.config import WrittenConfig, archive_config, find_config, list_configs, write_config
 from storage.reward.item import items_by_id
 
 ADMIN = [allow("admin")]
@@ -29,7 +29,7 @@ async def _write(connection: Connection, principal: Principal, reward_config_id:
     wanted = {item_id for tier in body.tiers for item_id in tier.item_ids}
     tiers = kept_tiers(body, await items_by_id(connection, principal.tenant_id, wanted))
     budget = kept_budget(body.budget, wanted, await currencies_of(connection, principal.tenant_id))
-    written = Written(name=body.name, tiers=tiers, budget=budget)
+    written = WrittenConfig(name=body.name, tiers=tiers, budget=budget)
     config = await write_config(connection, principal.tenant_id, reward_config_id, written, utc_now())
     return config_wire(config, await _places(connection, principal))
 

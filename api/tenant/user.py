@@ -19,7 +19,7 @@ from storage.points.currency import currencies_of
 from storage.points.due import balances_of
 from storage.points.ledger import accounts_of, transactions_of
 from storage.points.tier import members_of, tier_set_of
-from storage.redemption.listing import Filter, list_redemptions
+from storage.redemption.listing import RedemptionFilter, list_redemptions
 from storage.tenant.user import find_user, identify
 
 READERS = [allow("server", "read", "gamer")]
@@ -103,7 +103,7 @@ async def read_redemptions(external_id: str, principal: Principal, pool: Pool, p
     """List a user's redemptions, newest first."""
     async with transaction(pool) as connection:
         user = await user_for(connection, principal, external_id)
-        wanted = Filter(user_id=user.user_id, before=page.after_id(), limit=page.limit)
+        wanted = RedemptionFilter(user_id=user.user_id, before=page.after_id(), limit=page.limit)
         redemptions = await list_redemptions(connection, principal.tenant_id, wanted)
     shown = [principal.shown(redemption, order_for_player) for redemption in redemptions]
     return {"redemptions": shown, "next_cursor": next_cursor(page, redemptions, "redemption_id")}

@@ -22,7 +22,7 @@ from runtime.postgres import Connection, Pool, transaction
 from storage import outbox
 from storage.redemption.move import document_of, lock_redemption, note_in_timeline
 from storage.tenant.audit import record
-from storage.webhook.delivery import Attempt, Filter, attempts_of, find_delivery, list_deliveries, lock_delivery
+from storage.webhook.delivery import Attempt, DeliveryFilter, attempts_of, find_delivery, list_deliveries, lock_delivery
 from storage.webhook.due_delivery import exhausted_since, hurry_waiting, make_due, publish_test, tests_since
 from storage.webhook.endpoint import find_endpoint, fulfilment_endpoint
 
@@ -80,7 +80,7 @@ async def show_deliveries(request: AnyRequest, principal: Principal, pool: Pool,
     event = request.query_params.get("event")
     if event is not None and event not in EVENTS:
         raise ValidationFault.of("event", "is not a webhook event")
-    wanted = Filter(
+    wanted = DeliveryFilter(
         endpoint_id=uuid_in(request, "endpoint_id"),
         event=event,
         state=state,

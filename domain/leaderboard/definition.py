@@ -128,7 +128,7 @@ class LeaderboardDefinition(_Part, frozen=True):
     reward_config_id: UUID | None = None
 
 
-class Segment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class TimelineSegment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a board's windows are, from the one on that begins at `starts_at`; without it, ever since (window_sequence.py).
 
     `taken` is the last key of a window of this type before that. The timeframe's grace is not in it: that belongs to the versions.
@@ -150,7 +150,7 @@ class BoardVersion(msgspec.Struct, frozen=True, kw_only=True):
     status: BoardStatus
     config: LeaderboardConfig
     valid_from: datetime
-    timeline: tuple[Segment, ...] = ()
+    timeline: tuple[TimelineSegment, ...] = ()
 
 
 def parse_definition(value: Any) -> LeaderboardDefinition:
@@ -173,9 +173,9 @@ def load_config(value: Any) -> LeaderboardConfig:
     return msgspec.convert(value, LeaderboardConfig)
 
 
-def load_timeline(value: Any) -> tuple[Segment, ...]:
+def load_timeline(value: Any) -> tuple[TimelineSegment, ...]:
     """A stored `timeline`: the board's segments, empty when it has never changed them."""
-    return msgspec.convert(value, tuple[Segment, ...])
+    return msgspec.convert(value, tuple[TimelineSegment, ...])
 
 
 def config_wire(config: LeaderboardConfig) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import msgspec
 
-from domain.leaderboard.definition import BoardVersion, LeaderboardConfig, Segment, TimeframeType
+from domain.leaderboard.definition import BoardVersion, LeaderboardConfig, TimeframeType, TimelineSegment
 from domain.leaderboard.window import WindowIndex, WindowSpan, window_at, window_for_key
 
 NOTICE = timedelta(hours=1)
@@ -20,13 +20,13 @@ NOTICE = timedelta(hours=1)
 _MICROSECOND = timedelta(microseconds=1)
 _ONE_WINDOW = (TimeframeType.CUSTOM, TimeframeType.ALL_TIME)
 
-Timeline = Sequence[Segment]
+Timeline = Sequence[TimelineSegment]
 
 
-def segment_of(config: LeaderboardConfig) -> Segment:
+def segment_of(config: LeaderboardConfig) -> TimelineSegment:
     """What the config says of windows, aggregation and method."""
     timeframe = msgspec.structs.replace(config.timeframe, grace_seconds=0)
-    return Segment(timeframe=timeframe, aggregation=config.scoring.aggregation, method=config.ranking.method)
+    return TimelineSegment(timeframe=timeframe, aggregation=config.scoring.aggregation, method=config.ranking.method)
 
 
 def segments(config: LeaderboardConfig, timeline: Timeline) -> Timeline:
@@ -34,7 +34,7 @@ def segments(config: LeaderboardConfig, timeline: Timeline) -> Timeline:
     return timeline or (segment_of(config),)
 
 
-def in_force(config: LeaderboardConfig, segment: Segment) -> LeaderboardConfig:
+def in_force(config: LeaderboardConfig, segment: TimelineSegment) -> LeaderboardConfig:
     """The config with timeframe, aggregation and method of the segment."""
     return msgspec.structs.replace(
         config,
@@ -44,7 +44,7 @@ def in_force(config: LeaderboardConfig, segment: Segment) -> LeaderboardConfig:
     )
 
 
-def segment_at(timeline: Timeline, instant: datetime | None) -> Segment:
+def segment_at(timeline: Timeline, instant: datetime | None) -> TimelineSegment:
     """The segment that holds the instant; None asks for the only segment of a board whose window has no start."""
     found = timeline[0]
     for segment in timeline[1:]:
@@ -54,7 +54,7 @@ def segment_at(timeline: Timeline, instant: datetime | None) -> Segment:
     return found
 
 
-def first_window(segment: Segment) -> WindowSpan | None:
+def first_window(segment: TimelineSegment) -> WindowSpan | None:
     """The window with which a segment begins; None for that which has always been.
 
     It begins where the last one of the segment before ended, and has the end and the key of the window in which that instant lies. Where
@@ -97,12 +97,12 @@ def following_window(timeline: Timeline, span: WindowSpan) -> WindowSpan | None:
     return find_window(timeline, span.ends_at)
 
 
-def may_change(timeline: Timeline, wanted: Segment) -> bool:
+def may_change(timeline: Timeline, wanted: TimelineSegment) -> bool:
     """Whether the board can get to what is wanted: boards with a single window stay what they are, and no other becomes one."""
     return _same(timeline[-1], wanted) or (timeline[-1].timeframe.type not in _ONE_WINDOW and wanted.timeframe.type not in _ONE_WINDOW)
 
 
-def changed(timeline: Timeline, wanted: Segment, *, after: datetime) -> Timeline:
+def changed(timeline: Timeline, wanted: TimelineSegment, *, after: datetime) -> Timeline:
     """The timeline with what is wanted from the first window on that starts later than `after`: an hour from the change, or the start of
     the latest window that is there already. A change that had been announced and has not begun by then is replaced."""
     if _same(timeline[-1], wanted):
@@ -125,27 +125,27 @@ def _last_key(timeline: Timeline, kind: TimeframeType, until: datetime) -> str |
     return max((span.key for span in spans if span is not None), default=None)
 
 
-def _same(one: Segment, other: Segment) -> bool:
+def _same(one: TimelineSegment, other: TimelineSegment) -> bool:
     return (one.timeframe, one.aggregation, one.method) == (other.timeframe, other.aggregation, other.method)
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True):
+class TimelinePart(msgspec.Struct, frozen=True, kw_only=True):
     """A version of a board in one segment: it counts events with `occurred_from ≤ occurred_at < occurred_until`."""
 
     board: BoardVersion
-    segment: Segment
+    segment: TimelineSegment
     occurred_from: datetime | None
     occurred_until: datetime | None
 
 
-def parts_of(board: BoardVersion) -> list[Part]:
+def parts_of(board: BoardVersion) -> list[TimelinePart]:
     """The version in each of the board's segments, with the config in force there."""
     timeline = segments(board.config, board.timeline)
     if len(timeline) == 1:
-        return [Part(board=board, segment=timeline[0], occurred_from=None, occurred_until=None)]
+        return [TimelinePart(board=board, segment=timeline[0], occurred_from=None, occurred_until=None)]
     ends = [after.starts_at for _, after in pairwise(timeline)] + [None]
     return [
-        Part(
+        TimelinePart(
             board=msgspec.structs.replace(board, config=in_force(board.config, segment)),
             segment=segment,
             occurred_from=segment.starts_at,
@@ -158,7 +158,7 @@ def parts_of(board: BoardVersion) -> list[Part]:
 class SegmentIndex(WindowIndex):
     """The index of a segment that begins amid a board's life: its first window is one of its own."""
 
-    def __init__(self, segment: Segment) -> None:
+    def __init__(self, segment: TimelineSegment) -> None:
         super().__init__(segment.timeframe)
         self._first = first_window(segment)
 

@@ -114,7 +114,7 @@ class InstantInput(msgspec.Struct, frozen=True, kw_only=True):
     instant: datetime
 
 
-class Claim(msgspec.Struct, frozen=True, kw_only=True):
+class InstantClaim(msgspec.Struct, frozen=True, kw_only=True):
     """The run of an instant; without one, why there is none. `leaderboard_id`: the board whose first ones it pays."""
 
     run_id: UUID | None = None
@@ -134,7 +134,7 @@ class ScheduledRun(msgspec.Struct, frozen=True):
         return self.instant != instant and self.created_at <= instant and (self.finished_at is None or self.finished_at > instant)
 
 
-class Verdict(StrEnum):
+class InstantVerdict(StrEnum):
     """What becomes of an instant that has no run."""
 
     OWED = "owed"
@@ -185,18 +185,18 @@ def due_wire(body: ScheduleBody) -> dict[str, Any]:
     return when_wire(parse_when(body.when))
 
 
-def overlap_verdict(overlap: Overlap, history: Sequence[WhenVersion], runs: Sequence[ScheduledRun], instant: datetime) -> Verdict:
+def overlap_verdict(overlap: Overlap, history: Sequence[WhenVersion], runs: Sequence[ScheduledRun], instant: datetime) -> InstantVerdict:
     """What becomes of an instant, by the runs that were under way when it came.
 
     `buffer_one` keeps the first instant that comes during a run until the run is over, and skips those behind it.
     """
     under_way = [run for run in runs if run.is_under_way(instant)]
     if not under_way:
-        return Verdict.OWED
+        return InstantVerdict.OWED
     if overlap is Overlap.SKIP:
-        return Verdict.SKIPPED
+        return InstantVerdict.SKIPPED
     begun = min(run.created_at for run in under_way)
     earlier = next((each for each in instants_between(history, begun, instant) if all(each != run.instant for run in under_way)), None)
     if earlier is not None:
-        return Verdict.SKIPPED
-    return Verdict.BUFFERED if any(run.finished_at is None for run in under_way) else Verdict.OWED
+        return InstantVerdict.SKIPPED
+    return InstantVerdict.BUFFERED if any(run.finished_at is None for run in under_way) else InstantVerdict.OWED

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.points.earning_rule import Earning, Wish
+from domain.points.earning_rule import RuleEarning, Wish
 from domain.rule.condition import Document
 from domain.rule.segment import includes
 
@@ -104,8 +104,8 @@ class Usage:
             self.added[key] += points
 
 
-def earning_of(fit: Fit) -> Earning:
+def earning_of(fit: Fit) -> RuleEarning:
     """What is posted for it."""
     wish, limits = fit.wish, fit.wish.limits
     amount = fit.points // limits.unit
-    return Earning(wish.position, limits.rule_id, wish.user_id, limits.currency, fit.points, amount, wish.occurred_at)
+    return RuleEarning(wish.position, limits.rule_id, wish.user_id, limits.currency, fit.points, amount, wish.occurred_at)

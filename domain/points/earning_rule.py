@@ -13,7 +13,7 @@ from domain.leaderboard.definition import Timeframe, TimeframeType, parse_event_
 from domain.leaderboard.window import WindowIndex
 from domain.rule.condition import parse_conditions
 from domain.rule.expression import parse_expression
-from domain.rule.segment import Segment, parse_segment
+from domain.rule.segment import UserSegment, parse_segment
 from domain.wire import convert_value, parse_client_id, points_units
 
 Points = Annotated[float, Meta(gt=0, le=1e9)] | Annotated[int, Meta(gt=0, le=1_000_000_000)]
@@ -64,7 +64,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     unit: int
     caps: tuple[tuple[WindowIndex, int], ...]
     budget: int | None
-    segment: Segment | None
+    segment: UserSegment | None
 
 
 class Wish(msgspec.Struct, frozen=True, gc=False):
@@ -77,7 +77,7 @@ class Wish(msgspec.Struct, frozen=True, gc=False):
     occurred_at: datetime
 
 
-class Earning(msgspec.Struct, frozen=True, gc=False):
+class RuleEarning(msgspec.Struct, frozen=True, gc=False):
     """What one rule gives for one event: `points` in 1/10 000 after `max_per_event`, `amount` in the currency's smallest unit (> 0)."""
 
     position: int

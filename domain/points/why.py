@@ -12,7 +12,7 @@ from domain.points.earning_limit import NOTHING_KNOWN, UsageKey, UserFacts, in_s
 from domain.points.earning_rule import EarningVersion, Limits, Wish, capped, limits_of, smallest_units
 from domain.rule.expression import evaluate, parse_expression
 from domain.scoring.rules import ScorableEvent
-from domain.scoring.why import Cause, Why, at_instant, failed_condition, of_points, other_event_type
+from domain.scoring.why import SilenceCause, Why, at_instant, failed_condition, of_points, other_event_type
 
 
 class Promise(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,20 +46,20 @@ def promise(version: EarningVersion, event_type: str, event: ScorableEvent, inde
     rule = version.rule
     why = other_event_type(rule.event_type, event_type)
     if why is None and rule.starts_at is not None and event.occurred_at < rule.starts_at:
-        why = at_instant(Cause.NOT_STARTED, rule.starts_at)
+        why = at_instant(SilenceCause.NOT_STARTED, rule.starts_at)
     if why is None and rule.ends_at is not None and event.occurred_at >= rule.ends_at:
-        why = at_instant(Cause.ENDED, rule.ends_at)
+        why = at_instant(SilenceCause.ENDED, rule.ends_at)
     why = why or failed_condition(rule.conditions, "conditions", event.document)
     if why is not None:
         return Promise(version=version, matched=False, why=why)
     result, text = evaluate(parse_expression(rule.points_expression), event.document)
     points = capped(rule, result)
     if result is None:
-        why = Why(code=Cause.NO_RESULT, text=text)
+        why = Why(code=SilenceCause.NO_RESULT, text=text)
     elif points == 0:
-        why = of_points(Cause.NOT_POSITIVE, given=result)
+        why = of_points(SilenceCause.NOT_POSITIVE, given=result)
     elif smallest_units(points, version.decimal_places) == 0:
-        why = of_points(Cause.BELOW_SMALLEST_UNIT, given=points)
+        why = of_points(SilenceCause.BELOW_SMALLEST_UNIT, given=points)
     if why is not None:
         return Promise(version=version, matched=True, why=why)
     kept = limits_of(version, index)
@@ -73,12 +73,12 @@ def why_less(of: Promise, given: int, known: Known) -> Why | None:
     if given >= of.amount:
         return None if given else of.why
     if known.balances.get(of.version.rule.currency, 0) + of.amount - given > limits.BALANCE.value:
-        return Why(code=Cause.BALANCE_FULL)
+        return Why(code=SilenceCause.BALANCE_FULL)
     if of.wish is None:
-        return Why(code=Cause.NOT_POSTED)
+        return Why(code=SilenceCause.NOT_POSTED)
     if given == 0 and not in_segment([of.wish], {of.wish.user_id: known.facts}):
-        return Why(code=Cause.NOT_IN_SEGMENT)
-    return _reached(of.version, of.wish, known.usage) or _spent(of.wish.limits, known.spent) or Why(code=Cause.LIMITED)
+        return Why(code=SilenceCause.NOT_IN_SEGMENT)
+    return _reached(of.version, of.wish, known.usage) or _spent(of.wish.limits, known.spent) or Why(code=SilenceCause.LIMITED)
 
 
 def _reached(version: EarningVersion, wish: Wish, usage: Mapping[UsageKey, int]) -> Why | None:
@@ -88,7 +88,7 @@ def _reached(version: EarningVersion, wish: Wish, usage: Mapping[UsageKey, int])
     for name, (key, cap) in zip(names, periods_of(wish), strict=False):
         used = usage.get(key, 0)
         if cap - used < wish.limits.unit:
-            return of_points(Cause.LIMIT_REACHED, given=used, most=cap, period=name)
+            return of_points(SilenceCause.LIMIT_REACHED, given=used, most=cap, period=name)
     return None
 
 
@@ -96,4 +96,4 @@ def _spent(kept: Limits, spent: Mapping[UUID, int]) -> Why | None:
     used = spent.get(kept.rule_id, 0)
     if kept.budget is None or kept.budget - used >= kept.unit:
         return None
-    return of_points(Cause.BUDGET_USED_UP, given=used, most=kept.budget)
+    return of_points(SilenceCause.BUDGET_USED_UP, given=used, most=kept.budget)

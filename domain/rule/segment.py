@@ -11,14 +11,14 @@ from domain.rule.condition import Condition, matches, parse_conditions
 MAX_TIERS = 100
 
 
-class Segment(msgspec.Struct, frozen=True):
+class UserSegment(msgspec.Struct, frozen=True):
     """A checked segment. `tiers` are the names of which the user must have one; None asks for none."""
 
     tiers: frozenset[str] | None
     conditions: tuple[Condition, ...]
 
 
-def parse_segment(definition: Any, field: str) -> Segment:
+def parse_segment(definition: Any, field: str) -> UserSegment:
     """Check `{"tiers": [name], "attributes": {path: {operator: operand}}}`; ValidationFault names the faulty field."""
     if not isinstance(definition, dict):
         raise ValidationFault.of(field, 'must be an object such as {"attributes": {"country": {"eq": "VN"}}}')
@@ -29,9 +29,9 @@ def parse_segment(definition: Any, field: str) -> Segment:
     if tiers is not None and not (isinstance(tiers, list) and 0 < len(tiers) <= MAX_TIERS and all(isinstance(t, str) and t for t in tiers)):
         raise ValidationFault.of(f"{field}.tiers", f"must be a list of 1 to {MAX_TIERS} names of tiers")
     conditions = parse_conditions(definition.get("attributes", {}), f"{field}.attributes")
-    return Segment(None if tiers is None else frozenset(tiers), conditions)
+    return UserSegment(None if tiers is None else frozenset(tiers), conditions)
 
 
-def includes(segment: Segment, attributes: Mapping[str, Any], tier: str | None) -> bool:
+def includes(segment: UserSegment, attributes: Mapping[str, Any], tier: str | None) -> bool:
     """Whether a user with these attributes and this tier is one of the segment."""
     return (segment.tiers is None or tier in segment.tiers) and matches(segment.conditions, attributes)

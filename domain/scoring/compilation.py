@@ -14,8 +14,8 @@ import msgspec
 from domain.leaderboard.definition import Aggregation, Timeframe
 from domain.leaderboard.standing import Contribution
 from domain.leaderboard.window import WindowIndex
-from domain.leaderboard.window_sequence import Part
-from domain.points.earning_rule import Earning, EarningVersion, Wish, event_cap, limits_of
+from domain.leaderboard.window_sequence import TimelinePart
+from domain.points.earning_rule import EarningVersion, RuleEarning, Wish, event_cap, limits_of
 from domain.rule.condition import MISSING, Condition, condition_source, parse_conditions, same
 from domain.rule.expression import FUNCTIONS, NAN, Node, emit, numeric, parse_expression, scaled
 
@@ -44,7 +44,7 @@ _FIXED: dict[str, Any] = {
     "_scaled": scaled,
     "_nan": NAN,
     "_Contribution": Contribution,
-    "_Earning": Earning,
+    "_Earning": RuleEarning,
     "_Wish": Wish,
     **{f"_f_{name}": function for name, function in FUNCTIONS.items()},
 }
@@ -139,7 +139,7 @@ def _parsed(conditions: dict[str, dict[str, Any]], expression: str) -> _Rule:
 
 
 def generate(
-    boards: Sequence[Part],
+    boards: Sequence[TimelinePart],
     earning_rules: Sequence[EarningVersion],
     event_type: str,
     index: Callable[..., WindowIndex],
@@ -202,7 +202,7 @@ def _share(loop: _Scope, filters: list[tuple[Condition, ...]], rules: list[_Rule
 def _write_board(
     loop: _Scope,
     number: int,
-    part: Part,
+    part: TimelinePart,
     filters: tuple[Condition, ...],
     rules: list[_Rule],
     index: Callable[..., WindowIndex],
@@ -236,7 +236,7 @@ def _write_board(
     counted.line("        s.late += 1")
 
 
-def _bounds(part: Part, writer: _Writer) -> list[str]:
+def _bounds(part: TimelinePart, writer: _Writer) -> list[str]:
     """The tests that an event occurred in the segment; none for a board that has only one."""
     tests = [] if part.occurred_from is None else [f"o >= {writer.constant(part.occurred_from)}"]
     return tests + ([] if part.occurred_until is None else [f"o < {writer.constant(part.occurred_until)}"])

@@ -14,15 +14,15 @@ from uuid import UUID
 
 import msgspec
 
-from domain.leaderboard.definition import BoardStatus, BoardVersion, LeaderboardConfig, Segment, Timeframe
+from domain.leaderboard.definition import BoardStatus, BoardVersion, LeaderboardConfig, Timeframe, TimelineSegment
 from domain.leaderboard.standing import Contribution, is_ranked, one_event, score_of
 from domain.leaderboard.window import WindowIndex, WindowSpan
 from domain.leaderboard.window_sequence import SegmentIndex, find_window, in_force, parts_of, segment_at, segments
-from domain.points.earning_rule import Earning, EarningVersion, Wish
+from domain.points.earning_rule import EarningVersion, RuleEarning, Wish
 from domain.rule.condition import Document
 from domain.rule.expression import evaluate, parse_expression
 from domain.scoring.compilation import Code, Compiler, compile_here, generate
-from domain.scoring.why import Cause, Why, failed_condition, other_event_type, sentence
+from domain.scoring.why import SilenceCause, Why, failed_condition, other_event_type, sentence
 from domain.wire import SCORE_UNITS
 
 NEVER = datetime.max.replace(tzinfo=UTC)
@@ -59,7 +59,7 @@ class WindowScores(msgspec.Struct):
         return {UUID(int=user): contribution for user, contribution in self.by_user.items()}
 
 
-class Outcome:
+class ScoringOutcome:
     """What a batch of events did: fill it with `RuleSet.apply`, drop it whole if that raises.
 
     `closes_at` gives the instants of windows that are known already, by (board_id, window_key): they win over `ends_at` + grace.
@@ -68,7 +68,7 @@ class Outcome:
     def __init__(self, closes_at: Mapping[tuple[UUID, str], datetime | None] | None = None) -> None:
         self.closes_at = closes_at or {}
         self.boards: dict[UUID, dict[str, WindowScores]] = {}
-        self.earnings: list[Earning] = []
+        self.earnings: list[RuleEarning] = []
         self.wishes: list[Wish] = []
 
     def board(self, board_id: UUID) -> dict[str, WindowScores]:
@@ -108,7 +108,7 @@ class RuleSet:
         self._named = {rule.event_type for board in self.boards for rule in board.config.scoring.rules}
         self._named |= {version.rule.event_type for version in self.earning_rules}
         self._compiled: dict[str, Code | None] = {}
-        self._indexes: dict[Timeframe | Segment, WindowIndex] = {}
+        self._indexes: dict[Timeframe | TimelineSegment, WindowIndex] = {}
 
     def is_compiled(self, event_type: str) -> bool:
         """Whether `compiled` answers at once."""
@@ -126,14 +126,14 @@ class RuleSet:
             self._compiled[wanted] = generate(self._parts, self.earning_rules, wanted, self.window_index, compiler)
         return self._compiled[wanted]
 
-    def window_index(self, timeframe: Timeframe, segment: Segment | None = None) -> WindowIndex:
+    def window_index(self, timeframe: Timeframe, segment: TimelineSegment | None = None) -> WindowIndex:
         """One index for all boards whose windows are the same, whatever their grace. A segment that begins amid a life has its own."""
         if segment is not None and segment.starts_at is not None:
             return self._indexes.setdefault(segment, SegmentIndex(segment))
         same_windows = msgspec.structs.replace(timeframe, grace_seconds=0)
         return self._indexes.setdefault(same_windows, WindowIndex(same_windows))
 
-    def apply(self, event_type: str, events: Sequence[ScorableEvent], outcome: Outcome) -> None:
+    def apply(self, event_type: str, events: Sequence[ScorableEvent], outcome: ScoringOutcome) -> None:
         """Score events of one type. Raises PoisonEvent for one that breaks its rules."""
         code = self.compiled(event_type)
         if code is None:
@@ -210,11 +210,11 @@ def explain(board: BoardVersion, event_type: str, event: ScorableEvent) -> Expla
     given = [rule.points for rule in rules if rule.points is not None]
     window = find_window(segments(board.config, board.timeline), event.occurred_at)
     if board.status is not BoardStatus.ACTIVE:
-        why = Why(code=Cause.INACTIVE, text=f"the board is {board.status}")
+        why = Why(code=SilenceCause.INACTIVE, text=f"the board is {board.status}")
     elif why is None and not given:
-        why = Why(code=Cause.NO_RULE)
+        why = Why(code=SilenceCause.NO_RULE)
     elif why is None and window is None:
-        why = Why(code=Cause.OUTSIDE_TIME)
+        why = Why(code=SilenceCause.OUTSIDE_TIME)
     points = None if why else sum(given)
     entry = None if points is None else one_event(config.scoring.aggregation, points, event.occurred_at, event.position)
     score, reached_at = (None, None) if entry is None else score_of(config.scoring.aggregation, entry)
@@ -251,5 +251,5 @@ def _explain_rule(config: LeaderboardConfig, number: int, event_type: str, docum
     matched = why is None
     if matched:
         points, text = evaluate(parse_expression(rule.points_expression), document)
-        why = None if points is not None else Why(code=Cause.NO_RESULT, text=text)
+        why = None if points is not None else Why(code=SilenceCause.NO_RESULT, text=text)
     return RuleExplanation(rule=number, event_type=rule.event_type, matched=matched, points=points, why=why)

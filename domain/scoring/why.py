@@ -10,7 +10,7 @@ from domain.rule.condition import MISSING, Document, first_failed, json_text, pa
 from domain.wire import decimal_number, points_number, rfc3339
 
 
-class Cause(StrEnum):
+class SilenceCause(StrEnum):
     """What stood in the way."""
 
     USER_ERASED = "user_erased"
@@ -40,7 +40,7 @@ class Why(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The cause, and of its facts those that it has. `wanted` and `value` are JSON texts of at most 100 characters, `value` left out where
     the event has nothing at `path`; `most` and `given` are in points; `at` is RFC 3339."""
 
-    code: Cause
+    code: SilenceCause
     path: str | None = None
     operator: str | None = None
     wanted: str | None = None
@@ -52,28 +52,28 @@ class Why(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     text: str | None = None
 
 
-SENTENCES: dict[Cause, str] = {
-    Cause.USER_ERASED: "the user was erased, and with it what the event said",
-    Cause.NOT_IN_FORCE: "it was made later, at {at}",
-    Cause.INACTIVE: "{text}",
-    Cause.OTHER_EVENT_TYPE: "event_type is {value}, wanted {wanted}",
-    Cause.NOT_STARTED: "the event occurred before {at}, when the rule starts",
-    Cause.ENDED: "the event occurred at or after {at}, when the rule ends",
-    Cause.CONDITION_FAILED: "{path} is {value}, wanted {operator} {wanted}",
-    Cause.FILTER_FAILED: "filters: {path} is {value}, wanted {operator} {wanted}",
-    Cause.NO_RESULT: "{text}",
-    Cause.NOT_POSITIVE: "the result is {given}, and only more than 0 earns",
-    Cause.BELOW_SMALLEST_UNIT: "the result is {given}, less than the smallest unit of the currency",
-    Cause.NOT_IN_SEGMENT: "the user is not in the rule's segment (as the user is now)",
-    Cause.LIMIT_REACHED: "max_per_{period} is {most}, and {given} were given in that {period}",
-    Cause.BUDGET_USED_UP: "the budget is {most}, and {given} are spent",
-    Cause.LIMITED: "its limits left no more of it",
-    Cause.BALANCE_FULL: "the balance has no room for it: a balance holds at most 2^53-1 of the smallest unit",
-    Cause.NOT_POSTED: "the ledger has no transfer for it",
-    Cause.NO_RULE: "no rule gives points",
-    Cause.OUTSIDE_TIME: "occurred_at is outside the board's time",
-    Cause.WINDOW_CLOSED: "the window had closed",
-    Cause.BROKEN: "{text}",
+SENTENCES: dict[SilenceCause, str] = {
+    SilenceCause.USER_ERASED: "the user was erased, and with it what the event said",
+    SilenceCause.NOT_IN_FORCE: "it was made later, at {at}",
+    SilenceCause.INACTIVE: "{text}",
+    SilenceCause.OTHER_EVENT_TYPE: "event_type is {value}, wanted {wanted}",
+    SilenceCause.NOT_STARTED: "the event occurred before {at}, when the rule starts",
+    SilenceCause.ENDED: "the event occurred at or after {at}, when the rule ends",
+    SilenceCause.CONDITION_FAILED: "{path} is {value}, wanted {operator} {wanted}",
+    SilenceCause.FILTER_FAILED: "filters: {path} is {value}, wanted {operator} {wanted}",
+    SilenceCause.NO_RESULT: "{text}",
+    SilenceCause.NOT_POSITIVE: "the result is {given}, and only more than 0 earns",
+    SilenceCause.BELOW_SMALLEST_UNIT: "the result is {given}, less than the smallest unit of the currency",
+    SilenceCause.NOT_IN_SEGMENT: "the user is not in the rule's segment (as the user is now)",
+    SilenceCause.LIMIT_REACHED: "max_per_{period} is {most}, and {given} were given in that {period}",
+    SilenceCause.BUDGET_USED_UP: "the budget is {most}, and {given} are spent",
+    SilenceCause.LIMITED: "its limits left no more of it",
+    SilenceCause.BALANCE_FULL: "the balance has no room for it: a balance holds at most 2^53-1 of the smallest unit",
+    SilenceCause.NOT_POSTED: "the ledger has no transfer for it",
+    SilenceCause.NO_RULE: "no rule gives points",
+    SilenceCause.OUTSIDE_TIME: "occurred_at is outside the board's time",
+    SilenceCause.WINDOW_CLOSED: "the window had closed",
+    SilenceCause.BROKEN: "{text}",
 }
 
 
@@ -95,7 +95,7 @@ def failed_condition(definition: Any, field: str, document: Document) -> Why | N
         return None
     value = value_at(document, failed.path)
     return Why(
-        code=Cause.FILTER_FAILED if field == "filters" else Cause.CONDITION_FAILED,
+        code=SilenceCause.FILTER_FAILED if field == "filters" else SilenceCause.CONDITION_FAILED,
         path=failed.path,
         operator=failed.operator,
         wanted=json_text(failed.operand),
@@ -105,14 +105,14 @@ def failed_condition(definition: Any, field: str, document: Document) -> Why | N
 
 def other_event_type(wanted: str, event_type: str) -> Why | None:
     """None when the rule looks at events of this type."""
-    return None if wanted in ("*", event_type) else Why(code=Cause.OTHER_EVENT_TYPE, wanted=wanted, value=event_type)
+    return None if wanted in ("*", event_type) else Why(code=SilenceCause.OTHER_EVENT_TYPE, wanted=wanted, value=event_type)
 
 
-def at_instant(code: Cause, instant: datetime) -> Why:
+def at_instant(code: SilenceCause, instant: datetime) -> Why:
     """A cause that has to do with an instant."""
     return Why(code=code, at=rfc3339(instant))
 
 
-def of_points(code: Cause, *, given: int, most: int | None = None, period: str | None = None) -> Why:
+def of_points(code: SilenceCause, *, given: int, most: int | None = None, period: str | None = None) -> Why:
     """A cause that has to do with amounts, which are in 1/10 000 point."""
     return Why(code=code, given=points_number(given), most=None if most is None else decimal_number(most, 10_000), period=period)

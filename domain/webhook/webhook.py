@@ -36,7 +36,7 @@ RETRY_AFTER_MAXIMUM_SECONDS = 1800.0
 USER_AGENT = "Laurel-Webhooks/1"
 
 
-class Verdict(StrEnum):
+class AnswerVerdict(StrEnum):
     """What an answer means for the delivery."""
 
     DELIVERED = "delivered"
@@ -184,18 +184,18 @@ def request_headers(delivery: Delivery, attempt: int, timestamp: int, signed: Si
     return headers
 
 
-def judge(status: int | None, error: str | None) -> Verdict:
+def judge(status: int | None, error: str | None) -> AnswerVerdict:
     """What the partner's answer, or the lack of one, means (contract 5's table).
 
     `error` is one of `dns refused reset timeout tls blocked_address bad_url`, and wins over a status.
     """
     if error is not None or status is None:
-        return Verdict.PERMANENT if error in ("blocked_address", "bad_url") else Verdict.RETRY
+        return AnswerVerdict.PERMANENT if error in ("blocked_address", "bad_url") else AnswerVerdict.RETRY
     if 200 <= status < 300:
-        return Verdict.DELIVERED
+        return AnswerVerdict.DELIVERED
     if 300 <= status < 400 or status == 410:
-        return Verdict.PERMANENT
-    return Verdict.RETRY
+        return AnswerVerdict.PERMANENT
+    return AnswerVerdict.RETRY
 
 
 def error_class(status: int | None, error: str | None) -> str | None:

@@ -22,7 +22,7 @@ LOOK_SECONDS = 0.2
 AWAY_SECONDS = 1.0
 
 
-class Waiting:
+class WaitingClose:
     """How far one window has come through the barrier."""
 
     def __init__(self, tenant_id: UUID, closes_at: datetime) -> None:
@@ -45,7 +45,7 @@ class Barrier:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._waiting: dict[asyncio.Future[None], Waiting] = {}
+        self._waiting: dict[asyncio.Future[None], WaitingClose] = {}
         self._watching: asyncio.Task[None] | None = None
 
     async def passed(self, tenant_id: UUID, closes_at: datetime) -> None:
@@ -54,7 +54,7 @@ class Barrier:
         Waits as long as PostgreSQL or the pumps are away.
         """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting[future] = Waiting(tenant_id, closes_at)
+        self._waiting[future] = WaitingClose(tenant_id, closes_at)
         if self._watching is None or self._watching.done():
             self._watching = asyncio.create_task(self._watch(), name="window barrier")
         try:

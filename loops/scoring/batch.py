@@ -12,19 +12,19 @@ import msgspec
 from domain import limits
 from domain.leaderboard.definition import Aggregation
 from domain.points import ledger
-from domain.scoring.rules import NEVER, Outcome
+from domain.scoring.rules import NEVER, ScoringOutcome
 from domain.tenant.erasure import PREFIX
 from loops.scoring.backlogs import Backlogs
 from loops.scoring.earning_limit import settle_wishes
 from loops.scoring.poison import POISON, joined, parts_without
 from loops.scoring.rule_books import Books
 from loops.scoring.rule_run import run_rules, window_scores
-from loops.scoring.shares import Share, Shares
-from loops.scoring.values import Batch, Found, Known, Touched, WindowKey, earnings, keep, latest, new_window, scored
+from loops.scoring.shares import ScoringShares, Share
+from loops.scoring.values import Found, KnownTenant, ScoringBatch, Touched, WindowKey, earnings, keep, latest, new_window, scored
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
 from storage import binary_columns as packed
-from storage.leaderboard.definition import Shown, live_boards
+from storage.leaderboard.definition import ShownWindow, live_boards
 from storage.leaderboard.rankings import LiveBoard, Publication
 from storage.leaderboard.rankings_repair import merged_entries
 from storage.leaderboard.rescore import running_rescores
@@ -43,26 +43,26 @@ EMPTY_ADVANCE_SECONDS = 1.0
 """A partition without events of its own follows the log's head this often: each step is a commit that scores nothing."""
 
 
-Act = Callable[[Connection, int, bool, Found], Awaitable[Batch]]
+Act = Callable[[Connection, int, bool, Found], Awaitable[ScoringBatch]]
 
 
 class Scorer:
     """A partition's owner for one epoch. It keeps between transactions only what can be read again: rules, windows, boards."""
 
-    def __init__(self, pool: Pool, partition: int, epoch: int, books: Books | None = None, shares: Shares | None = None) -> None:
+    def __init__(self, pool: Pool, partition: int, epoch: int, books: Books | None = None, shares: ScoringShares | None = None) -> None:
         self.pool, self.partition, self.epoch = pool, partition, epoch
-        self._books, self._shares, self._backlogs = books or Books(), shares or Shares(), Backlogs(partition)
+        self._books, self._shares, self._backlogs = books or Books(), shares or ScoringShares(), Backlogs(partition)
         self._advance_at = 0.0
         self._caught_up = False
         self._clock: float | None = None
-        self._known: dict[UUID, Known] = {}
+        self._known: dict[UUID, KnownTenant] = {}
 
     @property
     def lags(self) -> bool:
         """Whether tenants are behind, so that `catch_up` has something to do."""
         return self._backlogs.any
 
-    async def score(self, limit: int, *, careful: bool = False) -> Batch:
+    async def score(self, limit: int, *, careful: bool = False) -> ScoringBatch:
         """Score up to `limit` events of the tenants that are not behind; a tenant with more than its share of them is put behind.
 
         One of `POISON` when an event breaks scoring, StaleOwner when another owner has the partition: nothing has changed then. With
@@ -70,11 +70,11 @@ class Scorer:
         """
         return await self._commit(self._score, limit, careful)
 
-    async def catch_up(self, limit: int, *, careful: bool = False) -> Batch:
+    async def catch_up(self, limit: int, *, careful: bool = False) -> ScoringBatch:
         """The same for one of the tenants that are behind, each in turn, up to where the others are."""
         return await self._commit(self._catch_up, limit, careful)
 
-    async def _commit(self, act: Act, limit: int, careful: bool) -> Batch:
+    async def _commit(self, act: Act, limit: int, careful: bool) -> ScoringBatch:
         found: Found = defaultdict(dict)
         try:
             async with transaction(self.pool) as connection:
@@ -90,12 +90,12 @@ class Scorer:
             known.closings.update((key, window.closes_at) for key, window in settled.items())
         return batch
 
-    async def _score(self, connection: Connection, limit: int, careful: bool, found: Found) -> Batch:
+    async def _score(self, connection: Connection, limit: int, careful: bool, found: Found) -> ScoringBatch:
         cursor = await scoring.lock_cursor(connection, self.partition, self.epoch)
         await self._backlogs.learn(connection)
         horizon = await scoring.event_horizon(connection)
         if horizon <= cursor.position:
-            return Batch(0, cursor.position, False, [])
+            return ScoringBatch(0, cursor.position, False, [])
         await self._look_at_clock(connection)
         wanted = Stretch(cursor, horizon, anywhere=not self._caught_up, but=self._backlogs.tenants)
         events, position = await self._read(connection, wanted, limit)
@@ -109,7 +109,7 @@ class Scorer:
         self._caught_up = self._caught_up or not behind
         if not kept and not lagging:
             if time.monotonic() < self._advance_at:
-                return Batch(0, cursor.position, False, [])
+                return ScoringBatch(0, cursor.position, False, [])
             self._advance_at = time.monotonic() + EMPTY_ADVANCE_SECONDS
         batch = await self._apply_all(connection, kept, position, careful, found)
         await scoring.advance_cursor(
@@ -117,18 +117,18 @@ class Scorer:
         )
         return msgspec.structs.replace(batch, behind=behind)
 
-    async def _catch_up(self, connection: Connection, limit: int, careful: bool, found: Found) -> Batch:
+    async def _catch_up(self, connection: Connection, limit: int, careful: bool, found: Found) -> ScoringBatch:
         cursor = await scoring.lock_cursor(connection, self.partition, self.epoch)
         await self._backlogs.learn(connection)
         backlog = self._backlogs.next()
         if backlog is None:
-            return Batch(0, cursor.position, False, [])
+            return ScoringBatch(0, cursor.position, False, [])
         await self._look_at_clock(connection)
         tenant_id, anywhere = backlog.tenant_id, self._backlogs.anywhere(backlog)
         events, position = await self._read(connection, Stretch(backlog.cursor, cursor.position, anywhere, only=tenant_id), limit)
         kept = await self._affordable(events, self._shares.of_turn(limit))
         if events and not kept:
-            return Batch(0, cursor.position, True, [])  # its rules are being compiled: the next tenant's turn comes first
+            return ScoringBatch(0, cursor.position, True, [])  # its rules are being compiled: the next tenant's turn comes first
         if len(kept) < len(events):
             position = kept[-1].position
         batch = await self._apply_all(connection, kept, position, careful, found)
@@ -137,7 +137,9 @@ class Scorer:
         await scoring.advance_cursor(connection, self.partition, position=cursor.position, accepted_at=None, scored=len(kept))
         return msgspec.structs.replace(batch, position=cursor.position, behind=self._backlogs.any)
 
-    async def _apply_all(self, connection: Connection, events: Sequence[LoggedEvent], position: int, careful: bool, found: Found) -> Batch:
+    async def _apply_all(
+        self, connection: Connection, events: Sequence[LoggedEvent], position: int, careful: bool, found: Found
+    ) -> ScoringBatch:
         """Apply the events, with `careful` all that do not break scoring; those that do are buried."""
         known = [event for event in events if not event.external_user_id.startswith(PREFIX)]
         condemned: dict[int, str] = {}
@@ -148,7 +150,7 @@ class Scorer:
         for event in known:
             if event.position in condemned:
                 await scoring.bury(connection, event, partition=self.partition, reason=condemned[event.position])
-        return Batch(len(events), position, False, publications, condemned)
+        return ScoringBatch(len(events), position, False, publications, condemned)
 
     async def _read(self, connection: Connection, wanted: Stretch, limit: int) -> tuple[list[LoggedEvent], int]:
         """The next events, with the definitions of their tenants locked and known, and the position that the reader comes to.
@@ -223,7 +225,7 @@ class Scorer:
         tiered = await tier_sets(connection, missing)
         for tenant_id in missing:
             book = await self._books.read(connection, tenant_id, changes[tenant_id])
-            self._known[tenant_id] = Known(change=changes[tenant_id], book=book, tiers=tiered.get(tenant_id))
+            self._known[tenant_id] = KnownTenant(change=changes[tenant_id], book=book, tiers=tiered.get(tenant_id))
         for rescore in await running_rescores(connection, missing):
             self._known[rescore.tenant_id].rescores.append(rescore)
         return True
@@ -277,7 +279,7 @@ class Scorer:
             await scoring.count_late(connection, late)
         return publications
 
-    def _evaluate(self, tenant_id: UUID, events: Sequence[LoggedEvent], more: Mapping[WindowKey, datetime | None]) -> Outcome:
+    def _evaluate(self, tenant_id: UUID, events: Sequence[LoggedEvent], more: Mapping[WindowKey, datetime | None]) -> ScoringOutcome:
         """Run each event through the rules that were in force when it was accepted."""
         known = self._known[tenant_id]
         return run_rules(known.book, tenant_id, events, {**known.closings, **more} if more else known.closings)
@@ -286,7 +288,7 @@ class Scorer:
         self,
         connection: Connection,
         by_tenant: Mapping[UUID, Sequence[LoggedEvent]],
-        outcomes: dict[UUID, Outcome],
+        outcomes: dict[UUID, ScoringOutcome],
         found: Found,
     ) -> dict[WindowKey, Window]:
         """The rows of all touched windows. Where a row closes at another instant than was planned, its tenant's events are scored again."""
@@ -340,7 +342,7 @@ class Scorer:
             publications.append(Publication(board, self.partition, self.epoch, since, position, entries, each.hidden))
         return publications
 
-    def _hidden(self, by_tenant: Mapping[UUID, Sequence[LoggedEvent]], outcomes: Mapping[UUID, Outcome]) -> list[Touched]:
+    def _hidden(self, by_tenant: Mapping[UUID, Sequence[LoggedEvent]], outcomes: Mapping[UUID, ScoringOutcome]) -> list[Touched]:
         """What the events add to the standings that rescores build beside those that are shown.
 
         It is the same, but for events that were accepted before the rescore began and are scored after: these count by its rules.
@@ -358,9 +360,9 @@ class Scorer:
         return found
 
     async def _learn_boards(self, connection: Connection, touched: Sequence[Touched]) -> None:
-        unknown: dict[UUID, list[Shown]] = defaultdict(list)
+        unknown: dict[UUID, list[ShownWindow]] = defaultdict(list)
         for each in touched:
             if each.standings_id not in self._known[each.tenant_id].boards:
-                unknown[each.tenant_id].append(Shown(each.board_id, each.standings_id, each.scores.span.starts_at))
+                unknown[each.tenant_id].append(ShownWindow(each.board_id, each.standings_id, each.scores.span.starts_at))
         for tenant_id, wanted in unknown.items():
             self._known[tenant_id].boards |= await live_boards(connection, tenant_id, wanted)

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from domain.points.earning_limit import Fit, Usage, earning_of, in_segment, periods_of, rounds
-from domain.points.earning_rule import Earning, Wish
+from domain.points.earning_rule import RuleEarning, Wish
 from runtime.postgres import Connection
 from storage.points.earning_limit import BudgetAsked, add_usage, facts_of, spend_budgets, usage_of
 
 
-async def settle_wishes(connection: Connection, wishes: Mapping[UUID, Sequence[Wish]]) -> dict[UUID, list[Earning]]:
+async def settle_wishes(connection: Connection, wishes: Mapping[UUID, Sequence[Wish]]) -> dict[UUID, list[RuleEarning]]:
     """What the rules give of the wishes within segments, caps and budgets, by tenant. `wishes` by tenant; notes what it gives."""
     tenants = {wish.limits.rule_id: tenant_id for tenant_id, mine in wishes.items() for wish in mine}
     wanted = [wish for mine in wishes.values() for wish in mine]
@@ -18,7 +18,7 @@ async def settle_wishes(connection: Connection, wishes: Mapping[UUID, Sequence[W
     wanted = in_segment(wanted, await facts_of(connection, list(asking)) if asking else {})
     keys = list({key for wish in wanted for key, _ in periods_of(wish)})
     usage = Usage(await usage_of(connection, tenants, keys) if keys else {})
-    earnings: dict[UUID, list[Earning]] = defaultdict(list)
+    earnings: dict[UUID, list[RuleEarning]] = defaultdict(list)
     for part in rounds(wanted):
         fits = usage.fit(part)
         for fit in usage.cut(fits, await _granted(connection, tenants, fits)):

@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 
 from domain.event.event import decode_stored
-from domain.scoring.rules import Outcome, PoisonEvent, RuleBook, RuleSet, ScorableEvent, WindowScores
+from domain.scoring.rules import PoisonEvent, RuleBook, RuleSet, ScorableEvent, ScoringOutcome, WindowScores
 from storage.leaderboard.rescore import Rescore, RunningRescore
 from storage.scoring.pump import LoggedEvent
 
@@ -18,9 +18,11 @@ log = logging.getLogger(__name__)
 WindowKey = tuple[UUID, str]
 
 
-def run_rules(book: RuleBook, tenant_id: UUID, events: Sequence[LoggedEvent], closings: Mapping[WindowKey, datetime | None]) -> Outcome:
+def run_rules(
+    book: RuleBook, tenant_id: UUID, events: Sequence[LoggedEvent], closings: Mapping[WindowKey, datetime | None]
+) -> ScoringOutcome:
     """What the events do by the rules that were in force when each was accepted; PoisonEvent for one that breaks them."""
-    outcome, tenant_text = Outcome(closings), str(tenant_id)
+    outcome, tenant_text = ScoringOutcome(closings), str(tenant_id)
     groups: dict[tuple[int, str], tuple[RuleSet, list[LoggedEvent]]] = {}
     for event in events:
         rules = book.rules_at(event.accepted_at)

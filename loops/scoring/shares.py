@@ -21,7 +21,7 @@ class Share(msgspec.Struct, frozen=True):
     events: int
 
 
-class Shares:
+class ScoringShares:
     """The tenants that a process scores for. A tenant that is alone has everything, and large transactions are the cheapest."""
 
     def __init__(self) -> None:

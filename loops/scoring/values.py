@@ -8,7 +8,7 @@ import msgspec
 
 from domain.leaderboard.rescore import under_present_rules
 from domain.points import ledger
-from domain.scoring.rules import Outcome, RuleBook, WindowScores
+from domain.scoring.rules import RuleBook, ScoringOutcome, WindowScores
 from runtime.ids import new_id
 from storage.leaderboard.rankings import LiveBoard, Publication
 from storage.leaderboard.rescore import RunningRescore
@@ -19,7 +19,7 @@ WindowKey = tuple[UUID, str]
 Found = dict[UUID, dict[WindowKey, Window]]
 
 
-class Batch(msgspec.Struct):
+class ScoringBatch(msgspec.Struct):
     """What one transaction did; `behind` says that the log held more than it read. `condemned`: why, by the positions of those events
     that went to the dead letters."""
 
@@ -40,7 +40,7 @@ class Touched(msgspec.Struct):
     hidden: bool = False
 
 
-class Known(msgspec.Struct):
+class KnownTenant(msgspec.Struct):
     """What an owner remembers of a tenant, as of its change of definitions `change`. `boards` are by the id of their standings."""
 
     change: Change
@@ -65,7 +65,7 @@ def latest(cursor: Cursor, events: Sequence[LoggedEvent]) -> datetime | None:
     return max((at for at in (cursor.accepted_at, *(event.accepted_at for event in events)) if at is not None), default=None)
 
 
-def scored(outcomes: Mapping[UUID, Outcome]) -> list[tuple[UUID, WindowKey, WindowScores]]:
+def scored(outcomes: Mapping[UUID, ScoringOutcome]) -> list[tuple[UUID, WindowKey, WindowScores]]:
     """Every window that was touched, and whose it is."""
     return [
         (tenant_id, (scores.board_id, scores.span.key), scores) for tenant_id, outcome in outcomes.items() for scores in outcome.windows()
@@ -85,7 +85,7 @@ def new_window(tenant_id: UUID, scores: WindowScores) -> NewWindow:
     return NewWindow(tenant_id, scores.board_id, new_id(), scores.span, closes_at)
 
 
-def earnings(outcomes: Mapping[UUID, Outcome]) -> list[ledger.Earning]:
+def earnings(outcomes: Mapping[UUID, ScoringOutcome]) -> list[ledger.Earning]:
     """In the order of the log within a tenant."""
     return [
         ledger.Earning(

@@ -11,11 +11,11 @@ import psycopg
 from domain.errors import DomainError, NotFound
 from domain.redemption.redemption import Decision, Flag, Move, Redemption, State, read_callback
 from domain.webhook.webhook import (
+    AnswerVerdict,
     Delivery,
     DeliveryState,
     Endpoint,
     Ladder,
-    Verdict,
     error_class,
     judge,
     next_delay,
@@ -25,11 +25,11 @@ from domain.webhook.webhook import (
 )
 from domain.wire import holds_nul
 from runtime.crypto import Vault
-from runtime.http import Outcome, Sender
+from runtime.http import ExchangeOutcome, Sender
 from runtime.ids import utc_now
 from runtime.postgres import Connection
 from storage.redemption.move import clear_flags, move_redemption, set_flag
-from storage.webhook.delivery import Attempt, Result
+from storage.webhook.delivery import Attempt, AttemptResult
 from storage.webhook.endpoint import SECRET_PURPOSE, disable_endpoint, live_secrets
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ BY_ANSWER = "webhook answer"
 GONE = 410
 
 
-class Claim(msgspec.Struct, frozen=True, kw_only=True):
+class AttemptClaim(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that one request needs, read when its attempt was recorded."""
 
     delivery: Delivery
@@ -61,7 +61,7 @@ async def open_secrets(connection: Connection, vault: Vault, tenant_id: UUID, en
     return [vault.open(each, SECRET_PURPOSE) for each in await live_secrets(connection, tenant_id, endpoint_id, utc_now())]
 
 
-async def exchange(sender: Sender, claim: Claim) -> Outcome:
+async def exchange(sender: Sender, claim: AttemptClaim) -> ExchangeOutcome:
     """Sign with the time of this moment, send, and wait for the answer."""
     timestamp = int(utc_now().timestamp())
     signed = signatures(claim.secrets, str(claim.delivery.delivery_id), timestamp, claim.delivery.body)
@@ -69,15 +69,15 @@ async def exchange(sender: Sender, claim: Claim) -> Outcome:
     return await sender.post(claim.endpoint.url, headers, claim.delivery.body, claim.endpoint.timeout_seconds)
 
 
-def result_of(outcome: Outcome, number: int, waits: Waits, now: datetime) -> Result:
+def result_of(outcome: ExchangeOutcome, number: int, waits: Waits, now: datetime) -> AttemptResult:
     """What this scheduled attempt makes of its delivery: delivered, to be tried again at an instant, or exhausted."""
     verdict = judge(outcome.status, outcome.error)
     wait = None
-    if verdict is Verdict.RETRY:
+    if verdict is AnswerVerdict.RETRY:
         remaining = None if waits.deadline_at is None else (waits.deadline_at - now).total_seconds()
         asked = retry_after_seconds(outcome.retry_after, now)
         wait = next_delay(number, Ladder(delays=waits.delays), waits.jitter, retry_after=asked, remaining=remaining)
-    return Result(
+    return AttemptResult(
         state=_state_after(verdict, wait),
         status=outcome.status,
         error=error_class(outcome.status, outcome.error),
@@ -85,13 +85,13 @@ def result_of(outcome: Outcome, number: int, waits: Waits, now: datetime) -> Res
     )
 
 
-def _state_after(verdict: Verdict, wait: float | None) -> DeliveryState:
-    if verdict is Verdict.DELIVERED:
+def _state_after(verdict: AnswerVerdict, wait: float | None) -> DeliveryState:
+    if verdict is AnswerVerdict.DELIVERED:
         return DeliveryState.DELIVERED
     return DeliveryState.PENDING if wait is not None else DeliveryState.EXHAUSTED
 
 
-def is_gone(outcome: Outcome) -> bool:
+def is_gone(outcome: ExchangeOutcome) -> bool:
     """Whether the partner says that this endpoint is no more, which disables it."""
     return outcome.status == GONE and outcome.error is None
 
@@ -105,7 +105,9 @@ async def switch_off(connection: Connection, tenant_id: UUID, endpoint_id: UUID,
     return True
 
 
-async def move_on(connection: Connection, redemption: Redemption, state: DeliveryState, outcome: Outcome, *, from_workflow: bool) -> None:
+async def move_on(
+    connection: Connection, redemption: Redemption, state: DeliveryState, outcome: ExchangeOutcome, *, from_workflow: bool
+) -> None:
     """What the new state of its fulfilment delivery does to a redemption, in the same transaction."""
     now = utc_now()
     tenant_id, redemption_id = redemption.tenant_id, redemption.redemption_id

@@ -69,7 +69,7 @@ class NewEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return (self.tenant_id.int, self.sender, self.event_id)
 
 
-class Batch:
+class CommitBatch:
     """Events that will share a commit, and the one future on which all their requests wait."""
 
     __slots__ = ("bytes", "done", "events")
@@ -91,7 +91,7 @@ class GroupCommitWriter:
     def __init__(self, settings: Settings) -> None:
         """Nothing is connected yet."""
         self._settings = settings
-        self._queue: deque[Batch] = deque()
+        self._queue: deque[CommitBatch] = deque()
         self._waiting_events = 0
         self._waiting_bytes = 0
         self._idle: list[asyncio.Future[None]] = []
@@ -142,11 +142,11 @@ class GroupCommitWriter:
         if self._stopping or self._waiting_events + events > WAITING_EVENTS or self._waiting_bytes + size > WAITING_BYTES:
             raise Unavailable("Too many events are waiting to be written; nothing was accepted, try again", retry_after=1)
 
-    def _enqueue(self, event: NewEvent) -> tuple[Batch, int]:
+    def _enqueue(self, event: NewEvent) -> tuple[CommitBatch, int]:
         size = len(event.body)
         self._check_room(1, size)
         if not self._queue or not self._queue[-1].has_room(size):
-            self._queue.append(Batch(asyncio.get_running_loop().create_future()))
+            self._queue.append(CommitBatch(asyncio.get_running_loop().create_future()))
             if not self._writing:
                 self._wake_writer()
         batch = self._queue[-1]

@@ -16,7 +16,7 @@ from domain.leaderboard.definition import (
     LeaderboardConfig,
     LeaderboardDefinition,
     Ranking,
-    Segment,
+    TimelineSegment,
     config_wire,
     load_config,
     load_timeline,
@@ -42,7 +42,7 @@ class Leaderboard(msgspec.Struct, frozen=True, kw_only=True):
     status: BoardStatus
     version: int
     config: LeaderboardConfig
-    timeline: tuple[Segment, ...]
+    timeline: tuple[TimelineSegment, ...]
     reward_config_id: UUID | None
     created_at: datetime
     updated_at: datetime
@@ -291,7 +291,7 @@ def _ranked_window(row: dict[str, Any]) -> LiveBoard:
     return LiveBoard(row["tenant_id"], row["board_id"], row["window_id"], method, least_units(ranking.min_score))
 
 
-class Shown(msgspec.Struct, frozen=True):
+class ShownWindow(msgspec.Struct, frozen=True):
     """Standings of a board's window that starts then."""
 
     board_id: UUID
@@ -299,7 +299,7 @@ class Shown(msgspec.Struct, frozen=True):
     starts_at: datetime | None
 
 
-async def live_boards(connection: Connection, tenant_id: UUID, wanted: Sequence[Shown]) -> dict[UUID, LiveBoard]:
+async def live_boards(connection: Connection, tenant_id: UUID, wanted: Sequence[ShownWindow]) -> dict[UUID, LiveBoard]:
     """These as the live store knows them, with the boards' present bounds, by the id of the standings: one question for all."""
     cursor = await connection.execute(
         f"""

@@ -22,7 +22,7 @@ Profile = tuple[str | None, str | None]
 Key = tuple[bytes, str]
 
 
-class Known(msgspec.Struct):
+class KnownProfile(msgspec.Struct):
     """A profile, to be believed as long as `until` (monotonic) has not come: whoever keeps one looks there again each time."""
 
     until: float
@@ -56,7 +56,7 @@ class Profiles:
 
     def __init__(self, pool: Pool, database_url: str) -> None:
         self._pool, self._database_url = pool, database_url
-        self._known: dict[Key, Known] = {}
+        self._known: dict[Key, KnownProfile] = {}
         self._bytes, self._swept_at = 0, 0.0
         self._listening = False
         self._changes = 0
@@ -66,12 +66,12 @@ class Profiles:
         """(display name, avatar) of each of these users."""
         return {external_id: known.profile for external_id, known in (await self.known(tenant_id, external_ids)).items()}
 
-    async def known(self, tenant_id: UUID, external_ids: Sequence[str]) -> dict[str, Known]:
+    async def known(self, tenant_id: UUID, external_ids: Sequence[str]) -> dict[str, KnownProfile]:
         """The profile of each of these users, with how long it may be believed."""
         if self._task is None:
             self._task = begin_for_all(self._listen(), "profiles")
         now = time.monotonic()
-        found: dict[str, Known] = {}
+        found: dict[str, KnownProfile] = {}
         wanted = []
         tenant = tenant_id.bytes  # hashes in C, which a UUID does not: pages look up hundreds of these
         for external_id in external_ids:
@@ -84,11 +84,11 @@ class Profiles:
             found |= await self._load(tenant_id, wanted)
         return found
 
-    async def _load(self, tenant_id: UUID, external_ids: Sequence[str]) -> dict[str, Known]:
+    async def _load(self, tenant_id: UUID, external_ids: Sequence[str]) -> dict[str, KnownProfile]:
         changes = self._changes
         async with self._pool.connection() as connection:
             rows = await profiles_of(connection, tenant_id, external_ids)
-        loaded = {external_id: Known(0.0, rows.get(external_id, NOBODY)) for external_id in external_ids}
+        loaded = {external_id: KnownProfile(0.0, rows.get(external_id, NOBODY)) for external_id in external_ids}
         if self._listening and changes == self._changes:  # else a change may have come between the query and now
             self._make_room()
             until = time.monotonic() + TTL_SECONDS

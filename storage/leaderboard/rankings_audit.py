@@ -43,7 +43,7 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+class AuditVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """What came out for a window. `live` is False when its readers are sent to PostgreSQL: there is nothing to compare."""
 
     live: bool
@@ -51,7 +51,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     drifts: tuple[Drift, ...] = ()
 
 
-class AuditedWindow(msgspec.Struct, frozen=True):
+class AuditedStanding(msgspec.Struct, frozen=True):
     """A standing: its order key (empty when it is not ranked), and which batch of which partition changed it last."""
 
     key: bytes
@@ -103,7 +103,7 @@ async def verify_window(
     *,
     progress: Callable[[int], None] = lambda _entries: None,
     patience_seconds: float = PATIENCE_SECONDS,
-) -> Verdict:
+) -> AuditVerdict:
     """Compare every entry; `progress` is told of entries as they are compared. Raises RedisError when the live store is away.
 
     What differs is looked at again until Redis holds it, at most for `patience_seconds`: a publisher that does not come that far is
@@ -118,10 +118,10 @@ async def verify_window(
             progress(count)
         drifts = await _look_again(pool, live, board, suspects, patience_seconds)
         if drifts and not await _is_shown(pool, board):  # the window was closed or rescored meanwhile: nobody reads these entries
-            return Verdict(live=False)
+            return AuditVerdict(live=False)
     except NotLive:
-        return Verdict(live=False)
-    return Verdict(live=True, compared=compared, drifts=tuple(drifts))
+        return AuditVerdict(live=False)
+    return AuditVerdict(live=True, compared=compared, drifts=tuple(drifts))
 
 
 async def _is_shown(pool: Pool, board: LiveBoard) -> bool:
@@ -163,7 +163,7 @@ async def _compare(pool: Pool, live: LiveStore, board: LiveBoard, suspects: dict
         lines = await _lines(connection, board, [user.decode(errors="replace") for user in suspects])
     differing: dict[bytes, Suspect] = {}
     for user, suspect in suspects.items():
-        line = lines.get(user, AuditedWindow(b"", -1, -1))
+        line = lines.get(user, AuditedStanding(b"", -1, -1))
         if _agrees(held, user, line.key):
             continue
         if line.position <= (reached := held.marks.get(line.partition, 0)):
@@ -182,7 +182,7 @@ async def _held(live: LiveStore, board: LiveBoard, users: Sequence[bytes]) -> He
     return found
 
 
-async def _lines(connection: Connection, board: LiveBoard, users: Sequence[str]) -> dict[bytes, AuditedWindow]:
+async def _lines(connection: Connection, board: LiveBoard, users: Sequence[str]) -> dict[bytes, AuditedStanding]:
     async with connection.cursor(row_factory=tuple_row, binary=True) as cursor:
         await cursor.execute(
             """
@@ -193,7 +193,7 @@ async def _lines(connection: Connection, board: LiveBoard, users: Sequence[str])
             (board.window_id, board.tenant_id, [user for user in users if "\0" not in user]),
         )
         rows = await cursor.fetchall()
-    return {user.encode(): AuditedWindow(_key(board, score, at), partition, position) for user, score, at, partition, position in rows}
+    return {user.encode(): AuditedStanding(_key(board, score, at), partition, position) for user, score, at, partition, position in rows}
 
 
 def _key(board: LiveBoard, score: int, reached_at: datetime) -> bytes:
@@ -205,7 +205,7 @@ def _agrees(held: Held, user: bytes, key: bytes) -> bool:
     return held.entries[user] == (key, b"0" if key else b"")
 
 
-def _difference(board: LiveBoard, held: Held, user: bytes, line: AuditedWindow) -> str:
+def _difference(board: LiveBoard, held: Held, user: bytes, line: AuditedStanding) -> str:
     key, member_score = held.entries[user]
     if key == line.key:
         return "its member is missing in the sorted set" if member_score == b"" else f"its member has the score {member_score.decode()}"

@@ -20,7 +20,7 @@ from storage.points.tier import review_tiers, tier_sets
 from storage.webhook.due_delivery import is_asked_for
 
 
-class Page(msgspec.Struct, frozen=True, kw_only=True):
+class RecipientPage(msgspec.Struct, frozen=True, kw_only=True):
     """The recipients behind `after` up to `last`, by their ordinals."""
 
     after: int
@@ -96,7 +96,7 @@ SELECT made.grant_id, made.user_id, r.external_user_id, made.item_id FROM payout
 """
 
 
-async def pay_by_us(connection: Connection, run: Run, cause: Cause, page: Page, now: datetime) -> PagePaid:
+async def pay_by_us(connection: Connection, run: Run, cause: Cause, page: RecipientPage, now: datetime) -> PagePaid:
     """Mark the page's recipients and give them what needs nobody else; lock the run before.
 
     What a user had for the same cause before is left out, of the grants as of the credits. Accounts are locked in the order of their
@@ -153,7 +153,7 @@ async def _review_tiers(connection: Connection, tenant_id: UUID, named: dict[str
         await review_tiers(connection, tenant_id, [each["user_id"] for each in users], now, known=known)
 
 
-def _parameters(run: Run, cause: Cause, page: Page, now: datetime) -> dict[str, object]:
+def _parameters(run: Run, cause: Cause, page: RecipientPage, now: datetime) -> dict[str, object]:
     return {
         "tenant_id": run.tenant_id,
         "run_id": run.payout_run_id,

@@ -15,7 +15,7 @@ from domain.payout.run_wire import total_wire
 from domain.webhook.body import event_body
 from runtime.postgres import Connection
 from storage.payout.grant import BY_US, Cause, Gift, give
-from storage.payout.page import Page, pay_by_us
+from storage.payout.page import RecipientPage, pay_by_us
 from storage.payout.run import end_run, find_run, progress_of
 from storage.webhook.due_delivery import Notice, publish
 
@@ -33,7 +33,7 @@ async def pay_page(connection: Connection, tenant_id: UUID, run_id: UUID, size: 
         return progress_of(run)
     if run.cancel_requested:
         return await end_run(connection, run, RunStatus.CANCELLED, now, reason=f"cancelled after recipient {run.cursor}")
-    page = Page(after=run.cursor, last=min(run.cursor + size, run.recipients))
+    page = RecipientPage(after=run.cursor, last=min(run.cursor + size, run.recipients))
     cause = Cause(source_type=run.source_type, source_id=run.source_id, payout_run_id=run_id, by=BY_RUN)
     given = await pay_by_us(connection, run, cause, page, now)
     without, total = await _pay_by_others(connection, run, cause, page, now)
@@ -50,7 +50,7 @@ async def pay_page(connection: Connection, tenant_id: UUID, run_id: UUID, size: 
     return PayoutProgress(status=RunStatus.PAYING, recipients=run.recipients, paid=paid, skipped=skipped)
 
 
-async def _pay_by_others(connection: Connection, run: Run, cause: Cause, page: Page, now: datetime) -> tuple[int, dict[str, int]]:
+async def _pay_by_others(connection: Connection, run: Run, cause: Cause, page: RecipientPage, now: datetime) -> tuple[int, dict[str, int]]:
     """Open redemptions of what others hand over; how many of the page get nothing at all because pools ran out, and what was given."""
     others = {
         number: found
@@ -89,7 +89,7 @@ SELECT count(*) FILTER (WHERE state = 'skipped') AS skipped FROM marked
 """
 
 
-async def _mark(connection: Connection, run: Run, page: Page, lacking: Sequence[tuple[UUID, UUID]]) -> int:
+async def _mark(connection: Connection, run: Run, page: RecipientPage, lacking: Sequence[tuple[UUID, UUID]]) -> int:
     """Write down who did not get what, (user, item); how many of them got nothing."""
     named = {
         "tenant_id": run.tenant_id,

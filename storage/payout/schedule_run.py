@@ -10,7 +10,7 @@ import msgspec
 from domain.errors import ValidationFault
 from domain.payout.recurrence import WhenVersion, instants_after, instants_between, is_instant, version_at
 from domain.payout.run import NewRun, Prizes, PrizeTier
-from domain.payout.schedule import Claim, Overlap, Schedule, ScheduledRun, Verdict, overlap_verdict
+from domain.payout.schedule import InstantClaim, InstantVerdict, Overlap, Schedule, ScheduledRun, overlap_verdict
 from runtime.postgres import Connection
 from storage.payout.run import create_run
 from storage.payout.schedule import find_any_schedule, history_of, settle_until
@@ -46,7 +46,7 @@ async def schedule_prizes(connection: Connection, schedule: Schedule, now: datet
     return await prizes_of(connection, schedule.tenant_id, prizes.tiers, budget)
 
 
-async def claim_instant(connection: Connection, tenant_id: UUID, schedule_id: UUID, instant: datetime, *, now: datetime) -> Claim:
+async def claim_instant(connection: Connection, tenant_id: UUID, schedule_id: UUID, instant: datetime, *, now: datetime) -> InstantClaim:
     """The run of an instant that has come: made now, or the one that it has. Who asks starts its workflow.
 
     None for what is no instant of the schedule by the `when` in force then, for a pause, and for a run under way with `skip`.
@@ -54,23 +54,23 @@ async def claim_instant(connection: Connection, tenant_id: UUID, schedule_id: UU
     schedule = await find_any_schedule(connection, tenant_id, schedule_id, lock=True)
     run_id = await _run_at(connection, tenant_id, schedule_id, instant)
     if run_id is not None:
-        return Claim(run_id=run_id, leaderboard_id=None if schedule is None else schedule.audience.get("leaderboard_id"))
+        return InstantClaim(run_id=run_id, leaderboard_id=None if schedule is None else schedule.audience.get("leaderboard_id"))
     if schedule is None or schedule.archived_at is not None:
-        return Claim(reason="the schedule was deleted")
+        return InstantClaim(reason="the schedule was deleted")
     if await is_suspended(connection, tenant_id):
-        return Claim(reason="the tenant is suspended; when it is active again, instants within catchup_seconds are paid")
+        return InstantClaim(reason="the tenant is suspended; when it is active again, instants within catchup_seconds are paid")
     history = await history_of(connection, tenant_id, schedule_id)
     if not is_instant(history, instant):
-        return Claim(reason="not an instant of the schedule: a local time that occurs twice is paid the first time")
+        return InstantClaim(reason="not an instant of the schedule: a local time that occurs twice is paid the first time")
     if version_at(history, instant).paused:
-        return Claim(reason="the schedule was paused")
+        return InstantClaim(reason="the schedule was paused")
     if schedule.overlap is Overlap.SKIP:
         runs = await _scheduled_runs(connection, schedule, instant, instant)
-        if overlap_verdict(schedule.overlap, history, runs, instant) is Verdict.SKIPPED:
-            return Claim(reason="the previous run is still in progress")
+        if overlap_verdict(schedule.overlap, history, runs, instant) is InstantVerdict.SKIPPED:
+            return InstantClaim(reason="the previous run is still in progress")
     run = new_run(schedule, instant, "schedule", await schedule_prizes(connection, schedule, now))
     run_id = await create_run(connection, tenant_id, run, now, start=False)
-    return Claim(run_id=run_id, leaderboard_id=schedule.audience.get("leaderboard_id"))
+    return InstantClaim(run_id=run_id, leaderboard_id=schedule.audience.get("leaderboard_id"))
 
 
 async def _run_at(connection: Connection, tenant_id: UUID, schedule_id: UUID, instant: datetime) -> UUID | None:
@@ -174,8 +174,8 @@ async def _owed(
     owed: list[datetime] = []
     for instant in missing:
         verdict = overlap_verdict(schedule.overlap, history, runs, instant)
-        if verdict is Verdict.BUFFERED:
+        if verdict is InstantVerdict.BUFFERED:
             return owed, instant
-        if verdict is Verdict.OWED:
+        if verdict is InstantVerdict.OWED:
             owed.append(instant)
     return owed, None

@@ -5,12 +5,12 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from domain.rule.condition import Condition
-from domain.rule.segment import Segment
+from domain.rule.segment import UserSegment
 
 TIER_OF = "(SELECT m.tier FROM user_tier AS m WHERE m.tenant_id = u.tenant_id AND m.user_id = u.user_id)"
 
 
-def segment_clause(segment: Segment) -> tuple[str, dict[str, Any]]:
+def segment_clause(segment: UserSegment) -> tuple[str, dict[str, Any]]:
     """What has to hold of `app_user AS u`, and the named parameters, which begin with `segment_`."""
     parts, parameters = ["true"], dict[str, Any]()
     if segment.tiers is not None:

@@ -13,7 +13,7 @@ from storage.redemption.move import COLUMNS, documents_of
 from storage.walk import FIRST, Place
 
 
-class Filter(msgspec.Struct, frozen=True, kw_only=True):
+class RedemptionFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which redemptions a list shows; None lets everything through. `before` is the cursor: the last id of the page before."""
 
     user_id: UUID | None = None
@@ -28,12 +28,12 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     limit: int = 50
 
 
-async def list_redemptions(connection: Connection, tenant_id: UUID, wanted: Filter) -> list[dict[str, Any]]:
+async def list_redemptions(connection: Connection, tenant_id: UUID, wanted: RedemptionFilter) -> list[dict[str, Any]]:
     """A page of redemptions as contract 4 shows them, the newest first."""
     return await documents_of(connection, tenant_id, await page_of_redemptions(connection, tenant_id, wanted))
 
 
-async def page_of_redemptions(connection: Connection, tenant_id: UUID, wanted: Filter) -> list[Redemption]:
+async def page_of_redemptions(connection: Connection, tenant_id: UUID, wanted: RedemptionFilter) -> list[Redemption]:
     """The same page as it is kept, without timelines and deliveries."""
     names = ("user_id", "reward_id", "status", "source_type", "source_id")
     tests = [f"{name} = %({name})s" for name in names if getattr(wanted, name) is not None]

@@ -7,10 +7,10 @@ from domain.payout.grant import order_wire
 from domain.redemption.redemption import State
 from runtime.postgres import Connection
 from storage.payout.grant_list import GrantFilter, list_grants
-from storage.redemption.listing import Filter, list_redemptions
+from storage.redemption.listing import RedemptionFilter, list_redemptions
 
 
-async def list_orders(connection: Connection, tenant_id: UUID, wanted: Filter) -> list[dict[str, Any]]:
+async def list_orders(connection: Connection, tenant_id: UUID, wanted: RedemptionFilter) -> list[dict[str, Any]]:
     """A page of orders as contract 4 shows them, the newest first. What was given at once is fulfilled."""
     orders = await list_redemptions(connection, tenant_id, wanted)
     if wanted.status in (None, State.FULFILLED.value) and wanted.flag is None:

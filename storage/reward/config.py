@@ -20,7 +20,7 @@ from storage.reward.item import items_by_id
 COLUMNS = "reward_config_id, name, tiers, budget, version, created_at, updated_at, archived_at"
 
 
-class Written(msgspec.Struct, frozen=True, kw_only=True):
+class WrittenConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What is kept of a config's body."""
 
     name: str
@@ -67,7 +67,9 @@ async def list_configs(connection: Connection, tenant_id: UUID, *, after: UUID |
     return [msgspec.convert(row, RewardConfig) for row in await cursor.fetchall()]
 
 
-async def write_config(connection: Connection, tenant_id: UUID, reward_config_id: UUID, written: Written, now: datetime) -> RewardConfig:
+async def write_config(
+    connection: Connection, tenant_id: UUID, reward_config_id: UUID, written: WrittenConfig, now: datetime
+) -> RewardConfig:
     """Make the config or replace it (then lock it before); the new version pays windows that close from now on."""
     await check_room(connection, tenant_id, limits.REWARD_CONFIGS, beside=reward_config_id)
     cursor = await connection.execute(

@@ -7,8 +7,8 @@ from uuid import UUID
 import msgspec
 
 from domain.errors import NotFound
-from domain.webhook.webhook import Delivery, DeliveryState, Verdict, judge
-from runtime.http import Outcome
+from domain.webhook.webhook import AnswerVerdict, Delivery, DeliveryState, judge
+from runtime.http import ExchangeOutcome
 from runtime.ids import new_id
 from runtime.postgres import Connection
 
@@ -48,7 +48,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     remote_address: str | None
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> AnswerVerdict:
         """What the recorded answer meant."""
         return judge(self.status, self.error_class if self.error_class in NETWORK_ERRORS else None)
 
@@ -127,7 +127,7 @@ async def claim_attempt(
 
 
 async def end_attempt(
-    connection: Connection, tenant_id: UUID, delivery_id: UUID, number: int, *, outcome: Outcome, shown: str | None, now: datetime
+    connection: Connection, tenant_id: UUID, delivery_id: UUID, number: int, *, outcome: ExchangeOutcome, shown: str | None, now: datetime
 ) -> None:
     """Log what the attempt gave; `shown` is its error class. An attempt that has an end keeps it."""
     await connection.execute(
@@ -149,7 +149,7 @@ async def end_attempt(
     )
 
 
-class Result(msgspec.Struct, frozen=True, kw_only=True):
+class AttemptResult(msgspec.Struct, frozen=True, kw_only=True):
     """What an attempt made of its delivery. `due_at` is for the endpoint's pump; a redemption's workflow keeps its own time."""
 
     state: DeliveryState
@@ -159,7 +159,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     due_at: datetime | None = None
 
 
-async def record_result(connection: Connection, tenant_id: UUID, delivery_id: UUID, result: Result, now: datetime) -> None:
+async def record_result(connection: Connection, tenant_id: UUID, delivery_id: UUID, result: AttemptResult, now: datetime) -> None:
     """Move the delivery on."""
     await connection.execute(
         """
@@ -267,7 +267,7 @@ async def attempts_of(connection: Connection, tenant_id: UUID, delivery_id: UUID
     return [Attempt(**row) for row in await cursor.fetchall()]
 
 
-class Filter(msgspec.Struct, frozen=True, kw_only=True):
+class DeliveryFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which deliveries a list shows; None lets everything through. `before` is the cursor: the last id of the page before."""
 
     endpoint_id: UUID | None = None
@@ -280,7 +280,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     limit: int = 50
 
 
-async def list_deliveries(connection: Connection, tenant_id: UUID, wanted: Filter) -> list[Delivery]:
+async def list_deliveries(connection: Connection, tenant_id: UUID, wanted: DeliveryFilter) -> list[Delivery]:
     """A page of deliveries, the newest first."""
     tests = {
         "endpoint_id": "endpoint_id = %(endpoint_id)s",

@@ -62,6 +62,16 @@ def test_no_module_has_a_name_that_says_nothing() -> None:
     assert not [path for path in sources() if path.stem in empty_names or path.parent.name in empty_names]
 
 
+def test_a_public_class_has_a_name_of_its_own() -> None:
+    """A `RankedEntry`, a `LedgerEntry` and a `NavLink`, not three of `Entry`: a name leads to one thing (docs/glossary.md)."""
+    named: dict[str, list[str]] = {}
+    for path in sources():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                named.setdefault(node.name, []).append(str(path.relative_to(REPOSITORY)))
+    assert not {name: paths for name, paths in named.items() if len(paths) > 1}
+
+
 def test_files_stay_short_enough_to_read() -> None:
     longest = {str(path.relative_to(REPOSITORY)): len(path.read_text().splitlines()) for path in sources()}
     assert not {path: lines for path, lines in longest.items() if lines > 400}

@@ -9,7 +9,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from activities.scoring import Pump
+from activities.scoring import ScoringPump
 from domain import limits
 from loops.scoring.wakeup import Wakeup
 from runtime.postgres import Pool
@@ -36,7 +36,7 @@ async def make_board(world: World, pool: Pool, redis: Redis, settings: Settings)
         for user, points in (("ann", 5), ("me-too", 3)):
             assert admin.post("/v1/events", json=event(user, user, type="goal", attrs={"points": points})).status_code == 202
     for partition in range(settings.scoring_partitions):
-        await Pump(pool, LiveStore(redis), Wakeup(settings.database_url), partition).run(asyncio.Event(), until_idle=True)
+        await ScoringPump(pool, LiveStore(redis), Wakeup(settings.database_url), partition).run(asyncio.Event(), until_idle=True)
 
 
 async def test_me_is_the_gamer_of_the_token_and_nobody_elses_alias(

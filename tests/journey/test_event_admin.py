@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest_asyncio
 
-from activities.scoring import Pump
+from activities.scoring import ScoringPump
 from loops.scoring.wakeup import Wakeup
 from runtime.postgres import Pool
 from runtime.redis import Redis
@@ -24,7 +24,7 @@ async def scored(world: World, pool: Pool, redis_client: Redis, settings: Settin
 
     async def score() -> None:
         for partition in range(settings.scoring_partitions):
-            pump = Pump(pool, LiveStore(redis_client), Wakeup(settings.database_url), partition)
+            pump = ScoringPump(pool, LiveStore(redis_client), Wakeup(settings.database_url), partition)
             await pump.run(asyncio.Event(), until_idle=True)
 
     return score

@@ -17,7 +17,7 @@ from runtime.postgres import make_pool
 from runtime.redis import RedisError, make_redis
 from runtime.settings import load_settings
 from storage.leaderboard.rankings import LiveStore
-from storage.leaderboard.rankings_audit import Verdict, live_windows, verify_window
+from storage.leaderboard.rankings_audit import AuditVerdict, live_windows, verify_window
 from tests.conftest import REPOSITORY, Stack, start_stack, stop_stack_process
 from tests.journey.programme import add_board, board_of, event, eventually, fresh
 from tests.journey.test_crash import USERS, Sender, fresh_and_alive, kill, pids_of
@@ -90,11 +90,11 @@ def store_of(stack: Stack) -> "redis.Redis[bytes]":
     return redis.Redis.from_url(stack.described["env"]["LAUREL_REDIS_URL"], socket_timeout=5.0)
 
 
-def verify(stack: Stack, board: str) -> list[Verdict]:
+def verify(stack: Stack, board: str) -> list[AuditVerdict]:
     """What `laurel verify-rankings` finds out of the board's windows, without starting it."""
     settings = load_settings(stack.described["env"])
 
-    async def look() -> list[Verdict]:
+    async def look() -> list[AuditVerdict]:
         live = make_redis(settings)
         async with make_pool(settings.database_url, "test", max_size=2) as pool:
             rankings = LiveStore(live)
@@ -104,7 +104,7 @@ def verify(stack: Stack, board: str) -> list[Verdict]:
             try:
                 return [await verify_window(pool, rankings, window.board, patience_seconds=60.0) for window in windows]
             except RedisError:  # it is not ready yet: nothing is live
-                return [Verdict(live=False) for _ in windows]
+                return [AuditVerdict(live=False) for _ in windows]
             finally:
                 await live.aclose()
 
@@ -113,7 +113,7 @@ def verify(stack: Stack, board: str) -> list[Verdict]:
 
 def is_live(stack: Stack, board: str, entries: int) -> bool:
     """Whether the board is read from Redis and equals PostgreSQL."""
-    return verify(stack, board) == [Verdict(live=True, compared=entries)]
+    return verify(stack, board) == [AuditVerdict(live=True, compared=entries)]
 
 
 def test_boards_answer_right_at_once_whatever_happens_to_redis(own_stack: Stack) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from domain.leaderboard.definition import BoardStatus, BoardVersion, parse_config
 from domain.rule.expression import Node, evaluate, parse_expression, scaled
-from domain.scoring.rules import Outcome, RuleSet, ScorableEvent
+from domain.scoring.rules import RuleSet, ScorableEvent, ScoringOutcome
 
 PATHS = ["attrs.a", "attrs.b", "attrs.c.d", "actor.metadata.m", "attrs.missing"]
 NOON = datetime(2025, 11, 18, 12, tzinfo=UTC)
@@ -53,7 +53,7 @@ def compiled_points(text: str, document: dict[str, Any]) -> int | None:
     """What a board with this one rule counts for the document."""
     config = parse_config({"timeframe": {"type": "all_time"}, "scoring": {"rules": [{"event_type": "x", "points_expression": text}]}})
     board = BoardVersion(board_id=uuid.UUID(int=1), version=1, status=BoardStatus.ACTIVE, config=config, valid_from=NOON)
-    outcome = Outcome()
+    outcome = ScoringOutcome()
     RuleSet([board]).apply("x", [ScorableEvent(1, NOON, NOON, uuid.UUID(int=2), document)], outcome)
     for scores in outcome.windows():
         for standing in scores.standings.values():

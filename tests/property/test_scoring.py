@@ -13,7 +13,7 @@ from domain.leaderboard.window import window_at
 from domain.points.earning_rule import EarningVersion, capped, parse_earning_rule, smallest_units
 from domain.rule.condition import matches, parse_conditions
 from domain.rule.expression import evaluate, parse_expression
-from domain.scoring.rules import Outcome, RuleSet, ScorableEvent
+from domain.scoring.rules import RuleSet, ScorableEvent, ScoringOutcome
 
 START = datetime(2025, 10, 26, tzinfo=UTC)
 CONDITIONS = st.dictionaries(
@@ -114,7 +114,7 @@ def reference(board: BoardVersion, events: list[ScorableEvent]) -> Scores:
 def test_generated_scoring_equals_a_plain_loop(
     versions: list[BoardVersion], earning: list[EarningVersion], events: list[ScorableEvent]
 ) -> None:
-    outcome = Outcome()
+    outcome = ScoringOutcome()
     RuleSet(versions, earning).apply("x", events, outcome)
     got = {(scores.board_id, scores.span.key): (scores.late, scores.standings) for scores in outcome.windows()}
     expected: Scores = {}

@@ -7,7 +7,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain.leaderboard.definition import WEEKDAYS, Aggregation, Method, Segment, Timeframe, TimeframeType
+from domain.leaderboard.definition import WEEKDAYS, Aggregation, Method, Timeframe, TimeframeType, TimelineSegment
 from domain.leaderboard.window import WindowSpan
 from domain.leaderboard.window_sequence import (
     NOTICE,
@@ -25,7 +25,7 @@ MICROSECOND = timedelta(microseconds=1)
 
 
 @st.composite
-def wanted(draw: st.DrawFn) -> Segment:
+def wanted(draw: st.DrawFn) -> TimelineSegment:
     kind = draw(st.sampled_from(["hourly", "daily", "weekly", "monthly"]))
     parts: dict[str, str | int] = {}
     if kind == "weekly":
@@ -35,7 +35,9 @@ def wanted(draw: st.DrawFn) -> Segment:
     reset = f"{draw(st.integers(0, 23)):02}:{draw(st.sampled_from([0, 30])):02}"
     zone = draw(st.sampled_from(ZONES))
     timeframe = Timeframe(type=TimeframeType(kind), timezone=zone, reset_time=reset, grace_seconds=0, **parts)  # type: ignore[arg-type]
-    return Segment(timeframe=timeframe, aggregation=draw(st.sampled_from(list(Aggregation))), method=draw(st.sampled_from(list(Method))))
+    return TimelineSegment(
+        timeframe=timeframe, aggregation=draw(st.sampled_from(list(Aggregation))), method=draw(st.sampled_from(list(Method)))
+    )
 
 
 def calendar_boundaries(timeframe: Timeframe, since: datetime, until: datetime) -> list[datetime]:
@@ -87,7 +89,7 @@ def _hours(zone: zoneinfo.ZoneInfo, since: datetime, until: datetime) -> list[da
 @given(st.data())
 def test_changes_leave_neither_gap_nor_overlap(data: st.DataObject) -> None:
     first = data.draw(wanted())
-    line: tuple[Segment, ...] = (first,)
+    line: tuple[TimelineSegment, ...] = (first,)
     start = datetime(2025, 1, 1, tzinfo=UTC) + timedelta(minutes=data.draw(st.integers(0, 700 * 24 * 60)))
     now = start
     for _ in range(data.draw(st.integers(1, 4))):
@@ -102,7 +104,9 @@ def test_changes_leave_neither_gap_nor_overlap(data: st.DataObject) -> None:
     _check_walk(line, start - timedelta(days=2), now + timedelta(days=3))
 
 
-def _check_change(before: tuple[Segment, ...], after: tuple[Segment, ...], target: Segment, *, now: datetime, switch: datetime) -> None:
+def _check_change(
+    before: tuple[TimelineSegment, ...], after: tuple[TimelineSegment, ...], target: TimelineSegment, *, now: datetime, switch: datetime
+) -> None:
     """Everything that begins within the hour stays; from the first window that begins later on it is what was wanted."""
     assert switch > now + NOTICE
     instant = now - timedelta(days=1)
@@ -117,11 +121,11 @@ def _check_change(before: tuple[Segment, ...], after: tuple[Segment, ...], targe
     assert begun.starts_at == switch, "it begins where the last one ended"
 
 
-def _check_walk(line: tuple[Segment, ...], since: datetime, until: datetime) -> None:
+def _check_walk(line: tuple[TimelineSegment, ...], since: datetime, until: datetime) -> None:
     """Walk through all windows: each begins where the one before ended, has a key of its own, and ends where the calendar says."""
     span = find_window(line, since)
     keys: set[str] = set()
-    boundaries: dict[Segment, list[datetime]] = {}
+    boundaries: dict[TimelineSegment, list[datetime]] = {}
     for _ in range(150):
         assert span is not None
         assert span.starts_at is not None
@@ -147,7 +151,7 @@ def _check_walk(line: tuple[Segment, ...], since: datetime, until: datetime) -> 
         span = following_window(line, span)
 
 
-def _check_end(known: list[datetime], segment: Segment, span: WindowSpan) -> None:
+def _check_end(known: list[datetime], segment: TimelineSegment, span: WindowSpan) -> None:
     assert span.ends_at is not None
     later = [instant for instant in known if span.starts_at is not None and instant > span.starts_at]
     if not later or span.ends_at > known[-1]:
@@ -157,17 +161,17 @@ def _check_end(known: list[datetime], segment: Segment, span: WindowSpan) -> Non
         assert span.ends_at == later[0]
 
 
-def daily(zone: str = "UTC", reset: str = "00:00") -> Segment:
-    return Segment(
+def daily(zone: str = "UTC", reset: str = "00:00") -> TimelineSegment:
+    return TimelineSegment(
         timeframe=Timeframe(type=TimeframeType.DAILY, timezone=zone, reset_time=reset, grace_seconds=0),
         aggregation=Aggregation.SUM,
         method=Method.SCORE_DESC,
     )
 
 
-def weekly() -> Segment:
+def weekly() -> TimelineSegment:
     timeframe = Timeframe(type=TimeframeType.WEEKLY, reset_day="monday", grace_seconds=0)
-    return Segment(timeframe=timeframe, aggregation=Aggregation.SUM, method=Method.SCORE_DESC)
+    return TimelineSegment(timeframe=timeframe, aggregation=Aggregation.SUM, method=Method.SCORE_DESC)
 
 
 def test_a_daily_board_becomes_weekly_amid_a_week() -> None:

@@ -7,7 +7,7 @@ import pytest_asyncio
 from domain.errors import IdempotencyConflict, InsufficientPoints, UserNotFound
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
-from storage.idempotency import Claim, StoredAnswer, earlier_answer, forget_answers, keep_answer
+from storage.idempotency import KeyClaim, StoredAnswer, earlier_answer, forget_answers, keep_answer
 from storage.redemption.redeem import redeem
 from storage.tenant.erasure import begin_erasure
 from tests.store_world import World, make_world
@@ -18,11 +18,11 @@ async def world(pool: Pool) -> World:
     return await make_world(pool)
 
 
-def claim(key: str = "k1", *, body: bytes = b"{}", scope: str = "POST /v1/redemptions", about: str | None = None) -> Claim:
-    return Claim(scope=scope, key=key, request_hash=body, external_user_id=about)
+def claim(key: str = "k1", *, body: bytes = b"{}", scope: str = "POST /v1/redemptions", about: str | None = None) -> KeyClaim:
+    return KeyClaim(scope=scope, key=key, request_hash=body, external_user_id=about)
 
 
-async def redeem_once(world: World, given: Claim, external_id: str = "ann") -> tuple[StoredAnswer, bool]:
+async def redeem_once(world: World, given: KeyClaim, external_id: str = "ann") -> tuple[StoredAnswer, bool]:
     """Redeem under a key; the answer, and whether it is a repeat."""
     async with world.pool.connection() as connection, connection.pipeline(), connection.transaction():
         stored = await earlier_answer(connection, world.tenant_id, given)

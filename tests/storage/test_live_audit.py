@@ -12,7 +12,7 @@ from runtime.redis import Redis
 from storage.leaderboard import definition as definitions
 from storage.leaderboard.definition import Leaderboard
 from storage.leaderboard.rankings import LiveBoard, LiveStore
-from storage.leaderboard.rankings_audit import Verdict, live_windows, verify_window
+from storage.leaderboard.rankings_audit import AuditVerdict, live_windows, verify_window
 from storage.leaderboard.rankings_repair import rebuild_window
 from tests.scoring_world import NOON, PARTITIONS, Event, World, definition
 from tests.window_world import scoring
@@ -33,7 +33,7 @@ async def live(world: World, board: Leaderboard) -> LiveBoard:
     return definitions.live_board(board, window)
 
 
-async def verify(world: World, board: LiveBoard, seconds: float = 60.0) -> Verdict:
+async def verify(world: World, board: LiveBoard, seconds: float = 60.0) -> AuditVerdict:
     return await verify_window(world.pool, world.live, board, patience_seconds=seconds)
 
 
@@ -81,12 +81,12 @@ async def test_an_entry_that_was_changed_is_found_and_a_rebuild_makes_it_right(
     await world.send(EVENTS)
     await world.pump()
     seen = await live(world, board)
-    assert await verify(world, seen) == Verdict(live=True, compared=40)
+    assert await verify(world, seen) == AuditVerdict(live=True, compared=40)
     await tamper(redis_client, seen, world.live.keys(seen))
     found = await verify(world, seen)
     assert [drift.user for drift in found.drifts] == users, found
     assert await rebuild_window(world.pool, world.live, seen) == "done"
-    assert await verify(world, seen) == Verdict(live=True, compared=40)
+    assert await verify(world, seen) == AuditVerdict(live=True, compared=40)
 
 
 async def delete_set(redis: Redis, board: LiveBoard, keys: Keys) -> None:
@@ -135,14 +135,14 @@ async def test_keys_that_are_not_whole_are_not_read_and_the_pump_makes_them_whol
     assert await world.live.rank(seen, "u1") is None
     assert await world.live.around(seen, "u1", 3) is None
     assert await world.live.ranks(seen, ["u1"]) is None
-    assert await verify(world, seen) == Verdict(live=False)
+    assert await verify(world, seen) == AuditVerdict(live=False)
     await world.pump()  # without anything new, too
     assert await world.live_rows(board) == stored
     await damage(redis_client, seen, world.live.keys(seen))
     await world.send(EVENTS[150:])
     await world.pump()
     assert await world.live_rows(board) == await world.stored_rows(board)
-    assert await verify(world, seen) == Verdict(live=True, compared=40)
+    assert await verify(world, seen) == AuditVerdict(live=True, compared=40)
 
 
 async def test_a_publisher_that_does_not_come_far_enough_is_drift(world: World) -> None:
@@ -171,7 +171,7 @@ async def test_while_boards_change_all_the_time_nothing_is_drift(world: World) -
 
     async with scoring(world):
         playing = asyncio.create_task(play())
-        verdicts: list[Verdict] = []
+        verdicts: list[AuditVerdict] = []
         async with asyncio.timeout(60):
             while sum(verdict.live and verdict.compared == 55 for verdict in verdicts) < 5:
                 verdicts.append(await verify(world, seen))

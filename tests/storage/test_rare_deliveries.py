@@ -4,7 +4,7 @@ import pytest
 
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
-from storage.webhook.delivery import Filter, list_deliveries
+from storage.webhook.delivery import DeliveryFilter, list_deliveries
 from storage.webhook.endpoint import NewEndpoint, create_endpoint
 from tests.store_world import make_world
 
@@ -28,7 +28,7 @@ async def test_a_rare_state_is_read_by_its_own_rows(pool: Pool, state: str) -> N
             await connection.execute(FILL.format(number=number).encode(), named)
         await connection.execute("ANALYZE webhook_delivery")
     async with transaction(pool) as connection:
-        found = await list_deliveries(connection, world.tenant_id, Filter(state=state))
+        found = await list_deliveries(connection, world.tenant_id, DeliveryFilter(state=state))
         row = await (await connection.execute(READ)).fetchone()
     assert [each.state.value for each in found] == [state] * 2
     assert row is not None

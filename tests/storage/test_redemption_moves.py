@@ -9,7 +9,7 @@ from domain.errors import InvalidState, RedemptionNotFound
 from domain.redemption.redemption import Decision, Flag, Move, State, read_callback
 from runtime.ids import new_id, utc_now
 from runtime.postgres import transaction
-from storage.redemption.listing import Filter, list_redemptions
+from storage.redemption.listing import RedemptionFilter, list_redemptions
 from storage.redemption.move import document_of, move_redemption, set_flag
 from tests.store_world import make_world
 
@@ -147,7 +147,7 @@ async def test_lists_are_filtered_and_paged(world):
 
     async def ids(**wanted):
         async with transaction(world.pool) as connection:
-            return [each["redemption_id"] for each in await list_redemptions(connection, world.tenant_id, Filter(**wanted))]
+            return [each["redemption_id"] for each in await list_redemptions(connection, world.tenant_id, RedemptionFilter(**wanted))]
 
     assert await ids() == [str(second.redemption_id), str(first.redemption_id)]
     assert await ids(status="failed", user_id=user.user_id) == [str(second.redemption_id)]

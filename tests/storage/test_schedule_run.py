@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from domain.errors import ValidationFault
-from domain.payout.schedule import Claim, Schedule
+from domain.payout.schedule import InstantClaim, Schedule
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from storage.payout.plan import plan
@@ -29,7 +29,7 @@ async def world(pool: Pool) -> World:
     return await make_world(pool)
 
 
-async def claim(world: World, schedule: Schedule, instant: datetime) -> Claim:
+async def claim(world: World, schedule: Schedule, instant: datetime) -> InstantClaim:
     async with transaction(world.pool) as connection:
         return await claim_instant(connection, world.tenant_id, schedule.schedule_id, instant, now=instant + timedelta(seconds=1))
 

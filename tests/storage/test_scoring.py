@@ -5,7 +5,7 @@ import random
 import pytest
 import pytest_asyncio
 
-from activities.scoring import Pump
+from activities.scoring import ScoringPump
 from runtime.postgres import Pool
 from runtime.redis import Redis
 from storage.leaderboard.rankings import LiveStore
@@ -142,7 +142,7 @@ async def test_many_events_that_break_scoring_hold_up_no_other_user_of_their_par
         await world.send([event], bodies={each.event_id: b"not json" for each in unreadable})
     published = []
     for partition in range(PARTITIONS):
-        pump = Pump(world.pool, world.live, world.wakeup, partition)
+        pump = ScoringPump(world.pool, world.live, world.wakeup, partition)
         batch = await pump.step(await world.owner(partition))
         assert not batch.behind
         published += batch.publications

@@ -12,7 +12,7 @@ import pytest_asyncio
 from domain import limits
 from loops.scoring.barrier import Barrier
 from loops.scoring.batch import Scorer
-from loops.scoring.shares import Shares
+from loops.scoring.shares import ScoringShares
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
 from runtime.redis import Redis
@@ -44,9 +44,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(limits, name, limits.Limit(section="s", name="n", value=value, unit="u", scope="tenant", beyond="b"))
 
 
-def crowded() -> Shares:
+def crowded() -> ScoringShares:
     """As if another tenant had just sent events."""
-    shares = Shares()
+    shares = ScoringShares()
     shares.note([new_id()])
     return shares
 

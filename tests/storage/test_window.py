@@ -7,7 +7,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from activities.scoring import Pump
+from activities.scoring import ScoringPump
 from loops.scoring.barrier import Barrier
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, connect, transaction
@@ -230,7 +230,7 @@ async def test_an_event_in_time_opens_a_window_that_late_ones_had_made(world: Wo
     async with world.pool.connection() as connection:
         cursor = await connection.execute("SELECT scoring_partition FROM event_log WHERE event_id = %s", (name,))
         lagging = (await cursor.fetchone())["scoring_partition"]
-    pumps = [Pump(world.pool, world.live, world.wakeup, partition) for partition in range(PARTITIONS) if partition != lagging]
+    pumps = [ScoringPump(world.pool, world.live, world.wakeup, partition) for partition in range(PARTITIONS) if partition != lagging]
     await asyncio.gather(*(pump.run(asyncio.Event(), until_idle=True) for pump in pumps))
     assert (await the_window(world, board)).status == "paid"
     assert await commands(world) == []

@@ -10,7 +10,7 @@ import pytest
 
 from demo.boards import BOARDS, Row, reckon
 from demo.play import Result, events_of, make_results, user_id_of
-from demo.receiver import Partner
+from demo.receiver import ReceivingPartner
 
 VECTORS: list[dict[str, Any]] = json.loads((Path(__file__).parent.parent / "vectors/webhook.json").read_text())
 NOON = datetime(1969, 12, 31, 12, tzinfo=UTC)
@@ -65,7 +65,7 @@ def test_team_names_become_ids_that_a_path_can_hold() -> None:
 
 @pytest.mark.parametrize("vector", [each for each in VECTORS if "webhook_signature" in each], ids=lambda each: each["name"])
 def test_the_partner_accepts_the_vectors_and_nothing_else(vector: dict[str, Any]) -> None:
-    partner = Partner(vector["secret"], "", "")
+    partner = ReceivingPartner(vector["secret"], "", "")
     headers = {
         "X-GamifyEngine-Timestamp": str(vector["timestamp"]),
         "X-GamifyEngine-Signature": vector["x_gamifyengine_signature"],

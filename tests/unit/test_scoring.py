@@ -8,7 +8,7 @@ import pytest
 
 from domain.leaderboard.definition import BoardStatus, BoardVersion, parse_config
 from domain.points.earning_rule import EarningVersion, parse_earning_rule
-from domain.scoring.rules import NEVER, Outcome, PoisonEvent, RuleBook, RuleSet, ScorableEvent, explain
+from domain.scoring.rules import NEVER, PoisonEvent, RuleBook, RuleSet, ScorableEvent, ScoringOutcome, explain
 
 NOON = datetime(2025, 11, 18, 12, tzinfo=UTC)
 BOARD, USER, RULE = (uuid.UUID(int=number) for number in (1, 2, 3))
@@ -31,7 +31,7 @@ def event(position: int = 1, accepted_at: datetime = NOON, **attrs: Any) -> Scor
 
 
 def total(rules: RuleSet, *events: ScorableEvent) -> int | None:
-    outcome = Outcome()
+    outcome = ScoringOutcome()
     rules.apply("match", events, outcome)
     return next((standing.total for scores in outcome.windows() for standing in scores.standings.values()), None)
 
@@ -53,7 +53,7 @@ def test_the_versions_in_force_at_accepted_at_score_an_event() -> None:
 def test_an_event_counts_iff_it_was_accepted_before_the_window_closes() -> None:
     closes_at = MIDNIGHT + timedelta(seconds=60)
     events = [event(1, closes_at - timedelta(microseconds=1)), event(2, closes_at), event(3, closes_at + timedelta(days=1))]
-    outcome = Outcome()
+    outcome = ScoringOutcome()
     RuleSet([board()]).apply("match", events, outcome)
     (scores,) = outcome.windows()
     assert (scores.late, scores.standings[USER].counted, scores.standings[USER].position) == (2, 1, 1)
@@ -61,7 +61,7 @@ def test_an_event_counts_iff_it_was_accepted_before_the_window_closes() -> None:
 
 def test_an_early_close_wins_over_the_planned_end() -> None:
     early = NOON + timedelta(minutes=5)
-    outcome = Outcome({(BOARD, "2025-11-18"): early, (BOARD, "2025-11-19"): None})
+    outcome = ScoringOutcome({(BOARD, "2025-11-18"): early, (BOARD, "2025-11-19"): None})
     RuleSet([board()]).apply("match", [event(1, NOON), event(2, early)], outcome)
     (scores,) = outcome.windows()
     assert (scores.closes_at, scores.late, scores.standings[USER].counted) == (early, 1, 1)
@@ -69,7 +69,7 @@ def test_an_early_close_wins_over_the_planned_end() -> None:
 
 def test_a_window_of_all_time_takes_everything() -> None:
     config = {"timeframe": {"type": "all_time"}, "scoring": {"rules": [{"event_type": "*", "points_expression": "1"}]}}
-    outcome = Outcome()
+    outcome = ScoringOutcome()
     RuleSet([board(config=parse_config(config))]).apply("anything", [event(accepted_at=NOON + timedelta(days=9999))], outcome)
     (scores,) = outcome.windows()
     assert (scores.closes_at, scores.late, len(scores.standings)) == (NEVER, 0, 1)
@@ -93,7 +93,7 @@ def test_words_of_a_definition_never_reach_the_source() -> None:
 
 def test_a_poison_event_is_named() -> None:
     with pytest.raises(PoisonEvent) as caught:
-        RuleSet([board()]).apply("match", [event(7), event(8, score=10**400), event(9)], Outcome())
+        RuleSet([board()]).apply("match", [event(7), event(8, score=10**400), event(9)], ScoringOutcome())
     assert caught.value.position == 8
     assert "OverflowError" in caught.value.reason
 
@@ -105,7 +105,7 @@ def test_an_earning_rule_looks_only_at_its_time_and_gives_whole_units() -> None:
     versions = [
         EarningVersion(rule_id=uuid.UUID(int=10 + n), version=1, rule=rule, valid_from=NOON) for n, rule in enumerate((bounded, over))
     ]
-    outcome = Outcome()
+    outcome = ScoringOutcome()
     RuleSet([], versions).apply("match", [event(1), event(2, score=0.5), event(3, score=-1)], outcome)
     (earning,) = outcome.earnings
     assert (earning.position, earning.points, earning.amount, earning.currency) == (1, 45_000, 4, "points")

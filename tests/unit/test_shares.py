@@ -7,17 +7,17 @@ from uuid import UUID
 import pytest
 
 from runtime import shares as module
-from runtime.shares import Asker, Shares
+from runtime.shares import Asker, TurnShares
 from runtime.slots import CrowdedError
 
 HOSTILE, GOOD = UUID(int=1), UUID(int=2)
 
 
-def some(*, alone: int = 3, beside: int = 1, waiting: int = 100, wait_seconds: float = 5.0) -> Shares:
-    return Shares(alone=alone, beside=beside, waiting=waiting, wait_seconds=wait_seconds)
+def some(*, alone: int = 3, beside: int = 1, waiting: int = 100, wait_seconds: float = 5.0) -> TurnShares:
+    return TurnShares(alone=alone, beside=beside, waiting=waiting, wait_seconds=wait_seconds)
 
 
-async def holders(shares: Shares, stack: AsyncExitStack, tenant: UUID, count: int) -> None:
+async def holders(shares: TurnShares, stack: AsyncExitStack, tenant: UUID, count: int) -> None:
     for _ in range(count):
         await asyncio.wait_for(stack.enter_async_context(shares.turn(Asker(tenant, "a"))), 1)
 
@@ -25,7 +25,7 @@ async def holders(shares: Shares, stack: AsyncExitStack, tenant: UUID, count: in
 class Queue:
     """Requests that wait, in the order in which they had their turns."""
 
-    def __init__(self, shares: Shares) -> None:
+    def __init__(self, shares: TurnShares) -> None:
         self.shares, self.served = shares, []  # type: ignore[var-annotated]
         self.tasks: list[asyncio.Task[None]] = []
 

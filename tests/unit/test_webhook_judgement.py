@@ -5,38 +5,38 @@ from email.utils import format_datetime
 
 import pytest
 
-from domain.webhook.webhook import Ladder, Verdict, check_url, error_class, judge, next_delay, retry_after_seconds
+from domain.webhook.webhook import AnswerVerdict, Ladder, check_url, error_class, judge, next_delay, retry_after_seconds
 
 NOW = datetime(2026, 3, 1, 4, 11, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("status", [200, 201, 204, 299])
 def test_any_2xx_is_delivered(status):
-    assert judge(status, None) is Verdict.DELIVERED
+    assert judge(status, None) is AnswerVerdict.DELIVERED
     assert error_class(status, None) is None
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 304, 307, 308, 410])
 def test_redirects_and_gone_are_permanent(status):
-    assert judge(status, None) is Verdict.PERMANENT
+    assert judge(status, None) is AnswerVerdict.PERMANENT
     assert error_class(status, None) == ("http_410" if status == 410 else "redirect")
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 408, 409, 422, 425, 429, 500, 502, 503, 504, 599])
 def test_any_other_answer_is_tried_again(status):
-    assert judge(status, None) is Verdict.RETRY
+    assert judge(status, None) is AnswerVerdict.RETRY
     assert error_class(status, None) == f"http_{status}"
 
 
 @pytest.mark.parametrize("error", ["dns", "refused", "reset", "timeout", "tls"])
 def test_network_faults_are_tried_again(error):
-    assert judge(None, error) is Verdict.RETRY
+    assert judge(None, error) is AnswerVerdict.RETRY
     assert error_class(None, error) == error
 
 
 @pytest.mark.parametrize("error", ["blocked_address", "bad_url"])
 def test_forbidden_addresses_are_permanent(error):
-    assert judge(None, error) is Verdict.PERMANENT
+    assert judge(None, error) is AnswerVerdict.PERMANENT
 
 
 def test_there_are_at_most_four_attempts():

@@ -8,7 +8,7 @@ from datetime import timedelta
 from temporalio.worker import Worker
 
 from activities import endpoint as endpoint_pump
-from activities.endpoint import EndpointActivities, Pump
+from activities.endpoint import EndpointActivities, EndpointPump
 from activities.redemption import RedemptionActivities
 from domain.redemption.messages import RedemptionInput
 from domain.redemption.redemption import Move, State
@@ -57,7 +57,7 @@ async def tell(stage, times=1, event="tier_change", facts=TIER):
 async def pumping(stage, endpoint_id):
     wake, stop = asyncio.Event(), asyncio.Event()
     given = EndpointInput(tenant_id=stage.world.tenant_id, endpoint_id=endpoint_id)
-    pump = Pump(stage.pool, VAULT, Sender(SENDER), given)
+    pump = EndpointPump(stage.pool, VAULT, Sender(SENDER), given)
     running = asyncio.create_task(pump.run(wake, stop))
     try:
         yield wake

@@ -21,7 +21,7 @@ from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
 from runtime.redis import Redis
 from runtime.temporal import DATA_CONVERTER
-from storage.idempotency import Claim, StoredAnswer, earlier_answer, keep_answer
+from storage.idempotency import KeyClaim, StoredAnswer, earlier_answer, keep_answer
 from storage.leaderboard.rankings import LiveStore
 from storage.platform import partitions
 from storage.tenant.erasure import begin_erasure, open_erasure
@@ -189,7 +189,7 @@ async def test_what_tells_of_who_has_the_name_since_stays_that_ones(pool: Pool, 
     async with transaction(pool) as connection:
         for scope in (path, f"POST /v1/rewards/purchase/x {PERSON}"):
             answer = StoredAnswer(status=201, body=b"{}")
-            await keep_answer(connection, tenant, Claim(scope=scope, key="k", request_hash=b""), answer, utc_now())
+            await keep_answer(connection, tenant, KeyClaim(scope=scope, key="k", request_hash=b""), answer, utc_now())
         await connection.execute(
             "INSERT INTO audit_log (tenant_id, audit_id, actor, action, subject, subject_id, after, created_at)"
             " VALUES (%s, uuidv7(), 'a', 'adjust', 'points', %s, %s, %s)",
@@ -201,7 +201,7 @@ async def test_what_tells_of_who_has_the_name_since_stays_that_ones(pool: Pool, 
         await ActivityEnvironment().run(step, given)
     async with transaction(pool) as connection:
         assert await open_erasure(connection, given) is None
-        assert await earlier_answer(connection, tenant, Claim(scope=path, key="k", request_hash=b"")) is not None
+        assert await earlier_answer(connection, tenant, KeyClaim(scope=path, key="k", request_hash=b"")) is not None
     scopes = await world.rows("SELECT scope FROM idempotency_record ORDER BY scope")
     names = sorted([PERSON, f"erased:{user_id}"])
     purchases = [f"POST /v1/rewards/purchase/x {name}" for name in names]

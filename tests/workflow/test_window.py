@@ -29,7 +29,7 @@ from runtime.redis import Redis
 from runtime.temporal import DATA_CONVERTER, TaskQueues
 from storage.leaderboard.definition import Leaderboard, archive_board
 from storage.leaderboard.rankings import LiveStore
-from storage.reward.config import Written, write_config
+from storage.reward.config import WrittenConfig, write_config
 from storage.reward.item import write_item
 from storage.rules_lock import change_instant
 from storage.webhook.endpoint import NewEndpoint, create_endpoint
@@ -118,7 +118,7 @@ async def with_prizes(stage: Stage, what: LeaderboardDefinition) -> LeaderboardD
     async with transaction(stage.world.pool) as connection:
         badge = parse_item({"name": "Badge", "reward_type": "badge"})
         item = await write_item(connection, stage.world.tenant_id, new_id(), badge, credit=(None, None), now=now)
-        written = Written(name="prizes", tiers=[PrizeTier(max_rank=3, item_ids=[item.item_id])], budget={})
+        written = WrittenConfig(name="prizes", tiers=[PrizeTier(max_rank=3, item_ids=[item.item_id])], budget={})
         config = await write_config(connection, stage.world.tenant_id, new_id(), written, now)
     return msgspec.structs.replace(what, reward_config_id=config.reward_config_id)
 
