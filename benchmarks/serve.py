@@ -80,10 +80,10 @@ def application(variant: str, settings: Settings) -> Any:
     """The ASGI application of a variant; all but `hello` are the product with another event writer."""
     if variant == "hello":
         return hello
-    from api import app
+    import server
 
-    app.GroupCommitWriter = WRITERS[variant]  # type: ignore[attr-defined]
-    return app.create_app(settings)
+    server.GroupCommitWriter = WRITERS[variant]  # type: ignore[attr-defined]
+    return server.create_app(settings)
 
 
 if __name__ == "__main__":

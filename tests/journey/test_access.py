@@ -166,7 +166,7 @@ def test_every_route_says_who_may_call_it_and_says_what_the_list_says() -> None:
 
 
 def test_every_route_is_in_the_document(stage: Stage) -> None:
-    from api.app import create_app
+    from server import create_app
 
     app = create_app(stage.settings).application
     known = {route.path_format for route in app.routes if not route.path.startswith(("/console", "/-/openapi"))}

@@ -14,11 +14,11 @@ import pytest
 import pytest_asyncio
 import uvicorn
 
-from api.app import create_app
 from cli.processes import server_config
 from runtime.http_server import HEAD_BYTES, PatientProtocol
 from runtime.postgres import Pool
 from runtime.settings import Settings
+from server import create_app
 from tests.api_world import World, event, make_world
 from tests.conftest import settings_for
 from tests.console_world import Tab, add_person

@@ -4,7 +4,6 @@ from typing import cast
 
 import pytest
 
-from api.app import create_app
 from api.auth import READING_ROUTES, Admission, ConsoleAdmission, Guesses, Principal, bearer_of, check_tenant, facts_of
 from api.openapi import written
 from domain import limits
@@ -21,6 +20,7 @@ from domain.errors import (
 from domain.tenant.tenant import AccessSettings, TenantAccess, TenantStatus
 from runtime.ids import new_id
 from runtime.settings import Settings
+from server import create_app
 
 TENANT = TenantAccess(tenant_id=new_id(), status=TenantStatus.ACTIVE, cors_origins=("https://shop.example",), settings=AccessSettings())
 SUSPENDED = TenantAccess(tenant_id=new_id(), status=TenantStatus.SUSPENDED, cors_origins=("*",), settings=AccessSettings())
