@@ -42,6 +42,7 @@ from api.payout import run as payout
 from api.points import adjustment, tier
 from api.points import currency as ledger
 from api.points import earning_rule as earning
+from api.query import read_params
 from api.redemption import order, redemption
 from api.reward import code, reward
 from api.reward import config as reward_config
@@ -162,7 +163,7 @@ def provide_state(name: str) -> Provide:
 
 def dependencies() -> dict[str, Any]:
     """What handlers may ask for by name: of their request, and of the process."""
-    of_request: dict[str, Any] = {"principal": provide_principal, "admission": provide_admission, "page": read_page}
+    of_request: dict[str, Any] = {"principal": provide_principal, "admission": provide_admission, "page": read_page, "params": read_params}
     return {name: Provide(find) for name, find in of_request.items()} | {name: provide_state(name) for name in INJECTED}
 
 

@@ -1,21 +1,40 @@
 """The API document: what Litestar reads off the routes, with what it cannot know: refusals, queries, groups, strict bodies."""
 
 import re
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, get_args, get_origin
 
 import msgspec
-from litestar import Litestar
+from litestar import Litestar, Response
 from litestar.handlers import HTTPRouteHandler
 
-from api.auth import OPERATOR, PUBLIC, Rule, in_token_family, rule_of
+from api.auth import OPERATOR, PUBLIC, in_token_family, rule_of
+from api.declared import As, PartOf
 from api.errors import known_codes
-from api.operation import BODIES, CALLBACK, MONEY_WRITES, PATH, QUERY, REFUSALS, TAGS, TEXT, VERSIONED, whole
-from api.pagination import DEFAULT_LIMIT, MAXIMUM_LIMIT
+from api.operation import BODIES, CALLBACK, PATH, QUERY, REFUSALS, TAGS, TEXT
+from api.query import query_names, query_shapes
+from api.schema_book import SchemaBook, example_of_schema
 from domain.errors import DomainError
 
 JSON = "application/json"
-SCHEMA_PLACE = "#/components/schemas/{name}"
 OBJECT = {"type": "object"}
+HEADERS: dict[str, dict[str, Any]] = {
+    "IDEMPOTENCY_CONFLICT": {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "required": False,
+        "description": "A repetition with the same key and body has no second effect and gets the first answer",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]*$"},
+    },
+    "VERSION_CONFLICT": {
+        "name": "If-Match",
+        "in": "header",
+        "required": False,
+        "description": "The version that you have seen; another present version is a 409",
+        "schema": TEXT,
+    },
+}
+"""The header that a route takes because of a refusal that it declares."""
 EVENT = {"$ref": "#/components/schemas/IngestionEventV1"}
 SUCCESS = {"200": "Done", "201": "Made", "202": "Accepted; the effect follows", "204": "Done; there is nothing to show"}
 LISTS = {"show_catalog": "rewards", "list_orders": "orders", "read_tier": "history", "give_tier": "history", "list_snapshots": "snapshots"}
@@ -83,25 +102,54 @@ def document_of(app: Litestar) -> dict[str, Any]:
     """The API document, made from the routes."""
     document: dict[str, Any] = app.openapi_schema.to_schema()
     document["paths"] = dict(sorted(document["paths"].items()))  # a handler of several paths has them in no order of its own
-    shapes: dict[str, Any] = {}
+    book = SchemaBook()
     refusals: dict[str, Any] = {}
-    for route in app.routes:
-        path = getattr(route, "path_format", "")
-        for method, (handler, _) in getattr(route, "route_handler_map", {}).items():
-            operation = document["paths"].get(path, {}).get(method.lower())
-            if operation is not None:
-                _complete(operation, handler, path, shapes)
-                refusals |= _describe_refusals(operation, path, rule_of(handler) or PUBLIC)
+    for path, method, handler in _routes(app):
+        operation = document["paths"].get(path, {}).get(method.lower())
+        if operation is not None:
+            _complete(operation, handler, path, book)
+            refusals |= _describe_refusals(operation, handler, path)
+    book.add("IngestionEventV1", EVENT_SCHEMA)
+    book.add("Error", ERROR_SCHEMA)
     components = document["components"]
-    components["schemas"] = components.get("schemas", {}) | shapes | {"IngestionEventV1": EVENT_SCHEMA, "Error": ERROR_SCHEMA}
     components["examples"] = {code: {"value": example_of(fault)} for code, fault in sorted(known_codes().items())}
     components["headers"] = {
         "X-Request-Id": {"schema": TEXT, "description": "The request's own when it was sane, else made"},
         "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait"},
     }
     components["responses"] = refusals
+    components["schemas"] = {}
+    components["schemas"] = book.finish(document)
+    _add_examples(document)
     document["tags"] = [{"name": name} for name in dict.fromkeys(name for _, name in TAGS)]
     return document
+
+
+def _routes(app: Litestar) -> Iterator[tuple[str, str, HTTPRouteHandler]]:
+    """Every route by its template and its method."""
+    for route in app.routes:
+        for method, (handler, _) in getattr(route, "route_handler_map", {}).items():
+            yield getattr(route, "path_format", ""), method, handler
+
+
+def query_names_of(app: Litestar) -> dict[tuple[str, str], frozenset[str]]:
+    """The query parameters that each documented route takes, by its template and its method."""
+    return {
+        (path, method): frozenset(QUERY.get(name_of(handler, path), ())) | query_names(handler)
+        for path, method, handler in _routes(app)
+        if handler.include_in_schema is not False
+    }
+
+
+def _add_examples(document: dict[str, Any]) -> None:
+    """Beside every body and every answer in JSON, an example put together from its fields."""
+    schemas = document["components"]["schemas"]
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            contents = [operation.get("requestBody", {}), *operation["responses"].values()]
+            for content in (each["content"][JSON] for each in contents if JSON in each.get("content", {})):
+                if "examples" not in content:
+                    content["example"] = example_of_schema(content["schema"], schemas)
 
 
 def example_of(fault: type[DomainError]) -> dict[str, Any]:
@@ -119,7 +167,7 @@ def name_of(handler: HTTPRouteHandler, path: str) -> str:
     return "show_score" if "/score/" in path else str(handler.fn.__name__)
 
 
-def _complete(operation: dict[str, Any], handler: HTTPRouteHandler, path: str, shapes: dict[str, Any]) -> None:
+def _complete(operation: dict[str, Any], handler: HTTPRouteHandler, path: str, book: SchemaBook) -> None:
     name, rule = name_of(handler, path), rule_of(handler) or PUBLIC
     operation["operationId"] = name
     text = " ".join(operation.get("description", "").split())
@@ -127,75 +175,105 @@ def _complete(operation: dict[str, Any], handler: HTTPRouteHandler, path: str, s
     operation["tags"] = [next(tag for start, tag in TAGS if path.startswith(start))]
     operation["x-roles"] = sorted(rule.roles)
     operation["security"] = [] if rule == PUBLIC else [{"bearer": []}] if rule == OPERATOR else [{"bearer": []}, {"api_key": []}]
-    _describe_body(operation, handler, name, shapes)
-    _describe_parameters(operation, handler, name)
-    _describe_success(operation, name, path, is_list="page" in handler.parsed_fn_signature.parameters)
+    _describe_body(operation, handler, name, book)
+    _describe_parameters(operation, handler, name, book)
+    _describe_answers(operation, handler, name, path, book)
 
 
-def _describe_body(operation: dict[str, Any], handler: HTTPRouteHandler, name: str, shapes: dict[str, Any]) -> None:
+def _describe_body(operation: dict[str, Any], handler: HTTPRouteHandler, name: str, book: SchemaBook) -> None:
+    """What `data` says: a Struct, an object `As` a Struct or a `PartOf` one."""
     sent = {"append_event": EVENT, "append_events": EVENTS, "explain_event": EVENT, "call_redemption_back": CALLBACK}.get(name)
     data = handler.parsed_fn_signature.parameters.get("data")
     shape, is_partial = BODIES.get(name, (None if data is None else data.annotation, False))
-    if isinstance(shape, type) and issubclass(shape, msgspec.Struct):
-        (sent,), known = msgspec.json.schema_components((shape,), ref_template=SCHEMA_PLACE)
-        shapes |= known
-        if is_partial:
-            own = f"{shape.__name__}Change"
-            shapes[own] = {key: value for key, value in known[shape.__name__].items() if key != "required"} | {"title": own}
-            sent = {"$ref": SCHEMA_PLACE.format(name=own)}
+    is_required = data is not None or not is_partial
+    note = None if data is None else next((each for each in data.metadata if isinstance(each, As | PartOf)), None)
+    if isinstance(note, As):
+        sent, is_required = book.body(note.shape), not note.is_optional
+    elif isinstance(note, PartOf):
+        sent = book.part(note.shape)
+    elif isinstance(shape, type) and issubclass(shape, msgspec.Struct):
+        sent = book.part(shape) if is_partial else book.body(shape)
     if sent is not None:
-        required = data is not None or not is_partial
-        operation["requestBody"] = {"required": required, "content": {JSON: {"schema": sent}}}
+        operation["requestBody"] = {"required": is_required, "content": {JSON: {"schema": sent}}}
 
 
-def _describe_parameters(operation: dict[str, Any], handler: HTTPRouteHandler, name: str) -> None:
-    query = dict(QUERY.get(name, {}))
-    if "page" in handler.parsed_fn_signature.parameters:
-        query |= {"limit": whole(1, MAXIMUM_LIMIT, DEFAULT_LIMIT), "cursor": TEXT}
+def _describe_parameters(operation: dict[str, Any], handler: HTTPRouteHandler, name: str, book: SchemaBook) -> None:
     parameters = [{key: value for key, value in each.items() if key != "deprecated"} for each in operation.get("parameters", [])]
     for each in parameters:
         each["schema"] = PATH.get(each["name"], each["schema"])
-    parameters += [{"name": each, "in": "query", "required": False, "schema": schema} for each, schema in query.items()]
-    if name in MONEY_WRITES:
-        key = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]*$"}
-        parameters.append({"name": "Idempotency-Key", "in": "header", "required": False, "schema": key})
-    if name in VERSIONED:
-        parameters.append({"name": "If-Match", "in": "header", "required": False, "schema": TEXT})
+    parameters += [{"name": each, "in": "query", "required": False, "schema": schema} for each, schema in QUERY.get(name, {}).items()]
+    for shape in query_shapes(handler):
+        parameters += _parameters_of(shape, book)
+    codes = {refusal.code for refusal in declared_refusals(handler)} | set(REFUSALS.get(name, ()))
+    parameters += [header for code, header in HEADERS.items() if code in codes]
     if parameters:
         operation["parameters"] = parameters
     operation.pop("deprecated", None)
 
 
-def _describe_success(operation: dict[str, Any], name: str, path: str, *, is_list: bool) -> None:
-    kept = {}
-    for status, response in operation["responses"].items():
-        if status >= "300":
-            continue
-        response["description"] = SUCCESS.get(status, response["description"])
-        schema = response.get("content", {}).get(JSON, {}).get("schema")
-        if is_list:
-            noun = LISTS.get(name) or [part for part in path.split("/") if part[:1] != "{"][-1].replace("-", "_")
-            items, cursor = {"type": "array", "items": OBJECT}, {"type": ["string", "null"]}
-            schema = {"type": "object", "required": [noun, "next_cursor"], "properties": {noun: items, "next_cursor": cursor}}
-        elif schema is not None and "$ref" not in schema and "properties" not in schema:
-            schema = OBJECT
-        if schema is not None:
-            response["content"] = {JSON: {"schema": schema}}
-        kept[status] = response
+def _parameters_of(shape: type[msgspec.Struct], book: SchemaBook) -> Iterator[dict[str, Any]]:
+    """The query parameters that a Struct describes. null is what a parameter that is left out stands for; nobody can send it."""
+    for name, schema in book.members(shape).items():
+        choices = [each for each in schema.get("anyOf", []) if each != {"type": "null"}]
+        kind = (choices[0] if len(choices) == 1 else {"anyOf": choices}) if choices else {}
+        bare = {key: value for key, value in (schema | kind).items() if key != "anyOf" or len(choices) > 1}
+        if bare.get("default", "") is None:
+            del bare["default"]
+        about = {"description": bare.pop("description")} if "description" in bare else {}
+        yield {"name": name, "in": "query", "required": False, **about, "schema": bare}
+
+
+def declared_refusals(handler: HTTPRouteHandler) -> tuple[type[DomainError], ...]:
+    """What the route names as its refusals, besides those that follow from its path, its body and its credential."""
+    return tuple(handler.opt.get("refusals", ()))
+
+
+def _describe_answers(operation: dict[str, Any], handler: HTTPRouteHandler, name: str, path: str, book: SchemaBook) -> None:
+    """What the handler returns, under its status; further answers are in the route's `answers`."""
+    own = str(handler.status_code)
+    shapes: dict[str, Any] = {own: _answered(handler)} | {str(status): shape for status, shape in handler.opt.get("answers", {}).items()}
+    answers: dict[str, dict[str, Any]] = {}
+    for status, shape in shapes.items():
+        answers[status] = {"description": SUCCESS.get(status, "")}
+        if shape is str:
+            answers[status]["content"] = {str(handler.media_type): {"schema": TEXT}}
+        elif shape is not None:
+            answers[status]["content"] = {JSON: {"schema": book.answer(shape)}}
+    if shapes[own] in (dict[str, Any], Any, bytes):
+        answers[own]["content"] = {JSON: {"schema": _untyped(handler, name, path)}}
     if name == "metrics":
-        kept["200"]["content"] = {"text/plain": {"schema": TEXT}}
+        answers["200"]["content"] = {"text/plain": {"schema": TEXT}}
     if name == "list_redemptions":
-        kept["200"]["content"]["text/csv"] = {"schema": TEXT}
+        answers["200"]["content"]["text/csv"] = {"schema": TEXT}
     if name == "identify_user":
-        kept["200"] = kept["201"] | {"description": "Known; what was given is merged into it"}
-    operation["responses"] = kept
+        answers["200"] = answers["201"] | {"description": "Known; what was given is merged into it"}
+    operation["responses"] = answers
 
 
-def refusals_of(operation: dict[str, Any], name: str, path: str, rule: Rule) -> set[str]:
+def _answered(handler: HTTPRouteHandler) -> Any:
+    """The shape of what a handler returns, out of the `Response` that may be around it."""
+    shape = handler.parsed_fn_signature.return_type.annotation
+    origin = get_origin(shape)
+    if isinstance(origin, type) and issubclass(origin, Response):
+        (shape,) = get_args(shape)
+    return None if shape is type(None) else shape
+
+
+def _untyped(handler: HTTPRouteHandler, name: str, path: str) -> dict[str, Any]:
+    if "page" not in handler.parsed_fn_signature.parameters:
+        return OBJECT
+    noun = LISTS.get(name) or [part for part in path.split("/") if part[:1] != "{"][-1].replace("-", "_")
+    items, cursor = {"type": "array", "items": OBJECT}, {"type": ["string", "null"]}
+    return {"type": "object", "required": [noun, "next_cursor"], "properties": {noun: items, "next_cursor": cursor}}
+
+
+def refusals_of(operation: dict[str, Any], handler: HTTPRouteHandler, path: str) -> set[str]:
     """The codes that an operation can answer."""
+    rule = rule_of(handler) or PUBLIC
     if rule == PUBLIC:
         return {"INTERNAL_ERROR"}
-    codes = {"FORBIDDEN", "RATE_LIMITED", "UNAVAILABLE", "INTERNAL_ERROR", *REFUSALS.get(name, ())}
+    codes = {"FORBIDDEN", "RATE_LIMITED", "UNAVAILABLE", "INTERNAL_ERROR", *REFUSALS.get(operation["operationId"], ())}
+    codes |= {refusal.code for refusal in declared_refusals(handler)}
     codes |= {"UNAUTHORIZED", "AUTH_INVALID_KEY"} | (set() if in_token_family(path) else {"AUTH_MISSING_KEY"})
     if rule != OPERATOR:
         codes |= {"TENANT_QUERY_MISMATCH", "CORS_NOT_ALLOWED_FOR_TENANT"}
@@ -209,11 +287,11 @@ def refusals_of(operation: dict[str, Any], name: str, path: str, rule: Rule) -> 
     return codes
 
 
-def _describe_refusals(operation: dict[str, Any], path: str, rule: Rule) -> dict[str, Any]:
+def _describe_refusals(operation: dict[str, Any], handler: HTTPRouteHandler, path: str) -> dict[str, Any]:
     """Let the operation refer to its refusals; they are given back by their names, each a status with its codes."""
     known, name = known_codes(), operation["operationId"]
     by_status: dict[int, list[str]] = {}
-    for code in sorted(refusals_of(operation, name, path, rule)):
+    for code in sorted(refusals_of(operation, handler, path)):
         by_status.setdefault(known[code].status, []).append(code)
     own = {"X-Request-Id": {"$ref": "#/components/headers/X-Request-Id"}}
     for response in operation["responses"].values():

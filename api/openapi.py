@@ -12,7 +12,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
-from api.document import document_of
+from api.document import document_of, query_names_of
 from runtime.version import VERSION
 
 PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -67,16 +67,8 @@ class Written(NamedTuple):
 
 
 def query_names(app: Litestar) -> Callable[[str, str], Collection[str] | None]:
-    """For a route's template and a method, the query parameters that the document lists; None for a route that is not in it."""
-
-    @cache
-    def known() -> dict[tuple[str, str], frozenset[str]]:
-        return {
-            (path, method.upper()): frozenset(each["name"] for each in operation.get("parameters", ()) if each["in"] == "query")
-            for path, operations in document_of(app)["paths"].items()
-            for method, operation in operations.items()
-        }
-
+    """For a route's template and a method, the query parameters that it takes; None for a route that is not in the document."""
+    known = cache(lambda: query_names_of(app))
     return lambda path, method: known().get((path, method))
 
 

@@ -166,9 +166,6 @@ REFUSALS: dict[str, tuple[str, ...]] = {
 }
 """Codes that an operation can answer besides those that follow from its path, its body and its credential."""
 
-MONEY_WRITES = frozenset(name for name, codes in REFUSALS.items() if "IDEMPOTENCY_CONFLICT" in codes)
-VERSIONED = frozenset(name for name, codes in REFUSALS.items() if "VERSION_CONFLICT" in codes)
-
 CALLBACK = {
     "type": "object",
     "required": ["status"],

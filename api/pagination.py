@@ -3,12 +3,14 @@
 import base64
 import binascii
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 import msgspec
 from litestar import Request
+from msgspec import Meta
 
+from api.query import query_as
 from domain.errors import ValidationFault
 
 Item = TypeVar("Item")
@@ -20,8 +22,8 @@ MAXIMUM_LIMIT = 500
 class Page(msgspec.Struct, frozen=True, kw_only=True):
     """Which part of a list is wanted. `cursor` is what an earlier answer gave as `next_cursor`."""
 
-    limit: int = DEFAULT_LIMIT
-    cursor: str | None = None
+    limit: Annotated[int, Meta(ge=1, le=MAXIMUM_LIMIT, description="How many at most")] = DEFAULT_LIMIT
+    cursor: Annotated[str, Meta(description="The `next_cursor` of the answer before; absent for the first page")] | None = None
 
     def after_id(self) -> UUID | None:
         """The id behind which the page starts, for lists that are ordered by one id; raises `ValidationFault`."""
@@ -80,5 +82,4 @@ def whole_number(request: Request[Any, Any, Any], name: str, *, default: int, lo
 
 async def read_page(request: Request[Any, Any, Any]) -> Page:
     """The page that a request asks for; injected as `page`."""
-    limit = whole_number(request, "limit", default=DEFAULT_LIMIT, low=1, high=MAXIMUM_LIMIT)
-    return Page(limit=limit, cursor=request.query_params.get("cursor"))
+    return query_as(request.query_params, Page)

@@ -5,9 +5,11 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
+from uuid import UUID
 
 import msgspec
+from msgspec import Meta
 
 from domain.errors import ValidationFault
 from domain.misfit import Misfit, cut, misfits, place_of
@@ -34,6 +36,21 @@ _WHERE = re.compile(r" - at `(?:key in )?\$(.*)`$")
 
 SCORE_UNITS = 10_000
 """A score is kept as an integer of 1/10 000 point."""
+
+Instant = Annotated[str, Meta(examples=["2025-11-18T12:00:00Z"], extra_json_schema={"format": "date-time"})]
+"""An instant as answers show it: `rfc3339`."""
+GivenInstant = Annotated[datetime, Meta(tz=True, examples=["2025-11-18T12:00:00Z"])]
+"""An instant as bodies and queries give it: RFC 3339 with an offset."""
+Number = Annotated[int | float, Meta(examples=[1200])]
+"""A score or an amount as a JSON number: whole where nothing follows the point."""
+Id = Annotated[UUID, Meta(examples=["0193f1de-7c1a-7e2b-9d65-0c8b5d1f4a10"])]
+"""An id that Laurel chose."""
+ExternalId = Annotated[str, Meta(examples=["player-42"])]
+"""A tenant's own id of a user, as answers show it."""
+Actor = Annotated[str, Meta(examples=["api_key:lk_a1b2c3"])]
+"""Who did something: a key, a token, a person of the console, or a part of Laurel."""
+FreeForm = dict[str, Any]
+"""An object whose members the tenant chooses."""
 
 
 def rfc3339(instant: datetime, *, milliseconds: bool = False) -> str:

@@ -1,0 +1,23 @@
+"""What a route declares of its wire beyond what its signature says: the shape of a body that it decodes itself, and its refusals.
+
+A handler's signature is the declaration: `data` is the body, `params` the query parameters, `page` the part of a list, what it returns the
+answer. These few notes say what a signature cannot:
+
+    @patch(PATH, refusals=(VersionConflict,), ...)
+    async def update_reward_item(data: Annotated[dict[str, Any], PartOf(ItemBody)], ...) -> RewardItem: ...
+"""
+
+import msgspec
+
+
+class As(msgspec.Struct, frozen=True):
+    """Note beside `data`: it is an object of this shape, which the domain itself reads. `is_optional`: no body at all will do, too."""
+
+    shape: type
+    is_optional: bool = False
+
+
+class PartOf(msgspec.Struct, frozen=True):
+    """Note beside `data`: any members of this shape; those that are left out stay as they are."""
+
+    shape: type

@@ -1,0 +1,110 @@
+"""Query parameters as Structs: a handler's `params` is read as what it is annotated with, as strictly as a body is.
+
+Numbers are written in digits, flags as `true` or `false`, instants with an offset; every fault is told at once. Names that the Struct does
+not know are refused before (`api/auth.py`), and `query_names` says which it knows.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from litestar import Request
+from litestar.handlers import HTTPRouteHandler
+from msgspec import inspect
+
+from domain.errors import ValidationFault
+from domain.misfit import Misfit
+from domain.wire import convert_value
+
+Query = TypeVar("Query", bound=msgspec.Struct)
+
+MOST_DIGITS = 12
+MOST = 10**MOST_DIGITS - 1
+INJECTED = ("params", "page")
+"""The parameters of handlers that are read off the query string."""
+INSTANT_PROBLEM = "must be an RFC 3339 time with an offset, such as 2025-11-18T12:00:00Z"
+
+
+async def read_params(request: Request[Any, Any, Any]) -> Any:
+    """The query as the Struct that the handler's `params` is annotated with; injected under that name."""
+    shape = request.route_handler.parsed_fn_signature.parameters["params"].annotation
+    return query_as(request.query_params, shape)
+
+
+def query_as(given: Mapping[str, str], shape: type[Query]) -> Query:
+    """The query as that Struct; a ValidationFault tells every parameter that does not fit. What the Struct does not know is passed over."""
+    values: dict[str, Any] = {}
+    faults: list[Misfit] = []
+    for field in struct_fields(shape):
+        text = given.get(field.encode_name)
+        if text is None:
+            continue
+        found = _value_of(text, list(_kinds(field.type)))
+        if isinstance(found, Misfit):
+            faults.append(Misfit(field.encode_name, found.message))
+        else:
+            values[field.encode_name] = found
+    if faults:
+        raise ValidationFault.of_many(faults)
+    return convert_value(values, shape)
+
+
+def query_names(handler: HTTPRouteHandler) -> frozenset[str]:
+    """The names of the query parameters of a route."""
+    return frozenset(field.encode_name for shape in query_shapes(handler) for field in struct_fields(shape))
+
+
+def query_shapes(handler: HTTPRouteHandler) -> Iterator[type[msgspec.Struct]]:
+    """The Structs that a route reads its query as."""
+    known = handler.parsed_fn_signature.parameters
+    for name in INJECTED:
+        if name in known:
+            yield known[name].annotation
+
+
+def struct_fields(shape: type[msgspec.Struct]) -> Iterable[inspect.Field]:
+    """The fields of a Struct as msgspec describes them."""
+    kind = inspect.type_info(shape)
+    assert isinstance(kind, inspect.StructType)
+    return kind.fields
+
+
+def _kinds(kind: inspect.Type) -> Iterator[inspect.Type]:
+    if isinstance(kind, inspect.Metadata):
+        yield from _kinds(kind.type)
+    elif isinstance(kind, inspect.UnionType):
+        for each in kind.types:
+            yield from _kinds(each)
+    elif not isinstance(kind, inspect.NoneType):
+        yield kind
+
+
+def _value_of(text: str, kinds: list[inspect.Type]) -> Any:
+    """The text as what msgspec converts to one of these kinds, or a Misfit of no field."""
+    (kind,) = kinds
+    if "\0" in text:
+        return Misfit("", "must not contain the character U+0000")
+    if isinstance(kind, inspect.IntType):
+        return _whole_number(text, kind)
+    if isinstance(kind, inspect.BoolType):
+        return text == "true" if text in ("true", "false") else Misfit("", "must be true or false")
+    if isinstance(kind, inspect.DateTimeType):
+        return _instant(text)
+    return text
+
+
+def _whole_number(text: str, kind: inspect.IntType) -> int | Misfit:
+    low, high = kind.ge or 0, MOST if kind.le is None else kind.le
+    if text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS and low <= int(text) <= high:
+        return int(text)
+    return Misfit("", f"must be a whole number from {low} to {high}")
+
+
+def _instant(text: str) -> datetime | Misfit:
+    """In UTC. A `+` that was not escaped arrives as a space."""
+    try:
+        instant: datetime = msgspec.convert(text.replace(" ", "+"), Annotated[datetime, msgspec.Meta(tz=True)])
+        return instant.astimezone(UTC)
+    except (msgspec.ValidationError, OverflowError):
+        return Misfit("", INSTANT_PROBLEM)

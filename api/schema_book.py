@@ -1,0 +1,187 @@
+"""The JSON schemas of the API document: Structs as what may be sent, and as what is answered.
+
+The two differ: what has a default need not be sent, and is always answered. Only a field that can be `UNSET` may be missing in an answer.
+A Struct that is both, with different schemas, is called `NameInput` as a body.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from msgspec import inspect
+
+PLACE = "#/components/schemas/{name}"
+INPUT = "Input"
+CHANGE = "Change"
+EXAMPLE_DEPTH = 8
+EXAMPLES = {"date-time": "2025-11-18T12:00:00Z", "uuid": "0193f1de-7c1a-7e2b-9d65-0c8b5d1f4a10", "date": "2025-11-18"}
+"""What stands in examples for a format, where the field gives no example of its own."""
+
+Schema = dict[str, Any]
+
+
+class SchemaBook:
+    """The schemas of every shape that the document refers to. First tell it all bodies and answers, then ask for `schemas`."""
+
+    def __init__(self) -> None:
+        """Knows no shape."""
+        self._sent: dict[str, Schema] = {}
+        self._answered: dict[str, Schema] = {}
+
+    def body(self, shape: Any) -> Schema:
+        """A reference to the shape as a request body."""
+        found, known = _described(shape)
+        self._sent |= known
+        return _renamed(found, self._sent.keys(), INPUT)
+
+    def part(self, shape: type) -> Schema:
+        """A reference to the shape as the body of a change: every member may be left out."""
+        self.body(shape)
+        own = shape.__name__ + CHANGE
+        whole = self._sent[shape.__name__]
+        properties = {name: _without_default(schema) for name, schema in whole["properties"].items()}
+        kept = {name: value for name, value in whole.items() if name != "required"}
+        self._sent[own] = kept | {"title": own, "properties": properties}
+        return _renamed({"$ref": PLACE.format(name=own)}, self._sent.keys(), INPUT)
+
+    def answer(self, shape: Any) -> Schema:
+        """The schema of an answer of this shape, by reference where it is a Struct or a TypedDict."""
+        found, known = _described(shape)
+        for kind in _objects(inspect.type_info(shape)):
+            known[kind.cls.__name__] = _as_answered(known[kind.cls.__name__], kind)
+        self._answered |= known
+        return found
+
+    def members(self, shape: type[msgspec.Struct]) -> dict[str, Schema]:
+        """The schemas of a Struct's fields by their names, where the Struct itself is not in the document: query parameters."""
+        found, known = _described(shape)
+        own: dict[str, Schema] = known.pop(_name_of(found))["properties"]
+        self._answered |= known
+        return own
+
+    def add(self, name: str, schema: Schema) -> Schema:
+        """Take in a schema that no Struct describes; gives the reference to it."""
+        self._answered[name] = schema
+        return {"$ref": PLACE.format(name=name)}
+
+    def finish(self, document: Schema) -> dict[str, Schema]:
+        """All schemas by their names. The references of `document` to bodies that need no name of their own lose its suffix."""
+        both = self._sent.keys() & self._answered.keys()
+        twice = {name for name in both if self._sent[name] != self._answered[name]}
+        while more := {name for name in both - twice if self._refers(name, twice)}:
+            twice |= more
+        found = dict(self._answered)
+        for name, schema in self._sent.items():
+            own = name + INPUT if name in twice else name
+            found.setdefault(own, _renamed(schema, twice, INPUT) | {"title": own})
+        _rename_in_place(document, {name + INPUT: name for name in self._sent if name not in twice})
+        return dict(sorted(found.items()))
+
+    def _refers(self, name: str, names: set[str]) -> bool:
+        return any(_name_of(each) in names for each in _references(self._sent[name]))
+
+
+def example_of_schema(schema: Schema, schemas: dict[str, Schema], depth: int = 0) -> Any:
+    """A value that the schema describes, from the examples, choices and formats that stand in it."""
+    if "$ref" in schema:
+        return example_of_schema(schemas[_name_of(schema)], schemas, depth + 1) if depth < EXAMPLE_DEPTH else {}
+    if "examples" in schema:
+        return schema["examples"][0]
+    for choice in ("const", "default"):
+        if choice in schema and schema[choice] not in (None, [], {}):
+            return schema[choice]
+    if "enum" in schema:
+        return schema["enum"][0]
+    for several in ("anyOf", "oneOf"):
+        if several in schema:
+            return example_of_schema(schema[several][0], schemas, depth)
+    return _example_of_kind(schema, schemas, depth)
+
+
+def _example_of_kind(schema: Schema, schemas: dict[str, Schema], depth: int) -> Any:
+    kind = schema.get("type")
+    kind = next((each for each in kind if each != "null"), None) if isinstance(kind, list) else kind
+    if kind == "object":
+        return {name: example_of_schema(each, schemas, depth) for name, each in schema.get("properties", {}).items()}
+    if kind == "array":
+        return [example_of_schema(schema["items"], schemas, depth)] if schema.get("items") else []
+    if kind in ("integer", "number"):
+        return max(schema.get("minimum", 0), min(schema.get("maximum", 1), 1))
+    if kind == "boolean":
+        return True
+    return EXAMPLES.get(schema.get("format", ""), "text") if kind == "string" else None
+
+
+def _described(shape: Any) -> tuple[Schema, dict[str, Schema]]:
+    (found,), known = msgspec.json.schema_components((shape,), ref_template=PLACE)
+    return found, known
+
+
+Kind = inspect.StructType | inspect.TypedDictType
+
+
+def _objects(kind: inspect.Type) -> Iterator[Kind]:
+    """Every Struct and TypedDict within a type, each once."""
+    waiting, seen = [kind], set()
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, Kind):
+            if each.cls in seen:
+                continue
+            seen.add(each.cls)
+            yield each
+            waiting += [field.type for field in each.fields]
+        for name in ("type", "item_type", "value_type"):
+            if (inner := getattr(each, name, None)) is not None:
+                waiting.append(inner)
+        waiting += [*getattr(each, "types", ()), *getattr(each, "item_types", ())]
+
+
+def _as_answered(schema: Schema, kind: Kind) -> Schema:
+    """What an answer of the shape is: everything that has a value is there, and a client is to pass over what it does not know."""
+    if isinstance(kind, inspect.TypedDictType):
+        return schema
+    always = [field.encode_name for field in kind.fields if field.required or not _may_be_unset(field)]
+    if kind.tag_field is not None:
+        always.insert(0, kind.tag_field)
+    properties = {name: _without_default(each) for name, each in schema.get("properties", {}).items()}
+    kept = {name: value for name, value in schema.items() if name not in ("required", "additionalProperties")}
+    return kept | {"properties": properties} | ({"required": always} if always else {})
+
+
+def _may_be_unset(field: inspect.Field) -> bool:
+    return not field.required and field.default is msgspec.NODEFAULT and field.default_factory is msgspec.NODEFAULT
+
+
+def _without_default(schema: Schema) -> Schema:
+    return {name: value for name, value in schema.items() if name != "default"}
+
+
+def _name_of(reference: Schema) -> str:
+    return str(reference["$ref"]).rsplit("/", 1)[-1]
+
+
+def _references(schema: Any) -> Iterator[Schema]:
+    if isinstance(schema, dict):
+        if isinstance(schema.get("$ref"), str):
+            yield schema
+        for each in schema.values():
+            yield from _references(each)
+    elif isinstance(schema, list):
+        for each in schema:
+            yield from _references(each)
+
+
+def _renamed(schema: Schema, names: Any, suffix: str) -> Schema:
+    """The schema with the suffix on its references to those names."""
+    made: Schema = msgspec.json.decode(msgspec.json.encode(schema))
+    for each in _references(made):
+        if _name_of(each) in names:
+            each["$ref"] += suffix
+    return made
+
+
+def _rename_in_place(document: Any, names: dict[str, str]) -> None:
+    for each in _references(document):
+        if (own := names.get(_name_of(each))) is not None:
+            each["$ref"] = PLACE.format(name=own)
