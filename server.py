@@ -43,7 +43,7 @@ from api.points import adjustment, tier
 from api.points import currency as ledger
 from api.points import earning_rule as earning
 from api.query import read_params
-from api.redemption import order, redemption
+from api.redemption import order, redeem, redemption, resend
 from api.reward import code, reward
 from api.reward import config as reward_config
 from api.reward import item as reward_item
@@ -93,6 +93,7 @@ FEATURES = (
     ledger,
     adjustment,
     reward,
+    redeem,
     reward_item,
     reward_config,
     grant,
@@ -109,6 +110,7 @@ FEATURES = (
     order,
     webhook,
     delivery,
+    resend,
 )
 POOL_SIZES = {"api": 10, "api-credentials": 2, "api-boards": 6}
 """Each has connections of its own: boards that are read from PostgreSQL, because Redis is away, hold up neither events nor credentials."""

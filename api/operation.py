@@ -7,8 +7,8 @@ Operations are named by their id, which is the handler's name unless its route s
 from typing import Any
 
 from api.payout.schedule import BackfillBody, PauseBody, PreviewBody, TriggerBody
+from api.redemption.redeem import PurchaseBody
 from api.redemption.redemption import MOVES_BY_HAND
-from api.reward.reward import PurchaseBody
 from domain.leaderboard.definition import LeaderboardDefinition
 from domain.payout.run import RunStatus
 from domain.payout.schedule import ScheduleBody

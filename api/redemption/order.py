@@ -1,21 +1,30 @@
-"""What a user does with its own order: claim it, or call it off while nothing has been done for it (contract 4)."""
+"""A user's orders: redemptions, and grants that needed none, in one list; the user claims one, or calls it off in time (contract 4)."""
 
 from typing import Any
+from uuid import UUID
 
 import msgspec
-from litestar import post
+from litestar import Request, get, post
 
 from api.auth import Principal, allow
-from api.redemption.redemption import make_move, own_redemption, redemption_id_of
-from domain.errors import InvalidState
+from api.pagination import Page, encode_cursor
+from api.redemption.redemption import filter_of, make_move, own_redemption, redemption_id_of
+from api.tenant.user import user_for
+from domain.errors import InvalidState, RedemptionNotFound
+from domain.payout.grant import order_wire
 from domain.redemption.redemption import WAITING, Move, Redemption, State
 from domain.reward.reward import Field, check_fields
 from domain.tenant.player import order_for_player
 from loops.relay import Relay
-from runtime.postgres import Pool, transaction
-from storage.redemption.move import check_size
+from runtime.postgres import Connection, Pool, transaction
+from storage.payout.grant_list import GrantFilter, list_grants
+from storage.redemption.listing import RedemptionFilter, list_redemptions
+from storage.redemption.move import check_size, document_of
 
 USERS = [allow("server", "gamer")]
+READERS = [allow("server", "read", "gamer")]
+"""A fulfilment key reads redemptions by their id only."""
+AnyRequest = Request[Any, Any, Any]
 BY_USER = "called off by the user"
 
 
@@ -23,6 +32,73 @@ class ClaimBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """What the user fills in; it is laid over what was given when redeeming."""
 
     fields: dict[str, Any] = {}
+
+
+async def _orders_of(connection: Connection, tenant_id: UUID, wanted: RedemptionFilter) -> list[dict[str, Any]]:
+    """A page of orders as contract 4 shows them, the newest first. What was given at once is fulfilled."""
+    orders = await list_redemptions(connection, tenant_id, wanted)
+    if wanted.status in (None, State.FULFILLED.value) and wanted.flag is None:
+        grants = await list_grants(
+            connection,
+            tenant_id,
+            GrantFilter(
+                user_id=wanted.user_id,
+                source_type=wanted.source_type,
+                source_id=wanted.source_id,
+                item_id=wanted.reward_id,
+                created_from=wanted.created_from,
+                created_to=wanted.created_to,
+                without_redemption=True,
+                before=wanted.before,
+                limit=wanted.limit,
+            ),
+        )
+        orders += [order_wire(grant) for grant in grants]
+    return sorted(orders, key=lambda order: str(order["redemption_id"]), reverse=True)[: wanted.limit]
+
+
+async def _grant_order(connection: Connection, tenant_id: UUID, grant_id: UUID) -> dict[str, Any] | None:
+    """The grant of that id as an order, or None."""
+    found = await list_grants(connection, tenant_id, GrantFilter(grant_id=grant_id, without_redemption=True, limit=1))
+    return order_wire(found[0]) if found else None
+
+
+@get("/v1/orders/user/{user_id:str}", guards=READERS, operation_id="list_orders")
+async def show_orders(user_id: str, request: AnyRequest, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+    """List a user's orders, newest first: purchases and grants. Filters: `source_type`, `source_id`, `status`, `from`, `to`."""
+    async with transaction(pool) as connection:
+        user = await user_for(connection, principal, user_id)
+        orders = await _orders_of(connection, principal.tenant_id, filter_of(request, page, user.user_id))
+    shown = [principal.shown(order, order_for_player) for order in orders]
+    return {"orders": shown, "next_cursor": encode_cursor(orders[-1]["redemption_id"]) if len(orders) == page.limit else None}
+
+
+@get("/v1/orders/user/{user_id:str}/{order_id:str}", guards=READERS, operation_id="read_order")
+async def read_order(user_id: str, order_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """Get an order of the user."""
+    async with transaction(pool) as connection:
+        user = await user_for(connection, principal, user_id)
+        order = await _order(connection, principal, redemption_id_of(order_id))
+        if order["user_id"] != str(user.user_id):
+            raise RedemptionNotFound("Order not found")
+    return order
+
+
+@get("/v1/orders/{order_id:str}", guards=READERS, operation_id="read_own_order")
+async def read_own_order(order_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """Get an order by its id: a purchase or a grant. Gamers only see their own; another user's order is a 404."""
+    async with transaction(pool) as connection:
+        return await _order(connection, principal, redemption_id_of(order_id))
+
+
+async def _order(connection: Connection, principal: Principal, order_id: UUID) -> dict[str, Any]:
+    given = await _grant_order(connection, principal.tenant_id, order_id)
+    if given is not None:
+        if principal.role == "gamer" and given["external_user_id"] != principal.external_user_id:
+            raise RedemptionNotFound("Order not found")
+        return principal.shown(given, order_for_player)
+    redemption = await own_redemption(connection, principal, order_id)
+    return principal.shown(await document_of(connection, principal.tenant_id, redemption.redemption_id), order_for_player)
 
 
 async def _own(pool: Pool, principal: Principal, order_id: str) -> Redemption:
@@ -52,4 +128,4 @@ async def call_off(order_id: str, principal: Principal, pool: Pool, relay: Relay
     return principal.shown(await make_move(pool, relay, principal.tenant_id, order.redemption_id, move), order_for_player)
 
 
-routes: list[Any] = [claim, call_off]
+routes: list[Any] = [show_orders, read_order, read_own_order, claim, call_off]

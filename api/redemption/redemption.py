@@ -23,11 +23,8 @@ from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
 from storage.redemption.listing import RedemptionFilter, list_redemptions, page_of_redemptions
 from storage.redemption.move import document_of, find_redemption, move_redemption
-from storage.redemption.order import grant_order, list_orders
 
 READERS = [allow("server", "fulfilment", "read", "gamer")]
-ORDER_READERS = [allow("server", "read", "gamer")]
-"""A fulfilment key reads redemptions by their id only."""
 AnyRequest = Request[Any, Any, Any]
 CSV_PAGE = 100
 
@@ -169,44 +166,6 @@ async def _csv(pool: Pool, tenant_id: UUID, wanted: RedemptionFilter) -> AsyncIt
         wanted = msgspec.structs.replace(wanted, before=found[-1].redemption_id)
 
 
-@get("/v1/orders/user/{user_id:str}", guards=ORDER_READERS, operation_id="list_orders")
-async def show_orders(user_id: str, request: AnyRequest, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
-    """List a user's orders, newest first: purchases and grants. Filters: `source_type`, `source_id`, `status`, `from`, `to`."""
-    async with transaction(pool) as connection:
-        user = await user_for(connection, principal, user_id)
-        orders = await list_orders(connection, principal.tenant_id, filter_of(request, page, user.user_id))
-    shown = [principal.shown(order, order_for_player) for order in orders]
-    return {"orders": shown, "next_cursor": encode_cursor(orders[-1]["redemption_id"]) if len(orders) == page.limit else None}
-
-
-@get("/v1/orders/user/{user_id:str}/{order_id:str}", guards=ORDER_READERS, operation_id="read_order")
-async def read_order(user_id: str, order_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """Get an order of the user."""
-    async with transaction(pool) as connection:
-        user = await user_for(connection, principal, user_id)
-        order = await _order(connection, principal, redemption_id_of(order_id))
-        if order["user_id"] != str(user.user_id):
-            raise RedemptionNotFound("Order not found")
-    return order
-
-
-@get("/v1/orders/{order_id:str}", guards=ORDER_READERS, operation_id="read_own_order")
-async def read_own_order(order_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """Get an order by its id: a purchase or a grant. Gamers only see their own; another user's order is a 404."""
-    async with transaction(pool) as connection:
-        return await _order(connection, principal, redemption_id_of(order_id))
-
-
-async def _order(connection: Connection, principal: Principal, order_id: UUID) -> dict[str, Any]:
-    given = await grant_order(connection, principal.tenant_id, order_id)
-    if given is not None:
-        if principal.role == "gamer" and given["external_user_id"] != principal.external_user_id:
-            raise RedemptionNotFound("Order not found")
-        return principal.shown(given, order_for_player)
-    redemption = await own_redemption(connection, principal, order_id)
-    return principal.shown(await document_of(connection, principal.tenant_id, redemption.redemption_id), order_for_player)
-
-
 MOVES_BY_HAND = {
     "approve": State.PENDING,
     "reject": State.CANCELLED,
@@ -242,4 +201,4 @@ async def move_by_hand(redemption_id: str, move: str, data: Reason, principal: P
     return await make_move(pool, relay, principal.tenant_id, redemption_id_of(redemption_id), wanted)
 
 
-routes = [call_back, read_redemption, show_redemptions, show_orders, read_order, read_own_order, move_by_hand]
+routes = [call_back, read_redemption, show_redemptions, move_by_hand]

@@ -1,4 +1,4 @@
-"""The rewards store: the admin's side, the catalog, and buying (contract 4, Store and Redemption)."""
+"""The rewards store: the admin's side, and the catalog (contract 4, Store)."""
 
 import math
 from collections.abc import Sequence
@@ -7,30 +7,23 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from litestar import Request, Response, delete, get, patch, post, put
-from psycopg.errors import CheckViolation
+from litestar import Request, delete, get, patch, post, put
 
 from api.auth import Principal, allow
-from api.idempotency import Write, once, write_of
 from api.if_match import check_version
 from api.pagination import Page, encode_cursor
-from domain.errors import Forbidden, NotFound, RewardNotFound, ValidationFault
+from domain.errors import NotFound, RewardNotFound, ValidationFault
 from domain.points.ledger import POINTS, Currency, amount_from_wire
-from domain.redemption.redemption import TimelineRow, redemption_document, workflow_id
 from domain.reward.catalog import Buyer, can_be_bought, catalog_entry
 from domain.reward.offer import check_wallet, is_within
 from domain.reward.reward import Reward, RewardBody, body_wire, parse_reward, reward_wire
-from domain.tenant.player import order_for_player
-from domain.wire import decode_body, parse_external_id
-from loops.relay import Relay
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, Pool, transaction
 from storage.points.currency import currencies_of
 from storage.points.due import balances_of
 from storage.points.ledger import accounts_of
-from storage.redemption.redeem import Order, redeem
 from storage.reward.buyer import find_buyer
-from storage.reward.reward import archive_reward, find_reward, list_rewards, out_of_stock, rewards_on_sale, write_reward
+from storage.reward.reward import archive_reward, find_reward, list_rewards, rewards_on_sale, write_reward
 from storage.tenant.user import find_user
 from storage.webhook.endpoint import find_endpoint
 
@@ -223,78 +216,6 @@ async def show_catalog_entry(slug: str, request: AnyRequest, principal: Principa
     return catalog_entry(reward, currencies, balances, currency=query.currency, buyer=buyer, now=now)
 
 
-class PurchaseBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a gamer sends to buy the reward of the path."""
-
-    variant_id: str | None = None
-    currency: str | None = None
-    fields: dict[str, Any] = {}
-    idempotency_key: str | None = None
-
-
-class RedemptionBody(PurchaseBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a server sends to redeem for one of its users; the reward by id or by slug."""
-
-    external_user_id: str
-    reward_id: UUID | None = None
-    slug: str | None = None
-
-
-def _order(body: PurchaseBody, principal: Principal, external_user_id: str, *, reward_id: UUID | None, slug: str | None) -> Order:
-    return Order(
-        external_user_id=external_user_id,
-        reward_id=reward_id,
-        slug=slug,
-        variant_id=body.variant_id,
-        currency=body.currency,
-        fields=body.fields,
-        by=principal.actor,
-    )
-
-
-async def _redeem(pool: Pool, relay: Relay, write: Write, order: Order) -> Response[bytes]:
-    """Redeem once; then, after the commit, start the workflow without making the caller wait: the outbox guarantees it."""
-    tenant_id = write.principal.tenant_id
-    made: list[UUID] = []
-
-    async def effect(connection: Connection) -> dict[str, Any]:
-        now = utc_now()
-        redemption = await redeem(connection, tenant_id, order, now)
-        made.append(redemption.redemption_id)
-        first = TimelineRow(at=now, from_status=None, to_status=redemption.status.value, by=order.by, note=None)
-        return write.principal.shown(redemption_document(redemption, [first], []), order_for_player)
-
-    try:
-        response = await once(pool, write, effect)
-    except CheckViolation as violation:
-        raise out_of_stock(violation) or violation from None
-    for redemption_id in made:
-        relay.try_start(workflow_id(tenant_id, redemption_id))
-    return response
-
-
-@post("/v1/rewards/purchase/{slug:str}", guards=[allow("gamer", with_admin=False)], status_code=201)
-async def purchase(slug: str, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> Response[bytes]:
-    """Buy a reward, as a gamer. A reward without required fields needs no body."""
-    if principal.external_user_id is None:
-        raise Forbidden("Buying requires a gamer token; servers redeem with POST /v1/redemptions")
-    sent = await request.body()
-    data = decode_body(sent, PurchaseBody) if sent else PurchaseBody()
-    order = _order(data, principal, principal.external_user_id, reward_id=None, slug=slug)
-    return await _redeem(pool, relay, write_of(request, principal, data, data.idempotency_key), order)
-
-
-@post("/v1/redemptions", guards=[allow("server")], status_code=201)
-async def redeem_for_user(data: RedemptionBody, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> Response[bytes]:
-    """Redeem a reward for a user, from a server."""
-    if (data.reward_id is None) == (data.slug is None):
-        raise ValidationFault.of("reward_id", "give either reward_id or slug, not both")
-    external_user_id = parse_external_id(data.external_user_id, "external_user_id")
-    order = _order(data, principal, external_user_id, reward_id=data.reward_id, slug=data.slug)
-    write = write_of(request, principal, data, data.idempotency_key, about=external_user_id)
-    return await _redeem(pool, relay, write, order)
-
-
 routes: list[Any] = [
     add_reward,
     show_rewards,
@@ -304,6 +225,4 @@ routes: list[Any] = [
     end_reward,
     show_catalog,
     show_catalog_entry,
-    purchase,
-    redeem_for_user,
 ]

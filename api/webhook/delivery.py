@@ -10,21 +10,20 @@ from msgspec import Meta
 
 from api.auth import Principal, allow
 from api.pagination import Page
-from api.redemption.redemption import Reason, instant_in, redemption_id_of, uuid_in
+from api.redemption.redemption import instant_in, uuid_in
 from api.webhook.endpoint import id_of
 from domain.errors import InvalidState, NotFound, RateLimited, ValidationFault
-from domain.redemption.redemption import FINAL, Flag, Redemption, is_too_late, workflow_id
+from domain.redemption.redemption import is_too_late
 from domain.webhook.body import event_body
 from domain.webhook.webhook import EVENTS, Delivery, DeliveryState
 from domain.wire import optional_rfc3339, rfc3339
-from runtime.ids import new_id, utc_now
+from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
-from storage import outbox
-from storage.redemption.move import document_of, lock_redemption, note_in_timeline
+from storage.redemption.move import lock_redemption
 from storage.tenant.audit import record
 from storage.webhook.delivery import Attempt, DeliveryFilter, attempts_of, find_delivery, list_deliveries, lock_delivery
 from storage.webhook.due_delivery import exhausted_since, hurry_waiting, make_due, publish_test, tests_since
-from storage.webhook.endpoint import find_endpoint, fulfilment_endpoint
+from storage.webhook.endpoint import find_endpoint
 
 ADMIN = [allow("admin")]
 AnyRequest = Request[Any, Any, Any]
@@ -115,7 +114,7 @@ async def resend(delivery_id: str, principal: Principal, pool: Pool) -> dict[str
     identity = id_of(delivery_id, "delivery")
     async with transaction(pool) as connection:
         await _check_in_time(connection, principal.tenant_id, identity)
-        return delivery_wire(await _send_again(connection, principal.tenant_id, identity))
+        return delivery_wire(await send_again(connection, principal.tenant_id, identity))
 
 
 async def _check_in_time(connection: Connection, tenant_id: UUID, delivery_id: UUID) -> None:
@@ -131,7 +130,8 @@ async def _check_in_time(connection: Connection, tenant_id: UUID, delivery_id: U
         raise InvalidState(f"The redemption is {redemption.status} and must no longer be fulfilled", present=redemption.status.value)
 
 
-async def _send_again(connection: Connection, tenant_id: UUID, delivery_id: UUID) -> Delivery:
+async def send_again(connection: Connection, tenant_id: UUID, delivery_id: UUID) -> Delivery:
+    """Make the delivery due once more; InvalidState while it is still being attempted or its endpoint must not be sent to."""
     delivery = await lock_delivery(connection, tenant_id, delivery_id)
     await check_enabled(connection, tenant_id, delivery.endpoint_id)
     if delivery.state in (DeliveryState.PENDING, DeliveryState.HELD):
@@ -140,40 +140,6 @@ async def _send_again(connection: Connection, tenant_id: UUID, delivery_id: UUID
     facts = {"endpoint_id": str(delivery.endpoint_id), "event": delivery.event, "attempts": delivery.attempts}
     await record(connection, tenant_id, action="resend", subject="webhook_delivery", subject_id=str(delivery_id), facts=facts)
     return delivery
-
-
-async def _send_at_last(connection: Connection, redemption: Redemption) -> None:
-    """Let the workflow of a redemption that had no endpoint look for one again; InvalidState when there is still none."""
-    tenant_id, pinned = redemption.tenant_id, redemption.fulfilment.get("endpoint_id")
-    if await fulfilment_endpoint(connection, tenant_id, UUID(pinned) if pinned else None) is None:
-        raise InvalidState("No enabled endpoint subscribes to `reward_redeemed`", present=Flag.NO_ENDPOINT.value)
-    identity = workflow_id(tenant_id, redemption.redemption_id)
-    await outbox.enqueue(
-        connection, tenant_id, outbox.OutboxCommand(kind="update", workflow_id=identity, name=f"resume:{new_id()}", argument={})
-    )
-    await record(connection, tenant_id, action="resend", subject="redemption", subject_id=str(redemption.redemption_id), facts={})
-
-
-@post("/v1/admin/redemptions/{redemption_id:str}/resend", guards=ADMIN, status_code=200, operation_id="resend_redemption")
-async def resend_redemption(redemption_id: str, data: Reason, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """Send the webhook of an open redemption once more. Returns the redemption; its timeline shows the reason.
-
-    A redemption without an endpoint goes to the one that exists now. 409 if it is final or has nothing to send, while its delivery
-    is still being attempted, and while the endpoint is disabled or there is none.
-    """
-    async with transaction(pool, reason=data.reason) as connection:
-        redemption = await lock_redemption(connection, principal.tenant_id, redemption_id_of(redemption_id))
-        delivery_id = redemption.fulfilment.get("delivery_id")
-        has_none = delivery_id is None and Flag.NO_ENDPOINT in redemption.flags
-        if redemption.status in FINAL or (delivery_id is None and not has_none):
-            raise InvalidState(f"There is nothing to resend for a redemption that is {redemption.status}", present=redemption.status.value)
-        if has_none:
-            await _send_at_last(connection, redemption)
-        else:
-            await _send_again(connection, principal.tenant_id, UUID(delivery_id))
-        note = f"webhook resent: {data.reason}" if data.reason else "webhook resent"
-        await note_in_timeline(connection, redemption, note, by=principal.actor, now=utc_now())
-        return await document_of(connection, principal.tenant_id, redemption.redemption_id)
 
 
 @post("/v1/admin/webhook-endpoints/{endpoint_id:str}/recover", guards=ADMIN, status_code=202, operation_id="recover_deliveries")
@@ -220,4 +186,4 @@ async def check_enabled(connection: Connection, tenant_id: UUID, endpoint_id: UU
         raise InvalidState("The webhook endpoint is disabled", present="disabled")
 
 
-routes = [show_deliveries, read_delivery, resend, resend_redemption, recover, send_test]
+routes = [show_deliveries, read_delivery, resend, recover, send_test]

@@ -1,0 +1,57 @@
+"""The webhook of a redemption is sent once more, by hand (contract 4 and 5)."""
+
+from typing import Any
+from uuid import UUID
+
+from litestar import post
+
+from api.auth import Principal, allow
+from api.redemption.redemption import Reason, redemption_id_of
+from api.webhook.delivery import send_again
+from domain.errors import InvalidState
+from domain.redemption.redemption import FINAL, Flag, Redemption, workflow_id
+from runtime.ids import new_id, utc_now
+from runtime.postgres import Connection, Pool, transaction
+from storage import outbox
+from storage.redemption.move import document_of, lock_redemption, note_in_timeline
+from storage.tenant.audit import record
+from storage.webhook.endpoint import fulfilment_endpoint
+
+ADMIN = [allow("admin")]
+
+
+async def _send_at_last(connection: Connection, redemption: Redemption) -> None:
+    """Let the workflow of a redemption that had no endpoint look for one again; InvalidState when there is still none."""
+    tenant_id, pinned = redemption.tenant_id, redemption.fulfilment.get("endpoint_id")
+    if await fulfilment_endpoint(connection, tenant_id, UUID(pinned) if pinned else None) is None:
+        raise InvalidState("No enabled endpoint subscribes to `reward_redeemed`", present=Flag.NO_ENDPOINT.value)
+    identity = workflow_id(tenant_id, redemption.redemption_id)
+    await outbox.enqueue(
+        connection, tenant_id, outbox.OutboxCommand(kind="update", workflow_id=identity, name=f"resume:{new_id()}", argument={})
+    )
+    await record(connection, tenant_id, action="resend", subject="redemption", subject_id=str(redemption.redemption_id), facts={})
+
+
+@post("/v1/admin/redemptions/{redemption_id:str}/resend", guards=ADMIN, status_code=200, operation_id="resend_redemption")
+async def resend_redemption(redemption_id: str, data: Reason, principal: Principal, pool: Pool) -> dict[str, Any]:
+    """Send the webhook of an open redemption once more. Returns the redemption; its timeline shows the reason.
+
+    A redemption without an endpoint goes to the one that exists now. 409 if it is final or has nothing to send, while its delivery
+    is still being attempted, and while the endpoint is disabled or there is none.
+    """
+    async with transaction(pool, reason=data.reason) as connection:
+        redemption = await lock_redemption(connection, principal.tenant_id, redemption_id_of(redemption_id))
+        delivery_id = redemption.fulfilment.get("delivery_id")
+        has_none = delivery_id is None and Flag.NO_ENDPOINT in redemption.flags
+        if redemption.status in FINAL or (delivery_id is None and not has_none):
+            raise InvalidState(f"There is nothing to resend for a redemption that is {redemption.status}", present=redemption.status.value)
+        if has_none:
+            await _send_at_last(connection, redemption)
+        else:
+            await send_again(connection, principal.tenant_id, UUID(delivery_id))
+        note = f"webhook resent: {data.reason}" if data.reason else "webhook resent"
+        await note_in_timeline(connection, redemption, note, by=principal.actor, now=utc_now())
+        return await document_of(connection, principal.tenant_id, redemption.redemption_id)
+
+
+routes: list[Any] = [resend_redemption]
