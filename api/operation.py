@@ -16,7 +16,6 @@ from domain.points.earning_rule import EarningRule
 from domain.points.tier import TierSetBody
 from domain.redemption.redemption import CALLBACK_STATES, State
 from domain.reward.config import ConfigBody
-from domain.reward.item import ItemBody
 from domain.reward.reward import RewardBody
 from domain.webhook.webhook import DeliveryState
 
@@ -135,9 +134,6 @@ REFUSALS: dict[str, tuple[str, ...]] = {
     "add_reward": ("ALREADY_EXISTS",),
     "replace_reward": ("ALREADY_EXISTS", *VERSION),
     "change_reward": ("ALREADY_EXISTS", *VERSION),
-    "replace_item": VERSION,
-    "change_item": VERSION,
-    "end_item": STATE,
     "replace_config": VERSION,
     "change_config": VERSION,
     "end_config": STATE,
@@ -190,9 +186,6 @@ BODIES: dict[str, tuple[type, bool]] = {
     "add_reward": (RewardBody, False),
     "replace_reward": (RewardBody, False),
     "change_reward": (RewardBody, True),
-    "add_item": (ItemBody, False),
-    "replace_item": (ItemBody, False),
-    "change_item": (ItemBody, True),
     "add_config": (ConfigBody, False),
     "replace_config": (ConfigBody, False),
     "change_config": (ConfigBody, True),

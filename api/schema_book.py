@@ -12,6 +12,8 @@ from msgspec import inspect
 
 PLACE = "#/components/schemas/{name}"
 INPUT = "Input"
+ANSWER = "Answer"
+"""`RewardItemAnswer`, which shows the `RewardItem` of the domain, is `RewardItem` to clients."""
 CHANGE = "Change"
 EXAMPLE_DEPTH = 8
 EXAMPLES = {"date-time": "2025-11-18T12:00:00Z", "uuid": "0193f1de-7c1a-7e2b-9d65-0c8b5d1f4a10", "date": "2025-11-18"}
@@ -75,7 +77,7 @@ class SchemaBook:
             own = name + INPUT if name in twice else name
             found.setdefault(own, _renamed(schema, twice, INPUT) | {"title": own})
         _rename_in_place(document, {name + INPUT: name for name in self._sent if name not in twice})
-        return dict(sorted(found.items()))
+        return _published(document, found)
 
     def _refers(self, name: str, names: set[str]) -> bool:
         return any(_name_of(each) in names for each in _references(self._sent[name]))
@@ -179,6 +181,15 @@ def _renamed(schema: Schema, names: Any, suffix: str) -> Schema:
         if _name_of(each) in names:
             each["$ref"] += suffix
     return made
+
+
+def _published(document: Schema, schemas: dict[str, Schema]) -> dict[str, Schema]:
+    """The schemas under the names that clients see; the references of both follow."""
+    names = {name: name.removesuffix(ANSWER) for name in schemas}
+    if len(set(names.values())) < len(names):
+        raise ValueError(f"two schemas have one name: {sorted(names.values())}")
+    _rename_in_place([document, schemas], names)
+    return {names[name]: schema | ({"title": names[name]} if "title" in schema else {}) for name, schema in sorted(schemas.items())}
 
 
 def _rename_in_place(document: Any, names: dict[str, str]) -> None:

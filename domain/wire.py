@@ -49,6 +49,7 @@ ExternalId = Annotated[str, Meta(examples=["player-42"])]
 """A tenant's own id of a user, as answers show it."""
 Actor = Annotated[str, Meta(examples=["api_key:lk_a1b2c3"])]
 """Who did something: a key, a token, a person of the console, or a part of Laurel."""
+NextCursor = Annotated[str | None, Meta(description="`cursor` of the next page; null on the last", examples=["WyIwMTkzIl0"])]
 FreeForm = dict[str, Any]
 """An object whose members the tenant chooses."""
 

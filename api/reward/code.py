@@ -37,7 +37,7 @@ async def bring_codes(reward_id: str, data: CodesBody, principal: Principal, poo
         facts = {"variant_id": data.variant_id, "added": added, "known": len(data.codes) - added}
         await record(connection, principal.tenant_id, action="import", subject="reward_code", subject_id=str(found.reward_id), facts=facts)
         sizes = await pool_sizes(connection, principal.tenant_id, found.reward_id)
-    return {"reward_id": str(found.reward_id), "added": added, "known": len(data.codes) - added, **sizes}
+    return {"reward_id": str(found.reward_id), "added": added, "known": len(data.codes) - added, **msgspec.structs.asdict(sizes)}
 
 
 @get("/v1/admin/rewards/{reward_id:str}/codes", guards=ADMIN, operation_id="read_reward_codes")
@@ -45,7 +45,8 @@ async def show_codes(reward_id: str, principal: Principal, pool: Pool) -> dict[s
     """Get how many codes the pool of a reward has had, and how many are left. Codes are only shown to the users who get them."""
     async with transaction(pool) as connection:
         found = await named_reward(connection, principal, reward_id)
-        return {"reward_id": str(found.reward_id), **await pool_sizes(connection, principal.tenant_id, found.reward_id)}
+        sizes = await pool_sizes(connection, principal.tenant_id, found.reward_id)
+    return {"reward_id": str(found.reward_id), **msgspec.structs.asdict(sizes)}
 
 
 routes: list[Any] = [bring_codes, show_codes]

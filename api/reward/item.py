@@ -1,17 +1,20 @@
 """Reward items over HTTP (contract 4, Reward items and configs)."""
 
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from litestar import Request, delete, get, patch, post, put
+from msgspec import structs
 
 from api.auth import Principal, allow
+from api.declared import As, PartOf
 from api.if_match import check_version
 from api.pagination import Page
 from api.reward.code import CodesBody
-from domain.errors import NotFound, ValidationFault
-from domain.reward.code import check_codes
-from domain.reward.item import credit_of, item_body_wire, item_wire, parse_item
+from domain.errors import InvalidState, NotFound, ValidationFault, VersionConflict
+from domain.reward.code import ItemCodeImport, ItemCodePool, check_codes
+from domain.reward.item import ItemBody, credit_of, item_body_wire, parse_item
+from domain.reward.item_wire import RewardItemAnswer, RewardItemListAnswer, item_answer
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, Pool, transaction
 from storage.points.currency import currencies_of
@@ -24,7 +27,7 @@ ADMIN = [allow("admin")]
 AnyRequest = Request[Any, Any, Any]
 
 
-async def _write(connection: Connection, principal: Principal, item_id: UUID, value: Any) -> dict[str, Any]:
+async def _write(connection: Connection, principal: Principal, item_id: UUID, value: Any) -> RewardItemAnswer:
     body = parse_item(value)
     credit = credit_of(body, await currencies_of(connection, principal.tenant_id))
     if body.fulfilment is not None and body.fulfilment.endpoint_id is not None:
@@ -32,41 +35,45 @@ async def _write(connection: Connection, principal: Principal, item_id: UUID, va
             await find_endpoint(connection, principal.tenant_id, body.fulfilment.endpoint_id)
         except NotFound:
             raise ValidationFault.of("fulfilment.endpoint_id", "is not a webhook endpoint of this tenant") from None
-    return item_wire(await write_item(connection, principal.tenant_id, item_id, body, credit=credit, now=utc_now()))
+    return item_answer(await write_item(connection, principal.tenant_id, item_id, body, credit=credit, now=utc_now()))
 
 
 @post("/v1/admin/reward-items", guards=ADMIN, status_code=201)
-async def add_item(data: dict[str, Any], principal: Principal, pool: Pool) -> dict[str, Any]:
+async def create_reward_item(data: Annotated[dict[str, Any], As(ItemBody)], principal: Principal, pool: Pool) -> RewardItemAnswer:
     """Create a reward item."""
     async with transaction(pool) as connection:
         return await _write(connection, principal, new_id(), data)
 
 
 @get("/v1/admin/reward-items", guards=ADMIN)
-async def show_items(principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+async def list_reward_items(principal: Principal, pool: Pool, page: Page) -> RewardItemListAnswer:
     """List reward items, newest first."""
     async with transaction(pool) as connection:
         items = await list_items(connection, principal.tenant_id, after=page.after_id(), limit=page.limit)
-    return {"reward_items": [item_wire(item) for item in items], "next_cursor": page.cursor_of(items, "item_id")}
+    return RewardItemListAnswer(reward_items=[item_answer(item) for item in items], next_cursor=page.cursor_of(items, "item_id"))
 
 
 @get("/v1/admin/reward-items/{item_id:uuid}", guards=ADMIN)
-async def show_item(item_id: UUID, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """One item."""
+async def get_reward_item(item_id: UUID, principal: Principal, pool: Pool) -> RewardItemAnswer:
+    """Get a reward item."""
     async with transaction(pool) as connection:
-        return item_wire(await find_item(connection, principal.tenant_id, item_id))
+        return item_answer(await find_item(connection, principal.tenant_id, item_id))
 
 
-@put("/v1/admin/reward-items/{item_id:uuid}", guards=ADMIN)
-async def replace_item(item_id: UUID, data: dict[str, Any], request: AnyRequest, principal: Principal, pool: Pool) -> dict[str, Any]:
+@put("/v1/admin/reward-items/{item_id:uuid}", guards=ADMIN, refusals=(VersionConflict,))
+async def replace_reward_item(
+    item_id: UUID, data: Annotated[dict[str, Any], As(ItemBody)], request: AnyRequest, principal: Principal, pool: Pool
+) -> RewardItemAnswer:
     """Replace an item. Earlier grants do not change, and runs that have started give the old version."""
     async with transaction(pool) as connection:
         check_version(request, (await find_item(connection, principal.tenant_id, item_id, lock=True)).version)
         return await _write(connection, principal, item_id, data)
 
 
-@patch("/v1/admin/reward-items/{item_id:uuid}", guards=ADMIN)
-async def change_item(item_id: UUID, data: dict[str, Any], request: AnyRequest, principal: Principal, pool: Pool) -> dict[str, Any]:
+@patch("/v1/admin/reward-items/{item_id:uuid}", guards=ADMIN, refusals=(VersionConflict,))
+async def update_reward_item(
+    item_id: UUID, data: Annotated[dict[str, Any], PartOf(ItemBody)], request: AnyRequest, principal: Principal, pool: Pool
+) -> RewardItemAnswer:
     """Change the given fields of an item."""
     async with transaction(pool) as connection:
         present = await find_item(connection, principal.tenant_id, item_id, lock=True)
@@ -74,15 +81,15 @@ async def change_item(item_id: UUID, data: dict[str, Any], request: AnyRequest, 
         return await _write(connection, principal, item_id, {**item_body_wire(present), **data})
 
 
-@delete("/v1/admin/reward-items/{item_id:uuid}", guards=ADMIN, status_code=204)
-async def end_item(item_id: UUID, principal: Principal, pool: Pool) -> None:
+@delete("/v1/admin/reward-items/{item_id:uuid}", guards=ADMIN, status_code=204, refusals=(InvalidState,))
+async def archive_reward_item(item_id: UUID, principal: Principal, pool: Pool) -> None:
     """Archive an item. 409 `INVALID_STATE` while a config uses it."""
     async with transaction(pool) as connection:
         await archive_item(connection, principal.tenant_id, item_id, utc_now())
 
 
 @post("/v1/admin/reward-items/{item_id:uuid}/codes", guards=ADMIN, status_code=201)
-async def bring_item_codes(item_id: UUID, data: CodesBody, principal: Principal, pool: Pool) -> dict[str, Any]:
+async def import_reward_item_codes(item_id: UUID, data: CodesBody, principal: Principal, pool: Pool) -> ItemCodeImport:
     """Add codes to the pool of an item. Codes that were ever in it are skipped and counted as known, so you can repeat the request."""
     check_codes(data.codes)
     async with transaction(pool) as connection:
@@ -95,24 +102,24 @@ async def bring_item_codes(item_id: UUID, data: CodesBody, principal: Principal,
         facts = {"added": added, "known": len(data.codes) - added}
         await record(connection, principal.tenant_id, action="import", subject="reward_code", subject_id=str(item_id), facts=facts)
         sizes = await pool_sizes(connection, principal.tenant_id, item_id)
-    return {"item_id": str(item_id), "added": added, "known": len(data.codes) - added, **sizes}
+    return ItemCodeImport(item_id=item_id, added=added, known=len(data.codes) - added, **structs.asdict(sizes))
 
 
 @get("/v1/admin/reward-items/{item_id:uuid}/codes", guards=ADMIN)
-async def show_item_codes(item_id: UUID, principal: Principal, pool: Pool) -> dict[str, Any]:
+async def get_reward_item_code_pool(item_id: UUID, principal: Principal, pool: Pool) -> ItemCodePool:
     """Get how many codes the pool of an item has had, and how many are left."""
     async with transaction(pool) as connection:
         await find_item(connection, principal.tenant_id, item_id)
-        return {"item_id": str(item_id), **await pool_sizes(connection, principal.tenant_id, item_id)}
+        return ItemCodePool(item_id=item_id, **structs.asdict(await pool_sizes(connection, principal.tenant_id, item_id)))
 
 
 routes: list[Any] = [
-    add_item,
-    show_items,
-    show_item,
-    replace_item,
-    change_item,
-    end_item,
-    bring_item_codes,
-    show_item_codes,
+    create_reward_item,
+    list_reward_items,
+    get_reward_item,
+    replace_reward_item,
+    update_reward_item,
+    archive_reward_item,
+    import_reward_item_codes,
+    get_reward_item_code_pool,
 ]

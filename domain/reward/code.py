@@ -1,9 +1,47 @@
 """What may be a code of a pool."""
 
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
 from domain.errors import ValidationFault
 from domain.reward.reward import Reward
+from domain.wire import Id
 
 MAX_CODE_CHARACTERS = 255
+
+Total = Annotated[int, Meta(description="How many codes were imported", examples=[500])]
+Left = Annotated[int, Meta(description="How many of them nobody has", examples=[480])]
+
+
+class VariantPool(msgspec.Struct, frozen=True, kw_only=True):
+    """How large the pool of one variant is."""
+
+    variant_id: str
+    total: Total
+    left: Left
+
+
+class CodePool(msgspec.Struct, frozen=True, kw_only=True):
+    """How large the pools of a reward or an item are, in all and by variant."""
+
+    total: Total
+    left: Left
+    variants: list[VariantPool]
+
+
+class ItemCodePool(CodePool, frozen=True, kw_only=True):
+    """The codes of a reward item."""
+
+    item_id: Id
+
+
+class ItemCodeImport(ItemCodePool, frozen=True, kw_only=True):
+    """What an import brought, and the pool after it."""
+
+    added: Annotated[int, Meta(description="How many codes were new", examples=[20])]
+    known: Annotated[int, Meta(description="How many had been in the pool before", examples=[0])]
 
 
 def code_problem(code: str) -> str | None:

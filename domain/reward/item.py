@@ -13,7 +13,7 @@ from domain.errors import ValidationFault
 from domain.payout.run import PrizeItem
 from domain.points.ledger import POINTS, Currency, amount_from_wire
 from domain.reward.reward import DEFAULT_DEADLINE_SECONDS, MAX_JSON_BYTES
-from domain.wire import convert_value, rfc3339
+from domain.wire import convert_value
 
 WALLET_TYPES = ("points", "currency")
 RECORDED_TYPES = ("badge", "item")
@@ -112,15 +112,4 @@ def item_body_wire(item: RewardItem) -> dict[str, Any]:
         "reward_value": item.reward_value,
         "payload": item.payload,
         "fulfilment": msgspec.to_builtins(item.fulfilment),
-    }
-
-
-def item_wire(item: RewardItem) -> dict[str, Any]:
-    """The item as admins see it."""
-    return {
-        "item_id": str(item.item_id),
-        **item_body_wire(item),
-        "version": item.version,
-        "created_at": rfc3339(item.created_at),
-        "updated_at": rfc3339(item.updated_at),
     }

@@ -5,6 +5,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
+from domain.reward.code import CodePool, VariantPool
 from runtime.postgres import Connection, count_changed
 
 ADD = """
@@ -77,14 +80,12 @@ async def free_codes(connection: Connection, tenant_id: UUID, reward_id: UUID) -
     return {row["variant_id"]: row["left"] for row in sizes}
 
 
-async def pool_sizes(connection: Connection, tenant_id: UUID, reward_id: UUID) -> dict[str, Any]:
-    """How many codes were imported (`total`) and how many of them nobody has (`left`), in all and in the pool of each variant."""
-    sizes = await _sizes(connection, tenant_id, reward_id)
-    return {
-        "total": sum(row["total"] for row in sizes),
-        "left": sum(row["left"] for row in sizes),
-        "variants": [row for row in sizes if row["variant_id"]],
-    }
+async def pool_sizes(connection: Connection, tenant_id: UUID, reward_id: UUID) -> CodePool:
+    """How many codes were imported and how many of them nobody has, in all and in the pool of each variant."""
+    pools = [msgspec.convert(row, VariantPool) for row in await _sizes(connection, tenant_id, reward_id)]
+    return CodePool(
+        total=sum(pool.total for pool in pools), left=sum(pool.left for pool in pools), variants=[pool for pool in pools if pool.variant_id]
+    )
 
 
 async def _sizes(connection: Connection, tenant_id: UUID, reward_id: UUID) -> list[dict[str, Any]]:

@@ -51,8 +51,8 @@ async def document(world: World, redemption):
 async def sizes(world: World, reward):
     async with world.pool.connection() as connection:
         pool = await pool_sizes(connection, world.tenant_id, reward.reward_id)
-    assert pool["left"] == await world.stock(reward), "the stock is what is left of the pool"
-    return pool["total"], pool["left"]
+    assert pool.left == await world.stock(reward), "the stock is what is left of the pool"
+    return pool.total, pool.left
 
 
 async def test_a_code_is_set_apart_when_redeeming_and_shown_when_fulfilled(world: World):

@@ -39,7 +39,7 @@ async def stocks(world: World, reward):
         sizes = await pool_sizes(connection, world.tenant_id, reward.reward_id)
     assert found is not None
     assert found.stock is None
-    assert {row["variant_id"]: row["left"] for row in sizes["variants"]}.items() <= found.variant_stock.items()
+    assert {row.variant_id: row.left for row in sizes.variants}.items() <= found.variant_stock.items()
     return found.variant_stock
 
 
