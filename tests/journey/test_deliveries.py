@@ -218,7 +218,7 @@ def test_every_bad_answer_is_named(client, tmp_path, answer, error):
 def test_a_receiver_refuses_a_script_that_makes_no_sense():
     done = subprocess.run([sys.executable, "-m", "cli", "receiver", "--answer", "700"], cwd=REPOSITORY, capture_output=True, check=False)
     assert done.returncode == 2
-    assert b"is no answer" in done.stdout + done.stderr
+    assert b"is not a valid answer" in done.stdout + done.stderr
 
 
 def test_a_redemption_whose_ladder_has_ended_is_resent_by_hand(client, tmp_path):

@@ -68,8 +68,8 @@ async def test_only_instants_of_the_when_in_force_are_claimed(world: World) -> N
     first = await claim(world, schedule, NOON)
     await ended(world, first.run_id, NOON + MINUTE)
     assert (await claim(world, schedule, NOON + timedelta(minutes=30))).run_id is not None
-    assert "no instant" in str((await claim(world, schedule, NOON + HOUR)).reason)
-    assert "no instant" in str((await claim(world, schedule, NOON + MINUTE)).reason)
+    assert "not an instant" in str((await claim(world, schedule, NOON + HOUR)).reason)
+    assert "not an instant" in str((await claim(world, schedule, NOON + MINUTE)).reason)
 
 
 async def test_a_paused_and_a_deleted_schedule_pay_nothing(world: World) -> None:
@@ -152,7 +152,7 @@ async def test_instants_that_came_during_a_run(world: World, overlap: str, late:
     assert await settle(world, schedule, NOON + 2 * HOUR + 5 * MINUTE) == len(late)
     assert [run.instant for run in await runs(world, schedule)] == [NOON, *(NOON + hours * HOUR for hours in late)]
     if overlap == "skip":
-        assert "under way" in str((await claim(world, schedule, NOON + HOUR)).reason)
+        assert "in progress" in str((await claim(world, schedule, NOON + HOUR)).reason)
     assert (await claim(world, schedule, NOON + 4 * HOUR)).run_id is not None
 
 

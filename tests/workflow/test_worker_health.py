@@ -27,7 +27,7 @@ PATIENCE_SECONDS = 60.0
 async def resources_of(settings: Settings, pool: Pool, redis: Redis) -> worker.Resources:
     client = await temporal.connect(settings, lazy=True)
     queues, live = temporal.task_queues(settings), LiveStore(redis)
-    return worker.Resources(settings=settings, client=client, queues=queues, pool=pool, redis=redis, live=live)
+    return worker.Resources(settings=settings, client=client, queues=queues, pool=pool, payouts=pool, redis=redis, live=live)
 
 
 async def answer(port: int, status: int) -> dict[str, str]:
