@@ -77,7 +77,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
         return self.external_user_id if user_id == "me" and self.role == "gamer" and self.external_user_id is not None else user_id
 
     def shown(self, answer: dict[str, Any], for_player: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
-        """The answer as it may be shown to whoever asks: a gamer gets what `domain.tenant.player` leaves of it."""
+        """The answer as it may be shown to whoever asks: a gamer gets what `domain.player` leaves of it."""
         return for_player(answer) if self.role == "gamer" else answer
 
     def check_user(self, external_id: str) -> None:

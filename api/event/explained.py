@@ -9,7 +9,7 @@ from domain import limits
 from domain.leaderboard.definition import BoardStatus, BoardVersion
 from domain.points.earning_limit import NOTHING_KNOWN, periods_of
 from domain.points.earning_rule import EarningVersion
-from domain.points.why import Known, Promise, promise, why_less
+from domain.scoring.earning_why import Known, Promise, promise, why_less
 from domain.scoring.rules import Explanation, RuleBook, ScorableEvent, explain
 from domain.scoring.why import SilenceCause, Why, at_instant, why_wire
 from domain.tenant.erasure import PREFIX

@@ -12,9 +12,9 @@ from api.redemption.redemption import instant_in, uuid_in
 from api.tenant.user import user_for
 from domain.errors import UserNotFound
 from domain.payout.grant import GrantBody, check_grant, grant_wire
+from domain.player import grant_for_player
 from domain.redemption.redemption import workflow_id
 from domain.reward.item import prize_item
-from domain.tenant.player import grant_for_player
 from loops.relay import Relay
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, Pool, transaction

@@ -12,6 +12,7 @@ from api.if_match import check_version
 from api.pagination import Page, part_of
 from api.tenant.user import READERS, user_for
 from domain.errors import AlreadyExists, NotFound, ValidationFault
+from domain.player import tier_change_for_player
 from domain.points.ledger import POINTS
 from domain.points.tier import (
     TierBody,
@@ -24,7 +25,6 @@ from domain.points.tier import (
     standing_wire,
     tier_wire,
 )
-from domain.tenant.player import tier_change_for_player
 from domain.tenant.user import User
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction

@@ -12,9 +12,9 @@ from api.redemption.redemption import filter_of, make_move, own_redemption, rede
 from api.tenant.user import user_for
 from domain.errors import InvalidState, RedemptionNotFound
 from domain.payout.grant import order_wire
+from domain.player import order_for_player
 from domain.redemption.redemption import WAITING, Move, Redemption, State
 from domain.reward.reward import Field, check_fields
-from domain.tenant.player import order_for_player
 from loops.relay import Relay
 from runtime.postgres import Connection, Pool, transaction
 from storage.payout.grant_list import GrantFilter, list_grants

@@ -10,8 +10,8 @@ from psycopg.errors import CheckViolation
 from api.auth import Principal, allow
 from api.idempotency import Write, once, write_of
 from domain.errors import Forbidden, ValidationFault
+from domain.player import order_for_player
 from domain.redemption.redemption import TimelineRow, redemption_document, workflow_id
-from domain.tenant.player import order_for_player
 from domain.wire import decode_body, parse_external_id
 from loops.relay import Relay
 from runtime.ids import utc_now

@@ -15,9 +15,9 @@ from api.pagination import Page, encode_cursor
 from api.tenant.user import user_for
 from domain.errors import RedemptionNotFound, ValidationFault
 from domain.misfit import choice_problem
+from domain.player import order_for_player
 from domain.redemption.csv_export import csv_lines, header_line
 from domain.redemption.redemption import Decision, Move, Moved, Redemption, State, already_final, read_callback
-from domain.tenant.player import order_for_player
 from loops.relay import Relay
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction

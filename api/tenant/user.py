@@ -7,9 +7,9 @@ from litestar import Response, get, post
 from api.auth import Principal, allow
 from api.pagination import Page, encode_cursor
 from domain.errors import UserNotFound
+from domain.player import order_for_player, transfer_for_player
 from domain.points.ledger import POINTS, balance_wire, event_position, transfer_wire
 from domain.points.tier import present_wire
-from domain.tenant.player import order_for_player, transfer_for_player
 from domain.tenant.user import Identify, User, identified_as, user_wire
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction

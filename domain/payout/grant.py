@@ -50,7 +50,7 @@ def check_grant(body: GrantBody) -> None:
 
 
 def grant_wire(grant: Grant) -> dict[str, Any]:
-    """The grant as JSON values, for staff: `domain.tenant.player` says what its user sees."""
+    """The grant as JSON values, for staff: `domain.player` says what its user sees."""
     return {
         "grant_id": str(grant.grant_id),
         "user_id": str(grant.user_id),
