@@ -10,7 +10,7 @@ from activities.failure import refusals_are_final
 from domain.errors import DomainError
 from domain.redemption.messages import Begun, RedemptionInput, Settled, SettleInput
 from domain.redemption.redemption import FINAL, WAITING, Flag, Move, Redemption, State, flags_after
-from domain.webhook.body import reward_redeemed
+from domain.redemption.webhook_body import reward_redeemed
 from domain.webhook.webhook import DeliveryState
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction

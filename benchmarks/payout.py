@@ -14,7 +14,9 @@ from activities.payout import PAGE
 from benchmarks.bench import Bench
 from benchmarks.measure import BenchError, Comparison, Sample, rate
 from domain.leaderboard.definition import config_wire, parse_config
-from domain.payout.run import NewRun, PrizeItem, Prizes, PrizeTier, RunStatus
+from domain.payout.run import NewRun, RunStatus
+from domain.reward.config import Prizes, PrizeTier
+from domain.reward.item import PrizeItem
 from runtime.ids import new_id, utc_now
 from runtime.postgres import make_pool, transaction
 from storage.payout.pay import finish, pay_page

@@ -19,7 +19,10 @@ Shape = TypeVar("Shape")
 MAX_INTEGER = 2**53 - 1
 CLIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 EXTERNAL_ID = re.compile(r"[^/\x00-\x1f\x7f-\x9f]{1,255}")
+EVENT_TYPE = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 EVENT_ID = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,255}")
+EARLIEST, LATEST = datetime(2, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+"""Calendars of windows need some room at both ends of time (a zone's offset, the grace): nothing is measured outside of these."""
 RESERVED_EXTERNAL_IDS = frozenset({".", "..", "me"})
 _DIGITS_AS_ZERO = bytes(ord("0") if chr(byte).isdigit() and byte < 128 else byte for byte in range(256))
 _MANY_ZEROS = b"0" * 16

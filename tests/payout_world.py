@@ -3,7 +3,9 @@
 from typing import Any
 from uuid import UUID
 
-from domain.payout.run import NewRun, PayoutProgress, PrizeItem, Prizes, PrizeTier, Run, RunStatus
+from domain.payout.run import NewRun, PayoutProgress, Run, RunStatus
+from domain.reward.config import Prizes, PrizeTier
+from domain.reward.item import PrizeItem
 from domain.tenant.user import User
 from runtime.ids import new_id, utc_now
 from runtime.postgres import transaction

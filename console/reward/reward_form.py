@@ -28,8 +28,8 @@ from console.json_field import (
 from console.request import Form, Visit
 from domain.errors import DomainError
 from domain.redemption.redemption import Redemption, State
+from domain.redemption.webhook_body import reward_redeemed
 from domain.reward.reward import DEFAULT_DEADLINE_SECONDS, RewardBody, parse_reward
-from domain.webhook.body import reward_redeemed
 
 ROOT = "/v1/admin/rewards"
 KINDS = {

@@ -13,9 +13,19 @@ import msgspec
 from msgspec import Meta
 
 from domain.errors import ValidationFault
-from domain.leaderboard.definition import EARLIEST, EVENT_TYPE
 from domain.misfit import MOST_FAULTS, near_miss, shown
-from domain.wire import EVENT_ID, EXTERNAL_ID, RESERVED_EXTERNAL_IDS, decode_json, external_id_problem, fault_of, malformed, many_digits
+from domain.wire import (
+    EARLIEST,
+    EVENT_ID,
+    EVENT_TYPE,
+    EXTERNAL_ID,
+    RESERVED_EXTERNAL_IDS,
+    decode_json,
+    external_id_problem,
+    fault_of,
+    malformed,
+    many_digits,
+)
 
 MAX_BULK = 100
 MAX_NESTING = 8

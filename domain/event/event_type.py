@@ -12,8 +12,8 @@ import msgspec
 
 from domain import limits
 from domain.errors import EventTypeNotDeclared, Forbidden, ValidationFault
-from domain.leaderboard.definition import EVENT_TYPE
 from domain.rule.pattern import pattern_problem
+from domain.wire import EVENT_TYPE
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 ONE_SCHEMA = frozenset({"additionalProperties", "items", "not", "if", "then", "else", "propertyNames"})

@@ -13,14 +13,10 @@ from msgspec import UNSET, Meta, UnsetType
 from domain.errors import ValidationFault
 from domain.rule.condition import parse_conditions
 from domain.rule.expression import parse_expression
-from domain.wire import convert_value, number_problem, parse_client_id
+from domain.wire import EARLIEST, EVENT_TYPE, LATEST, convert_value, number_problem, parse_client_id
 
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 MAX_RULES = 100
-EVENT_TYPE = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
-EARLIEST, LATEST = datetime(2, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
-"""Calendars of windows need some room at both ends of time (a zone's offset, the grace): nothing is measured outside of these."""
-
 _OF_THE_MACHINE = ("localtime", "posixrules", "posix/", "right/")
 """What a system's folder of zones may hold beside IANA's names: its own zone, and zones that count leap seconds."""
 

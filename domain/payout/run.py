@@ -16,6 +16,7 @@ from uuid import UUID
 import msgspec
 
 from domain import limits
+from domain.reward.config import Prizes, PrizeTier
 
 
 class RunStatus(StrEnum):
@@ -30,42 +31,6 @@ class RunStatus(StrEnum):
 
 SHORTEST_LOOK_SECONDS, LONGEST_LOOK_SECONDS, LATEST_LOOK_SECONDS = 5.0, 120.0, 300.0
 OVER = frozenset({RunStatus.COMPLETED, RunStatus.CANCELLED, RunStatus.FAILED})
-
-
-class PrizeItem(msgspec.Struct, frozen=True, kw_only=True):
-    """An item as a run gives it. `currency` and `amount` (smallest unit) say what a wallet item credits; `fulfilment` is
-    {"type": "wallet" | "recorded" | "webhook" | "codes" | "manual", …}."""
-
-    item_id: UUID
-    name: str
-    reward_type: str
-    reward_value: Any = None
-    payload: dict[str, Any] = {}
-    fulfilment: dict[str, Any]
-    currency: str | None = None
-    amount: int | None = None
-
-
-class PrizeTier(msgspec.Struct, frozen=True, kw_only=True):
-    """Who fits: a rank from `min_rank` to `max_rank` (None: no bound), a score (1/10 000) of at least `min_score`, or the best
-    `top_percent` of the ranked. Without any bound everybody does."""
-
-    item_ids: list[UUID]
-    name: str | None = None
-    min_rank: int | None = None
-    max_rank: int | None = None
-    min_score: int | None = None
-    top_percent: float | None = None
-
-
-class Prizes(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run gives, copied: the first tier that fits counts. `budget` and totals are {currency: smallest units, item id: count};
-    `places` are the decimal places of the currencies among them."""
-
-    tiers: list[PrizeTier]
-    items: dict[UUID, PrizeItem]
-    budget: dict[str, int] = {}
-    places: dict[str, int] = {}
 
 
 MANY_RECIPIENTS = 100_000_000

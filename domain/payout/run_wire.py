@@ -2,7 +2,8 @@
 
 from typing import Any, NamedTuple
 
-from domain.payout.run import Prizes, Run, payout_workflow_id
+from domain.payout.run import Run, payout_workflow_id
+from domain.reward.config import Prizes
 from domain.wire import amount_number, optional_rfc3339, rfc3339, score_number
 
 

@@ -9,8 +9,8 @@ import msgspec
 from msgspec import Meta
 
 from domain.errors import ValidationFault
-from domain.payout.run import PrizeTier
 from domain.points.ledger import Currency, amount_from_wire
+from domain.reward.item import PrizeItem
 from domain.wire import amount_number, convert_value, number_problem, points_units, rfc3339, score_number
 
 MAX_TIERS = 100
@@ -36,6 +36,28 @@ class ConfigBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     name: Annotated[str, Meta(min_length=1, max_length=255)]
     tiers: Annotated[list[WireTier], Meta(min_length=1, max_length=MAX_TIERS)]
     budget: dict[str, Number] = {}
+
+
+class PrizeTier(msgspec.Struct, frozen=True, kw_only=True):
+    """Who fits: a rank from `min_rank` to `max_rank` (None: no bound), a score (1/10 000) of at least `min_score`, or the best
+    `top_percent` of the ranked. Without any bound everybody does."""
+
+    item_ids: list[UUID]
+    name: str | None = None
+    min_rank: int | None = None
+    max_rank: int | None = None
+    min_score: int | None = None
+    top_percent: float | None = None
+
+
+class Prizes(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run gives, copied: the first tier that fits counts. `budget` and totals are {currency: smallest units, item id: count};
+    `places` are the decimal places of the currencies among them."""
+
+    tiers: list[PrizeTier]
+    items: dict[UUID, PrizeItem]
+    budget: dict[str, int] = {}
+    places: dict[str, int] = {}
 
 
 class RewardConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,6 @@ from msgspec import Meta
 
 from domain.canonical_json import canonical_json
 from domain.errors import ValidationFault
-from domain.payout.run import PrizeItem
 from domain.points.ledger import POINTS, Currency, amount_from_wire
 from domain.reward.reward import DEFAULT_DEADLINE_SECONDS, MAX_JSON_BYTES
 from domain.wire import convert_value
@@ -56,6 +55,20 @@ class RewardItem(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     updated_at: datetime
     archived_at: datetime | None = None
+
+
+class PrizeItem(msgspec.Struct, frozen=True, kw_only=True):
+    """An item as a run gives it. `currency` and `amount` (smallest unit) say what a wallet item credits; `fulfilment` is
+    {"type": "wallet" | "recorded" | "webhook" | "codes" | "manual", …}."""
+
+    item_id: UUID
+    name: str
+    reward_type: str
+    reward_value: Any = None
+    payload: dict[str, Any] = {}
+    fulfilment: dict[str, Any]
+    currency: str | None = None
+    amount: int | None = None
 
 
 def parse_item(value: Any) -> ItemBody:

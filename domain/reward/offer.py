@@ -1,7 +1,7 @@
-"""What one user can have of a reward now: its variant, its windows of time, its limit, and how it will be fulfilled (contract 4, Store)."""
+"""What one user can have of a reward now: its variant, its windows of time and its limit (contract 4, Store)."""
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -10,7 +10,6 @@ from domain.errors import NotEligible, ValidationFault
 from domain.leaderboard.definition import Timeframe, TimeframeType
 from domain.leaderboard.window import WindowSpan, window_at
 from domain.points.ledger import POINTS, Currency, amount_from_wire
-from domain.redemption.redemption import WAITING_SECONDS, State
 from domain.reward.reward import Reward, RewardBody
 from domain.rule.condition import holds
 from domain.rule.segment import parse_segment
@@ -89,30 +88,6 @@ def limit_period(reward: Reward, timezone: str, now: datetime) -> WindowSpan:
     if span is None:
         raise RuntimeError("days, weeks, months and all time leave no gap")
     return span
-
-
-def first_state(reward: Reward) -> State:
-    """Where a redemption of this reward begins."""
-    if reward.requires_claim:
-        return State.PENDING_CLAIM
-    return State.PENDING_APPROVAL if reward.requires_approval else State.PENDING
-
-
-def first_deadline(reward: Reward, now: datetime) -> datetime:
-    """The end of its first state: 7 days to claim or to approve, else the reward's own deadline."""
-    waits = reward.requires_claim or reward.requires_approval
-    return now + timedelta(seconds=WAITING_SECONDS if waits else reward.fulfilment.deadline_seconds)
-
-
-def fulfilment_copy(reward: Reward, places: Mapping[str, int]) -> dict[str, Any]:
-    """How this redemption will be fulfilled, whatever becomes of the reward later. `places` are the decimal places of each currency."""
-    copy: dict[str, Any] = msgspec.to_builtins(reward.fulfilment)
-    if reward.fulfilment.type == "wallet":
-        currency = credited_currency(reward)
-        copy["credit"] = {"currency": currency, "amount": amount_from_wire(reward.value, places[currency], "value")}
-    if reward.requires_claim:
-        copy |= {"claim_fields": msgspec.to_builtins(reward.fields), "requires_approval": reward.requires_approval}
-    return copy
 
 
 def credited_currency(reward: Reward | RewardBody) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 
 from domain.canonical_json import WRAPPED_LEVELS, canonical_json
 from domain.errors import ValidationFault
-from domain.redemption.redemption import Redemption, State, points_number
 from domain.wire import rfc3339
 
 MAXIMUM_BYTES = 64 * 1024
@@ -21,47 +20,6 @@ def canonical_body(value: Any) -> bytes:
     if len(body) > MAXIMUM_BYTES:
         raise ValidationFault(f"The webhook's body would have {len(body)} bytes, more than {MAXIMUM_BYTES}")
     return body
-
-
-def reward_redeemed(redemption: Redemption) -> bytes:
-    """The body of `reward_redeemed`: exactly the keys of contract 5, in its order, made once and sent unchanged ever after."""
-    filled = dict(redemption.fields)
-    if redemption.variant_id is not None:
-        filled["variant_id"] = redemption.variant_id
-    reward = redemption.reward
-    return canonical_body(
-        {
-            "event": "reward_redeemed",
-            "redemption_id": str(redemption.redemption_id),
-            "user_id": str(redemption.user_id),
-            "external_user_id": redemption.external_user_id,
-            "reward_id": str(redemption.reward_id),
-            "reward_type": reward.get("type"),
-            "reward_value": reward.get("value"),
-            "points_spent": points_number(redemption),
-            "reward": {
-                "id": str(redemption.reward_id),
-                "name": reward.get("name"),
-                "type": reward.get("type"),
-                "fulfillmentData": filled,
-            },
-            "timestamp": rfc3339(redemption.created_at, milliseconds=True),
-        }
-    )
-
-
-def redemption_updated(redemption: Redemption, previous: State, now: datetime) -> bytes:
-    """The body of `redemption_updated`, for the redemption as it is after the move."""
-    facts = {
-        "redemption_id": str(redemption.redemption_id),
-        "user_id": str(redemption.user_id),
-        "external_user_id": redemption.external_user_id,
-        "reward_id": str(redemption.reward_id),
-        "previous_status": previous.value,
-        "status": redemption.status.value,
-        "fulfillment_data": redemption.fulfillment_data,
-    }
-    return event_body("redemption_updated", facts, now)
 
 
 FACTS = {

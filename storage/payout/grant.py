@@ -9,9 +9,9 @@ import msgspec
 from psycopg.types.json import Jsonb
 
 from domain.errors import OutOfStock
-from domain.payout.run import PrizeItem
 from domain.points.ledger import GrantCredit
 from domain.redemption.redemption import NewRedemption
+from domain.reward.item import PrizeItem
 from domain.webhook.body import event_body
 from runtime.ids import new_id
 from runtime.postgres import Connection

@@ -11,8 +11,9 @@ from uuid import UUID
 import msgspec
 from psycopg.types.json import Jsonb
 
-from domain.payout.run import PrizeItem, Run
+from domain.payout.run import Run
 from domain.points.ledger import POINTS
+from domain.reward.item import PrizeItem
 from runtime.postgres import Connection
 from storage.payout.grant import BY_US, EVENT, Cause, Gift, announce, item_document
 from storage.points.credit import CREDITING

@@ -9,7 +9,6 @@ from psycopg.types.json import Jsonb
 
 from domain.payout.run import (
     PayoutProgress,
-    Prizes,
     Run,
     RunStatus,
     ceilings,
@@ -18,6 +17,7 @@ from domain.payout.run import (
     tier_cost,
     total_cost,
 )
+from domain.reward.config import Prizes
 from runtime.postgres import Connection
 from storage.payout.audience import Audience, NotYet
 from storage.payout.audience_type import audience_of

@@ -6,9 +6,10 @@ from typing import Any
 
 import msgspec
 
-from domain.payout.run import Prizes, Run, RunStatus, total_cost
+from domain.payout.run import Run, RunStatus, total_cost
 from domain.payout.run_wire import total_wire
 from domain.payout.schedule import Schedule
+from domain.reward.config import Prizes
 from runtime.postgres import Connection
 from storage.payout.audience import NotYet
 from storage.payout.audience_type import audience_of

@@ -9,8 +9,9 @@ import msgspec
 
 from domain.errors import ValidationFault
 from domain.payout.recurrence import WhenVersion, instants_after, instants_between, is_instant, version_at
-from domain.payout.run import NewRun, Prizes, PrizeTier
+from domain.payout.run import NewRun
 from domain.payout.schedule import InstantClaim, InstantVerdict, Overlap, Schedule, ScheduledRun, overlap_verdict
+from domain.reward.config import Prizes, PrizeTier
 from runtime.postgres import Connection
 from storage.payout.run import create_run
 from storage.payout.schedule import find_any_schedule, history_of, settle_until

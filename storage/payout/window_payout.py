@@ -2,7 +2,8 @@
 
 from uuid import UUID
 
-from domain.payout.run import NewRun, Prizes
+from domain.payout.run import NewRun
+from domain.reward.config import Prizes
 from runtime.ids import utc_now
 from runtime.postgres import Connection
 from storage.leaderboard.window import BoardWindow

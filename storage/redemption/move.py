@@ -36,7 +36,7 @@ from domain.redemption.redemption import (
     redemption_document,
     workflow_id,
 )
-from domain.webhook.body import redemption_updated
+from domain.redemption.webhook_body import redemption_updated
 from runtime.postgres import Connection
 from runtime.tasks import in_steps
 from storage import outbox

@@ -9,13 +9,11 @@ import msgspec
 from domain.errors import NotEligible, RewardNotFound, UserLimitReached, UserNotFound
 from domain.leaderboard.window import WindowSpan
 from domain.points.ledger import place_hold
+from domain.redemption.redeem import first_deadline, first_state, fulfilment_copy
 from domain.redemption.redemption import RETURNED, NewRedemption, Redemption
 from domain.reward.offer import (
     check_available,
     chosen_variant,
-    first_deadline,
-    first_state,
-    fulfilment_copy,
     has_own_stock,
     limit_period,
 )

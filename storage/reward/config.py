@@ -9,8 +9,7 @@ from psycopg.types.json import Jsonb
 
 from domain import limits
 from domain.errors import InvalidState, NotFound, ValidationFault
-from domain.payout.run import Prizes, PrizeTier
-from domain.reward.config import RewardConfig
+from domain.reward.config import Prizes, PrizeTier, RewardConfig
 from domain.reward.item import prize_item
 from runtime.postgres import Connection, count_changed
 from storage.limit import check_room

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.payout.run import PrizeItem, Prizes, PrizeTier, fits, highest_rank, tier_cost, tier_for, total_cost
+from domain.payout.run import fits, highest_rank, tier_cost, tier_for, total_cost
+from domain.reward.config import Prizes, PrizeTier
+from domain.reward.item import PrizeItem
 from runtime.ids import new_id
 from runtime.postgres import Pool
 from storage.payout.audience import Audience

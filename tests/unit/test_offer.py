@@ -4,13 +4,12 @@ from typing import Any
 import pytest
 
 from domain.errors import NotEligible, ValidationFault
+from domain.redemption.redeem import first_state, fulfilment_copy
 from domain.redemption.redemption import State
 from domain.reward.offer import (
     check_available,
     check_wallet,
     chosen_variant,
-    first_state,
-    fulfilment_copy,
     has_own_stock,
     limit_period,
 )

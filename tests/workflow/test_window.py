@@ -19,7 +19,7 @@ from activities.window import WindowActivities
 from domain.leaderboard.definition import BoardStatus, LeaderboardDefinition
 from domain.leaderboard.window import next_window, window_at
 from domain.leaderboard.window_messages import window_workflow_id
-from domain.payout.run import PrizeTier
+from domain.reward.config import PrizeTier
 from domain.reward.item import parse_item
 from loops.relay import Relay
 from loops.sweep import restart_lost_windows

@@ -1,0 +1,36 @@
+"""How a redemption of a reward begins: its first state with its deadline, and how it will be fulfilled (contract 4, Redemption)."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from domain.points.ledger import amount_from_wire
+from domain.redemption.redemption import WAITING_SECONDS, State
+from domain.reward.offer import credited_currency
+from domain.reward.reward import Reward
+
+
+def first_state(reward: Reward) -> State:
+    """Where a redemption of this reward begins."""
+    if reward.requires_claim:
+        return State.PENDING_CLAIM
+    return State.PENDING_APPROVAL if reward.requires_approval else State.PENDING
+
+
+def first_deadline(reward: Reward, now: datetime) -> datetime:
+    """The end of its first state: 7 days to claim or to approve, else the reward's own deadline."""
+    waits = reward.requires_claim or reward.requires_approval
+    return now + timedelta(seconds=WAITING_SECONDS if waits else reward.fulfilment.deadline_seconds)
+
+
+def fulfilment_copy(reward: Reward, places: Mapping[str, int]) -> dict[str, Any]:
+    """How this redemption will be fulfilled, whatever becomes of the reward later. `places` are the decimal places of each currency."""
+    copy: dict[str, Any] = msgspec.to_builtins(reward.fulfilment)
+    if reward.fulfilment.type == "wallet":
+        currency = credited_currency(reward)
+        copy["credit"] = {"currency": currency, "amount": amount_from_wire(reward.value, places[currency], "value")}
+    if reward.requires_claim:
+        copy |= {"claim_fields": msgspec.to_builtins(reward.fields), "requires_approval": reward.requires_approval}
+    return copy
