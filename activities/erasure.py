@@ -8,7 +8,9 @@ from activities.heartbeat import heartbeats
 from domain.tenant.erasure import ErasureInput
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
+from storage.leaderboard.erasure import leave_boards
 from storage.leaderboard.rankings import LiveStore
+from storage.redemption.erasure import cancel_redemption, open_redemptions_of
 from storage.tenant import erasure as storage
 from storage.tenant.erasure import Erasure
 
@@ -68,10 +70,10 @@ class ErasureActivities:
 
     async def _settle(self, of: Erasure) -> None:
         async with transaction(self._pool) as connection:
-            open_ones = await storage.open_redemptions_of(connection, of)
+            open_ones = await open_redemptions_of(connection, of)
         for redemption_id in open_ones:
             async with transaction(self._pool) as connection:
-                await storage.cancel_redemption(connection, of, redemption_id, utc_now())
+                await cancel_redemption(connection, of, redemption_id, utc_now())
 
     async def _scrub_events(self, of: Erasure) -> None:
         day = datetime.combine(of.created_at.astimezone(UTC).date(), time(), UTC) - timedelta(days=1)
@@ -82,7 +84,7 @@ class ErasureActivities:
 
     async def _leave_boards(self, of: Erasure) -> None:
         async with transaction(self._pool) as connection:
-            boards = await storage.leave_boards(connection, of)
+            boards = await leave_boards(connection, of)
         for board in boards:
             await self._live.forget(board)
 

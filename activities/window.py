@@ -21,8 +21,9 @@ from runtime.postgres import DATABASE_AWAY, Connection, Pool, transaction
 from storage.leaderboard.definition import live_board_of
 from storage.leaderboard.rankings import LiveStore, RedisError
 from storage.leaderboard.rescore import is_being_rescored
-from storage.leaderboard.snapshot import freeze_window, lock_freezing, snapshot_page
+from storage.leaderboard.snapshot import lock_freezing, snapshot_page
 from storage.leaderboard.window import WindowBoard, begin_closing, close_early, open_window, window_with_board
+from storage.payout.window_payout import freeze_window
 from storage.rules_lock import change_instant, lock_definitions_shared
 from storage.webhook.due_delivery import Notice, publish
 

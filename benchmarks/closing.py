@@ -13,8 +13,9 @@ from benchmarks.bench import Bench
 from benchmarks.measure import BenchError, Comparison, Sample, rate
 from runtime.ids import new_id
 from runtime.postgres import make_pool, transaction
-from storage.leaderboard.snapshot import freeze_window, lock_freezing
+from storage.leaderboard.snapshot import lock_freezing
 from storage.leaderboard.window import window_with_board
+from storage.payout.window_payout import freeze_window
 
 BOARD = "bench-closing"
 SMALLER = 10

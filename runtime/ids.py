@@ -34,6 +34,11 @@ def new_id() -> uuid.UUID:
     return uuid.UUID(int=value)
 
 
+def first_id(instant: datetime) -> uuid.UUID:
+    """A UUID that is not above any UUIDv7 made at this instant or later."""
+    return uuid.UUID(int=int(instant.timestamp() * 1000) << 80)
+
+
 def utc_now() -> datetime:
     """The current instant by PostgreSQL's clock, aware, in UTC."""
     return datetime.now(UTC) + _correction if _correction else datetime.now(UTC)

@@ -21,12 +21,12 @@ from runtime.postgres import Pool, transaction
 from storage.leaderboard import definition as definitions
 from storage.leaderboard.definition import Leaderboard
 from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.scored_window import NewWindow, ensure_windows
 from storage.leaderboard.standing import standings_page
 from storage.platform import partitions
 from storage.points.earning_rule import write_rule
 from storage.rules_lock import change_instant
 from storage.scoring import pump
-from storage.scoring.pump import NewWindow
 
 PARTITIONS = 4
 NOON = dt.datetime(2026, 2, 3, 12, tzinfo=dt.UTC)
@@ -146,7 +146,7 @@ class World:
         assert span is not None
         async with transaction(self.pool) as connection:
             planned = NOON + dt.timedelta(days=36500)
-            await pump.ensure_windows(connection, [NewWindow(self.tenant_id, board.board_id, new_id(), span, planned)])
+            await ensure_windows(connection, [NewWindow(self.tenant_id, board.board_id, new_id(), span, planned)])
 
     async def make_earning_rule(self, expression: str, *, rule_id: UUID | None = None, **more: Any) -> UUID:
         rule = parse_earning_rule({"name": "R", "event_type": "match", "points_expression": expression, **more})

@@ -15,8 +15,9 @@ from runtime.ids import utc_now
 from runtime.postgres import transaction
 from storage.leaderboard.board import Boards
 from storage.leaderboard.definition import Leaderboard, find_window
-from storage.leaderboard.snapshot import freeze_window, lock_freezing
+from storage.leaderboard.snapshot import lock_freezing
 from storage.leaderboard.window import BoardWindow, begin_closing, close_early, window_with_board
+from storage.payout.window_payout import freeze_window
 from storage.rules_lock import change_instant
 from tests.scoring_world import NOON, PARTITIONS, World, definition
 

@@ -24,16 +24,18 @@ from loops.scoring.values import Found, KnownTenant, ScoringBatch, Touched, Wind
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
 from storage import binary_columns as packed
+from storage.leaderboard import scored_window
 from storage.leaderboard.definition import ShownWindow, live_boards
 from storage.leaderboard.rankings import LiveBoard, Publication
 from storage.leaderboard.rankings_repair import merged_entries
 from storage.leaderboard.rescore import running_rescores
+from storage.leaderboard.scored_window import Window
 from storage.leaderboard.standing import Merged, WindowDeltas, merge_windows
 from storage.points.ledger import post_earnings
 from storage.points.tier import review_tiers, tier_sets
 from storage.rules_lock import lock_definitions_shared
 from storage.scoring import pump as scoring
-from storage.scoring.pump import LoggedEvent, Stretch, Window
+from storage.scoring.pump import LoggedEvent, Stretch
 
 log = logging.getLogger(__name__)
 
@@ -276,7 +278,7 @@ class Scorer:
                 await review_tiers(connection, tenant_id, list(earners), now, known=tiers)
         late = [(t, rows[key].window_id, scores.late) for t, key, scores in scored(outcomes) if scores.late and key in rows]
         if late:
-            await scoring.count_late(connection, late)
+            await scored_window.count_late(connection, late)
         return publications
 
     def _evaluate(self, tenant_id: UUID, events: Sequence[LoggedEvent], more: Mapping[WindowKey, datetime | None]) -> ScoringOutcome:
@@ -295,9 +297,9 @@ class Scorer:
         unknown = [(t, key, scores) for t, key, scores in scored(outcomes) if key not in self._known[t].windows]
         tenant_of = {key: t for t, key, _ in unknown}
         wanted = [new_window(t, scores) for t, _, scores in unknown if scores.by_user]
-        rows = await scoring.ensure_windows(connection, wanted) if wanted else []
+        rows = await scored_window.ensure_windows(connection, wanted) if wanted else []
         only_late = [new_window(t, scores) for t, _, scores in unknown if scores.late and not scores.by_user]
-        rows += await scoring.ensure_late_windows(connection, only_late) if only_late else []
+        rows += await scored_window.ensure_late_windows(connection, only_late) if only_late else []
         keep(found, rows, tenant_of)
         planned = {key: scores.closes_at for _, key, scores in unknown}
         for tenant_id, mine in list(found.items()):
@@ -306,7 +308,7 @@ class Scorer:
                 outcomes[tenant_id] = self._evaluate(tenant_id, by_tenant[tenant_id], closings)
         reopened = [(t, key, s) for t, key, s in scored(outcomes) if s.by_user and key in found[t] and found[t][key].hollow]
         if reopened:
-            keep(found, await scoring.ensure_windows(connection, [new_window(t, s) for t, _, s in reopened]), tenant_of)
+            keep(found, await scored_window.ensure_windows(connection, [new_window(t, s) for t, _, s in reopened]), tenant_of)
         touched = [(key, found[t].get(key) or self._known[t].windows.get(key)) for t, key, _ in scored(outcomes)]
         return {key: row for key, row in touched if row is not None}
 
@@ -331,7 +333,7 @@ class Scorer:
         for aggregation, part in deltas.items():
             for row in await merge_windows(connection, aggregation, part, partition=self.partition, position=position):
                 merged[row[0]].append(row)
-        before = await scoring.move_live_positions(
+        before = await scored_window.move_live_positions(
             connection, [(each.tenant_id, each.standings_id) for each in touched], partition=self.partition, position=position
         )
         await self._learn_boards(connection, touched)

@@ -12,8 +12,9 @@ from domain.scoring.rules import RuleBook, ScoringOutcome, WindowScores
 from runtime.ids import new_id
 from storage.leaderboard.rankings import LiveBoard, Publication
 from storage.leaderboard.rescore import RunningRescore
+from storage.leaderboard.scored_window import NewWindow, Window
 from storage.points.tier import TieredTenant
-from storage.scoring.pump import Change, Cursor, LoggedEvent, NewWindow, Window
+from storage.scoring.pump import Change, Cursor, LoggedEvent
 
 WindowKey = tuple[UUID, str]
 Found = dict[UUID, dict[WindowKey, Window]]

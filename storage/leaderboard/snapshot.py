@@ -7,16 +7,22 @@ import msgspec
 from psycopg.rows import tuple_row
 
 from domain.leaderboard.definition import Method
-from domain.leaderboard.window_messages import FROZEN, FrozenWindow, WindowStatus
+from domain.leaderboard.window_messages import WindowStatus
 from domain.scoring.rules import min_score_units
 from runtime.postgres import Connection, count_changed
-from storage.leaderboard.rescore import is_being_rescored
 from storage.leaderboard.standing import RankedEntry, direction, ranked_total
 from storage.leaderboard.window import WINDOW_COLUMNS, BoardWindow, WindowBoard, config_at
-from storage.payout.run import run_of_source
-from storage.payout.window_payout import create_window_run, prizes_of_window
 
 FREEZING = 7204
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """What a snapshot was made of: the order, the lowest score (1/10 000) that is ranked, how many are, and how many of them it keeps."""
+
+    method: Method
+    min_score: int | None
+    total: int
+    size: int
 
 
 async def lock_freezing(connection: Connection, window_id: UUID) -> None:
@@ -24,43 +30,38 @@ async def lock_freezing(connection: Connection, window_id: UUID) -> None:
     await connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (FREEZING, str(window_id)))
 
 
-async def freeze_window(connection: Connection, tenant_id: UUID, found: WindowBoard) -> FrozenWindow:
-    """Write the snapshot of a closing window and move it to `closed`, or to `paid` when its board has nothing to pay.
-
-    Ranks follow the order of the live board, by the ranking in force when the window closed. The window's row is locked at the very
-    end only: a pump that counts a late event never waits for the snapshot. Call it after `lock_freezing`; a frozen window stays as it is.
-    """
+async def write_snapshot(connection: Connection, tenant_id: UUID, found: WindowBoard) -> Snapshot:
+    """The final ranks of a closing window in the order of the live board, by the ranking in force when the window closed."""
     window = found.window
-    if window.status in FROZEN:
-        run = await run_of_source(connection, tenant_id, "leaderboard", str(window.window_id))
-        return FrozenWindow(
-            status=WindowStatus(window.status),
-            total=window.total or 0,
-            snapshot_size=window.snapshot_size or 0,
-            late_events=window.late_events,
-            payout_run_id=None if run is None else run.payout_run_id,
-        )
-    if window.status != WindowStatus.CLOSING or window.closes_at is None:
-        raise RuntimeError(f"window {window.window_key} is {window.status}: it cannot be frozen")
-    if await is_being_rescored(connection, tenant_id, window.window_id):
-        raise RuntimeError(f"window {window.window_key} is being rescored: it cannot be frozen yet")
+    if window.closes_at is None:
+        raise RuntimeError(f"window {window.window_key} has no end: it cannot be frozen")
     config = await config_at(connection, tenant_id, window.board_id, window.closes_at)
     method, bound = found.config.ranking.method, min_score_units(config)
     total = await ranked_total(connection, tenant_id, window.standings, bound)
     kept = await _write_entries(connection, tenant_id, window, method=method, min_score=bound, size=config.ranking.size)
-    prizes = await prizes_of_window(connection, tenant_id, window) if kept else None
-    run_id = None if prizes is None else await create_window_run(connection, tenant_id, window, prizes)
-    status = WindowStatus.PAID if run_id is None else WindowStatus.CLOSED
+    return Snapshot(method=method, min_score=bound, total=total, size=kept)
+
+
+async def mark_frozen(connection: Connection, tenant_id: UUID, window: BoardWindow, snapshot: Snapshot, status: WindowStatus) -> int:
+    """Move the window to `status` with what its snapshot says; its late events. From here on its row is locked."""
     cursor = await connection.execute(
         """
-        UPDATE leaderboard_window SET status = %s, closed_at = clock_timestamp(), total = %s, snapshot_size = %s, ranking_method = %s,
-               ranking_min_score = %s
-        WHERE tenant_id = %s AND window_id = %s RETURNING late_events
+        UPDATE leaderboard_window SET status = %(status)s, closed_at = clock_timestamp(), total = %(total)s, snapshot_size = %(size)s,
+               ranking_method = %(method)s, ranking_min_score = %(min_score)s
+        WHERE tenant_id = %(tenant_id)s AND window_id = %(window_id)s RETURNING late_events
         """,
-        (status.value, total, kept, method.value, bound, tenant_id, window.window_id),
+        {
+            "status": status.value,
+            "total": snapshot.total,
+            "size": snapshot.size,
+            "method": snapshot.method.value,
+            "min_score": snapshot.min_score,
+            "tenant_id": tenant_id,
+            "window_id": window.window_id,
+        },
     )
     row = await cursor.fetchone()
-    return FrozenWindow(status=status, total=total, snapshot_size=kept, late_events=row["late_events"] if row else 0, payout_run_id=run_id)
+    return row["late_events"] if row else 0
 
 
 async def _write_entries(

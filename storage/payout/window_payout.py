@@ -1,16 +1,51 @@
-"""The prizes of windows: which config pays one, and the run that does (contract 3, Windows; contract 4)."""
+"""The end of a window: its snapshot is written, and the run made that pays it (contract 3, Windows; contract 4)."""
 
 from uuid import UUID
 
+from domain.leaderboard.window_messages import FROZEN, FrozenWindow, WindowStatus
 from domain.payout.run import NewRun
 from domain.reward.config import Prizes
 from runtime.ids import utc_now
 from runtime.postgres import Connection
-from storage.leaderboard.window import BoardWindow
-from storage.payout.run import create_run
+from storage.leaderboard.rescore import is_being_rescored
+from storage.leaderboard.snapshot import mark_frozen, write_snapshot
+from storage.leaderboard.window import BoardWindow, WindowBoard
+from storage.payout.run import create_run, run_of_source
 from storage.reward.config import prizes_at
 
 SOURCE = "leaderboard"
+
+
+async def freeze_window(connection: Connection, tenant_id: UUID, found: WindowBoard) -> FrozenWindow:
+    """Write the snapshot of a closing window and move it to `closed`, or to `paid` when its board has nothing to pay.
+
+    The window's row is locked at the very end only: a pump that counts a late event never waits for the snapshot. Call it after
+    `lock_freezing`; a frozen window stays as it is.
+    """
+    window = found.window
+    if window.status in FROZEN:
+        return await _as_frozen(connection, tenant_id, window)
+    if window.status != WindowStatus.CLOSING:
+        raise RuntimeError(f"window {window.window_key} is {window.status}: it cannot be frozen")
+    if await is_being_rescored(connection, tenant_id, window.window_id):
+        raise RuntimeError(f"window {window.window_key} is being rescored: it cannot be frozen yet")
+    snapshot = await write_snapshot(connection, tenant_id, found)
+    prizes = await prizes_of_window(connection, tenant_id, window) if snapshot.size else None
+    run_id = None if prizes is None else await create_window_run(connection, tenant_id, window, prizes)
+    status = WindowStatus.PAID if run_id is None else WindowStatus.CLOSED
+    late = await mark_frozen(connection, tenant_id, window, snapshot, status)
+    return FrozenWindow(status=status, total=snapshot.total, snapshot_size=snapshot.size, late_events=late, payout_run_id=run_id)
+
+
+async def _as_frozen(connection: Connection, tenant_id: UUID, window: BoardWindow) -> FrozenWindow:
+    run = await run_of_source(connection, tenant_id, SOURCE, str(window.window_id))
+    return FrozenWindow(
+        status=WindowStatus(window.status),
+        total=window.total or 0,
+        snapshot_size=window.snapshot_size or 0,
+        late_events=window.late_events,
+        payout_run_id=None if run is None else run.payout_run_id,
+    )
 
 
 async def prizes_of_window(connection: Connection, tenant_id: UUID, window: BoardWindow) -> Prizes | None:

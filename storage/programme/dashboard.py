@@ -6,8 +6,8 @@ from uuid import UUID
 
 import msgspec
 
+from runtime.ids import first_id
 from runtime.postgres import Connection
-from storage.programme.dashboard_rollup import first_id
 
 OPEN_STATES = ("pending_claim", "pending_approval", "pending", "processing")
 FINAL_STATES = ("fulfilled", "failed", "cancelled", "expired", "reversed")

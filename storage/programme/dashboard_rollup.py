@@ -5,10 +5,10 @@ their ids, which are UUIDv7: the counting stays `SETTLING` behind the clock, so 
 """
 
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
 from psycopg.rows import tuple_row
 
+from runtime.ids import first_id
 from runtime.postgres import Connection
 
 SETTLING = timedelta(seconds=60)
@@ -59,11 +59,6 @@ ON CONFLICT (tenant_id, starts_at) DO UPDATE SET users = known.users + excluded.
     spent = known.spent + excluded.spent, redemptions = known.redemptions + excluded.redemptions,
     taken_back = known.taken_back + excluded.taken_back, refunded = known.refunded + excluded.refunded
 """
-
-
-def first_id(instant: datetime) -> UUID:
-    """A UUID that is not above any UUIDv7 made at this instant or later."""
-    return UUID(int=int(instant.timestamp() * 1000) << 80)
 
 
 async def may_count(connection: Connection) -> bool:

@@ -3,8 +3,8 @@
 from datetime import datetime
 from uuid import UUID
 
+from runtime.ids import first_id
 from runtime.postgres import Connection
-from storage.programme.dashboard_rollup import first_id
 
 MOST = 10_000
 """More than this are not counted: the page shows “10 000+”."""

@@ -9,8 +9,8 @@ from uuid import UUID
 import msgspec
 from psycopg.types.json import Jsonb
 
+from runtime.ids import first_id
 from runtime.postgres import Connection
-from storage.programme.dashboard_rollup import first_id
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,22 +12,15 @@ from psycopg.types.json import Jsonb
 
 from domain.canonical_json import canonical_json
 from domain.errors import UserNotFound
-from domain.redemption.redemption import FINAL, Move, State
 from domain.tenant.erasure import PREFIX, ErasureInput, erase_workflow_id, erased_id, scrubbed
 from runtime.postgres import Connection, count_changed
 from storage import outbox
-from storage.leaderboard.definition import boards_by_id, live_board
-from storage.leaderboard.rankings import LiveBoard
-from storage.redemption.move import lock_redemption, move_redemption
-from storage.rules_lock import change_instant
 from storage.tenant.erased_name import keep_erased_name
 from storage.tenant.user import PROFILE_CHANNEL
 from storage.walk import FIRST, Place
 
 WORKFLOW = "EraseUserWorkflow"
 PRIORITY = 4
-BY = "erasure"
-NOTE = "the user was erased"
 
 
 class Erasure(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,21 +112,6 @@ async def unfinished_erasures(connection: Connection, before: datetime, after: P
     return [ErasureInput(**row) for row in await cursor.fetchall()]
 
 
-async def open_redemptions_of(connection: Connection, of: Erasure) -> list[UUID]:
-    """The user's redemptions that are not final."""
-    cursor = await connection.execute(
-        "SELECT redemption_id FROM redemption WHERE tenant_id = %s AND user_id = %s AND status <> ALL(%s) ORDER BY redemption_id",
-        (of.tenant_id, of.user_id, [state.value for state in FINAL]),
-    )
-    return [row["redemption_id"] for row in await cursor.fetchall()]
-
-
-async def cancel_redemption(connection: Connection, of: Erasure, redemption_id: UUID, now: datetime) -> None:
-    """Cancel it, unless somebody has settled it meanwhile: the points and the stock go back."""
-    if (await lock_redemption(connection, of.tenant_id, redemption_id)).status not in FINAL:
-        await move_redemption(connection, of.tenant_id, redemption_id, Move(to=State.CANCELLED, by=BY, note=NOTE), now)
-
-
 async def scrub_events(connection: Connection, of: Erasure, day: datetime, partitions: int) -> int:
     """Leave of the user's events accepted within 24 h of `day` what says nothing of the person; how many there were."""
     return await count_changed(
@@ -166,31 +144,6 @@ async def scrub_events(connection: Connection, of: Erasure, day: datetime, parti
             "to": day + timedelta(days=1),
         },
     )
-
-
-async def leave_boards(connection: Connection, of: Erasure) -> list[LiveBoard]:
-    """Take the user out of every window that is not frozen; the live boards of these windows, which have to be filled anew.
-
-    No pump is in a transaction with events of the tenant meanwhile, so none writes back what is deleted here.
-    """
-    await change_instant(connection, of.tenant_id)
-    cursor = await connection.execute(
-        """
-        SELECT board_id, starts_at, coalesce(standings_id, window_id) AS standings_id FROM leaderboard_window
-        WHERE tenant_id = %s AND status IN ('open', 'closing') AND total IS NULL
-        """,
-        (of.tenant_id,),
-    )
-    windows = await cursor.fetchall()
-    await connection.execute(
-        """
-        DELETE FROM standing WHERE tenant_id = %s AND user_id = %s
-          AND (window_id = ANY(%s) OR window_id IN (SELECT rescore_id FROM rescore WHERE tenant_id = %s AND status = 'running'))
-        """,
-        (of.tenant_id, of.user_id, [window["standings_id"] for window in windows], of.tenant_id),
-    )
-    boards = await boards_by_id(connection, of.tenant_id, [window["board_id"] for window in windows])
-    return [live_board(boards[window["board_id"]], window["standings_id"], window["starts_at"]) for window in windows]
 
 
 RENAMED = ("redemption", "standing", "snapshot_entry", "payout_recipient")

@@ -6,8 +6,8 @@ from uuid import UUID
 
 import msgspec
 
+from runtime.ids import first_id
 from runtime.postgres import Connection
-from storage.programme.dashboard_rollup import first_id
 
 SAMPLE = 1000
 """So many deliveries of an endpoint are looked at, the newest first: enough for a rate, whatever its traffic."""

@@ -9,14 +9,14 @@ from domain.points.earning_rule import EarningRule
 from domain.points.ledger import Adjustment
 from domain.redemption.redemption import Move, State
 from loops.dashboard_rollup import count
-from runtime.ids import new_id, utc_now
+from runtime.ids import first_id, new_id, utc_now
 from runtime.postgres import Pool, transaction
 from storage.platform import partitions
 from storage.points.adjustment import adjust
 from storage.points.earning_rule import write_rule
 from storage.points.reversal import reverse_transfer
 from storage.programme.dashboard import days_since, first_steps, redemptions_by_state, totals
-from storage.programme.dashboard_rollup import count_rows, first_id
+from storage.programme.dashboard_rollup import count_rows
 from storage.redemption.move import move_redemption
 from storage.webhook.endpoint import NewEndpoint, create_endpoint
 from tests.api_world import add_tenant

@@ -17,8 +17,8 @@ from storage.leaderboard.definition import find_board
 from storage.leaderboard.rankings import LiveStore
 from storage.leaderboard.rescore import Rescore, find_rescore
 from storage.leaderboard.rescore_request import request_rescore
-from storage.leaderboard.snapshot import freeze_window
 from storage.leaderboard.window import window_with_board
+from storage.payout.window_payout import freeze_window
 from storage.rules_lock import change_instant
 from tests.scoring_world import PARTITIONS, Event, World, definition, reference
 from tests.window_world import KEY, close_now, ending, freeze, page, scoring, the_window
