@@ -12,9 +12,9 @@ import psycopg
 from benchmarks.load import Load
 from benchmarks.measure import Meter, Sample, run_load
 from benchmarks.stack import Server, Stack
-from cli.migrate import bring_up_to_date
-from demo.tenant import ensure_demo_tenant, fill_in
 from stack.data_directory import Keys
+from stack.demo_tenant import ensure_demo_tenant, fill_in
+from stack.migrate import bring_up_to_date
 
 TOKEN_LENGTH = 14
 LOG_TABLES = "event_log, event_key"

@@ -14,9 +14,9 @@ from typing import Any
 
 import uvicorn
 
-from cli.processes import server_config
 from runtime import logging
 from runtime.postgres import make_pool
+from runtime.serving import server_config
 from runtime.settings import Settings, load_settings
 from storage.event.log import GroupCommitWriter, NewEvent, Outcome
 

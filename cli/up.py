@@ -11,11 +11,10 @@ from typing import NamedTuple
 import rich_click as click
 from rich.console import Console
 
-from cli.migrate import bring_up_to_date
-from demo import tenant as demo_tenant
 from runtime.settings import load_settings
 from stack import data_directory as stack
-from stack import parts, postgres, processes, redis
+from stack import demo_tenant, parts, postgres, processes, redis
+from stack.migrate import bring_up_to_date
 from stack.supervisor import Part, StopRequested, Supervisor, stop_on_signals
 
 

@@ -14,9 +14,9 @@ import pytest
 import pytest_asyncio
 import uvicorn
 
-from cli.processes import server_config
 from runtime.http_server import HEAD_BYTES, PatientProtocol
 from runtime.postgres import Pool
+from runtime.serving import server_config
 from runtime.settings import Settings
 from server import create_app
 from tests.api_world import World, event, make_world
