@@ -42,6 +42,25 @@ def test_imports_point_inwards() -> None:
     tool(str(Path(sys.executable).parent / "lint-imports"), "--no-cache")
 
 
+def test_the_composition_roots_know_what_they_put_together_and_nothing_of_what_starts_them() -> None:
+    """import-linter looks at packages only; `server.py` and `worker.py` stand above these and below `stack`."""
+    ours = {*SOURCE_FOLDERS, "benchmarks", "server", "worker"}
+    known = {
+        name: {
+            module.partition(".")[0]
+            for node in ast.walk(ast.parse((REPOSITORY / f"{name}.py").read_text()))
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for module in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [each.name for each in node.names])
+        }
+        & ours
+        for name in ("server", "worker")
+    }
+    assert known == {
+        "server": {"api", "console", "domain", "loops", "runtime", "storage"},
+        "worker": {"activities", "domain", "loops", "runtime", "storage", "workflows"},
+    }
+
+
 def test_only_the_settings_read_the_environment() -> None:
     readers = {}
     for path in sources():

@@ -28,7 +28,7 @@ WRITABLE = {"temporal-ui": "its start script writes its configuration beside its
 PINS = ("requirements.txt", "requirements-embedded.txt", "requirements-dev.txt")
 """For servers; for `./laurel up`, with the embedded parts; for the tests."""
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
-PARTS = (*PROJECT["tool"]["importlinter"]["root_packages"], "migrations")
+PARTS = (*(name for name in PROJECT["tool"]["importlinter"]["root_packages"] if name != "benchmarks"), "migrations")
 """Folders that the image holds."""
 
 
