@@ -4,7 +4,7 @@ import hmac
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 from urllib.parse import parse_qsl
 from uuid import UUID
 
@@ -32,6 +32,7 @@ from runtime.shelf import Recent
 from storage.platform.rate_limit import Meter
 
 Role = Literal["admin", "server", "fulfilment", "read", "gamer", "member"]
+Answer = TypeVar("Answer")
 Guard = Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None]]
 
 PRESET = "laurel.console"
@@ -76,7 +77,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
         """The external id that a path names: `me` is a gamer's own, and anybody else's is as it stands."""
         return self.external_user_id if user_id == "me" and self.role == "gamer" and self.external_user_id is not None else user_id
 
-    def shown(self, answer: dict[str, Any], for_player: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+    def shown(self, answer: Answer, for_player: Callable[[Answer], Answer]) -> Answer:
         """The answer as it may be shown to whoever asks: a gamer gets what `domain.player` leaves of it."""
         return for_player(answer) if self.role == "gamer" else answer
 

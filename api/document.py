@@ -37,7 +37,7 @@ HEADERS: dict[str, dict[str, Any]] = {
 """The header that a route takes because of a refusal that it declares."""
 EVENT = {"$ref": "#/components/schemas/IngestionEventV1"}
 SUCCESS = {"200": "Done", "201": "Made", "202": "Accepted; the effect follows", "204": "Done; there is nothing to show"}
-LISTS = {"show_catalog": "rewards", "list_orders": "orders", "read_tier": "history", "give_tier": "history", "list_snapshots": "snapshots"}
+LISTS = {"show_catalog": "rewards", "list_orders": "orders", "list_snapshots": "snapshots"}
 """Lists whose noun is not the last fixed segment of their path."""
 NOT_FOUND = {
     "external_id": "USER_NOT_FOUND",
@@ -245,8 +245,6 @@ def _describe_answers(operation: dict[str, Any], handler: HTTPRouteHandler, name
         answers["200"]["content"] = {"text/plain": {"schema": TEXT}}
     if name == "list_redemptions":
         answers["200"]["content"]["text/csv"] = {"schema": TEXT}
-    if name == "identify_user":
-        answers["200"] = answers["201"] | {"description": "Known; what was given is merged into it"}
     operation["responses"] = answers
 
 

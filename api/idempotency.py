@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import msgspec
 from litestar import Request, Response
@@ -16,7 +16,7 @@ from storage.idempotency import KeyClaim, StoredAnswer, earlier_answer, keep_ans
 HEADER = "Idempotency-Key"
 MAX_KEY_CHARACTERS = 255
 
-Effect = Callable[[Connection], Awaitable[Any]]
+Answer = TypeVar("Answer")
 
 
 class Write(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,8 +69,8 @@ def _place(request: Request[Any, Any, Any]) -> str:
     return template
 
 
-async def once(pool: Pool, write: Write, effect: Effect) -> Response[bytes]:
-    """Run `effect` in one transaction and answer what it gives as JSON; or answer what the key got before.
+async def once(pool: Pool, write: Write, effect: Callable[[Connection], Awaitable[Answer]]) -> Response[Answer]:
+    """Run `effect` in one transaction and answer what it gives, encoded; or answer what the key got before.
 
     The transaction runs as a pipeline, its COMMIT sent together with the last statements:
     an effect may read rows, but a row count only of a statement whose rows it has read. IdempotencyConflict for another body.
@@ -81,11 +81,11 @@ async def once(pool: Pool, write: Write, effect: Effect) -> Response[bytes]:
         if write.claim is not None:
             stored = await earlier_answer(connection, tenant_id, write.claim)
             if stored is not None:
-                return _response(stored, replayed=True)
+                return cast(Response[Answer], _response(stored, replayed=True))
         answer = StoredAnswer(status=write.status, body=msgspec.json.encode(await effect(connection)))
         if write.claim is not None:
             await keep_answer(connection, tenant_id, write.claim, answer, utc_now())
-    return _response(answer, replayed=False)
+    return cast(Response[Answer], _response(answer, replayed=False))
 
 
 def _response(answer: StoredAnswer, *, replayed: bool) -> Response[bytes]:

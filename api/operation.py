@@ -12,8 +12,6 @@ from api.redemption.redemption import MOVES_BY_HAND
 from domain.leaderboard.definition import LeaderboardDefinition
 from domain.payout.run import RunStatus
 from domain.payout.schedule import ScheduleBody
-from domain.points.earning_rule import EarningRule
-from domain.points.tier import TierSetBody
 from domain.redemption.redemption import CALLBACK_STATES, State
 from domain.reward.config import ConfigBody
 from domain.reward.reward import RewardBody
@@ -112,8 +110,6 @@ REFUSALS: dict[str, tuple[str, ...]] = {
     "create_gamer_token": ("USER_NOT_FOUND",),
     "create_tenant": ("ALREADY_EXISTS",),
     "update_tenant": ("ALREADY_EXISTS",),
-    "add_currency": ("ALREADY_EXISTS",),
-    "edit_currency": STATE,
     "create_event_type": ("ALREADY_EXISTS",),
     "delete_event_type": STATE,
     "replay_dead_letter": (*STATE, "EVENTS_EXPIRED"),
@@ -123,14 +119,6 @@ REFUSALS: dict[str, tuple[str, ...]] = {
     "close_window": STATE,
     "pay_window": STATE,
     "rescore_window": (*STATE, "EVENTS_EXPIRED", "NOT_FOUND"),
-    "add_tier": ("ALREADY_EXISTS",),
-    "replace_tiers": VERSION,
-    "change_tiers": VERSION,
-    "replace_rule": VERSION,
-    "change_rule": VERSION,
-    "adjust_balance": ("INSUFFICIENT_POINTS", "IDEMPOTENCY_CONFLICT", "LIMIT_REACHED"),
-    "adjust_balances": ("INSUFFICIENT_POINTS", "IDEMPOTENCY_CONFLICT", "USER_NOT_FOUND"),
-    "reverse_transfer": ("INSUFFICIENT_POINTS", "IDEMPOTENCY_CONFLICT", *STATE),
     "add_reward": ("ALREADY_EXISTS",),
     "replace_reward": ("ALREADY_EXISTS", *VERSION),
     "change_reward": ("ALREADY_EXISTS", *VERSION),
@@ -158,7 +146,6 @@ REFUSALS: dict[str, tuple[str, ...]] = {
     "recover_deliveries": STATE,
     "test_webhook_endpoint": STATE,
     "rotate_webhook_secret": STATE,
-    "identify_user": ("ALREADY_EXISTS",),
 }
 """Codes that an operation can answer besides those that follow from its path, its body and its credential."""
 
@@ -178,11 +165,6 @@ PATH = {"move": one_of(*sorted(MOVES_BY_HAND))}
 BODIES: dict[str, tuple[type, bool]] = {
     "add_board": (LeaderboardDefinition, False),
     "replace_definition": (LeaderboardDefinition, False),
-    "add_rule": (EarningRule, False),
-    "replace_rule": (EarningRule, False),
-    "change_rule": (EarningRule, True),
-    "replace_tiers": (TierSetBody, False),
-    "change_tiers": (TierSetBody, True),
     "add_reward": (RewardBody, False),
     "replace_reward": (RewardBody, False),
     "change_reward": (RewardBody, True),

@@ -69,7 +69,8 @@ class SchemaBook:
     def finish(self, document: Schema) -> dict[str, Schema]:
         """All schemas by their names. The references of `document` to bodies that need no name of their own lose its suffix."""
         both = self._sent.keys() & self._answered.keys()
-        twice = {name for name in both if self._sent[name] != self._answered[name]}
+        shown = {name.removesuffix(ANSWER) for name in self._answered}
+        twice = {name for name in both if self._sent[name] != self._answered[name]} | ((self._sent.keys() - both) & shown)
         while more := {name for name in both - twice if self._refers(name, twice)}:
             twice |= more
         found = dict(self._answered)
@@ -187,7 +188,8 @@ def _published(document: Schema, schemas: dict[str, Schema]) -> dict[str, Schema
     """The schemas under the names that clients see; the references of both follow."""
     names = {name: name.removesuffix(ANSWER) for name in schemas}
     if len(set(names.values())) < len(names):
-        raise ValueError(f"two schemas have one name: {sorted(names.values())}")
+        twice = sorted(name for name in names.values() if list(names.values()).count(name) > 1)
+        raise ValueError(f"these schemas have the name of another one: {', '.join(twice)}")
     _rename_in_place([document, schemas], names)
     return {names[name]: schema | ({"title": names[name]} if "title" in schema else {}) for name, schema in sorted(schemas.items())}
 

@@ -6,13 +6,17 @@ delivered to a partner, are none of the player's business. What the player did i
 
 from typing import Any
 
+from msgspec import structs
+
 from domain.points.ledger import TransferKind
+from domain.points.ledger_wire import TransferAnswer
+from domain.points.tier_wire import TierChangeAnswer
 
 TENANT = "tenant"
 """Stands for whoever of the tenant's side acted: a person, a key, the partner."""
 OWN_WORDS = frozenset({"workflow", "sweep", "payout run"})
 """How Laurel's own parts sign."""
-PUBLIC_NOTES = frozenset({TransferKind.EARN.value, TransferKind.GRANT.value})
+PUBLIC_NOTES = frozenset({TransferKind.EARN, TransferKind.GRANT})
 """Transfers whose note is the name of the rule or of the item; the others' notes are reasons that staff gave."""
 
 
@@ -37,14 +41,14 @@ def grant_for_player(grant: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in grant.items() if name != "granted_by"} | {"reason": None}
 
 
-def transfer_for_player(transfer: dict[str, Any]) -> dict[str, Any]:
+def transfer_for_player(transfer: TransferAnswer) -> TransferAnswer:
     """A line of the transactions; the reason of an adjustment or a reversal is left out."""
-    return {**transfer, "note": transfer["note"] if transfer["kind"] in PUBLIC_NOTES else None}
+    return structs.replace(transfer, note=transfer.note if transfer.kind in PUBLIC_NOTES else None)
 
 
-def tier_change_for_player(change: dict[str, Any]) -> dict[str, Any]:
+def tier_change_for_player(change: TierChangeAnswer) -> TierChangeAnswer:
     """A change of tier without the reason, and without who made it."""
-    return {**change, "by": change["by"] and _who(change["by"]), "reason": None}
+    return structs.replace(change, by=change.by and _who(change.by), reason=None)
 
 
 def _is_player(by: str) -> bool:

@@ -15,7 +15,7 @@ from domain.tenant.user import Identify, User
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, Pool, transaction
 from storage.points.audit import Finding, verify_ledger
-from storage.points.currency import create_currency, currencies_of
+from storage.points.currency import add_currency, currencies_of
 from storage.points.ledger import accounts_of, post_earnings
 from storage.redemption.redeem import Order, redeem
 from storage.reward.reward import find_reward, out_of_stock, write_reward
@@ -104,7 +104,7 @@ async def make_tenant(connection: Connection) -> UUID:
     await connection.execute(
         "INSERT INTO tenant (tenant_id, name, created_at, updated_at) VALUES (%s, 'test', %s, %s)", (tenant_id, now, now)
     )
-    await create_currency(connection, tenant_id, POINTS_CURRENCY, now)
+    await add_currency(connection, tenant_id, POINTS_CURRENCY, now)
     return tenant_id
 
 

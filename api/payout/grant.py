@@ -62,7 +62,7 @@ async def show_grants(request: AnyRequest, principal: Principal, pool: Pool, pag
 
 
 @post("/v1/admin/grants", guards=[allow("admin")], status_code=201)
-async def grant_by_hand(data: GrantBody, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> Response[bytes]:
+async def grant_by_hand(data: GrantBody, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> Response[dict[str, Any]]:
     """Give an item to up to 1000 users, all or none. 404 `USER_NOT_FOUND` names unknown users."""
     check_grant(data)
     started: list[UUID] = []

@@ -265,7 +265,9 @@ def _entry_wire(found: PlannedRun, row: dict[str, Any]) -> dict[str, Any]:
 
 
 @post("/v1/admin/schedules/{schedule_id:uuid}/trigger", guards=ADMIN, status_code=202)
-async def trigger_schedule(schedule_id: UUID, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> Response[bytes]:
+async def trigger_schedule(
+    schedule_id: UUID, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay
+) -> Response[dict[str, Any]]:
     """Run a schedule now, even if it is paused or another run is in progress. Retry with the same idempotency key."""
     body = convert_value(await request.json() if await request.body() else {}, TriggerBody)
     made: list[UUID] = []
@@ -284,7 +286,7 @@ async def trigger_schedule(schedule_id: UUID, request: AnyRequest, principal: Pr
 @post("/v1/admin/schedules/{schedule_id:uuid}/backfill", guards=ADMIN, status_code=202)
 async def backfill_schedule(
     schedule_id: UUID, data: dict[str, Any], request: AnyRequest, principal: Principal, pool: Pool
-) -> Response[bytes]:
+) -> Response[dict[str, Any]]:
     """Run past instants with `from` ≤ instant < `to` that have no run, by the `when` in force at each, at most 1000."""
     body = convert_value(data, BackfillBody)
     if body.start >= body.end:

@@ -1,23 +1,41 @@
 """Corrections by an admin: balances adjusted one by one and in bulk, transfers reversed (contract 4, Points ledger)."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, post
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType, structs
 
 from api.auth import Principal, allow
 from api.idempotency import once, write_of
 from api.tenant.user import user_for
-from domain.errors import DomainError, UserNotFound, ValidationFault
-from domain.points.ledger import POINTS, Account, Adjustment, Currency, amount_from_wire, balance_wire, transfer_wire
+from domain.errors import (
+    DomainError,
+    IdempotencyConflict,
+    InsufficientPoints,
+    InvalidState,
+    LimitReached,
+    UserNotFound,
+    ValidationFault,
+)
+from domain.points.ledger import POINTS, Account, Adjustment, Currency, TransferKind, amount_from_wire
+from domain.points.ledger_wire import (
+    AdjustedAnswer,
+    AdjustmentError,
+    BalanceAnswer,
+    CauseAnswer,
+    CurrencyId,
+    adjusted_answer,
+    balance_answer,
+)
+from domain.wire import ExternalId, Id, Instant, Number
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, Pool
 from storage.points.adjustment import Adjusted, adjust, adjust_many
 from storage.points.currency import currencies_of
 from storage.points.due import balances_of
-from storage.points.reversal import reverse_transfer
+from storage.points.reversal import undo_transfer
 from storage.tenant.audit import record_figures
 from storage.tenant.user import users_named
 
@@ -65,59 +83,102 @@ class ReversalBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     idempotency_key: str | None = None
 
 
-@post("/v1/admin/users/{external_id:str}/adjustments", guards=ADMIN, status_code=201)
+class AdjustmentResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one correction among many: `adjusted` with the transfer and the balance after it, or `refused` with the `error`."""
+
+    external_id: ExternalId
+    external_user_id: ExternalId
+    status: Literal["adjusted", "refused"]
+    error: AdjustmentError | UnsetType = UNSET
+    transfer_id: Id | UnsetType = UNSET
+    kind: TransferKind | UnsetType = UNSET
+    amount: Number | UnsetType = UNSET
+    currency: CurrencyId | UnsetType = UNSET
+    cause: CauseAnswer | UnsetType = UNSET
+    note: str | UnsetType | None = UNSET
+    reverses_transfer_id: Id | UnsetType | None = UNSET
+    created_at: Instant | UnsetType = UNSET
+    available_at: Instant | UnsetType | None = UNSET
+    expires_at: Instant | UnsetType | None = UNSET
+    user_id: Id | UnsetType = UNSET
+    reason: str | UnsetType | None = UNSET
+    balance: BalanceAnswer | UnsetType = UNSET
+
+
+class AdjustmentResults(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of each correction, in the order of the request."""
+
+    adjusted: int
+    refused: int
+    results: list[AdjustmentResult]
+
+
+@post(
+    "/v1/admin/users/{external_id:str}/adjustments",
+    guards=ADMIN,
+    status_code=201,
+    refusals=(InsufficientPoints, IdempotencyConflict, LimitReached),
+)
 async def adjust_balance(
     external_id: str, data: AdjustmentBody, request: Request[Any, Any, Any], principal: Principal, pool: Pool
-) -> Response[bytes]:
+) -> Response[AdjustedAnswer]:
     """Correct a user's balance. Returns the transfer and the balance after it. The points do not count as earned."""
     write = write_of(request, principal, data, data.idempotency_key, about=external_id)
 
-    async def effect(connection: Connection) -> dict[str, Any]:
+    async def effect(connection: Connection) -> AdjustedAnswer:
         user = await user_for(connection, principal, external_id)
         currencies = await currencies_of(connection, principal.tenant_id)
         wanted = _adjustment(user.user_id, data, data.reason, currencies=currencies, place="")
         adjusted = await adjust(connection, principal.tenant_id, wanted, utc_now())
-        return await _adjusted_wire(connection, principal, adjusted, user.external_id, currency=currencies[data.currency])
+        return await _adjusted(connection, principal, adjusted, user.external_id, currency=currencies[data.currency])
 
     return await once(pool, write, effect)
 
 
-@post("/v1/admin/adjustments", guards=ADMIN, status_code=200)
-async def adjust_balances(data: AdjustmentsBody, request: Request[Any, Any, Any], principal: Principal, pool: Pool) -> Response[bytes]:
+@post("/v1/admin/adjustments", guards=ADMIN, status_code=200, refusals=(InsufficientPoints, IdempotencyConflict, UserNotFound))
+async def adjust_balances(
+    data: AdjustmentsBody, request: Request[Any, Any, Any], principal: Principal, pool: Pool
+) -> Response[AdjustmentResults]:
     """Correct many balances in one transaction. Answers each in order; a refused correction does not stop the others."""
     _check_items(data)
     write = write_of(request, principal, data, data.idempotency_key, status=200)
 
-    async def effect(connection: Connection) -> dict[str, Any]:
+    async def effect(connection: Connection) -> AdjustmentResults:
         outcomes = await _adjust_all(connection, principal, data)
         if data.atomic:
             _refuse_all([outcome if isinstance(outcome, DomainError) else None for outcome in outcomes])
-        results = []
-        for item, outcome in zip(data.adjustments, outcomes, strict=True):
-            if isinstance(outcome, DomainError):
-                error = {"code": outcome.code, "message": outcome.message, **outcome.facts}
-                results.append({"external_id": item.user, "external_user_id": item.user, "status": "refused", "error": error})
-            else:
-                results.append({"external_id": item.user, "status": "adjusted", **outcome})
-        adjusted = sum(result["status"] == "adjusted" for result in results)
-        return {"adjusted": adjusted, "refused": len(results) - adjusted, "results": results}
+        results = [_result(item, outcome) for item, outcome in zip(data.adjustments, outcomes, strict=True)]
+        adjusted = sum(result.status == "adjusted" for result in results)
+        return AdjustmentResults(adjusted=adjusted, refused=len(results) - adjusted, results=results)
 
     return await once(pool, write, effect)
 
 
-@post("/v1/admin/transfers/{transfer_id:uuid}/reverse", guards=ADMIN, status_code=201, operation_id="reverse_transfer")
-async def reverse(
+@post(
+    "/v1/admin/transfers/{transfer_id:uuid}/reverse",
+    guards=ADMIN,
+    status_code=201,
+    refusals=(InsufficientPoints, IdempotencyConflict, InvalidState),
+)
+async def reverse_transfer(
     transfer_id: UUID, data: ReversalBody, request: Request[Any, Any, Any], principal: Principal, pool: Pool
-) -> Response[bytes]:
+) -> Response[AdjustedAnswer]:
     """Reverse a transfer, once. Returns the reversing transfer and the balance after it."""
     write = write_of(request, principal, data, data.idempotency_key)
 
-    async def effect(connection: Connection) -> dict[str, Any]:
-        made = await reverse_transfer(connection, principal.tenant_id, transfer_id, reason=data.reason, now=utc_now())
+    async def effect(connection: Connection) -> AdjustedAnswer:
+        made = await undo_transfer(connection, principal.tenant_id, transfer_id, reason=data.reason, now=utc_now())
         adjusted = Adjusted(transfer=made.transfer, before=made.before, after=made.after)
-        return await _adjusted_wire(connection, principal, adjusted, made.first.external_id, currency=made.currency)
+        return await _adjusted(connection, principal, adjusted, made.first.external_id, currency=made.currency)
 
     return await once(pool, write, effect)
+
+
+def _result(item: AdjustmentItem, outcome: AdjustedAnswer | DomainError) -> AdjustmentResult:
+    if isinstance(outcome, DomainError):
+        error = AdjustmentError(code=outcome.code, message=outcome.message, **outcome.facts)
+        return AdjustmentResult(external_id=item.user, external_user_id=item.user, status="refused", error=error)
+    return AdjustmentResult(external_id=item.user, status="adjusted", **structs.asdict(outcome))
 
 
 def _check_items(data: AdjustmentsBody) -> None:
@@ -144,10 +205,10 @@ def _adjustment(
     return Adjustment(user_id=user_id, currency_id=body.currency, amount=amount, reason=reason, cause_id=str(new_id()))
 
 
-async def _adjust_all(connection: Connection, principal: Principal, data: AdjustmentsBody) -> list[dict[str, Any] | DomainError]:
+async def _adjust_all(connection: Connection, principal: Principal, data: AdjustmentsBody) -> list[AdjustedAnswer | DomainError]:
     currencies = await currencies_of(connection, principal.tenant_id)
     users = await users_named(connection, principal.tenant_id, [item.user for item in data.adjustments])
-    outcomes: list[dict[str, Any] | DomainError] = []
+    outcomes: list[AdjustedAnswer | DomainError] = []
     wanted: dict[int, Adjustment] = {}
     for number, item in enumerate(data.adjustments):
         outcomes.append(UserNotFound(f"User '{item.user}' not found"))
@@ -163,7 +224,7 @@ async def _adjust_all(connection: Connection, principal: Principal, data: Adjust
         if isinstance(outcome, DomainError):
             outcomes[number] = outcome
         else:
-            outcomes[number] = await _adjusted_wire(connection, principal, outcome, item.user, currency=currencies[item.currency])
+            outcomes[number] = await _adjusted(connection, principal, outcome, item.user, currency=currencies[item.currency])
     return outcomes
 
 
@@ -175,31 +236,30 @@ def _refuse_all(refusals: list[DomainError | None]) -> None:
         raise type(first)(f"{details[0]['field']}: {first.message}; nothing was adjusted", details=details, **first.facts)
 
 
-async def _adjusted_wire(
+async def _adjusted(
     connection: Connection, principal: Principal, adjusted: Adjusted, external_id: str, *, currency: Currency
-) -> dict[str, Any]:
+) -> AdjustedAnswer:
     """What was done, and its line in the audit log."""
     transfer, after = adjusted.transfer, adjusted.after
     shown = await balances_of(
         connection, principal.tenant_id, [after], currencies={currency.currency_id: currency}, now=transfer.created_at
     )
-    balance = balance_wire(currency, shown[currency.currency_id])
-    wire = transfer_wire(transfer, currency.decimal_places)
+    answer = adjusted_answer(transfer, currency, shown[currency.currency_id], user_id=after.user_id, external_user_id=external_id)
     await record_figures(
         connection,
         principal.tenant_id,
         action=transfer.kind.value,
         subject=("account", str(after.user_id)),
         before=_figures(currency, adjusted.before),
-        after=_figures(currency, after) | {"transfer_id": wire["transfer_id"], "amount": wire["amount"]},
+        after=_figures(currency, after) | {"transfer_id": str(answer.transfer_id), "amount": answer.amount},
         reason=transfer.note,
     )
-    return {**wire, "user_id": str(after.user_id), "external_user_id": external_id, "reason": transfer.note, "balance": balance}
+    return answer
 
 
 def _figures(currency: Currency, account: Account) -> dict[str, Any]:
-    wire = balance_wire(currency, account)
-    return {name: wire[name] for name in ("currency", "available", "held", "pending")}
+    balance = balance_answer(currency, account)
+    return {"currency": balance.currency, "available": balance.available, "held": balance.held, "pending": balance.pending}
 
 
-routes: list[Any] = [adjust_balance, adjust_balances, reverse]
+routes: list[Any] = [adjust_balance, adjust_balances, reverse_transfer]

@@ -5,25 +5,34 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, delete, get, patch, post, put
-from msgspec import Meta
+from msgspec import Meta, structs
 
 from api.auth import Principal, allow
+from api.declared import As, PartOf
 from api.if_match import check_version
 from api.pagination import Page, part_of
 from api.tenant.user import READERS, user_for
-from domain.errors import AlreadyExists, NotFound, ValidationFault
+from domain.errors import AlreadyExists, NotFound, ValidationFault, VersionConflict
 from domain.player import tier_change_for_player
 from domain.points.ledger import POINTS
 from domain.points.tier import (
+    Tier,
     TierBody,
     TierSet,
-    change_wire,
+    TierSetBody,
     held_at,
     needs_period,
     parse_tier_set,
-    set_wire,
-    standing_wire,
-    tier_wire,
+)
+from domain.points.tier_wire import (
+    TierAnswer,
+    TierSetAnswer,
+    TierSetPageAnswer,
+    TierStandingAnswer,
+    standing_answer,
+    tier_answer,
+    tier_change_answer,
+    tier_set_answer,
 )
 from domain.tenant.user import User
 from runtime.ids import utc_now
@@ -56,25 +65,29 @@ async def _rewrite(connection: Connection, principal: Principal, present: TierSe
 
 
 @get("/v1/admin/tiers", guards=[allow("admin", "read")])
-async def show_tiers(principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+async def get_tiers(principal: Principal, pool: Pool, page: Page) -> TierSetPageAnswer:
     """Get the tiers, lowest level first, and what counts towards them."""
     async with transaction(pool) as connection:
         tiers = await tier_set_of(connection, principal.tenant_id)
-        wire = set_wire(tiers, await _places(connection, principal))
-    shown, cursor = part_of(wire["tiers"], page, lambda tier: str(tier["name"]))
-    return {**wire, "tiers": shown, "next_cursor": cursor}
+        whole = tier_set_answer(tiers, await _places(connection, principal))
+    shown, cursor = part_of(whole.tiers, page, lambda tier: tier.name)
+    return TierSetPageAnswer(**structs.asdict(structs.replace(whole, tiers=shown)), next_cursor=cursor)
 
 
-@put("/v1/admin/tiers", guards=ADMIN)
-async def replace_tiers(data: dict[str, Any], request: Request[Any, Any, Any], principal: Principal, pool: Pool) -> dict[str, Any]:
+@put("/v1/admin/tiers", guards=ADMIN, refusals=(VersionConflict,))
+async def replace_tiers(
+    data: Annotated[dict[str, Any], As(TierSetBody)], request: Request[Any, Any, Any], principal: Principal, pool: Pool
+) -> TierSetAnswer:
     """Replace the tiers. Users are re-evaluated when their points move next. Without `tiers` those that there are stay:
     who sets the basis does not mean to take everybody's tier away."""
     async with transaction(pool) as connection:
         return await _write_set(connection, principal, request, ("tiers",), data)
 
 
-@patch("/v1/admin/tiers", guards=ADMIN)
-async def change_tiers(data: dict[str, Any], request: Request[Any, Any, Any], principal: Principal, pool: Pool) -> dict[str, Any]:
+@patch("/v1/admin/tiers", guards=ADMIN, refusals=(VersionConflict,))
+async def update_tiers(
+    data: Annotated[dict[str, Any], PartOf(TierSetBody)], request: Request[Any, Any, Any], principal: Principal, pool: Pool
+) -> TierSetAnswer:
     """Change the given fields of the tier set. `period_days` is removed when nothing needs it."""
     async with transaction(pool) as connection:
         return await _write_set(connection, principal, request, ("basis", "downgrade", "period_days", "tiers"), data)
@@ -82,32 +95,32 @@ async def change_tiers(data: dict[str, Any], request: Request[Any, Any, Any], pr
 
 async def _write_set(
     connection: Connection, principal: Principal, request: Request[Any, Any, Any], kept: Sequence[str], data: dict[str, Any]
-) -> dict[str, Any]:
+) -> TierSetAnswer:
     """Write the set with this data; what it does not name of `kept` stays."""
     present = await lock_tier_set(connection, principal.tenant_id, utc_now())
     check_version(request, present.version)
     places = await _places(connection, principal)
-    before = set_wire(present, places)
+    before = msgspec.to_builtins(tier_set_answer(present, places))
     wanted = {name: before[name] for name in kept} | data
     if "period_days" not in data and not needs_period(wanted):
         wanted.pop("period_days", None)
-    return set_wire(await write_tier_set(connection, principal.tenant_id, parse_tier_set(wanted, places), utc_now()), places)
+    return tier_set_answer(await write_tier_set(connection, principal.tenant_id, parse_tier_set(wanted, places), utc_now()), places)
 
 
-@post("/v1/admin/tiers", guards=ADMIN, status_code=201)
-async def add_tier(data: TierBody, principal: Principal, pool: Pool) -> dict[str, Any]:
-    """Add a tier."""
+@post("/v1/admin/tiers", guards=ADMIN, status_code=201, refusals=(AlreadyExists,))
+async def create_tier(data: TierBody, principal: Principal, pool: Pool) -> TierAnswer:
+    """Create a tier."""
     async with transaction(pool) as connection:
         present = await lock_tier_set(connection, principal.tenant_id, utc_now())
         if present.named(data.name) is not None:
             raise AlreadyExists(f"Tier '{data.name}' already exists")
         places = await _places(connection, principal)
-        others = [tier_wire(tier, places) for tier in present.tiers]
+        others = [_body_of(tier, places) for tier in present.tiers]
         return _one(await _rewrite(connection, principal, present, [*others, msgspec.to_builtins(data)]), data.name, places)
 
 
 @put("/v1/admin/tiers/{name:str}", guards=ADMIN)
-async def replace_tier(name: str, data: TierBody, principal: Principal, pool: Pool) -> dict[str, Any]:
+async def replace_tier(name: str, data: TierBody, principal: Principal, pool: Pool) -> TierAnswer:
     """Replace a tier. Its name cannot change, because users hold tiers by name."""
     if data.name != name:
         raise ValidationFault.of("name", "cannot be changed")
@@ -119,7 +132,7 @@ async def replace_tier(name: str, data: TierBody, principal: Principal, pool: Po
 
 
 @delete("/v1/admin/tiers/{name:str}", guards=ADMIN, status_code=204)
-async def end_tier(name: str, principal: Principal, pool: Pool) -> None:
+async def delete_tier(name: str, principal: Principal, pool: Pool) -> None:
     """Delete a tier. Users in it have no tier until their points move next."""
     async with transaction(pool) as connection:
         present = await lock_tier_set(connection, principal.tenant_id, utc_now())
@@ -129,18 +142,24 @@ async def end_tier(name: str, principal: Principal, pool: Pool) -> None:
 def _without(present: TierSet, name: str, places: int) -> list[dict[str, Any]]:
     if present.named(name) is None:
         raise NotFound("Tier not found")
-    return [tier_wire(tier, places) for tier in present.tiers if tier.name != name]
+    return [_body_of(tier, places) for tier in present.tiers if tier.name != name]
 
 
-def _one(tiers: TierSet, name: str, places: int) -> dict[str, Any]:
+def _body_of(tier: Tier, places: int) -> dict[str, Any]:
+    """The tier as `parse_tier_set` takes it."""
+    body: dict[str, Any] = msgspec.to_builtins(tier_answer(tier, places))
+    return body
+
+
+def _one(tiers: TierSet, name: str, places: int) -> TierAnswer:
     found = tiers.named(name)
     if found is None:
         raise RuntimeError("a tier that was just written is gone")
-    return tier_wire(found, places)
+    return tier_answer(found, places)
 
 
 @get("/v1/users/{external_id:str}/tier", guards=READERS)
-async def read_tier(external_id: str, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+async def get_user_tier(external_id: str, principal: Principal, pool: Pool, page: Page) -> TierStandingAnswer:
     """Get a user's tier, the next tier, the points to reach it, and the history, newest first."""
     async with transaction(pool) as connection:
         user = await user_for(connection, principal, external_id)
@@ -148,7 +167,7 @@ async def read_tier(external_id: str, principal: Principal, pool: Pool, page: Pa
 
 
 @put("/v1/admin/users/{external_id:str}/tier", guards=ADMIN)
-async def give_tier(external_id: str, data: ChosenTier, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+async def set_user_tier(external_id: str, data: ChosenTier, principal: Principal, pool: Pool, page: Page) -> TierStandingAnswer:
     """Give a user a tier by hand. It stays until the user's points reach a tier above it and above the highest one reached so far."""
     now = utc_now()
     async with transaction(pool, reason=data.reason) as connection:
@@ -165,15 +184,12 @@ async def give_tier(external_id: str, data: ChosenTier, principal: Principal, po
         return await _standing(connection, principal, user, page)
 
 
-async def _standing(connection: Connection, principal: Principal, user: User, page: Page) -> dict[str, Any]:
+async def _standing(connection: Connection, principal: Principal, user: User, page: Page) -> TierStandingAnswer:
     tiers, places = await tier_set_of(connection, principal.tenant_id), await _places(connection, principal)
     (member,) = await members_of(connection, principal.tenant_id, tiers, [user.user_id], now=utc_now())
     changes = await changes_of(connection, principal.tenant_id, user.user_id, after=page.after_id(), limit=page.limit)
-    return {
-        **standing_wire(tiers, member, places),
-        "history": [principal.shown(change_wire(change, places), tier_change_for_player) for change in changes],
-        "next_cursor": page.cursor_of(changes, "change_id"),
-    }
+    history = [principal.shown(tier_change_answer(change, places), tier_change_for_player) for change in changes]
+    return standing_answer(tiers, member, places, history=history, next_cursor=page.cursor_of(changes, "change_id"))
 
 
-routes: list[Any] = [show_tiers, replace_tiers, change_tiers, add_tier, replace_tier, end_tier, read_tier, give_tier]
+routes: list[Any] = [get_tiers, replace_tiers, update_tiers, create_tier, replace_tier, delete_tier, get_user_tier, set_user_tier]

@@ -51,7 +51,7 @@ def _order(body: PurchaseBody, principal: Principal, external_user_id: str, *, r
     )
 
 
-async def _redeem(pool: Pool, relay: Relay, write: Write, order: Order) -> Response[bytes]:
+async def _redeem(pool: Pool, relay: Relay, write: Write, order: Order) -> Response[dict[str, Any]]:
     """Redeem once; then, after the commit, start the workflow without making the caller wait: the outbox guarantees it."""
     tenant_id = write.principal.tenant_id
     made: list[UUID] = []
@@ -73,7 +73,7 @@ async def _redeem(pool: Pool, relay: Relay, write: Write, order: Order) -> Respo
 
 
 @post("/v1/rewards/purchase/{slug:str}", guards=[allow("gamer", with_admin=False)], status_code=201)
-async def purchase(slug: str, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> Response[bytes]:
+async def purchase(slug: str, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> Response[dict[str, Any]]:
     """Buy a reward, as a gamer. A reward without required fields needs no body."""
     if principal.external_user_id is None:
         raise Forbidden("Buying requires a gamer token; servers redeem with POST /v1/redemptions")
@@ -84,7 +84,9 @@ async def purchase(slug: str, request: AnyRequest, principal: Principal, pool: P
 
 
 @post("/v1/redemptions", guards=[allow("server")], status_code=201)
-async def redeem_for_user(data: RedemptionBody, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> Response[bytes]:
+async def redeem_for_user(
+    data: RedemptionBody, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay
+) -> Response[dict[str, Any]]:
     """Redeem a reward for a user, from a server."""
     if (data.reward_id is None) == (data.slug is None):
         raise ValidationFault.of("reward_id", "give either reward_id or slug, not both")

@@ -3,14 +3,17 @@
 from typing import Any
 
 from litestar import Response, get, post
+from msgspec import structs
 
 from api.auth import Principal, allow
 from api.pagination import Page, encode_cursor
-from domain.errors import UserNotFound
+from domain.errors import AlreadyExists, UserNotFound
 from domain.player import order_for_player, transfer_for_player
-from domain.points.ledger import POINTS, balance_wire, event_position, transfer_wire
-from domain.points.tier import present_wire
-from domain.tenant.user import Identify, User, identified_as, user_wire
+from domain.points.ledger import POINTS, event_position
+from domain.points.ledger_wire import BalanceAnswer, TransactionListAnswer, UserPoints, balance_answer, transfer_answer
+from domain.points.tier_wire import UserTierAnswer, user_tier_answer
+from domain.tenant.user import Identify, User, identified_as
+from domain.tenant.user_wire import IdentifiedUser, UserProfile, user_profile
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
 from runtime.settings import Settings
@@ -25,6 +28,13 @@ from storage.tenant.user import find_user, identify
 READERS = [allow("server", "read", "gamer")]
 
 
+class UserAnswer(UserProfile, frozen=True, kw_only=True):
+    """A user with its balance in every currency of the tenant, and its tier."""
+
+    balances: list[BalanceAnswer]
+    tier: UserTierAnswer | None
+
+
 async def user_for(connection: Connection, principal: Principal, named: str) -> User:
     """The user of a path, `me` being a gamer's own; Forbidden for a gamer who names another, UserNotFound for none."""
     external_id = named
@@ -37,45 +47,49 @@ async def user_for(connection: Connection, principal: Principal, named: str) -> 
     return user
 
 
-async def _balances(connection: Connection, principal: Principal, user: User) -> list[dict[str, Any]]:
+async def _balances(connection: Connection, principal: Principal, user: User) -> list[BalanceAnswer]:
     currencies = await currencies_of(connection, principal.tenant_id)
     accounts = await accounts_of(connection, principal.tenant_id, user.user_id)
     shown = await balances_of(connection, principal.tenant_id, accounts, currencies=currencies, now=utc_now())
-    return [balance_wire(currency, shown.get(identity)) for identity, currency in currencies.items()]
+    return [balance_answer(currency, shown.get(identity)) for identity, currency in currencies.items()]
 
 
-@post("/v1/users", guards=[allow("server")], status_code=201)
-async def identify_user(data: Identify, principal: Principal, pool: Pool) -> Response[dict[str, Any]]:
+@post("/v1/users", guards=[allow("server")], status_code=201, refusals=(AlreadyExists,), answers={200: IdentifiedUser})
+async def identify_user(data: Identify, principal: Principal, pool: Pool) -> Response[IdentifiedUser]:
     """Create a user, or merge the given data into an existing one: 201 if new, 200 if known."""
     external_id = identified_as(data)
     async with transaction(pool) as connection:
         user, created = await identify(connection, principal.tenant_id, external_id, data, utc_now())
-    return Response({**user_wire(user), "created": created}, status_code=201 if created else 200)
+    answer = IdentifiedUser(**structs.asdict(user_profile(user)), created=created)
+    return Response(answer, status_code=201 if created else 200)
 
 
 @get("/v1/users/{external_id:str}", guards=READERS)
-async def read_user(external_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
+async def get_user(external_id: str, principal: Principal, pool: Pool) -> UserAnswer:
     """Get a user's profile and balances."""
     async with transaction(pool) as connection:
         user = await user_for(connection, principal, external_id)
         tiers = await tier_set_of(connection, principal.tenant_id)
         (member,) = await members_of(connection, principal.tenant_id, tiers, [user.user_id], now=utc_now())
         places = (await currencies_of(connection, principal.tenant_id))[POINTS].decimal_places
-        tier = present_wire(tiers, member, places)
-        return {**user_wire(user), "balances": await _balances(connection, principal, user), "tier": tier}
+        tier = user_tier_answer(tiers, member, places)
+        balances = await _balances(connection, principal, user)
+    return UserAnswer(**structs.asdict(user_profile(user)), balances=balances, tier=tier)
 
 
 @get("/v1/users/{external_id:str}/points", guards=READERS)
-async def read_points(external_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
+async def get_user_points(external_id: str, principal: Principal, pool: Pool) -> UserPoints:
     """Get a user's balance in every currency of the tenant."""
     async with transaction(pool) as connection:
         user = await user_for(connection, principal, external_id)
         balances = await _balances(connection, principal, user)
-    return {"user_id": str(user.user_id), "external_id": user.external_id, "balances": balances}
+    return UserPoints(user_id=user.user_id, external_id=user.external_id, balances=balances)
 
 
 @get("/v1/users/{external_id:str}/transactions", guards=READERS)
-async def read_transactions(external_id: str, principal: Principal, pool: Pool, settings: Settings, page: Page) -> dict[str, Any]:
+async def list_user_transactions(
+    external_id: str, principal: Principal, pool: Pool, settings: Settings, page: Page
+) -> TransactionListAnswer:
     """List a user's transfers, newest first.
 
     `amount` is negative for points that left the account; earned points name their event and rule.
@@ -90,16 +104,16 @@ async def read_transactions(external_id: str, principal: Principal, pool: Pool, 
         events = await event_ids_at(connection, principal.tenant_id, partition, earned) if earned else {}
     shown = [
         principal.shown(
-            transfer_wire(transfer, currencies[transfer.currency_id].decimal_places, events.get(event_position(transfer) or 0)),
+            transfer_answer(transfer, currencies[transfer.currency_id].decimal_places, events.get(event_position(transfer) or 0)),
             transfer_for_player,
         )
         for transfer in transfers
     ]
-    return {"transactions": shown, "next_cursor": page.cursor_of(transfers, "transfer_id")}
+    return TransactionListAnswer(transactions=shown, next_cursor=page.cursor_of(transfers, "transfer_id"))
 
 
 @get("/v1/users/{external_id:str}/redemptions", guards=READERS)
-async def read_redemptions(external_id: str, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+async def list_user_redemptions(external_id: str, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
     """List a user's redemptions, newest first."""
     async with transaction(pool) as connection:
         user = await user_for(connection, principal, external_id)
@@ -114,4 +128,4 @@ def next_cursor(page: Page, shown: list[dict[str, Any]], member: str) -> str | N
     return encode_cursor(shown[-1][member]) if len(shown) == page.limit else None
 
 
-routes: list[Any] = [identify_user, read_user, read_points, read_transactions, read_redemptions]
+routes: list[Any] = [identify_user, get_user, get_user_points, list_user_transactions, list_user_redemptions]

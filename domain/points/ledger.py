@@ -3,14 +3,14 @@
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from domain.errors import InsufficientPoints, ValidationFault
-from domain.wire import amount_number, optional_rfc3339, rfc3339
+from domain.wire import amount_number
 
 POINTS = "points"
 """The currency that every tenant has."""
@@ -201,59 +201,6 @@ def amount_from_wire(number: int | float, decimal_places: int, field: str) -> in
     return int(units)
 
 
-def currency_wire(currency: Currency) -> dict[str, Any]:
-    """The currency as JSON values."""
-    return {
-        "id": currency.currency_id,
-        "name": currency.name,
-        "symbol": currency.symbol,
-        "decimal_places": currency.decimal_places,
-        "is_spendable": currency.is_spendable,
-        "expires_after_days": currency.expires_after_days,
-        "pending_seconds": currency.pending_seconds,
-        "created_at": rfc3339(currency.created_at),
-    }
-
-
-def balance_wire(currency: Currency, account: Account | None) -> dict[str, Any]:
-    """A user's balance in one currency; all zero where the user never had any."""
-    places = currency.decimal_places
-    expiry = account.next_expiry if account else None
-    return {
-        "currency": currency.currency_id,
-        "available": amount_number(account.available, places) if account else 0,
-        "held": amount_number(account.held, places) if account else 0,
-        "pending": amount_number(account.pending, places) if account else 0,
-        "lifetime_earned": amount_number(account.lifetime_earned, places) if account else 0,
-        "lifetime_spent": amount_number(account.lifetime_spent, places) if account else 0,
-        "next_expiry": expiry and {"at": rfc3339(expiry.at), "amount": amount_number(expiry.amount, places)},
-    }
-
-
 def event_position(transfer: Transfer) -> int | None:
     """Where the event that caused the transfer stands in the log; None for another cause."""
     return int(transfer.cause_id.partition(":")[0]) if transfer.cause_type == "event" else None
-
-
-def cause_wire(transfer: Transfer, event_id: str | None = None) -> dict[str, Any]:
-    """What caused the transfer; of what was earned, the event (where it is known) and the rule, whose name is the transfer's note."""
-    cause: dict[str, Any] = {"type": transfer.cause_type, "id": transfer.cause_id}
-    if transfer.cause_type == "event":
-        cause |= {"event_id": event_id, "rule_id": transfer.cause_id.partition(":")[2]}
-    return cause
-
-
-def transfer_wire(transfer: Transfer, decimal_places: int, event_id: str | None = None) -> dict[str, Any]:
-    """A line of a user's transactions. `event_id` is that of the event that caused it."""
-    return {
-        "transfer_id": str(transfer.transfer_id),
-        "kind": transfer.kind.value,
-        "amount": amount_number(transfer.amount, decimal_places),
-        "currency": transfer.currency_id,
-        "cause": cause_wire(transfer, event_id),
-        "note": transfer.note,
-        "reverses_transfer_id": None if transfer.reverses_transfer_id is None else str(transfer.reverses_transfer_id),
-        "created_at": rfc3339(transfer.created_at),
-        "available_at": optional_rfc3339(transfer.available_at),
-        "expires_at": optional_rfc3339(transfer.expires_at),
-    }

@@ -17,7 +17,7 @@ from msgspec import Meta
 from domain import limits
 from domain.errors import ValidationFault
 from domain.points.ledger import amount_from_wire
-from domain.wire import amount_number, convert_value, rfc3339
+from domain.wire import convert_value
 
 MAX_TIERS = limits.TIERS.value
 MAX_BENEFITS_BYTES = limits.TIER_BENEFITS_BYTES.value
@@ -171,55 +171,3 @@ def held_at(tiers: TierSet, member: TierMember, chosen: Tier | None) -> int:
     """The level that points must exceed after a person chose a tier: neither the tier itself nor what was earned before leads on."""
     earned = tiers.earned(member.points)
     return max(NO_LEVEL if tier is None else tier.level for tier in (earned, chosen))
-
-
-def tier_wire(tier: Tier, decimal_places: int) -> dict[str, Any]:
-    """The tier as JSON values."""
-    threshold = amount_number(tier.threshold, decimal_places)
-    return {"name": tier.name, "level": tier.level, "threshold": threshold, "benefits": tier.benefits}
-
-
-def set_wire(tiers: TierSet, decimal_places: int) -> dict[str, Any]:
-    """The set as JSON values; `parse_tier_set` takes it back without `version`."""
-    return {
-        "basis": tiers.basis.value,
-        "downgrade": tiers.downgrade.value,
-        "period_days": tiers.period_days,
-        "tiers": [tier_wire(tier, decimal_places) for tier in tiers.tiers],
-        "version": tiers.version,
-    }
-
-
-def present_wire(tiers: TierSet, member: TierMember, decimal_places: int) -> dict[str, Any] | None:
-    """The user's tier as its profile shows it; None when it has none, or when its tier is no longer in the set."""
-    present = tiers.named(member.tier)
-    if present is None or member.since is None:
-        return None
-    return {**tier_wire(present, decimal_places), "since": rfc3339(member.since)}
-
-
-def standing_wire(tiers: TierSet, member: TierMember, decimal_places: int) -> dict[str, Any]:
-    """Where the user stands: its tier, the next one, and the points that are missing."""
-    following = tiers.after(reached_level(tiers, member))
-    return {
-        "user_id": str(member.user_id),
-        "external_id": member.external_id,
-        "basis": tiers.basis.value,
-        "points": amount_number(member.points, decimal_places),
-        "current": present_wire(tiers, member, decimal_places),
-        "next": None if following is None else tier_wire(following, decimal_places),
-        "points_to_next": None if following is None else amount_number(max(0, following.threshold - member.points), decimal_places),
-    }
-
-
-def change_wire(change: TierChange, decimal_places: int) -> dict[str, Any]:
-    """A line of a user's history."""
-    return {
-        "change_id": str(change.change_id),
-        "previous_tier": change.previous_tier,
-        "new_tier": change.new_tier,
-        "points": amount_number(change.points, decimal_places),
-        "by": change.changed_by,
-        "reason": change.reason,
-        "created_at": rfc3339(change.created_at),
-    }

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType, field
 
 from domain.errors import ValidationFault
-from domain.wire import parse_external_id, rfc3339
+from domain.wire import parse_external_id
 
 MAX_ATTRIBUTES_BYTES = 32_768
 
@@ -19,7 +19,7 @@ class Identify(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """The body of POST /v1/users. A field that is not given stays as it is, null clears it; attributes merge by key, null removes one."""
 
     external_id: str | UnsetType = UNSET
-    external_id_of_the_seed: str | UnsetType = field(default=UNSET, name="externalId")
+    external_id_in_camel_case: str | UnsetType = field(default=UNSET, name="externalId")
     display_name: ShortText | UnsetType | None = UNSET
     email: ShortText | UnsetType | None = UNSET
     avatar_url: Annotated[str, Meta(max_length=2048, pattern="^https?://[^\\s]+$")] | UnsetType | None = UNSET
@@ -41,23 +41,9 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
 
 def identified_as(body: Identify) -> str:
     """The external id that the body names, under either spelling; ValidationFault when it is none, two, or not an external id."""
-    given = {value for value in (body.external_id, body.external_id_of_the_seed) if value is not UNSET}
+    given = {value for value in (body.external_id, body.external_id_in_camel_case) if value is not UNSET}
     if len(given) != 1:
         raise ValidationFault.of("external_id", "is required" if not given else "differs from externalId")
     if len(msgspec.json.encode(body.attributes)) > MAX_ATTRIBUTES_BYTES:
         raise ValidationFault.of("attributes", f"is larger than {MAX_ATTRIBUTES_BYTES} bytes")
     return parse_external_id(str(given.pop()), "external_id")
-
-
-def user_wire(user: User) -> dict[str, Any]:
-    """The profile as JSON values."""
-    return {
-        "user_id": str(user.user_id),
-        "external_id": user.external_id,
-        "display_name": user.display_name,
-        "email": user.email,
-        "avatar_url": user.avatar_url,
-        "attributes": user.attributes,
-        "created_at": rfc3339(user.created_at),
-        "updated_at": rfc3339(user.updated_at),
-    }

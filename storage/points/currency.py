@@ -19,7 +19,7 @@ CURRENCY_COLUMNS = """currency_id, name, symbol, decimal_places, is_spendable, e
     issue_account_id, redemption_account_id, created_at, expiry_from, undated_expires_at"""
 
 
-async def create_currency(connection: Connection, tenant_id: UUID, definition: CurrencyDefinition, now: datetime) -> Currency:
+async def add_currency(connection: Connection, tenant_id: UUID, definition: CurrencyDefinition, now: datetime) -> Currency:
     """Keep a new currency with its two system accounts; AlreadyExists when the tenant has one of that id."""
     await check_room(connection, tenant_id, limits.CURRENCIES, beside=definition.currency_id)
     days = definition.expires_after_days

@@ -62,7 +62,7 @@ async def find_first(connection: Connection, tenant_id: UUID, transfer_id: UUID)
     return msgspec.convert(row, First)
 
 
-async def reverse_transfer(connection: Connection, tenant_id: UUID, transfer_id: UUID, *, reason: str, now: datetime) -> Reversal:
+async def undo_transfer(connection: Connection, tenant_id: UUID, transfer_id: UUID, *, reason: str, now: datetime) -> Reversal:
     """Undo a transfer by one of kind `reverse`, once.
 
     InsufficientPoints when the points are spent or held; InvalidState when it was reversed before (`reversed_by`), is itself a

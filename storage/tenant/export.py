@@ -6,7 +6,8 @@ from uuid import UUID
 
 import msgspec
 
-from domain.tenant.user import User, user_wire
+from domain.tenant.user import User
+from domain.tenant.user_wire import user_profile
 from runtime.postgres import Connection
 
 MINE = "t.user_id = %(user)s"
@@ -52,7 +53,7 @@ async def everything_about(connection: Connection, tenant_id: UUID, user: User) 
     known: dict[str, Any] = {"tenant": tenant_id, "user": user.user_id, "external": user.external_id}
     cursor = await connection.execute("SELECT redemption_id FROM redemption WHERE tenant_id = %(tenant)s AND user_id = %(user)s", known)
     known["redemptions"] = [row["redemption_id"] for row in await cursor.fetchall()]
-    yield b'{"profile":' + msgspec.json.encode(user_wire(user))
+    yield b'{"profile":' + msgspec.json.encode(user_profile(user))
     for section, (table, about) in SECTIONS.items():
         query = f"SELECT (to_jsonb(t) - 'tenant_id')::text AS row FROM {table} AS t WHERE t.tenant_id = %(tenant)s AND {about}"
         async for piece in _section(connection, section, query, known):

@@ -13,7 +13,7 @@ from domain.tenant.tenant import Tenant, TenantStatus
 from runtime.ids import new_id
 from runtime.postgres import Connection
 from storage.limit import check_room
-from storage.points.currency import create_currency
+from storage.points.currency import add_currency
 from storage.rules_lock import change_instant
 
 COLUMNS = "tenant_id, name, status, org_id, timezone, cors_origins, settings, is_demo, created_at, updated_at, rate_limit_per_second"
@@ -37,7 +37,7 @@ async def create_tenant(connection: Connection, tenant: Tenant) -> None:
             tenant.rate_limit_per_second,
         ),
     )
-    await create_currency(connection, tenant.tenant_id, POINTS_CURRENCY, tenant.created_at)
+    await add_currency(connection, tenant.tenant_id, POINTS_CURRENCY, tenant.created_at)
 
 
 async def find_tenant(connection: Connection, tenant_id: UUID) -> Tenant | None:

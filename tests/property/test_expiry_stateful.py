@@ -32,7 +32,7 @@ from storage.points.audit import verify_ledger
 from storage.points.currency import change_currency, currencies_of
 from storage.points.due import balances_of
 from storage.points.ledger import accounts_of, lock_account, post_earnings, transactions_of
-from storage.points.reversal import reverse_transfer
+from storage.points.reversal import undo_transfer
 from storage.redemption.move import move_redemption
 from storage.redemption.redeem import Order, redeem
 from storage.reward.reward import write_reward
@@ -251,7 +251,7 @@ class Expiry(RuleBasedStateMachine):
             or first.transfer_id in self.undone
         ):
             return
-        work = self._attempt(reverse_transfer(self.connection, self.tenant_id, first.transfer_id, reason="x", now=self.now))
+        work = self._attempt(undo_transfer(self.connection, self.tenant_id, first.transfer_id, reason="x", now=self.now))
         waits = first.available_at is not None and first.available_at > self.now
         if not waits and self.model.available(self.now) < first.amount:
             with pytest.raises(InsufficientPoints):

@@ -14,7 +14,7 @@ from runtime.postgres import Pool, transaction
 from storage.platform import partitions
 from storage.points.adjustment import adjust
 from storage.points.earning_rule import write_rule
-from storage.points.reversal import reverse_transfer
+from storage.points.reversal import undo_transfer
 from storage.programme.dashboard import days_since, first_steps, redemptions_by_state, totals
 from storage.programme.dashboard_rollup import count_rows
 from storage.redemption.move import move_redemption
@@ -145,7 +145,7 @@ async def test_points_that_were_taken_back_or_refunded_are_told_apart(pool: Pool
     async with transaction(pool) as connection:
         given = Adjustment(user_id=ann.user_id, currency_id="points", amount=1000, reason="x", cause_id="1")
         made = await adjust(connection, tenant_id, given, now)
-        await reverse_transfer(connection, tenant_id, made.transfer.transfer_id, reason="x", now=now)
+        await undo_transfer(connection, tenant_id, made.transfer.transfer_id, reason="x", now=now)
         for state in (State.FULFILLED, State.REVERSED):
             await move_redemption(connection, tenant_id, order.redemption_id, Move(to=state, by="test"), now)
         await connection.execute("UPDATE tenant SET created_at = %s", (now - timedelta(hours=1),))

@@ -2,7 +2,8 @@
 
 from datetime import timedelta
 
-from domain.points.ledger import cause_wire, event_position
+from domain.points.ledger import event_position
+from domain.points.ledger_wire import cause_answer
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from storage.event.search import event_ids_at
@@ -35,8 +36,8 @@ async def test_what_was_earned_names_its_event_and_rule_as_long_as_the_event_is_
         others = await event_ids_at(connection, ann.user_id, partition, places)
     assert events == {4694: "goal-7"}
     assert others == {}
-    causes = {event_position(each): cause_wire(each, events.get(event_position(each) or 0)) for each in transfers}
-    assert {place: (cause["event_id"], cause["rule_id"]) for place, cause in causes.items()} == {
+    causes = {event_position(each): cause_answer(each, events.get(event_position(each) or 0)) for each in transfers}
+    assert {place: (cause.event_id, cause.rule_id) for place, cause in causes.items()} == {
         4694: ("goal-7", str(world.tenant_id)),
         4695: (None, str(world.tenant_id)),
     }

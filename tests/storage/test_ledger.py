@@ -13,7 +13,7 @@ from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
 from storage.points.adjustment import adjust
 from storage.points.audit import CHECKS
-from storage.points.currency import create_currency
+from storage.points.currency import add_currency
 from storage.points.ledger import post_earnings, settle_hold, transactions_of
 from storage.redemption.move import move_redemption
 from tests.store_world import World, make_world
@@ -135,7 +135,7 @@ async def test_a_hold_is_settled_once(world: World):
 async def test_a_currency_is_made_once(world: World):
     with pytest.raises(AlreadyExists):
         async with transaction(world.pool) as connection:
-            await create_currency(connection, world.tenant_id, POINTS_CURRENCY, utc_now())
+            await add_currency(connection, world.tenant_id, POINTS_CURRENCY, utc_now())
 
 
 TAMPERINGS = {

@@ -21,7 +21,7 @@ from storage.points.audit import CHECKS
 from storage.points.currency import change_currency, currencies_of
 from storage.points.due import balances_of
 from storage.points.ledger import accounts_of, lock_account, post_earnings, transactions_of
-from storage.points.reversal import reverse_transfer
+from storage.points.reversal import undo_transfer
 from storage.points.tier import lock_tier_set, write_tier_set
 from storage.redemption.move import move_redemption
 from tests.store_world import World, make_world
@@ -54,7 +54,7 @@ async def look(world: World, user: User) -> None:
 
 async def undo(world: World, transfer_id: UUID) -> None:
     async with transaction(world.pool) as connection:
-        await reverse_transfer(connection, world.tenant_id, transfer_id, reason="a mistake", now=utc_now())
+        await undo_transfer(connection, world.tenant_id, transfer_id, reason="a mistake", now=utc_now())
 
 
 async def figures(world: World, user: User) -> tuple[int, int, int]:

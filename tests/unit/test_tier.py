@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from domain.errors import ValidationFault
@@ -11,10 +12,8 @@ from domain.points.tier import (
     advanced,
     held_at,
     parse_tier_set,
-    present_wire,
-    set_wire,
-    standing_wire,
 )
+from domain.points.tier_wire import standing_answer, tier_set_answer, user_tier_answer
 from runtime.ids import new_id, utc_now
 
 NAMES = ("bronze", "silver", "gold", "diamond")
@@ -30,7 +29,7 @@ def member(points: int, tier: str | None = None, held_level: int = -1) -> TierMe
 
 
 def test_a_set_goes_to_the_wire_and_back() -> None:
-    wire = set_wire(made(), 1)
+    wire = msgspec.to_builtins(tier_set_answer(made(), 1))
     assert wire.pop("version") == 0
     assert parse_tier_set(wire, 1) == made()
     assert [tier.threshold for tier in made().tiers] == [0, 1005, 2010, 3015]
@@ -86,8 +85,13 @@ def test_what_a_person_decides_is_not_undone_by_points_earned_before(points: int
 
 
 def test_a_standing_shows_what_is_missing_to_the_next_tier() -> None:
-    shown = standing_wire(made(), member(1500, "silver"), 1)
-    assert (shown["points"], shown["current"]["name"], shown["next"]["name"], shown["points_to_next"]) == (150, "silver", "gold", 51)
-    top = standing_wire(made(), member(9999, "diamond"), 1)
-    assert (top["next"], top["points_to_next"]) == (None, None)
-    assert present_wire(made(), member(1, "long gone"), 1) is None
+    shown = standing_answer(made(), member(1500, "silver"), 1, history=[], next_cursor=None)
+    assert (shown.points, shown.current and shown.current.name, shown.next and shown.next.name, shown.points_to_next) == (
+        150,
+        "silver",
+        "gold",
+        51,
+    )
+    top = standing_answer(made(), member(9999, "diamond"), 1, history=[], next_cursor=None)
+    assert (top.next, top.points_to_next) == (None, None)
+    assert user_tier_answer(made(), member(1, "long gone"), 1) is None
