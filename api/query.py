@@ -7,6 +7,7 @@ not know are refused before (`api/auth.py`), and `query_names` says which it kno
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
+from uuid import UUID
 
 import msgspec
 from litestar import Request
@@ -108,3 +109,24 @@ def _instant(text: str) -> datetime | Misfit:
         return instant.astimezone(UTC)
     except (msgspec.ValidationError, OverflowError):
         return Misfit("", INSTANT_PROBLEM)
+
+
+def instant_in(request: Request[Any, Any, Any], name: str) -> datetime | None:
+    """An instant in the query, in UTC; ValidationFault unless it is RFC 3339 with an offset."""
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    try:
+        instant: datetime = msgspec.convert(text.replace(" ", "+"), Annotated[datetime, msgspec.Meta(tz=True)])
+        return instant.astimezone(UTC)
+    except (msgspec.ValidationError, OverflowError):
+        raise ValidationFault.of(name, "must be an RFC 3339 time with an offset, such as 2025-11-18T12:00:00Z") from None
+
+
+def uuid_in(request: Request[Any, Any, Any], name: str) -> UUID | None:
+    """A UUID in the query; ValidationFault for anything else."""
+    text = request.query_params.get(name)
+    try:
+        return None if text is None else UUID(text)
+    except ValueError:
+        raise ValidationFault.of(name, "must be a UUID") from None

@@ -12,7 +12,7 @@ from benchmarks.console_data import furnish
 from benchmarks.measure import BenchError, Comparison, Sample, latency
 from benchmarks.page import BOARD
 from benchmarks.stack import Server
-from console.tenant.session import SESSION_COOKIE, new_token, token_hash
+from console.session import SESSION_COOKIE, new_token, token_hash
 from runtime.ids import utc_now
 from runtime.postgres import make_pool, transaction
 from storage.tenant.console_session import ConsoleUser, open_session

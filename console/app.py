@@ -28,8 +28,8 @@ from console.request import ACCOUNT, Parts, Visitor, provide_visit, provide_visi
 from console.reward import config as prize
 from console.reward import item as prize_item
 from console.reward import reward, reward_form
+from console.session import LANGUAGE_COOKIE, PATH, with_own_cookies
 from console.tenant import account, api_key, audit_log, settings, sign_in, user
-from console.tenant.session import LANGUAGE_COOKIE, PATH, with_own_cookies
 from console.webhook import delivery, third_parties
 from console.webhook import endpoint as webhook
 from console.webhook import endpoint_form as webhook_form

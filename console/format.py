@@ -1,7 +1,7 @@
 """How values look on a page: numbers, instants in the tenant's time, durations, states."""
 
 from contextvars import ContextVar
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -55,6 +55,14 @@ def short_number(value: float | None) -> str:
 def instant_of(value: datetime | str | None) -> datetime | None:
     """An instant, also when it comes as the API's text."""
     return datetime.fromisoformat(value) if isinstance(value, str) else value
+
+
+def day_start(text: str, zone: tzinfo, *, days: int = 0) -> str:
+    """The beginning of a day of the tenant's calendar, so many days later, as the API wants it; what is none is left for it to refuse."""
+    try:
+        return datetime.combine(date.fromisoformat(text) + timedelta(days=days), time(), zone).isoformat() if text else ""
+    except (ValueError, OverflowError):
+        return text
 
 
 def _day(local: datetime) -> str:

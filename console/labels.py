@@ -93,3 +93,13 @@ STATE_COLOURS: dict[str, str] = {
     "revoked": "bad",
 }
 """good, warn, bad or info; what is not here is grey."""
+
+DAY_NAMES = {
+    "MON": mark("Monday"),
+    "TUE": mark("Tuesday"),
+    "WED": mark("Wednesday"),
+    "THU": mark("Thursday"),
+    "FRI": mark("Friday"),
+    "SAT": mark("Saturday"),
+    "SUN": mark("Sunday"),
+}

@@ -5,7 +5,7 @@ from litestar.response import Redirect
 
 from console.i18n import LANGUAGES
 from console.request import THEMES, Visitor
-from console.tenant.session import LANGUAGE_COOKIE, THEME_COOKIE, YEAR_SECONDS
+from console.session import LANGUAGE_COOKIE, THEME_COOKIE, YEAR_SECONDS
 
 
 def safe_path(wanted: str, default: str = "/dashboard") -> str:

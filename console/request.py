@@ -21,7 +21,7 @@ from console.i18n import _
 from console.json_field import amount
 from console.nav import present_path
 from console.page import render
-from console.tenant.session import (
+from console.session import (
     FLASH_COOKIE,
     GUEST_COOKIE,
     SESSION_COOKIE,

@@ -10,7 +10,7 @@ from litestar import Request, get, post
 from api.auth import Principal, allow
 from api.event.explained import effects_of
 from api.pagination import Page, decode_cursor, encode_cursor
-from api.redemption.redemption import instant_in
+from api.query import instant_in
 from domain.errors import EventsExpired, InvalidState, NotFound, ValidationFault
 from domain.event.event import decode_stored
 from domain.wire import amount_number, optional_rfc3339, rfc3339

@@ -20,7 +20,7 @@ from api.leaderboard.board import (
     no_such_board,
 )
 from api.pagination import Page, decode_cursor, encode_cursor, whole_number
-from api.redemption.redemption import instant_in
+from api.query import instant_in
 from domain.errors import NotFound, UserNotFound, ValidationFault
 from domain.wire import optional_rfc3339, rfc3339, score_number
 from runtime.postgres import Connection, Pool

@@ -8,7 +8,7 @@ from litestar import Request, Response, get, post
 from api.auth import Principal, allow
 from api.idempotency import once, write_of
 from api.pagination import Page
-from api.redemption.redemption import instant_in, uuid_in
+from api.query import instant_in, uuid_in
 from api.tenant.user import user_for
 from domain.errors import UserNotFound
 from domain.payout.grant import GrantBody, check_grant, grant_wire

@@ -7,7 +7,7 @@ from litestar import Request, get, post
 
 from api.auth import Principal, allow
 from api.pagination import Page, decode_cursor, encode_cursor
-from api.redemption.redemption import uuid_in
+from api.query import uuid_in
 from domain.errors import ValidationFault
 from domain.payout.run import RunStatus, payout_workflow_id
 from domain.payout.run_wire import recipient_wire, run_wire

@@ -1,7 +1,6 @@
 """Redemptions over HTTP: the partner's callback, reads, orders, and what staff may do (contract 4)."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -12,6 +11,7 @@ from litestar.response import Stream
 from api.auth import Principal, allow
 from api.export import Exports
 from api.pagination import Page, encode_cursor
+from api.query import instant_in, uuid_in
 from api.tenant.user import user_for
 from domain.errors import RedemptionNotFound, ValidationFault
 from domain.misfit import choice_problem
@@ -81,27 +81,6 @@ async def own_redemption(connection: Connection, principal: Principal, redemptio
     if principal.role == "gamer" and redemption.external_user_id != principal.external_user_id:
         raise RedemptionNotFound("Redemption not found")
     return redemption
-
-
-def instant_in(request: AnyRequest, name: str) -> datetime | None:
-    """An instant in the query, in UTC; ValidationFault unless it is RFC 3339 with an offset."""
-    text = request.query_params.get(name)
-    if text is None:
-        return None
-    try:
-        instant: datetime = msgspec.convert(text.replace(" ", "+"), Annotated[datetime, msgspec.Meta(tz=True)])
-        return instant.astimezone(UTC)
-    except (msgspec.ValidationError, OverflowError):
-        raise ValidationFault.of(name, "must be an RFC 3339 time with an offset, such as 2025-11-18T12:00:00Z") from None
-
-
-def uuid_in(request: AnyRequest, name: str) -> UUID | None:
-    """A UUID in the query; ValidationFault for anything else."""
-    text = request.query_params.get(name)
-    try:
-        return None if text is None else UUID(text)
-    except ValueError:
-        raise ValidationFault.of(name, "must be a UUID") from None
 
 
 def filter_of(request: AnyRequest, page: Page, user_id: UUID | None) -> RedemptionFilter:

@@ -6,7 +6,7 @@ from litestar import Request, get
 
 from api.auth import Principal, allow
 from api.pagination import Page, encode_cursor
-from api.redemption.redemption import instant_in
+from api.query import instant_in
 from domain.errors import ValidationFault
 from domain.wire import rfc3339
 from runtime.postgres import Pool

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from api.auth import Principal, allow
 from api.pagination import Page
-from api.redemption.redemption import instant_in, uuid_in
+from api.query import instant_in, uuid_in
 from api.webhook.endpoint import id_of
 from domain.errors import InvalidState, NotFound, RateLimited, ValidationFault
 from domain.redemption.redemption import is_too_late

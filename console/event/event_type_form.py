@@ -10,8 +10,8 @@ from litestar.response import Redirect
 
 from console.api_labels import said
 from console.client import Refusal
+from console.event.sample_event import sample_event
 from console.i18n import _
-from console.leaderboard.leaderboard_form import sample_event
 from console.request import Form, Visit
 from domain.errors import DomainError
 from domain.event.event import validate_event

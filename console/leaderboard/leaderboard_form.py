@@ -1,7 +1,7 @@
 """The editor of leaderboards: what a sample event would make on the board, and the next windows, before anything is saved."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -11,9 +11,10 @@ from litestar import Response, get, post
 from litestar.response import Redirect
 
 from console.client import Refusal
+from console.event.sample_event import sample_event
 from console.i18n import _, mark
 from console.json_field import whole
-from console.payout.schedule_labels import DAY_NAMES
+from console.labels import DAY_NAMES
 from console.request import Form, Visit
 from domain.errors import DomainError
 from domain.event.event import decode_stored, validate_event
@@ -78,18 +79,6 @@ class LeaderboardPreview(msgspec.Struct, kw_only=True):
     sample_error: str = ""
     said: Any = None
     points: Any = None
-
-
-def sample_event(now: datetime, event_type: str) -> str:
-    """An event to try a board with."""
-    body = {
-        "event_id": "sample-1",
-        "type": event_type or "match.completed",
-        "actor": {"user_id": "player-1"},
-        "occurred_at": now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "attrs": {"score": 120, "goals": 2},
-    }
-    return msgspec.json.format(msgspec.json.encode(body), indent=2).decode()
 
 
 def _json_text(value: Any) -> str:

@@ -13,7 +13,8 @@ from litestar.response import Redirect
 from console.client import Refusal
 from console.i18n import _, mark
 from console.json_field import amount, decoded, instant_text, json_text, local_text, refusal_of, whole
-from console.payout.schedule_labels import DAY_NAMES, Coming, audience_words, coming_runs, expanded_days, tier_words, when_words
+from console.labels import DAY_NAMES
+from console.payout.schedule_labels import Coming, audience_words, coming_runs, expanded_days, tier_words, when_words
 from console.request import Form, Visit
 from domain.errors import DomainError
 

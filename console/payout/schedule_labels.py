@@ -7,23 +7,15 @@ from typing import Any
 import msgspec
 
 from console.format import number, span
-from console.i18n import _, mark
+from console.i18n import _
 from console.json_field import whole
+from console.labels import DAY_NAMES
 from domain.leaderboard.definition import zone_of
 from domain.payout.recurrence import When, instants_after, parse_when
 from domain.payout.temporal_calendar import ticks_of
 
 SHOWN_RUNS = 10
 DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
-DAY_NAMES = {
-    "MON": mark("Monday"),
-    "TUE": mark("Tuesday"),
-    "WED": mark("Wednesday"),
-    "THU": mark("Thursday"),
-    "FRI": mark("Friday"),
-    "SAT": mark("Saturday"),
-    "SUN": mark("Sunday"),
-}
 MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 
 

@@ -10,10 +10,11 @@ from litestar import Response, get, post
 from litestar.response import Redirect
 
 from console.client import Refusal
+from console.event.sample_event import sample_event
 from console.i18n import _
 from console.json_field import amount, decoded, instant_text, json_text, local_text, refusal_of, whole
 from console.leaderboard.leaderboard import conditions_text
-from console.leaderboard.leaderboard_form import pointer, sample_event
+from console.leaderboard.leaderboard_form import pointer
 from console.request import Form, Visit
 from domain.errors import DomainError
 from domain.event.event import decode_stored, validate_event

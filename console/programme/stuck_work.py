@@ -6,9 +6,10 @@ from litestar import Response, get, post
 from litestar.response import Redirect
 
 from console.i18n import _
-from console.redemption.redemption_timeline import ERRORS, flag_word
+from console.redemption.redemption_timeline import flag_word
 from console.request import LATE, Visit
 from console.temporal_link import workflow_link
+from console.webhook.labels import ERRORS
 from domain.redemption.redemption import Flag
 from runtime.visibility import TemporalAway, Troubled, troubled_workflows
 from storage.programme.stuck_work import (

@@ -1,7 +1,6 @@
 """Redemptions: the list with its filters, and one redemption with all that happened to it and all that may be done."""
 
 import asyncio
-from datetime import datetime, time, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
 from uuid import UUID
@@ -9,21 +8,21 @@ from uuid import UUID
 from litestar import Response, get, post
 from litestar.response import Redirect, Stream
 
+from console.format import day_start
 from console.i18n import _, mark
 from console.redemption.redemption_timeline import (
     FULFILMENTS,
     SENTENCES,
     acts_for,
-    attempt_tone,
     flag_word,
     next_states,
-    outcome_of,
     past_states,
     steps_ahead,
     story_of,
 )
 from console.request import Visit
 from console.temporal_link import workflow_link
+from console.webhook.labels import attempt_tone, outcome_of
 from domain.redemption.redemption import FINAL, Flag, State
 from domain.wire import amount_number
 from storage.redemption.move import find_redemption
@@ -45,15 +44,6 @@ DONE = {
 }
 
 
-def day_start(visit: Visit, name: str, *, days: int = 0) -> str:
-    """The midnight at which a day of the query begins in the tenant's time, `days` later; empty for what is no day."""
-    try:
-        day = datetime.fromisoformat(visit.query(name)).date() + timedelta(days=days)
-    except (ValueError, OverflowError):
-        return ""
-    return datetime.combine(day, time(), visit.zone).isoformat()
-
-
 def _wanted(visit: Visit) -> dict[str, str]:
     """The page's filters as the API takes them; the last day counts as a whole."""
     return {
@@ -61,8 +51,8 @@ def _wanted(visit: Visit) -> dict[str, str]:
         "flag": visit.query("flag"),
         "reward_id": visit.query("reward"),
         "user_id": visit.query("user"),
-        "from": day_start(visit, "from"),
-        "to": day_start(visit, "to", days=1),
+        "from": day_start(visit.query("from"), visit.zone),
+        "to": day_start(visit.query("to"), visit.zone, days=1),
     }
 
 

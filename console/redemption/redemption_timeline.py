@@ -8,6 +8,7 @@ import msgspec
 
 from console.format import instant_of, number, word
 from console.i18n import _, mark
+from console.webhook.labels import attempt_tone, outcome_of
 from domain.redemption.redemption import FINAL, TRANSITIONS, Effect, Flag, Redemption, State, effect_of
 
 HAPPY = (State.PENDING_CLAIM, State.PENDING_APPROVAL, State.PENDING, State.PROCESSING, State.FULFILLED)
@@ -17,16 +18,6 @@ OUTCOMES = {
     Effect.CAPTURE: mark("points spent"),
     Effect.RELEASE: mark("points returned"),
     Effect.REFUND: mark("points refunded"),
-}
-ERRORS = {
-    "timeout": mark("Timed out"),
-    "dns": mark("Host name not found"),
-    "refused": mark("Connection refused"),
-    "reset": mark("Connection reset"),
-    "tls": mark("TLS failed"),
-    "redirect": mark("Redirect"),
-    "blocked_address": mark("Address isn't public"),
-    "bad_url": mark("Invalid URL"),
 }
 FLAGS = {
     "delivery_exhausted": mark("webhook failed"),
@@ -75,22 +66,6 @@ def actor(by: str) -> str:
 def flag_word(flag: str) -> str:
     """A flag in words."""
     return _(FLAGS.get(flag, flag))
-
-
-def outcome_of(attempt: dict[str, Any]) -> str:
-    """What an attempt came to: 200, or why there was no answer, or that it is under way."""
-    if attempt["status"] is not None:
-        return str(attempt["status"])
-    if attempt["ended_at"] is None:
-        return _("in progress")
-    return _(ERRORS.get(attempt["error_class"] or "", attempt["error_class"] or "–"))
-
-
-def attempt_tone(attempt: dict[str, Any]) -> str:
-    """good, bad or info: the colour of an attempt's badge."""
-    if attempt["ended_at"] is None:
-        return "info"
-    return "good" if attempt["status"] is not None and 200 <= attempt["status"] < 300 else "bad"
 
 
 def past_states(document: dict[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ from litestar.response import Redirect
 
 from console.i18n import _
 from console.request import Visit
-from console.tenant.session import SESSION_COOKIE, session_keys, too_many
+from console.session import SESSION_COOKIE, session_keys, too_many
 from console.tenant.sign_in import hash_password, password_fits
 from domain import limits
 from runtime.postgres import Connection, transaction

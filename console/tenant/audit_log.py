@@ -1,10 +1,10 @@
 """The audit log: who changed what, when and why, with the values before and after."""
 
-from datetime import date, datetime, time, timedelta, tzinfo
 from typing import Any
 
 from litestar import Response, get
 
+from console.format import day_start
 from console.i18n import mark
 from console.request import Visit
 
@@ -50,14 +50,6 @@ def changes_of(entry: dict[str, Any]) -> list[tuple[str, Any, Any]]:
     """(field, before, after) of the fields that differ, in alphabetical order."""
     before, after = entry["before"] or {}, entry["after"] or {}
     return [(name, before.get(name), after.get(name)) for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
-
-
-def day_start(text: str, zone: tzinfo, *, days: int = 0) -> str:
-    """The beginning of a day of the tenant's calendar, so many days later, as the API wants it; what is none is left for it to refuse."""
-    try:
-        return datetime.combine(date.fromisoformat(text) + timedelta(days=days), time(), zone).isoformat() if text else ""
-    except (ValueError, OverflowError):
-        return text
 
 
 @get("/audit-log")

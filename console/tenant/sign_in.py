@@ -12,7 +12,7 @@ from litestar.response import Redirect
 from console.i18n import _
 from console.preferences import safe_path
 from console.request import Visit, Visitor
-from console.tenant.session import (
+from console.session import (
     DEVICE_COOKIE,
     GUEST_COOKIE,
     SESSION_COOKIE,

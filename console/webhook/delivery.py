@@ -8,11 +8,10 @@ import msgspec
 from litestar import Response, get, post
 from litestar.response import Redirect
 
+from console.format import day_start
 from console.i18n import _
-from console.redemption.redemption import day_start
-from console.redemption.redemption_timeline import attempt_tone, outcome_of
 from console.request import Visit
-from console.webhook.labels import EVENTS
+from console.webhook.labels import EVENTS, attempt_tone, outcome_of
 from domain.webhook.webhook import DeliveryState
 
 ROWS = 50
@@ -34,8 +33,8 @@ async def list_deliveries(visit: Visit) -> Response[bytes]:
         "event": visit.query("event"),
         "state": visit.query("state"),
         "redemption_id": visit.query("redemption"),
-        "from": day_start(visit, "from"),
-        "to": day_start(visit, "to", days=1),
+        "from": day_start(visit.query("from"), visit.zone),
+        "to": day_start(visit.query("to"), visit.zone, days=1),
         "cursor": visit.query("cursor"),
         "limit": ROWS,
     }

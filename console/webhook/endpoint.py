@@ -10,9 +10,8 @@ from litestar import Response, get, post
 from litestar.response import Redirect
 
 from console.i18n import _
-from console.redemption.redemption_timeline import attempt_tone, outcome_of
 from console.request import Visit
-from console.webhook.labels import EVENTS, OVERLAPS, ladder_words
+from console.webhook.labels import EVENTS, OVERLAPS, attempt_tone, ladder_words, outcome_of
 from storage.webhook.health import Health, endpoint_health
 
 ROWS = 50

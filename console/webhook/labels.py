@@ -1,6 +1,7 @@
-"""Webhooks in plain words: what each event tells, and when an endpoint that does not answer is tried again."""
+"""Webhooks in plain words: what each event tells, what came of an attempt, and when an endpoint that does not answer is tried again."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from console.format import span
 from console.i18n import _, mark
@@ -17,6 +18,18 @@ EVENTS: dict[str, str] = {
     "webhook.test": mark("A test sent from the console."),
 }
 """The events of contract 5, in its order."""
+
+ERRORS = {
+    "timeout": mark("Timed out"),
+    "dns": mark("Host name not found"),
+    "refused": mark("Connection refused"),
+    "reset": mark("Connection reset"),
+    "tls": mark("TLS failed"),
+    "redirect": mark("Redirect"),
+    "blocked_address": mark("Address isn't public"),
+    "bad_url": mark("Invalid URL"),
+}
+"""Why an attempt got no answer."""
 
 OVERLAPS = {
     "86400": mark("24 hours"),
@@ -38,3 +51,19 @@ def ladder_words(delays: Sequence[float]) -> str:
         waits=waits,
         total=span(sum(delays)),
     )
+
+
+def outcome_of(attempt: dict[str, Any]) -> str:
+    """What an attempt came to: 200, or why there was no answer, or that it is under way."""
+    if attempt["status"] is not None:
+        return str(attempt["status"])
+    if attempt["ended_at"] is None:
+        return _("in progress")
+    return _(ERRORS.get(attempt["error_class"] or "", attempt["error_class"] or "–"))
+
+
+def attempt_tone(attempt: dict[str, Any]) -> str:
+    """good, bad or info: the colour of an attempt's badge."""
+    if attempt["ended_at"] is None:
+        return "info"
+    return "good" if attempt["status"] is not None and 200 <= attempt["status"] < 300 else "bad"

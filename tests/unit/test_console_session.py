@@ -1,6 +1,6 @@
 """Cookies of the console, and what an attempt to sign in is counted under."""
 
-from console.tenant.session import (
+from console.session import (
     GUEST_COOKIE,
     SESSION_COOKIE,
     THEME_COOKIE,
