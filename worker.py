@@ -55,13 +55,13 @@ from storage.platform.readiness import PROBE_SECONDS, Readiness
 from workflows.endpoint import EndpointWorkflow
 from workflows.erasure import EraseUserWorkflow
 from workflows.payout import PayoutRunWorkflow
+from workflows.permanent import ensure_permanent, put_permanent
 from workflows.platform import PlatformTaskWorkflow
 from workflows.redemption import RedemptionWorkflow
 from workflows.rescore import RescoreWorkflow
 from workflows.reversal import RedemptionReversalWorkflow
 from workflows.schedule import PayoutScheduleWorkflow
 from workflows.scoring import ScoringWorkflow
-from workflows.standing import ensure_standing, put_standing
 from workflows.window import LeaderboardWindowWorkflow
 
 log = logging.getLogger("worker")
@@ -201,7 +201,7 @@ async def telling_health(resources: Resources) -> AsyncIterator[None]:
 async def ensure_started(settings: Settings, client: Client) -> None:
     """Start what is missing in Temporal: the marker, scoring workflows, and the platform's schedules that somebody deleted."""
     await claim(settings, client)
-    await ensure_standing(client, temporal.task_queues(settings), settings.scoring_partitions)
+    await ensure_permanent(client, temporal.task_queues(settings), settings.scoring_partitions)
 
 
 async def connect(settings: Settings, stop: asyncio.Event) -> Client | None:
@@ -216,7 +216,7 @@ async def connect(settings: Settings, stop: asyncio.Event) -> Client | None:
             await claim(settings, client)
             if settings.temporal_manage_namespace == "on":
                 await temporal.prepare_namespace(client, settings)
-            await put_standing(client, temporal.task_queues(settings), settings.scoring_partitions)
+            await put_permanent(client, temporal.task_queues(settings), settings.scoring_partitions)
         except (RuntimeError, RPCError, OSError) as fault:
             log.warning("Temporal at %s is not there yet: %s", settings.temporal_address, fault)
         except (NotSetUpError, *DATABASE_FAULTS) as fault:
