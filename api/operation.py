@@ -72,7 +72,6 @@ SOURCE = {"source_type": TEXT, "source_id": TEXT}
 QUERY: dict[str, dict[str, Any]] = {
     "list_events": {"user_id": TEXT, "type": TEXT, "event_id": TEXT, **BETWEEN},
     "get_event": {"user_id": TEXT},
-    "list_audit_log": {"subject": TEXT, "subject_id": TEXT, "actor": TEXT, **BETWEEN},
     "list_definitions": {"status": one_of("active", "archived", "all")},
     "show_page": BOARD_PAGE,
     "show_around": {"window_key": TEXT, "limit": whole(1, 1000, 11)},
@@ -107,9 +106,6 @@ STATE = ("INVALID_STATE",)
 VERSION = ("VERSION_CONFLICT",)
 REFUSALS: dict[str, tuple[str, ...]] = {
     "append_event": ("EVENT_TYPE_NOT_DECLARED", "USER_NOT_FOUND"),
-    "create_gamer_token": ("USER_NOT_FOUND",),
-    "create_tenant": ("ALREADY_EXISTS",),
-    "update_tenant": ("ALREADY_EXISTS",),
     "create_event_type": ("ALREADY_EXISTS",),
     "delete_event_type": STATE,
     "replay_dead_letter": (*STATE, "EVENTS_EXPIRED"),

@@ -16,7 +16,7 @@ from msgspec import inspect
 
 from domain.errors import ValidationFault
 from domain.misfit import Misfit
-from domain.wire import convert_value
+from domain.wire import GivenInstant, convert_value
 
 Query = TypeVar("Query", bound=msgspec.Struct)
 
@@ -25,6 +25,13 @@ MOST = 10**MOST_DIGITS - 1
 INJECTED = ("params", "page")
 """The parameters of handlers that are read off the query string."""
 INSTANT_PROBLEM = "must be an RFC 3339 time with an offset, such as 2025-11-18T12:00:00Z"
+
+
+class Between(msgspec.Struct, frozen=True, kw_only=True):
+    """A span of time, `from` ≤ instant < `to`; either may be left open."""
+
+    since: GivenInstant | None = msgspec.field(name="from", default=None)
+    until: GivenInstant | None = msgspec.field(name="to", default=None)
 
 
 async def read_params(request: Request[Any, Any, Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 from litestar import Response, delete, get
 from litestar.response import Stream
 
@@ -9,6 +10,8 @@ from api.auth import Principal, allow
 from api.export import Exports
 from api.tenant.user import user_for
 from domain.tenant.erasure import erase_workflow_id
+from domain.tenant.user_wire import UserProfile
+from domain.wire import FreeForm
 from loops.relay import Relay
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
@@ -19,7 +22,27 @@ from storage.tenant.export import everything_about
 STAFF = [allow("server")]
 
 
-@get("/v1/users/{external_id:str}/export", guards=STAFF, operation_id="export_user")
+class UserExport(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is held about a user: the profile, and the rows of each table under its name."""
+
+    profile: UserProfile
+    balances: list[FreeForm]
+    transactions: list[FreeForm]
+    redemptions: list[FreeForm]
+    redemption_moves: list[FreeForm]
+    standings: list[FreeForm]
+    snapshots: list[FreeForm]
+    tier: list[FreeForm]
+    tier_history: list[FreeForm]
+    prizes: list[FreeForm]
+    grants: list[FreeForm]
+    earning_limits: list[FreeForm]
+    audit: list[FreeForm]
+    events: list[FreeForm]
+    deliveries: list[FreeForm]
+
+
+@get("/v1/users/{external_id:str}/export", guards=STAFF, answers={200: UserExport})
 async def export_user(external_id: str, principal: Principal, pool: Pool, exports: Exports) -> Response[Any]:
     """Export all data held about a user: the rows of each table, under the table's name. The audit log records who asked.
 
@@ -39,7 +62,7 @@ async def export_user(external_id: str, principal: Principal, pool: Pool, export
     return Stream(pieces, media_type="application/json")
 
 
-@delete("/v1/users/{external_id:str}", guards=STAFF, operation_id="erase_user", status_code=204)
+@delete("/v1/users/{external_id:str}", guards=STAFF, status_code=204)
 async def erase_user(external_id: str, principal: Principal, pool: Pool, relay: Relay) -> None:
     """Erase a user. When this returns, the name and profile are deleted and the external id is free; a workflow does the rest.
 

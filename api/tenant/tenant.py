@@ -8,7 +8,7 @@ from zoneinfo import available_timezones
 import msgspec
 import psycopg
 from litestar import delete, get, patch, post
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, Meta, UnsetType, structs
 
 from api.auth import Admission, Principal, allow, operator
 from api.pagination import Page
@@ -18,43 +18,51 @@ from domain import limits
 from domain.errors import AlreadyExists, NotFound, UserNotFound, ValidationFault
 from domain.tenant.credential import KeyRole
 from domain.tenant.tenant import Tenant, TenantSettings, TenantStatus
-from domain.wire import optional_rfc3339, parse_external_id, rfc3339
+from domain.wire import ExternalId, FreeForm, Id, Instant, NextCursor, optional_rfc3339, parse_external_id, rfc3339
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
 from storage.tenant import credential
 from storage.tenant import tenant as storage
 from storage.tenant.audit import record
 
-Name = Annotated[str, Meta(min_length=1, max_length=200)]
-Origin = Annotated[str, Meta(pattern=r"^(\*|https?://[A-Za-z0-9.\[\]:-]+)$", max_length=300)]
+Name = Annotated[str, Meta(min_length=1, max_length=200, examples=["Acme Games"])]
+Origin = Annotated[str, Meta(pattern=r"^(\*|https?://[A-Za-z0-9.\[\]:-]+)$", max_length=300, examples=["https://play.example.com"])]
 Origins = Annotated[list[Origin], Meta(max_length=limits.CORS_ORIGINS.value)]
 OrgId = Annotated[str, Meta(min_length=1, max_length=200)]
 Rate = Annotated[int, Meta(ge=1, le=10_000_000)]
+Timezone = Annotated[str, Meta(description="An IANA time zone", examples=["Asia/Ho_Chi_Minh"])]
 TTL_SECONDS = 3600
 
 
-class TenantBody(msgspec.Struct, kw_only=True):
-    """A tenant on the wire."""
+class TenantAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant as operators see it."""
 
-    tenant_id: str
-    name: str
-    status: str
-    org_id: str | None
-    timezone: str
+    tenant_id: Id
+    name: Annotated[str, Meta(examples=["Acme Games"])]
+    status: TenantStatus
+    org_id: Annotated[str | None, Meta(description="The organisation whose tokens belong to the tenant")]
+    timezone: Timezone
     cors_origins: tuple[str, ...]
     settings: TenantSettings
-    rate_limit_per_second: int | None
-    created_at: str
-    updated_at: str
+    rate_limit_per_second: Annotated[int | None, Meta(description="null: the installation's own", examples=[200])]
+    created_at: Instant
+    updated_at: Instant
 
 
-class NewTenant(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class TenantListAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """All tenants, newest first."""
+
+    tenants: list[TenantAnswer]
+    next_cursor: NextCursor
+
+
+class TenantBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What an operator says of a new tenant."""
 
     name: Name
     status: TenantStatus = TenantStatus.ACTIVE
     org_id: OrgId | None = None
-    timezone: str = "UTC"
+    timezone: Timezone = "UTC"
     cors_origins: Origins = []
     settings: TenantSettings = msgspec.field(default_factory=TenantSettings)
     rate_limit_per_second: Rate | None = None
@@ -85,9 +93,11 @@ class AdminSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     event_types: Literal["open", "declared"]
     users: Literal["auto", "identified"]
-    metadata: dict[str, Any]
-    timezone: str
-    cors_origins: tuple[str, ...]
+    metadata: Annotated[FreeForm, Meta(description="The tenant's own notes")]
+    timezone: Timezone
+    cors_origins: Annotated[
+        tuple[str, ...], Meta(description="Which browsers may call: their origins", examples=[["https://play.example.com"]])
+    ]
 
 
 class AdminSettingsChange(SettingsChange, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -97,7 +107,7 @@ class AdminSettingsChange(SettingsChange, kw_only=True, forbid_unknown_fields=Tr
     cors_origins: Origins | UnsetType = UNSET
 
 
-class NewKey(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class ApiKeyBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What is said of a new API key."""
 
     name: Name
@@ -105,33 +115,53 @@ class NewKey(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     expires_at: Annotated[datetime, Meta(tz=True)] | None = None
 
 
-class KeyBody(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """An API key on the wire. `key`, its whole text, is shown once, when it is made."""
+class ApiKeyAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """An API key, without its text."""
 
-    api_key_id: str
-    name: str
-    role: str
-    prefix: str
-    created_at: str
-    expires_at: str | None
-    last_used_at: str | None
-    revoked_at: str | None
-    key: str | UnsetType = UNSET
+    api_key_id: Id
+    name: Annotated[str, Meta(examples=["Game server"])]
+    role: KeyRole
+    prefix: Annotated[str, Meta(description="How the key begins", examples=["lk_a1b2c3d4"])]
+    created_at: Instant
+    expires_at: Annotated[Instant | None, Meta(description="null: never")]
+    last_used_at: Instant | None
+    revoked_at: Instant | None
+
+
+class CreatedApiKey(ApiKeyAnswer, frozen=True, kw_only=True):
+    """An API key that was just made, with its text, which is shown this once."""
+
+    key: Annotated[str, Meta(examples=["lk_a1b2c3d4_…"])]
+
+
+class ApiKeyListAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The tenant's API keys, newest first."""
+
+    api_keys: list[ApiKeyAnswer]
+    next_cursor: NextCursor
+
+
+class GamerToken(msgspec.Struct, frozen=True, kw_only=True):
+    """A token with which a user acts for themselves."""
+
+    token: Annotated[str, Meta(description="For Authorization: Bearer", examples=["eyJhbGciOiJFZERTQSIs…"])]
+    expires_at: Instant
+    user_id: ExternalId
 
 
 class GamerTokenRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """For whom a token is wanted, and for how long."""
 
-    user_id: str
+    user_id: ExternalId
     ttl_seconds: Annotated[int, Meta(ge=60, le=86_400)] = TTL_SECONDS
 
 
-def tenant_body(tenant: Tenant) -> TenantBody:
+def tenant_answer(tenant: Tenant) -> TenantAnswer:
     """The tenant as operators see it."""
-    return TenantBody(
-        tenant_id=str(tenant.tenant_id),
+    return TenantAnswer(
+        tenant_id=tenant.tenant_id,
         name=tenant.name,
-        status=tenant.status.value,
+        status=tenant.status,
         org_id=tenant.org_id,
         timezone=tenant.timezone,
         cors_origins=tenant.cors_origins,
@@ -154,18 +184,17 @@ def admin_settings(tenant: Tenant) -> AdminSettings:
     )
 
 
-def key_body(key: credential.ApiKey, text: str | UnsetType = UNSET) -> KeyBody:
-    """The key as its tenant sees it, with its text only when it has just been made."""
-    return KeyBody(
-        api_key_id=str(key.key_id),
+def key_answer(key: credential.ApiKey) -> ApiKeyAnswer:
+    """The key as its tenant sees it."""
+    return ApiKeyAnswer(
+        api_key_id=key.key_id,
         name=key.name,
-        role=key.role.value,
+        role=key.role,
         prefix=f"lk_{key.public_id}",
         created_at=rfc3339(key.created_at),
         expires_at=optional_rfc3339(key.expires_at),
         last_used_at=optional_rfc3339(key.last_used_at),
         revoked_at=optional_rfc3339(key.revoked_at),
-        key=text,
     )
 
 
@@ -175,8 +204,8 @@ def check_timezone(name: str) -> None:
         raise ValidationFault.of("timezone", "is not an IANA time zone, such as Asia/Ho_Chi_Minh or UTC")
 
 
-@post("/v1/operator/tenants", guards=[operator], operation_id="create_tenant")
-async def create_tenant(data: NewTenant, pool: Pool) -> TenantBody:
+@post("/v1/operator/tenants", guards=[operator], refusals=(AlreadyExists,))
+async def create_tenant(data: TenantBody, pool: Pool) -> TenantAnswer:
     """Create a tenant with the currency `points`."""
     check_timezone(data.timezone)
     now = utc_now()
@@ -198,25 +227,25 @@ async def create_tenant(data: NewTenant, pool: Pool) -> TenantBody:
             await storage.create_tenant(connection, tenant)
     except psycopg.errors.UniqueViolation:
         raise AlreadyExists("Another tenant already uses this org_id") from None
-    return tenant_body(tenant)
+    return tenant_answer(tenant)
 
 
-@get("/v1/operator/tenants", guards=[operator], operation_id="list_tenants")
-async def list_tenants(pool: Pool, page: Page) -> dict[str, Any]:
+@get("/v1/operator/tenants", guards=[operator])
+async def list_tenants(pool: Pool, page: Page) -> TenantListAnswer:
     """List all tenants, newest first."""
     async with pool.connection() as connection:
         tenants = await storage.list_tenants(connection, after=page.after_id(), limit=page.limit)
-    return {"tenants": [tenant_body(each) for each in tenants], "next_cursor": page.cursor_of(tenants, "tenant_id")}
+    return TenantListAnswer(tenants=[tenant_answer(each) for each in tenants], next_cursor=page.cursor_of(tenants, "tenant_id"))
 
 
-@patch("/v1/operator/tenants/{tenant_id:uuid}", guards=[operator], operation_id="update_tenant")
-async def update_tenant(tenant_id: UUID, data: TenantChange, pool: Pool) -> TenantBody:
+@patch("/v1/operator/tenants/{tenant_id:uuid}", guards=[operator], refusals=(AlreadyExists,))
+async def update_tenant(tenant_id: UUID, data: TenantChange, pool: Pool) -> TenantAnswer:
     """Change the given fields of a tenant."""
     changes: dict[str, Any] = msgspec.to_builtins(data)
     if "timezone" in changes:
         check_timezone(changes["timezone"])
     try:
-        return tenant_body(await _change(pool, tenant_id, changes))
+        return tenant_answer(await _change(pool, tenant_id, changes))
     except psycopg.errors.UniqueViolation:
         raise AlreadyExists("Another tenant already uses this org_id") from None
 
@@ -233,9 +262,9 @@ async def _change(pool: Pool, tenant_id: UUID, changes: dict[str, Any]) -> Tenan
         return await storage.update_tenant(connection, tenant_id, changes, utc_now())
 
 
-@get("/v1/admin/settings", guards=[allow("admin")], operation_id="get_settings")
+@get("/v1/admin/settings", guards=[allow("admin")])
 async def get_settings(principal: Principal, pool: Pool) -> AdminSettings:
-    """The tenant's settings."""
+    """Get the tenant's settings."""
     async with pool.connection() as connection:
         tenant = await storage.find_tenant(connection, principal.tenant_id)
     if tenant is None:
@@ -243,7 +272,7 @@ async def get_settings(principal: Principal, pool: Pool) -> AdminSettings:
     return admin_settings(tenant)
 
 
-@patch("/v1/admin/settings", guards=[allow("admin")], operation_id="update_settings")
+@patch("/v1/admin/settings", guards=[allow("admin")])
 async def update_settings(principal: Principal, data: AdminSettingsChange, pool: Pool) -> AdminSettings:
     """Change the given settings. A new time zone applies from now on; open windows keep their board's time zone."""
     given: dict[str, Any] = msgspec.to_builtins(data)
@@ -253,25 +282,25 @@ async def update_settings(principal: Principal, data: AdminSettingsChange, pool:
     return admin_settings(await _change(pool, principal.tenant_id, {**changes, "settings": given}))
 
 
-@post("/v1/admin/api-keys", guards=[allow("admin")], operation_id="create_api_key")
-async def create_api_key(principal: Principal, data: NewKey, pool: Pool) -> KeyBody:
+@post("/v1/admin/api-keys", guards=[allow("admin")])
+async def create_api_key(principal: Principal, data: ApiKeyBody, pool: Pool) -> CreatedApiKey:
     """Create an API key. Its text is only in this response."""
     if data.expires_at is not None and data.expires_at <= utc_now():
         raise ValidationFault.of("expires_at", "must be in the future")
     async with transaction(pool) as connection:
         made = await credential.create_key(connection, principal.tenant_id, name=data.name, role=data.role, expires_at=data.expires_at)
-    return key_body(made.key, made.text)
+    return CreatedApiKey(**structs.asdict(key_answer(made.key)), key=made.text)
 
 
-@get("/v1/admin/api-keys", guards=[allow("admin")], operation_id="list_api_keys")
-async def list_api_keys(principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+@get("/v1/admin/api-keys", guards=[allow("admin")])
+async def list_api_keys(principal: Principal, pool: Pool, page: Page) -> ApiKeyListAnswer:
     """List the tenant's API keys, newest first, without their text."""
     async with pool.connection() as connection:
         keys = await credential.list_keys(connection, principal.tenant_id, after=page.after_id(), limit=page.limit)
-    return {"api_keys": [key_body(key) for key in keys], "next_cursor": page.cursor_of(keys, "key_id")}
+    return ApiKeyListAnswer(api_keys=[key_answer(key) for key in keys], next_cursor=page.cursor_of(keys, "key_id"))
 
 
-@delete("/v1/admin/api-keys/{api_key_id:uuid}", guards=[allow("admin")], operation_id="revoke_api_key", status_code=204)
+@delete("/v1/admin/api-keys/{api_key_id:uuid}", guards=[allow("admin")], status_code=204)
 async def revoke_api_key(principal: Principal, api_key_id: UUID, pool: Pool) -> None:
     """Revoke an API key. It stops working within a second. Revoking it again changes nothing."""
     async with transaction(pool) as connection:
@@ -279,10 +308,10 @@ async def revoke_api_key(principal: Principal, api_key_id: UUID, pool: Pool) -> 
             raise NotFound("API key not found")
 
 
-@post("/v1/auth/gamer-token", guards=[allow("server")], operation_id="create_gamer_token")
+@post("/v1/auth/gamer-token", guards=[allow("server")], refusals=(UserNotFound,))
 async def create_gamer_token(
     admission: Admission, data: GamerTokenRequest, authenticator: Authenticator, gamer_tokens: GamerTokens, pool: Pool
-) -> dict[str, str]:
+) -> GamerToken:
     """Create a token with which a user acts for themselves. The audit log records who asked for it."""
     external_id = parse_external_id(data.user_id, "user_id")
     tenant_id = admission.tenant.tenant_id
@@ -294,7 +323,7 @@ async def create_gamer_token(
     async with transaction(pool) as connection:
         await record(connection, tenant_id, action="issue", subject="gamer_token", subject_id=external_id, facts=facts)
     token = gamer_tokens.issue(tenant_id, external_id, token_id=token_id, now=now, ttl_seconds=data.ttl_seconds)
-    return {"token": token, "expires_at": expires_at, "user_id": external_id}
+    return GamerToken(token=token, expires_at=expires_at, user_id=external_id)
 
 
 routes = [
