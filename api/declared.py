@@ -5,16 +5,19 @@ answer. These few notes say what a signature cannot:
 
     @patch(PATH, refusals=(VersionConflict,), ...)
     async def update_reward_item(data: Annotated[dict[str, Any], PartOf(ItemBody)], ...) -> RewardItem: ...
+
+At the route stand `refusals` (classes of `domain/errors.py`, besides those that follow from path, body and credential), `answers` (shapes
+of further statuses) and `body` (the shape of a
+body that may be left out, which the handler reads by itself).
 """
 
 import msgspec
 
 
 class As(msgspec.Struct, frozen=True):
-    """Note beside `data`: it is an object of this shape, which the domain itself reads. `is_optional`: no body at all will do, too."""
+    """Note beside `data`: it is an object of this shape, which the domain itself reads."""
 
     shape: type
-    is_optional: bool = False
 
 
 class PartOf(msgspec.Struct, frozen=True):

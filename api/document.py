@@ -36,7 +36,13 @@ HEADERS: dict[str, dict[str, Any]] = {
 }
 """The header that a route takes because of a refusal that it declares."""
 EVENT = {"$ref": "#/components/schemas/IngestionEventV1"}
-SUCCESS = {"200": "Done", "201": "Made", "202": "Accepted; the effect follows", "204": "Done; there is nothing to show"}
+SUCCESS = {
+    "200": "Done",
+    "201": "Made",
+    "202": "Accepted; the effect follows",
+    "204": "Done; there is nothing to show",
+    "503": "Not now; the body says why",
+}
 LISTS = {"show_catalog": "rewards", "list_orders": "orders", "list_snapshots": "snapshots"}
 """Lists whose noun is not the last fixed segment of their path."""
 NOT_FOUND = {
@@ -186,9 +192,11 @@ def _describe_body(operation: dict[str, Any], handler: HTTPRouteHandler, name: s
     data = handler.parsed_fn_signature.parameters.get("data")
     shape, is_partial = BODIES.get(name, (None if data is None else data.annotation, False))
     is_required = data is not None or not is_partial
+    if (optional := handler.opt.get("body")) is not None:
+        sent, is_required = book.body(optional), False
     note = None if data is None else next((each for each in data.metadata if isinstance(each, As | PartOf)), None)
     if isinstance(note, As):
-        sent, is_required = book.body(note.shape), not note.is_optional
+        sent = book.body(note.shape)
     elif isinstance(note, PartOf):
         sent = book.part(note.shape)
     elif isinstance(shape, type) and issubclass(shape, msgspec.Struct):
@@ -241,8 +249,6 @@ def _describe_answers(operation: dict[str, Any], handler: HTTPRouteHandler, name
             answers[status]["content"] = {JSON: {"schema": book.answer(shape)}}
     if shapes[own] in (dict[str, Any], Any, bytes):
         answers[own]["content"] = {JSON: {"schema": _untyped(handler, name, path)}}
-    if name == "metrics":
-        answers["200"]["content"] = {"text/plain": {"schema": TEXT}}
     if name == "list_redemptions":
         answers["200"]["content"]["text/csv"] = {"schema": TEXT}
     operation["responses"] = answers
@@ -302,8 +308,6 @@ def _describe_refusals(operation: dict[str, Any], handler: HTTPRouteHandler, pat
         place = "-".join(codes)
         refusals[place] = {"description": " or ".join(codes), "headers": headers, "content": content}
         operation["responses"][str(status)] = {"$ref": f"#/components/responses/{place}"}
-    if name == "ready":
-        operation["responses"]["503"] = {"description": "Nothing could be persisted now", "content": {JSON: {"schema": OBJECT}}}
     if name == "watch_leaderboard":
         upgrade = {JSON: {"schema": {"$ref": "#/components/schemas/Error"}}}
         operation["responses"]["426"] = {"description": "This is a WebSocket", "content": upgrade}

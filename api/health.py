@@ -4,10 +4,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable
 from datetime import timedelta
-from typing import Any
+from enum import StrEnum
+from typing import Annotated, Any, Literal
 
+import msgspec
 from litestar import Response, get
 from litestar.status_codes import HTTP_200_OK, HTTP_503_SERVICE_UNAVAILABLE
+from msgspec import UNSET, Meta, UnsetType
 from temporalio.client import Client
 
 from api.auth import PUBLIC
@@ -31,14 +34,46 @@ async def works(probe: Awaitable[Any]) -> bool:
     return True
 
 
-@get("/health", opt={"rule": PUBLIC}, operation_id="health")
-async def health() -> dict[str, str]:
+class HealthAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The process serves."""
+
+    status: Literal["ok"] = "ok"
+
+
+class PartState(StrEnum):
+    """Whether a part that the process needs answers."""
+
+    UP = "up"
+    DOWN = "down"
+
+
+class ReadyState(StrEnum):
+    """Whether the process can take traffic: `ready`, or `degraded` without Redis or Temporal; else it cannot."""
+
+    READY = "ready"
+    DEGRADED = "degraded"
+    DRAINING = "draining"
+    UNAVAILABLE = "unavailable"
+
+
+class ReadinessAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether an event could be stored now. `reason` says why it could not."""
+
+    status: ReadyState
+    postgres: PartState
+    redis: PartState
+    temporal: PartState
+    reason: Annotated[str, Meta(examples=["read_only"])] | UnsetType = UNSET
+
+
+@get("/health", opt={"rule": PUBLIC})
+async def get_health() -> HealthAnswer:
     """Return 200 while the process is serving."""
-    return {"status": "ok"}
+    return HealthAnswer()
 
 
-@get("/ready", opt={"rule": PUBLIC}, operation_id="ready")
-async def ready(readiness: Readiness, redis: Redis, temporal: Client, namespace: NamespaceClaim) -> Response[dict[str, str]]:
+@get("/ready", opt={"rule": PUBLIC}, answers={503: ReadinessAnswer})
+async def get_readiness(readiness: Readiness, redis: Redis, temporal: Client, namespace: NamespaceClaim) -> Response[ReadinessAnswer]:
     """Return 200 if an event could be stored now, otherwise 503 with the `reason`. Without Redis or Temporal it is `degraded`, but ready.
 
     A process whose Temporal namespace is another installation's takes no traffic: its database or its namespace is the wrong one.
@@ -49,24 +84,28 @@ async def ready(readiness: Readiness, redis: Redis, temporal: Client, namespace:
         works(temporal.service_client.check_health(timeout=timedelta(seconds=PROBE_SECONDS))),
         namespace.is_foreign(),
     )
-    postgres = "down" if reason and reason != "draining" else "up"
+    postgres = PartState.DOWN if reason and reason != "draining" else PartState.UP
     reason = reason or ("namespace" if is_foreign else "")
-    status = ("draining" if reason == "draining" else "unavailable") if reason else "ready" if cache and waiting else "degraded"
-    body = {
-        "status": status,
-        "postgres": postgres,
-        "redis": "up" if cache else "down",
-        "temporal": "up" if waiting else "down",
-    }
-    if reason:
-        body["reason"] = reason
+    body = ReadinessAnswer(
+        status=_state(reason, is_whole=cache and waiting),
+        postgres=postgres,
+        redis=PartState.UP if cache else PartState.DOWN,
+        temporal=PartState.UP if waiting else PartState.DOWN,
+        reason=reason or UNSET,
+    )
     return Response(body, status_code=HTTP_503_SERVICE_UNAVAILABLE if reason else HTTP_200_OK)
 
 
-@get("/metrics", opt={"rule": PUBLIC}, operation_id="metrics")
-async def metrics() -> Response[bytes]:
-    """The metrics of this process in Prometheus format."""
+def _state(reason: str, *, is_whole: bool) -> ReadyState:
+    if reason:
+        return ReadyState.DRAINING if reason == "draining" else ReadyState.UNAVAILABLE
+    return ReadyState.READY if is_whole else ReadyState.DEGRADED
+
+
+@get("/metrics", opt={"rule": PUBLIC}, media_type="text/plain", answers={200: str})
+async def get_metrics() -> Response[bytes]:
+    """Get the metrics of this process in Prometheus format."""
     return Response(render_metrics(), headers={"content-type": CONTENT_TYPE})
 
 
-routes = [health, ready, metrics]
+routes = [get_health, get_readiness, get_metrics]

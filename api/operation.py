@@ -6,16 +6,12 @@ Operations are named by their id, which is the handler's name unless its route s
 
 from typing import Any
 
-from api.payout.schedule import BackfillBody, PauseBody, PreviewBody, TriggerBody
 from api.redemption.redeem import PurchaseBody
 from api.redemption.redemption import MOVES_BY_HAND
 from domain.leaderboard.definition import LeaderboardDefinition
-from domain.payout.run import RunStatus
-from domain.payout.schedule import ScheduleBody
 from domain.redemption.redemption import CALLBACK_STATES, State
 from domain.reward.config import ConfigBody
 from domain.reward.reward import RewardBody
-from domain.webhook.webhook import DeliveryState
 
 TEXT: dict[str, Any] = {"type": "string"}
 ID: dict[str, Any] = {"type": "string", "format": "uuid"}
@@ -92,12 +88,8 @@ QUERY: dict[str, dict[str, Any]] = {
     "list_orders": {"reward_id": ID, "status": one_of(*State), "flag": TEXT, **SOURCE, **BETWEEN},
     "show_catalog": {"balance": {"type": "string"}, "purchasable": one_of("true", "false"), "currency": TEXT},
     "show_catalog_entry": {"balance": {"type": "string"}, "purchasable": one_of("true", "false"), "currency": TEXT},
-    "show_runs": {"status": one_of(*RunStatus), "schedule_id": ID, **SOURCE},
-    "show_recipients": {"state": one_of("pending", "paid", "skipped")},
     "show_grants": {"user_id": TEXT, "item_id": ID, **SOURCE, **BETWEEN},
     "read_user_grants": {"item_id": ID, **SOURCE, **BETWEEN},
-    "list_deliveries": {"state": one_of(*DeliveryState), "event": TEXT, "endpoint_id": ID, "redemption_id": ID, **BETWEEN},
-    "preview_schedule": {"limit": whole(1, 1000, 100)},
 }
 """Query parameters besides `limit` and `cursor` of lists. All of them may be left out."""
 
@@ -112,8 +104,6 @@ REFUSALS: dict[str, tuple[str, ...]] = {
     "add_board": ("ALREADY_EXISTS",),
     "replace_definition": (*STATE, *VERSION),
     "archive_definition": VERSION,
-    "close_window": STATE,
-    "pay_window": STATE,
     "rescore_window": (*STATE, "EVENTS_EXPIRED", "NOT_FOUND"),
     "add_reward": ("ALREADY_EXISTS",),
     "replace_reward": ("ALREADY_EXISTS", *VERSION),
@@ -122,14 +112,6 @@ REFUSALS: dict[str, tuple[str, ...]] = {
     "change_config": VERSION,
     "end_config": STATE,
     "grant_by_hand": ("IDEMPOTENCY_CONFLICT", "USER_NOT_FOUND", "OUT_OF_STOCK"),
-    "edit_schedule": VERSION,
-    "end_schedule": VERSION,
-    "pause_schedule": VERSION,
-    "resume_schedule": VERSION,
-    "trigger_schedule": ("IDEMPOTENCY_CONFLICT",),
-    "backfill_schedule": ("IDEMPOTENCY_CONFLICT",),
-    "cancel_run": STATE,
-    "take_up_again": STATE,
     "show_grants": ("USER_NOT_FOUND",),
     "purchase": (*REDEEMING, "USER_NOT_FOUND"),
     "redeem_for_user": (*REDEEMING, "USER_NOT_FOUND"),
@@ -138,10 +120,6 @@ REFUSALS: dict[str, tuple[str, ...]] = {
     "resend_redemption": STATE,
     "claim_order": STATE,
     "cancel_order": STATE,
-    "resend_delivery": STATE,
-    "recover_deliveries": STATE,
-    "test_webhook_endpoint": STATE,
-    "rotate_webhook_secret": STATE,
 }
 """Codes that an operation can answer besides those that follow from its path, its body and its credential."""
 
@@ -167,13 +145,6 @@ BODIES: dict[str, tuple[type, bool]] = {
     "add_config": (ConfigBody, False),
     "replace_config": (ConfigBody, False),
     "change_config": (ConfigBody, True),
-    "add_schedule": (ScheduleBody, False),
-    "edit_schedule": (ScheduleBody, True),
-    "pause_schedule": (PauseBody, True),
-    "resume_schedule": (PauseBody, True),
-    "preview_schedule": (PreviewBody, True),
-    "trigger_schedule": (TriggerBody, True),
-    "backfill_schedule": (BackfillBody, False),
     "purchase": (PurchaseBody, True),
 }
 """The shape of bodies that the handler itself decodes, and whether every field may be left out."""

@@ -1,11 +1,12 @@
 """The platform's own schedules, for the operator: what runs for all tenants, when, and whether it is paused."""
 
+from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 from litestar import get, post
-from msgspec import Meta
+from msgspec import Meta, structs
 from temporalio.client import Client, ScheduleDescription
 from temporalio.service import RPCError
 
@@ -13,7 +14,7 @@ from api.auth import operator
 from api.pagination import Page, part_of
 from domain.errors import NotFound, Unavailable
 from domain.maintenance import TIMETABLES, PlatformTask, platform_schedule_id
-from domain.wire import optional_rfc3339
+from domain.wire import Instant, NextCursor, optional_rfc3339
 from runtime.postgres import Pool, transaction
 from runtime.schedules import find_schedule
 from runtime.temporal_limits import RPC_TIMEOUT
@@ -32,15 +33,45 @@ class PlatformNote(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     note: Annotated[str, Meta(min_length=1, max_length=500)] = DEFAULT_NOTE
 
 
+class PlatformScheduleState(StrEnum):
+    """Whether a platform schedule runs; `missing`: no worker has created it yet."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    MISSING = "missing"
+
+
+class PlatformScheduleAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What runs for all tenants, when, and whether it is paused."""
+
+    name: PlatformTask
+    schedule_id: Annotated[str, Meta(description="For the Temporal UI")]
+    summary: str
+    every_seconds: Annotated[int, Meta(examples=[3600])]
+    state: PlatformScheduleState = PlatformScheduleState.MISSING
+    note: str | None = None
+    last_run_at: Instant | None = None
+    last_workflow_id: str | None = None
+    running: Annotated[list[str], Meta(description="Workflows in progress")] = []
+    next_run_at: Annotated[Instant | None, Meta(description="null while it is paused")] = None
+
+
+class PlatformScheduleListAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The platform schedules."""
+
+    platform_schedules: list[PlatformScheduleAnswer]
+    next_cursor: NextCursor
+
+
 @get("/v1/operator/platform-schedules", guards=OPERATOR)
-async def list_platform_schedules(temporal: Client, page: Page) -> dict[str, Any]:
+async def list_platform_schedules(temporal: Client, page: Page) -> PlatformScheduleListAnswer:
     """List the platform schedules with their state, last and next run."""
     tasks, cursor = part_of(list(PlatformTask), page, lambda task: task.value)
-    return {"platform_schedules": [await _shown(temporal, task) for task in tasks], "next_cursor": cursor}
+    return PlatformScheduleListAnswer(platform_schedules=[await _shown(temporal, task) for task in tasks], next_cursor=cursor)
 
 
 @post("/v1/operator/platform-schedules/{schedule_name:str}/pause", guards=OPERATOR, status_code=200)
-async def pause_platform_schedule(schedule_name: str, data: PlatformNote, temporal: Client, pool: Pool) -> dict[str, Any]:
+async def pause_platform_schedule(schedule_name: str, data: PlatformNote, temporal: Client, pool: Pool) -> PlatformScheduleAnswer:
     """Pause a platform schedule until it is resumed, even across restarts."""
     task = _task(schedule_name)
     try:
@@ -52,7 +83,7 @@ async def pause_platform_schedule(schedule_name: str, data: PlatformNote, tempor
 
 
 @post("/v1/operator/platform-schedules/{schedule_name:str}/resume", guards=OPERATOR, status_code=200)
-async def resume_platform_schedule(schedule_name: str, data: PlatformNote, temporal: Client, pool: Pool) -> dict[str, Any]:
+async def resume_platform_schedule(schedule_name: str, data: PlatformNote, temporal: Client, pool: Pool) -> PlatformScheduleAnswer:
     """Resume a platform schedule, from its next time."""
     task = _task(schedule_name)
     try:
@@ -64,7 +95,7 @@ async def resume_platform_schedule(schedule_name: str, data: PlatformNote, tempo
 
 
 @post("/v1/operator/platform-schedules/{schedule_name:str}/trigger", guards=OPERATOR, status_code=202)
-async def trigger_platform_schedule(schedule_name: str, temporal: Client, pool: Pool) -> dict[str, Any]:
+async def trigger_platform_schedule(schedule_name: str, temporal: Client, pool: Pool) -> PlatformScheduleAnswer:
     """Run a platform schedule now, even if it is paused. Does nothing while a run is in progress."""
     task = _task(schedule_name)
     try:
@@ -91,24 +122,18 @@ def _away() -> Unavailable:
     return Unavailable("Temporal is unavailable, or no worker has created this schedule yet; try again")
 
 
-async def _shown(temporal: Client, task: PlatformTask) -> dict[str, Any]:
+async def _shown(temporal: Client, task: PlatformTask) -> PlatformScheduleAnswer:
     try:
         found = await find_schedule(temporal, platform_schedule_id(task))
     except (RPCError, RuntimeError) as fault:
         raise _away() from fault
-    wire: dict[str, Any] = {
-        "name": task.value,
-        "schedule_id": platform_schedule_id(task),
-        "summary": TIMETABLES[task].summary,
-        "every_seconds": int(TIMETABLES[task].every.total_seconds()),
-        "state": "missing",
-        "note": None,
-        "last_run_at": None,
-        "last_workflow_id": None,
-        "running": [],
-        "next_run_at": None,
-    }
-    return wire if found is None else wire | _facts(found)
+    shown = PlatformScheduleAnswer(
+        name=task,
+        schedule_id=platform_schedule_id(task),
+        summary=TIMETABLES[task].summary,
+        every_seconds=int(TIMETABLES[task].every.total_seconds()),
+    )
+    return shown if found is None else structs.replace(shown, **_facts(found))
 
 
 def _facts(found: ScheduleDescription) -> dict[str, Any]:
@@ -116,7 +141,7 @@ def _facts(found: ScheduleDescription) -> dict[str, Any]:
     last = info.recent_actions[-1] if info.recent_actions else None
     upcoming = None if state.paused or not info.next_action_times else info.next_action_times[0]
     return {
-        "state": "paused" if state.paused else "active",
+        "state": PlatformScheduleState.PAUSED if state.paused else PlatformScheduleState.ACTIVE,
         "note": state.note or None,
         "last_run_at": optional_rfc3339(None if last is None else last.started_at),
         "last_workflow_id": getattr(getattr(last, "action", None), "workflow_id", None),

@@ -1,10 +1,12 @@
 """The windows of a board for admins: what they are, and ending one early (contract 3, Windows)."""
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
+import msgspec
 from litestar import get, post
+from msgspec import Meta
 
 from api.auth import Principal, allow
 from api.leaderboard.board import BoardReader, no_such_board
@@ -15,8 +17,8 @@ from domain.leaderboard.window import WindowSpan
 from domain.leaderboard.window_messages import WindowStatus, window_workflow_id
 from domain.leaderboard.window_sequence import find_window_by_key
 from domain.payout.run import Run, payout_workflow_id
-from domain.payout.run_wire import run_wire
-from domain.wire import optional_rfc3339, rfc3339
+from domain.payout.run_wire import PayoutRunAnswer, run_answer
+from domain.wire import Id, Instant, NextCursor, optional_rfc3339, rfc3339
 from loops.relay import Relay
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
@@ -33,25 +35,49 @@ ADMIN = [allow("admin")]
 BEFORE_START = timedelta(hours=1)
 
 
-async def _window_wire(reader: BoardReader, board: Leaderboard, window: BoardWindow, run: Run | None = None) -> dict[str, Any]:
+class WindowAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A window of a board: a span of time with a ranking of its own."""
+
+    window_id: Id
+    window_key: Annotated[str, Meta(examples=["2025-W47"])]
+    status: WindowStatus
+    starts_at: Annotated[Instant | None, Meta(description="null for all-time")]
+    ends_at: Annotated[Instant | None, Meta(description="null for all-time")]
+    closes_at: Annotated[Instant | None, Meta(description="Until then events of the window count: its end and the grace")]
+    closed_at: Annotated[Instant | None, Meta(description="When its result was fixed")]
+    total: Annotated[int, Meta(description="How many users are ranked", examples=[1250])]
+    late_events: Annotated[int, Meta(description="Events that came too late for it", examples=[0])]
+    payout: PayoutRunAnswer | None
+
+
+class WindowListAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A board's windows, newest first."""
+
+    windows: list[WindowAnswer]
+    next_cursor: NextCursor
+
+
+async def _shown(reader: BoardReader, board: Leaderboard, window: BoardWindow, run: Run | None = None) -> WindowAnswer:
     """A window as the contract shows it, with its payout; `total` is how many are ranked, now or in the final result."""
     total = (await reader.boards.page(window_view(board, window), 0, 1)).total if window.total is None else window.total
-    return {
-        "window_id": str(window.window_id),
-        "window_key": window.window_key,
-        "status": window.status,
-        "starts_at": optional_rfc3339(window.starts_at),
-        "ends_at": optional_rfc3339(window.ends_at),
-        "closes_at": optional_rfc3339(window.closes_at),
-        "closed_at": optional_rfc3339(window.closed_at),
-        "total": total,
-        "late_events": window.late_events,
-        "payout": None if run is None else run_wire(run),
-    }
+    return WindowAnswer(
+        window_id=window.window_id,
+        window_key=window.window_key,
+        status=WindowStatus(window.status),
+        starts_at=optional_rfc3339(window.starts_at),
+        ends_at=optional_rfc3339(window.ends_at),
+        closes_at=optional_rfc3339(window.closes_at),
+        closed_at=optional_rfc3339(window.closed_at),
+        total=total,
+        late_events=window.late_events,
+        payout=None if run is None else run_answer(run),
+    )
 
 
 @get("/v1/admin/leaderboards/{leaderboard_id:str}/windows", guards=ADMIN)
-async def list_windows(leaderboard_id: str, principal: Principal, pool: Pool, page: Page, reader: BoardReader) -> dict[str, Any]:
+async def list_leaderboard_windows(
+    leaderboard_id: str, principal: Principal, pool: Pool, page: Page, reader: BoardReader
+) -> WindowListAnswer:
     """List the board's windows, newest first: those that received an event, and those that followed them."""
     before = _position(page.cursor) if page.cursor else None
     async with pool.connection() as connection:
@@ -61,16 +87,15 @@ async def list_windows(leaderboard_id: str, principal: Principal, pool: Pool, pa
         windows = await windows_before(connection, principal.tenant_id, board.board_id, before=before, limit=page.limit)
         runs = await runs_of_sources(connection, principal.tenant_id, SOURCE, [str(window.window_id) for window in windows])
     more = windows and len(windows) == page.limit
-    return {
-        "windows": [await _window_wire(reader, board, window, runs.get(str(window.window_id))) for window in windows],
-        "next_cursor": encode_cursor(optional_rfc3339(windows[-1].starts_at), str(windows[-1].window_id)) if more else None,
-    }
+    cursor = encode_cursor(optional_rfc3339(windows[-1].starts_at), str(windows[-1].window_id)) if more else None
+    shown = [await _shown(reader, board, window, runs.get(str(window.window_id))) for window in windows]
+    return WindowListAnswer(windows=shown, next_cursor=cursor)
 
 
-@post("/v1/admin/leaderboards/{leaderboard_id:str}/windows/{window_key:str}/close", guards=ADMIN, status_code=202)
-async def close_window(
+@post("/v1/admin/leaderboards/{leaderboard_id:str}/windows/{window_key:str}/close", guards=ADMIN, status_code=202, refusals=(InvalidState,))
+async def close_leaderboard_window(
     leaderboard_id: str, window_key: str, principal: Principal, pool: Pool, relay: Relay, reader: BoardReader
-) -> dict[str, Any]:
+) -> WindowAnswer:
     """Close a window now. Events accepted from now on do not count in it. Its snapshot keeps the planned end as its time."""
     async with transaction(pool) as connection:
         board = await find_board(connection, principal.tenant_id, leaderboard_id)
@@ -89,7 +114,7 @@ async def close_window(
         await record(connection, principal.tenant_id, action="close", subject="leaderboard_window", subject_id=identity, facts=facts)
     relay.try_start(window_workflow_id(principal.tenant_id, board.board_id, window_key))
     reader.forget()
-    return await _window_wire(reader, board, window)
+    return await _shown(reader, board, window)
 
 
 async def _close(connection: Connection, board: Leaderboard, span: WindowSpan, instant: datetime) -> BoardWindow | None:
@@ -121,8 +146,10 @@ def _span(board: Leaderboard, window_key: str) -> WindowSpan:
     return span
 
 
-@post("/v1/admin/leaderboards/{leaderboard_id:str}/windows/{window_key:str}/payout", guards=ADMIN, status_code=202)
-async def pay_window(leaderboard_id: str, window_key: str, principal: Principal, pool: Pool, relay: Relay) -> dict[str, Any]:
+@post(
+    "/v1/admin/leaderboards/{leaderboard_id:str}/windows/{window_key:str}/payout", guards=ADMIN, status_code=202, refusals=(InvalidState,)
+)
+async def pay_leaderboard_window(leaderboard_id: str, window_key: str, principal: Principal, pool: Pool, relay: Relay) -> PayoutRunAnswer:
     """Resume the payout of a closed window where it stopped, if it failed or was cancelled. Nobody is paid twice.
 
     Returns its run, even if it is in progress. 409 `INVALID_STATE` for a window that is not closed, or is paid.
@@ -139,7 +166,7 @@ async def pay_window(leaderboard_id: str, window_key: str, principal: Principal,
             raise InvalidState(f"Window '{window_key}' of leaderboard '{leaderboard_id}' is {window.status}", present=window.status)
         run = await retry_run(connection, principal.tenant_id, run.payout_run_id, utc_now())
     relay.try_start(payout_workflow_id(principal.tenant_id, run.payout_run_id, run.attempt))
-    return run_wire(run)
+    return run_answer(run)
 
 
-routes = [list_windows, close_window, pay_window]
+routes: list[Any] = [list_leaderboard_windows, close_leaderboard_window, pay_leaderboard_window]

@@ -1,21 +1,21 @@
 """Payout schedules over HTTP (contract 4, Payout schedules)."""
 
-from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, delete, get, patch, post
-from msgspec import Meta
+from msgspec import Meta, structs
 
 from api.auth import Principal, allow
+from api.declared import As, PartOf
 from api.idempotency import once, write_of
 from api.if_match import check_version
-from api.pagination import Page, whole_number
-from domain.errors import ValidationFault
+from api.pagination import Page
+from domain.errors import IdempotencyConflict, ValidationFault, VersionConflict
 from domain.leaderboard.definition import TimeframeType
 from domain.payout.run import payout_workflow_id
-from domain.payout.run_wire import run_wire
+from domain.payout.run_wire import ScheduleRunListAnswer, Total, run_answer
 from domain.payout.schedule import (
     LeaderboardTop,
     Note,
@@ -27,9 +27,16 @@ from domain.payout.schedule import (
     parse_schedule,
     temporal_schedule_id,
 )
-from domain.payout.schedule_wire import schedule_body_wire, schedule_wire, upcoming_wire
+from domain.payout.schedule_wire import (
+    ScheduleAnswer,
+    ScheduleListAnswer,
+    Upcoming,
+    schedule_answer,
+    schedule_body_wire,
+    upcoming,
+)
 from domain.reward.config import kept_budget
-from domain.wire import convert_value, rfc3339, score_number
+from domain.wire import ExternalId, GivenInstant, Id, Instant, Number, convert_value, rfc3339, score_number
 from loops.relay import Relay
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, Pool, transaction
@@ -37,14 +44,14 @@ from storage.leaderboard.definition import find_board
 from storage.payout.run_list import RunFilter, list_runs
 from storage.payout.schedule import (
     Definition,
-    archive_schedule,
     change_schedule,
     find_any_schedule,
     find_schedule,
     history_of,
     insert_schedule,
-    list_schedules,
 )
+from storage.payout.schedule import archive_schedule as put_away
+from storage.payout.schedule import list_schedules as stored_schedules
 from storage.payout.schedule_preview import PlannedRun, preview
 from storage.payout.schedule_run import backfill_runs, trigger_run
 from storage.points.currency import currencies_of
@@ -68,7 +75,7 @@ class PauseBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class PreviewBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which instant to imagine; without one, now."""
 
-    instant: Annotated[datetime, Meta(tz=True)] | None = None
+    instant: GivenInstant | None = None
 
 
 class TriggerBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -78,13 +85,65 @@ class TriggerBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class BackfillBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"start": "from", "end": "to"}):
     """The instants with from ≤ instant < to."""
 
-    start: Annotated[datetime, Meta(tz=True)]
-    end: Annotated[datetime, Meta(tz=True)]
+    start: GivenInstant
+    end: GivenInstant
 
 
-async def _shown(connection: Connection, schedule: Schedule) -> dict[str, Any]:
+class PreviewParams(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of a preview."""
+
+    limit: Annotated[int, Meta(ge=1, le=MAX_SHOWN_RECIPIENTS, description="How many recipients at most")] = SHOWN_RECIPIENTS
+
+
+class PreviewItem(msgspec.Struct, frozen=True, kw_only=True):
+    """An item that somebody would get."""
+
+    item_id: Id
+    name: str
+    reward_type: str
+    reward_value: Any
+
+
+class PreviewEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody who would get something."""
+
+    user_id: Id
+    external_user_id: ExternalId
+    rank: Annotated[int | None, Meta(examples=[1])]
+    score: Number | None
+    tier: Annotated[str | None, Meta(description="The name of the config's tier")]
+    items: list[PreviewItem]
+
+
+class SchedulePreviewAnswer(Upcoming, frozen=True, kw_only=True):
+    """Who would get what if the schedule ran at `instant`."""
+
+    schedule_id: Id
+    instant: Instant
+    waiting: Annotated[bool, Meta(description="Whether the window that it would pay is still closing")]
+    empty_reason: Annotated[str | None, Meta(description="Why nobody would get anything, where that can be said")]
+    recipients: Annotated[int, Meta(examples=[120])]
+    not_covered: Annotated[int, Meta(description="How many more would fit but for the budget", examples=[0])]
+    total: Total
+    entries: Annotated[list[PreviewEntry], Meta(description="The first recipients")]
+
+
+class StartedRun(msgspec.Struct, frozen=True, kw_only=True):
+    """The run that was started."""
+
+    run_id: Id
+
+
+class BackfilledInstants(msgspec.Struct, frozen=True, kw_only=True):
+    """The instants that are run now, and those that the overlap skips."""
+
+    instants: list[Instant]
+    skipped: list[Instant]
+
+
+async def _shown(connection: Connection, schedule: Schedule) -> ScheduleAnswer:
     history = await history_of(connection, schedule.tenant_id, schedule.schedule_id)
-    return schedule_wire(schedule, history, await _places(connection, schedule.tenant_id), utc_now())
+    return schedule_answer(schedule, history, await _places(connection, schedule.tenant_id), utc_now())
 
 
 async def _places(connection: Connection, tenant_id: UUID) -> dict[str, int]:
@@ -141,7 +200,9 @@ async def _given_items(connection: Connection, tenant_id: UUID, body: ScheduleBo
 
 
 @post("/v1/admin/schedules", guards=ADMIN, status_code=201)
-async def add_schedule(data: dict[str, Any], principal: Principal, pool: Pool, relay: Relay) -> dict[str, Any]:
+async def create_schedule(
+    data: Annotated[dict[str, Any], As(ScheduleBody)], principal: Principal, pool: Pool, relay: Relay
+) -> ScheduleAnswer:
     """Create a schedule. It pays instants from now on."""
     async with transaction(pool) as connection:
         definition = await _checked(connection, principal.tenant_id, data)
@@ -152,22 +213,22 @@ async def add_schedule(data: dict[str, Any], principal: Principal, pool: Pool, r
 
 
 @get("/v1/admin/schedules", guards=ADMIN)
-async def show_schedules(principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+async def list_schedules(principal: Principal, pool: Pool, page: Page) -> ScheduleListAnswer:
     """List payout schedules, newest first."""
     async with transaction(pool) as connection:
-        schedules = await list_schedules(connection, principal.tenant_id, after=page.after_id(), limit=page.limit)
+        schedules = await stored_schedules(connection, principal.tenant_id, after=page.after_id(), limit=page.limit)
         shown = [await _shown(connection, schedule) for schedule in schedules]
-    return {"schedules": shown, "next_cursor": page.cursor_of(schedules, "schedule_id")}
+    return ScheduleListAnswer(schedules=shown, next_cursor=page.cursor_of(schedules, "schedule_id"))
 
 
 @get("/v1/admin/schedules/{schedule_id:uuid}", guards=ADMIN)
-async def show_schedule(schedule_id: UUID, principal: Principal, pool: Pool) -> dict[str, Any]:
+async def get_schedule(schedule_id: UUID, principal: Principal, pool: Pool) -> ScheduleAnswer:
     """Get a schedule with its next 10 instants."""
     async with transaction(pool) as connection:
         return await _shown(connection, await find_schedule(connection, principal.tenant_id, schedule_id))
 
 
-async def _change(request: AnyRequest, principal: Principal, pool: Pool, schedule_id: UUID, changes: dict[str, Any]) -> dict[str, Any]:
+async def _change(request: AnyRequest, principal: Principal, pool: Pool, schedule_id: UUID, changes: dict[str, Any]) -> ScheduleAnswer:
     """Change the given fields in one transaction; what is given is checked as in a new schedule."""
     async with transaction(pool) as connection:
         present = await find_schedule(connection, principal.tenant_id, schedule_id, lock=True)
@@ -180,27 +241,32 @@ async def _change(request: AnyRequest, principal: Principal, pool: Pool, schedul
         return await _shown(connection, await change_schedule(connection, present, definition, utc_now()))
 
 
-@patch("/v1/admin/schedules/{schedule_id:uuid}", guards=ADMIN)
-async def edit_schedule(
-    schedule_id: UUID, data: dict[str, Any], request: AnyRequest, principal: Principal, pool: Pool, relay: Relay
-) -> dict[str, Any]:
+@patch("/v1/admin/schedules/{schedule_id:uuid}", guards=ADMIN, refusals=(VersionConflict,))
+async def update_schedule(  # its changes, and what makes them
+    schedule_id: UUID,
+    data: Annotated[dict[str, Any], PartOf(ScheduleBody)],
+    request: AnyRequest,
+    principal: Principal,
+    pool: Pool,
+    relay: Relay,
+) -> ScheduleAnswer:
     """Change the given fields. Past instants do not change."""
     shown = await _change(request, principal, pool, schedule_id, data)
-    relay.try_start(shown["temporal_schedule_id"])
+    relay.try_start(shown.temporal_schedule_id)
     return shown
 
 
-@delete("/v1/admin/schedules/{schedule_id:uuid}", guards=ADMIN, status_code=204)
-async def end_schedule(schedule_id: UUID, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> None:
-    """Delete a schedule. It pays no more; its runs remain, and runs in progress continue."""
+@delete("/v1/admin/schedules/{schedule_id:uuid}", guards=ADMIN, status_code=204, refusals=(VersionConflict,))
+async def archive_schedule(schedule_id: UUID, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> None:
+    """Archive a schedule. It pays no more; its runs remain, and runs in progress continue."""
     async with transaction(pool) as connection:
         present = await find_schedule(connection, principal.tenant_id, schedule_id, lock=True)
         check_version(request, present.version)
-        await archive_schedule(connection, present, utc_now())
+        await put_away(connection, present, utc_now())
     relay.try_start(temporal_schedule_id(principal.tenant_id, schedule_id))
 
 
-async def _set_paused(paused: bool, schedule_id: UUID, request: AnyRequest, principal: Principal, pool: Pool) -> dict[str, Any]:
+async def _set_paused(paused: bool, schedule_id: UUID, request: AnyRequest, principal: Principal, pool: Pool) -> ScheduleAnswer:
     raw = await request.body()
     body = convert_value(await request.json() if raw else {}, PauseBody)
     note = {} if body.note is None else {"note": body.note}
@@ -211,71 +277,70 @@ async def _set_paused(paused: bool, schedule_id: UUID, request: AnyRequest, prin
         return await _shown(connection, await change_schedule(connection, present, Definition(**values), utc_now()))
 
 
-@post("/v1/admin/schedules/{schedule_id:uuid}/pause", guards=ADMIN, status_code=200)
-async def pause_schedule(schedule_id: UUID, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> dict[str, Any]:
+@post("/v1/admin/schedules/{schedule_id:uuid}/pause", guards=ADMIN, status_code=200, body=PauseBody, refusals=(VersionConflict,))
+async def pause_schedule(schedule_id: UUID, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> ScheduleAnswer:
     """Pause a schedule: instants are not paid from now on. `{"note"}` gives the reason."""
     shown = await _set_paused(True, schedule_id, request, principal, pool)
-    relay.try_start(shown["temporal_schedule_id"])
+    relay.try_start(shown.temporal_schedule_id)
     return shown
 
 
-@post("/v1/admin/schedules/{schedule_id:uuid}/resume", guards=ADMIN, status_code=200)
-async def resume_schedule(schedule_id: UUID, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> dict[str, Any]:
+@post("/v1/admin/schedules/{schedule_id:uuid}/resume", guards=ADMIN, status_code=200, body=PauseBody, refusals=(VersionConflict,))
+async def resume_schedule(schedule_id: UUID, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> ScheduleAnswer:
     """Resume a schedule: instants are paid from now on. Instants during the pause stay unpaid; a backfill pays them."""
     shown = await _set_paused(False, schedule_id, request, principal, pool)
-    relay.try_start(shown["temporal_schedule_id"])
+    relay.try_start(shown.temporal_schedule_id)
     return shown
 
 
-@post("/v1/admin/schedules/{schedule_id:uuid}/preview", guards=ADMIN, status_code=200)
-async def preview_schedule(schedule_id: UUID, request: AnyRequest, principal: Principal, pool: Pool) -> dict[str, Any]:
+@post("/v1/admin/schedules/{schedule_id:uuid}/preview", guards=ADMIN, status_code=200, body=PreviewBody)
+async def preview_schedule(
+    schedule_id: UUID, params: PreviewParams, request: AnyRequest, principal: Principal, pool: Pool
+) -> SchedulePreviewAnswer:
     """Preview who would get what if the schedule ran now, or at `instant`. Writes nothing. Shows the first `limit` recipients."""
     body = convert_value(await request.json() if await request.body() else {}, PreviewBody)
-    limit = whole_number(request, "limit", default=SHOWN_RECIPIENTS, low=1, high=MAX_SHOWN_RECIPIENTS)
     now = utc_now()
     async with pool.connection() as connection:
         schedule = await find_schedule(connection, principal.tenant_id, schedule_id)
-        found = await preview(connection, schedule, body.instant or now, limit=limit)
-    return {
-        "schedule_id": str(schedule_id),
-        "instant": rfc3339(body.instant or now),
-        "waiting": found.is_waiting,
-        "empty_reason": found.empty_reason,
-        "recipients": found.recipients,
-        "not_covered": found.not_covered,
-        "total": found.total,
-        "entries": [_entry_wire(found, row) for row in found.shown],
-        **upcoming_wire(schedule, now),
-    }
+        found = await preview(connection, schedule, body.instant or now, limit=params.limit)
+    return SchedulePreviewAnswer(
+        schedule_id=schedule_id,
+        instant=rfc3339(body.instant or now),
+        waiting=found.is_waiting,
+        empty_reason=found.empty_reason,
+        recipients=found.recipients,
+        not_covered=found.not_covered,
+        total=found.total,
+        entries=[_entry(found, row) for row in found.shown],
+        **structs.asdict(upcoming(schedule, now)),
+    )
 
 
-def _entry_wire(found: PlannedRun, row: dict[str, Any]) -> dict[str, Any]:
+def _entry(found: PlannedRun, row: dict[str, Any]) -> PreviewEntry:
     items = [found.prizes.items[item_id] for item_id in found.prizes.tiers[row["number"]].item_ids]
-    return {
-        "user_id": row["user_id"],
-        "external_user_id": row["external_user_id"],
-        "rank": row["rank"],
-        "score": None if row["score"] is None else score_number(row["score"]),
-        "tier": row["name"],
-        "items": [
-            {"item_id": str(item.item_id), "name": item.name, "reward_type": item.reward_type, "reward_value": item.reward_value}
+    return PreviewEntry(
+        user_id=UUID(row["user_id"]),
+        external_user_id=row["external_user_id"],
+        rank=row["rank"],
+        score=None if row["score"] is None else score_number(row["score"]),
+        tier=row["name"],
+        items=[
+            PreviewItem(item_id=item.item_id, name=item.name, reward_type=item.reward_type, reward_value=item.reward_value)
             for item in items
         ],
-    }
+    )
 
 
-@post("/v1/admin/schedules/{schedule_id:uuid}/trigger", guards=ADMIN, status_code=202)
-async def trigger_schedule(
-    schedule_id: UUID, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay
-) -> Response[dict[str, Any]]:
+@post("/v1/admin/schedules/{schedule_id:uuid}/trigger", guards=ADMIN, status_code=202, body=TriggerBody, refusals=(IdempotencyConflict,))
+async def trigger_schedule(schedule_id: UUID, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> Response[StartedRun]:
     """Run a schedule now, even if it is paused or another run is in progress. Retry with the same idempotency key."""
     body = convert_value(await request.json() if await request.body() else {}, TriggerBody)
     made: list[UUID] = []
 
-    async def effect(connection: Connection) -> dict[str, Any]:
+    async def effect(connection: Connection) -> StartedRun:
         schedule = await find_schedule(connection, principal.tenant_id, schedule_id, lock=True)
         made.append(await trigger_run(connection, schedule, utc_now()))
-        return {"run_id": str(made[0])}
+        return StartedRun(run_id=made[0])
 
     answer = await once(pool, write_of(request, principal, msgspec.to_builtins(body), status=202), effect)
     for run_id in made:
@@ -283,10 +348,10 @@ async def trigger_schedule(
     return answer
 
 
-@post("/v1/admin/schedules/{schedule_id:uuid}/backfill", guards=ADMIN, status_code=202)
+@post("/v1/admin/schedules/{schedule_id:uuid}/backfill", guards=ADMIN, status_code=202, refusals=(IdempotencyConflict,))
 async def backfill_schedule(
-    schedule_id: UUID, data: dict[str, Any], request: AnyRequest, principal: Principal, pool: Pool
-) -> Response[dict[str, Any]]:
+    schedule_id: UUID, data: Annotated[dict[str, Any], As(BackfillBody)], request: AnyRequest, principal: Principal, pool: Pool
+) -> Response[BackfilledInstants]:
     """Run past instants with `from` ≤ instant < `to` that have no run, by the `when` in force at each, at most 1000."""
     body = convert_value(data, BackfillBody)
     if body.start >= body.end:
@@ -294,35 +359,35 @@ async def backfill_schedule(
     if body.start.year < EARLIEST_YEAR:
         raise ValidationFault.of("from", f"must be in {EARLIEST_YEAR} or later")
 
-    async def effect(connection: Connection) -> dict[str, Any]:
+    async def effect(connection: Connection) -> BackfilledInstants:
         schedule = await find_schedule(connection, principal.tenant_id, schedule_id, lock=True)
         found = await backfill_runs(connection, schedule, body.start, body.end, now=utc_now())
-        return {"instants": [rfc3339(each) for each in found.instants], "skipped": [rfc3339(each) for each in found.skipped]}
+        return BackfilledInstants(instants=[rfc3339(each) for each in found.instants], skipped=[rfc3339(each) for each in found.skipped])
 
     return await once(pool, write_of(request, principal, data, status=202), effect)
 
 
 @get("/v1/admin/schedules/{schedule_id:uuid}/runs", guards=ADMIN)
-async def show_runs_of_schedule(schedule_id: UUID, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+async def list_schedule_runs(schedule_id: UUID, principal: Principal, pool: Pool, page: Page) -> ScheduleRunListAnswer:
     """List a schedule's runs, newest first, even if it was deleted."""
     async with transaction(pool) as connection:
         if await find_any_schedule(connection, principal.tenant_id, schedule_id) is None:
             await find_schedule(connection, principal.tenant_id, schedule_id)
         wanted = RunFilter(schedule_id=schedule_id, before=page.after_id(), limit=page.limit)
         runs = await list_runs(connection, principal.tenant_id, wanted)
-    return {"runs": [run_wire(run) for run in runs], "next_cursor": page.cursor_of(runs, "payout_run_id")}
+    return ScheduleRunListAnswer(runs=[run_answer(run) for run in runs], next_cursor=page.cursor_of(runs, "payout_run_id"))
 
 
 routes: list[Any] = [
-    add_schedule,
-    show_schedules,
-    show_schedule,
-    edit_schedule,
-    end_schedule,
+    create_schedule,
+    list_schedules,
+    get_schedule,
+    update_schedule,
+    archive_schedule,
     pause_schedule,
     resume_schedule,
     preview_schedule,
     trigger_schedule,
     backfill_schedule,
-    show_runs_of_schedule,
+    list_schedule_runs,
 ]

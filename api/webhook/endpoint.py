@@ -7,11 +7,11 @@ from uuid import UUID, uuid4
 
 import msgspec
 from litestar import Request, delete, get, patch, post, put
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, Meta, UnsetType, structs
 
 from api.auth import Principal, allow
 from api.pagination import Page
-from domain.errors import NotFound, ValidationFault
+from domain.errors import InvalidState, NotFound, ValidationFault
 from domain.misfit import choice_problem
 from domain.redemption.redemption import workflow_id
 from domain.webhook.webhook import (
@@ -20,10 +20,17 @@ from domain.webhook.webhook import (
     DEFAULT_TIMEOUT_SECONDS,
     EVENTS,
     SECRET_BYTES,
-    Endpoint,
     check_secret,
     check_url,
     make_secret,
+)
+from domain.webhook.webhook_wire import (
+    RotatedSecret,
+    SetWebhook,
+    WebhookEndpointAnswer,
+    WebhookEndpointListAnswer,
+    WebhookEndpointSecret,
+    endpoint_answer,
 )
 from domain.wire import rfc3339
 from loops.relay import Relay
@@ -51,31 +58,33 @@ from storage.webhook.endpoint import (
 ADMIN = [allow("admin")]
 AnyRequest = Request[Any, Any, Any]
 
-Rate = Annotated[float, Meta(gt=0, le=10_000)]
+Url = Annotated[str, Meta(examples=["https://partner.example/webhooks/laurel"])]
+Secret = Annotated[str, Meta(description="Without it one is made", examples=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])]
+Rate = Annotated[float, Meta(gt=0, le=10_000, description="Most requests in a second")]
 Timeout = Annotated[float, Meta(ge=1, le=30)]
 Delay = Annotated[float, Meta(ge=1, le=86_400)]
 Delays = Annotated[list[Delay], Meta(max_length=3)]
-Events = Annotated[list[str], Meta(min_length=1, max_length=20)]
+Events = Annotated[list[str], Meta(min_length=1, max_length=20, description="Which events go there; * for all")]
 Description = Annotated[str, Meta(max_length=1000)]
 
 
-class EndpointBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class WebhookEndpointBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A new endpoint. Without `secret` one is made."""
 
-    url: str
+    url: Url
     events: Events = msgspec.field(default_factory=lambda: ["*"])
     enabled: bool = True
     description: Description | None = None
-    secret: str | None = None
+    secret: Secret | None = None
     rate_per_second: Rate = DEFAULT_RATE_PER_SECOND
     timeout_seconds: Timeout = DEFAULT_TIMEOUT_SECONDS
     retry_delays_seconds: Delays = msgspec.field(default_factory=lambda: list(DEFAULT_RETRY_DELAYS))
 
 
-class EndpointChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class WebhookEndpointChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The fields to change; those that are not given stay."""
 
-    url: str | UnsetType = UNSET
+    url: Url | UnsetType = UNSET
     events: Events | UnsetType = UNSET
     enabled: bool | UnsetType = UNSET
     description: Description | UnsetType | None = UNSET
@@ -84,39 +93,18 @@ class EndpointChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     retry_delays_seconds: Delays | UnsetType = UNSET
 
 
-class ShortForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class WebhookBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The one webhook of a tenant that needs no more."""
 
-    url: str
-    secret: str | None = None
+    url: Url
+    secret: Secret | None = None
 
 
-class Rotation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SecretRotation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long the old secret signs along; 0 after a leak."""
 
     overlap_seconds: Annotated[int, Meta(ge=0, le=604_800)] = 86_400
-    secret: str | None = None
-
-
-def endpoint_wire(endpoint: Endpoint) -> dict[str, Any]:
-    """The endpoint as contract 5 shows it, without its secret."""
-    return {
-        "endpoint_id": str(endpoint.endpoint_id),
-        "url": endpoint.url,
-        "events": endpoint.events,
-        "enabled": endpoint.enabled,
-        "disabled_reason": endpoint.disabled_reason,
-        "description": endpoint.description,
-        "rate_per_second": _number(endpoint.rate_per_second),
-        "timeout_seconds": _number(endpoint.timeout_seconds),
-        "retry_delays_seconds": [_number(delay) for delay in endpoint.retry_delays_seconds],
-        "created_at": rfc3339(endpoint.created_at),
-        "updated_at": rfc3339(endpoint.updated_at),
-    }
-
-
-def _number(value: float) -> int | float:
-    return int(value) if value == int(value) else value
+    secret: Secret | None = None
 
 
 def id_of(text: str, noun: str) -> UUID:
@@ -149,10 +137,10 @@ def choose_secret(given: str | None) -> str:
     return given
 
 
-@post("/v1/admin/webhook-endpoints", guards=ADMIN, status_code=201, operation_id="create_webhook_endpoint")
-async def add_endpoint(
-    data: EndpointBody, principal: Principal, pool: Pool, settings: Settings, sender: Sender, vault: Vault
-) -> dict[str, Any]:
+@post("/v1/admin/webhook-endpoints", guards=ADMIN, status_code=201)
+async def create_webhook_endpoint(
+    data: WebhookEndpointBody, principal: Principal, pool: Pool, settings: Settings, sender: Sender, vault: Vault
+) -> WebhookEndpointSecret:
     """Create an endpoint. `secret` is only shown in this response."""
     await check_address(data.url, settings, sender)
     check_events(data.events)
@@ -163,28 +151,29 @@ async def add_endpoint(
         sealed = vault.seal(secret, SECRET_PURPOSE)
         endpoint = await create_endpoint(connection, principal.tenant_id, NewEndpoint(**fields), sealed, utc_now())
         await resume_unsent(connection, principal.tenant_id, endpoint)
-    return {**endpoint_wire(endpoint), "secret": secret}
+    return WebhookEndpointSecret(**structs.asdict(endpoint_answer(endpoint)), secret=secret)
 
 
-@get("/v1/admin/webhook-endpoints", guards=ADMIN, operation_id="list_webhook_endpoints")
-async def show_endpoints(principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+@get("/v1/admin/webhook-endpoints", guards=ADMIN)
+async def list_webhook_endpoints(principal: Principal, pool: Pool, page: Page) -> WebhookEndpointListAnswer:
     """List webhook endpoints, oldest first."""
     async with transaction(pool) as connection:
         found = await list_endpoints(connection, principal.tenant_id, after=page.after_id(), limit=page.limit)
-    return {"webhook_endpoints": [endpoint_wire(each) for each in found], "next_cursor": page.cursor_of(found, "endpoint_id")}
+    shown = [endpoint_answer(each) for each in found]
+    return WebhookEndpointListAnswer(webhook_endpoints=shown, next_cursor=page.cursor_of(found, "endpoint_id"))
 
 
-@get("/v1/admin/webhook-endpoints/{endpoint_id:str}", guards=ADMIN, operation_id="read_webhook_endpoint")
-async def read_endpoint(endpoint_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
+@get("/v1/admin/webhook-endpoints/{endpoint_id:str}", guards=ADMIN)
+async def get_webhook_endpoint(endpoint_id: str, principal: Principal, pool: Pool) -> WebhookEndpointAnswer:
     """Get an endpoint, without its secret."""
     async with transaction(pool) as connection:
-        return endpoint_wire(await find_endpoint(connection, principal.tenant_id, id_of(endpoint_id, "webhook endpoint")))
+        return endpoint_answer(await find_endpoint(connection, principal.tenant_id, id_of(endpoint_id, "webhook endpoint")))
 
 
-@patch("/v1/admin/webhook-endpoints/{endpoint_id:str}", guards=ADMIN, operation_id="change_webhook_endpoint")
-async def change_endpoint(
-    endpoint_id: str, data: EndpointChange, principal: Principal, pool: Pool, settings: Settings, sender: Sender
-) -> dict[str, Any]:
+@patch("/v1/admin/webhook-endpoints/{endpoint_id:str}", guards=ADMIN)
+async def update_webhook_endpoint(
+    endpoint_id: str, data: WebhookEndpointChange, principal: Principal, pool: Pool, settings: Settings, sender: Sender
+) -> WebhookEndpointAnswer:
     """Change the given fields."""
     changes = {name: value for name, value in msgspec.structs.asdict(data).items() if value is not UNSET}
     if data.url is not UNSET:
@@ -201,11 +190,11 @@ async def change_endpoint(
             await disable_endpoint(connection, principal.tenant_id, identity, "switched off", utc_now())
         endpoint = await update_endpoint(connection, principal.tenant_id, identity, changes, utc_now())
         await resume_unsent(connection, principal.tenant_id, endpoint)
-        return endpoint_wire(endpoint)
+        return endpoint_answer(endpoint)
 
 
-@delete("/v1/admin/webhook-endpoints/{endpoint_id:str}", guards=ADMIN, status_code=204, operation_id="archive_webhook_endpoint")
-async def remove_endpoint(endpoint_id: str, principal: Principal, pool: Pool) -> None:
+@delete("/v1/admin/webhook-endpoints/{endpoint_id:str}", guards=ADMIN, status_code=204)
+async def archive_webhook_endpoint(endpoint_id: str, principal: Principal, pool: Pool) -> None:
     """Archive an endpoint. Its deliveries stay in the log. Redemptions waiting for it go to the next endpoint, if there is one."""
     identity = id_of(endpoint_id, "webhook endpoint")
     async with transaction(pool) as connection:
@@ -214,22 +203,29 @@ async def remove_endpoint(endpoint_id: str, principal: Principal, pool: Pool) ->
         await archive_endpoint(connection, principal.tenant_id, identity, utc_now())
 
 
-@post("/v1/admin/webhook-endpoints/{endpoint_id:str}/rotate-secret", guards=ADMIN, status_code=200, operation_id="rotate_webhook_secret")
-async def change_secret(endpoint_id: str, request: AnyRequest, principal: Principal, pool: Pool, vault: Vault) -> dict[str, Any]:
+@post(
+    "/v1/admin/webhook-endpoints/{endpoint_id:str}/rotate-secret",
+    guards=ADMIN,
+    status_code=200,
+    body=SecretRotation,
+    refusals=(InvalidState,),
+)
+async def rotate_webhook_secret(endpoint_id: str, request: AnyRequest, principal: Principal, pool: Pool, vault: Vault) -> RotatedSecret:
     """Create a new secret. Both secrets sign during the overlap. The new one is only shown in this response."""
     body = await request.body()
-    rotation = msgspec.convert(await request.json() if body else {}, Rotation)
+    rotation = msgspec.convert(await request.json() if body else {}, SecretRotation)
     secret, now = choose_secret(rotation.secret), utc_now()
     identity, overlap = id_of(endpoint_id, "webhook endpoint"), timedelta(seconds=rotation.overlap_seconds)
     async with transaction(pool) as connection:
         sealed = vault.seal(secret, SECRET_PURPOSE)
         await rotate_secret(connection, principal.tenant_id, identity, sealed, overlap=overlap, now=now)
         endpoint = await find_endpoint(connection, principal.tenant_id, identity)
-    return {**endpoint_wire(endpoint), "secret": secret, "old_secret_expires_at": rfc3339(now + overlap)}
+    shown = structs.asdict(endpoint_answer(endpoint))
+    return RotatedSecret(**shown, secret=secret, old_secret_expires_at=rfc3339(now + overlap))
 
 
-@post("/v1/admin/webhook-endpoints/{endpoint_id:str}/enable", guards=ADMIN, status_code=200, operation_id="enable_webhook_endpoint")
-async def enable_endpoint(endpoint_id: str, principal: Principal, pool: Pool, relay: Relay) -> dict[str, Any]:
+@post("/v1/admin/webhook-endpoints/{endpoint_id:str}/enable", guards=ADMIN, status_code=200)
+async def enable_webhook_endpoint(endpoint_id: str, principal: Principal, pool: Pool, relay: Relay) -> WebhookEndpointAnswer:
     """Enable an endpoint: held deliveries are sent."""
     identity = id_of(endpoint_id, "webhook endpoint")
     changes = {"enabled": True, "disabled_reason": None}
@@ -241,15 +237,15 @@ async def enable_endpoint(endpoint_id: str, principal: Principal, pool: Pool, re
         await resume_unsent(connection, principal.tenant_id, endpoint)
     for each in resumed[:20]:
         relay.try_start(each)
-    return endpoint_wire(endpoint)
+    return endpoint_answer(endpoint)
 
 
-@post("/v1/admin/webhook-endpoints/{endpoint_id:str}/disable", guards=ADMIN, status_code=200, operation_id="disable_webhook_endpoint")
-async def switch_off(endpoint_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
+@post("/v1/admin/webhook-endpoints/{endpoint_id:str}/disable", guards=ADMIN, status_code=200)
+async def disable_webhook_endpoint(endpoint_id: str, principal: Principal, pool: Pool) -> WebhookEndpointAnswer:
     """Disable an endpoint: its deliveries are held until it is enabled."""
     identity = id_of(endpoint_id, "webhook endpoint")
     async with transaction(pool) as connection:
-        return endpoint_wire(await disable_endpoint(connection, principal.tenant_id, identity, "switched off", utc_now()))
+        return endpoint_answer(await disable_endpoint(connection, principal.tenant_id, identity, "switched off", utc_now()))
 
 
 async def resume_deliveries(connection: Connection, tenant_id: UUID, endpoint_id: UUID) -> list[str]:
@@ -264,10 +260,10 @@ async def resume_deliveries(connection: Connection, tenant_id: UUID, endpoint_id
     return told
 
 
-@put("/v1/admin/webhook", guards=ADMIN, operation_id="set_webhook")
-async def set_webhook(
-    data: ShortForm, principal: Principal, pool: Pool, settings: Settings, sender: Sender, vault: Vault
-) -> dict[str, Any]:
+@put("/v1/admin/webhook", guards=ADMIN)
+async def replace_webhook(
+    data: WebhookBody, principal: Principal, pool: Pool, settings: Settings, sender: Sender, vault: Vault
+) -> SetWebhook:
     """Short form for a single endpoint.
 
     It creates the tenant's endpoint for all events (and shows its secret), or changes the oldest one and enables it.
@@ -286,15 +282,22 @@ async def set_webhook(
             changes = {"url": data.url, "enabled": True, "disabled_reason": None}
             changed = await update_endpoint(connection, principal.tenant_id, identity, changes, now)
             await resume_unsent(connection, principal.tenant_id, changed)
-            return endpoint_wire(changed)
+            return SetWebhook(**structs.asdict(endpoint_answer(changed)))
         secret = choose_secret(data.secret)
         sealed = vault.seal(secret, SECRET_PURPOSE)
         made = await create_endpoint(connection, principal.tenant_id, NewEndpoint(url=data.url), sealed, utc_now())
         await resume_unsent(connection, principal.tenant_id, made)
-    return {**endpoint_wire(made), "secret": secret}
+    return SetWebhook(**structs.asdict(endpoint_answer(made)), secret=secret)
 
 
 routes = [
-    add_endpoint, show_endpoints, read_endpoint, change_endpoint, remove_endpoint, change_secret, enable_endpoint, switch_off,
-    set_webhook,
-]  # fmt: skip
+    create_webhook_endpoint,
+    list_webhook_endpoints,
+    get_webhook_endpoint,
+    update_webhook_endpoint,
+    archive_webhook_endpoint,
+    rotate_webhook_secret,
+    enable_webhook_endpoint,
+    disable_webhook_endpoint,
+    replace_webhook,
+]

@@ -17,17 +17,23 @@ from domain.errors import ValidationFault
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - a public prefix
 SECRET_BYTES = 32
-EVENTS = (
-    "reward_redeemed",
-    "redemption_updated",
-    "tier_change",
-    "reward_granted",
-    "points.expiring",
-    "leaderboard.window_closed",
-    "payout.completed",
-    "reward.low_stock",
-    "webhook.test",
-)
+
+
+class WebhookEvent(StrEnum):
+    """What webhooks tell of."""
+
+    REWARD_REDEEMED = "reward_redeemed"
+    REDEMPTION_UPDATED = "redemption_updated"
+    TIER_CHANGE = "tier_change"
+    REWARD_GRANTED = "reward_granted"
+    POINTS_EXPIRING = "points.expiring"
+    WINDOW_CLOSED = "leaderboard.window_closed"
+    PAYOUT_COMPLETED = "payout.completed"
+    LOW_STOCK = "reward.low_stock"
+    TEST = "webhook.test"
+
+
+EVENTS = tuple(event.value for event in WebhookEvent)
 DEFAULT_RETRY_DELAYS = (15.0, 120.0, 900.0)
 DEFAULT_TIMEOUT_SECONDS = 10.0
 DEFAULT_RATE_PER_SECOND = 50.0

@@ -37,7 +37,7 @@ class PlannedRun(msgspec.Struct, frozen=True, kw_only=True):
     empty_reason: str | None = None
     recipients: int = 0
     not_covered: int = 0
-    total: dict[str, Any] = {}
+    total: dict[str, int | float] = {}
     shown: Sequence[dict[str, Any]] = ()
 
 

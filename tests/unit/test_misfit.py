@@ -236,6 +236,8 @@ def test_what_a_pattern_asks_for_is_said_in_words() -> None:
 
 def _patterns(kind: Any) -> list[str]:
     """Every pattern in a shape that the wire has."""
+    if isinstance(kind, msgspec.inspect.Metadata):
+        return _patterns(kind.type)
     if isinstance(kind, msgspec.inspect.StrType):
         return [kind.pattern] if kind.pattern is not None else []
     if isinstance(kind, msgspec.inspect.UnionType):
