@@ -145,8 +145,9 @@ async def keep_books(resources: Resources, share: PumpShare, stop: asyncio.Event
     """Run relay, sweep, tally, upkeep and schedules until `stop`. None of them ends the process, whatever befalls it."""
     pool, client, queues, settings = resources.pool, resources.client, resources.queues, resources.settings
     ensure = functools.partial(ensure_started, settings, client)
+    addresses = {"session_url": settings.session_url, "public_url": settings.public_url}
     loops: dict[str, tuple[float, Callable[[], Awaitable[None]]]] = {
-        "relay": (LATE_SECONDS, lambda: run_relay(pool, client, queues, stop, settings.session_url, public_url=settings.public_url)),
+        "relay": (LATE_SECONDS, lambda: run_relay(pool, client, queues, stop, **addresses)),
         "sweep": (4 * LATE_SECONDS, lambda: run_sweep(pool, client, queues, stop)),
         "tally": (LATE_SECONDS, lambda: run_tally(pool, settings.scoring_partitions, stop)),
         "upkeep": (3 * LATE_SECONDS, lambda: run_upkeep(pool, resources.redis, ensure, stop)),

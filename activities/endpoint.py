@@ -62,7 +62,7 @@ LEAVES_PER_SECOND = 10.0
 class EndpointPump:
     """Serves one endpoint until told to stop. Claims are leases, so two pumps of one endpoint never send the same attempt at once."""
 
-    def __init__(self, pool: Pool, vault: Vault, sender: Sender, given: EndpointInput, turns: Turns | None = None) -> None:
+    def __init__(self, pool: Pool, vault: Vault, sender: Sender, given: EndpointInput, *, turns: Turns | None = None) -> None:
         self.pool, self.vault, self.sender = pool, vault, sender
         self.turns = turns or Turns()
         self.tenant_id, self.endpoint_id = given.tenant_id, given.endpoint_id
@@ -229,7 +229,7 @@ class EndpointPump:
         await deliveries.end_attempt(connection, self.tenant_id, delivery_id, number, outcome=outcome, shown=shown, now=now)
         waits = Waits(delays=tuple(claim.endpoint.retry_delays_seconds), jitter=random.uniform(-1, 1))
         result = _planned(result_of(outcome, number, waits, now), present.state, trigger)
-        await deliveries.record_result(connection, self.tenant_id, delivery_id, result, now)
+        await deliveries.record_result(connection, self.tenant_id, delivery_id, result, now=now)
         if is_gone(outcome):
             await switch_off(connection, self.tenant_id, self.endpoint_id, now)
         if redemption is not None and trigger == "manual":
@@ -267,7 +267,7 @@ def _planned(result: AttemptResult, present: DeliveryState, trigger: Trigger) ->
 class EndpointActivities:
     """What the endpoints' workflows run; all pumps of a process share one pool, one sender and one wake-up connection."""
 
-    def __init__(self, pool: Pool, vault: Vault, sender: Sender, database_url: str, slots: int = limits.ENDPOINT_PUMPS.value) -> None:
+    def __init__(self, pool: Pool, vault: Vault, sender: Sender, database_url: str, *, slots: int = limits.ENDPOINT_PUMPS.value) -> None:
         """`slots`: how many pumps the process runs at once."""
         self._pool, self._vault, self._sender, self._slots = pool, vault, sender, slots
         self._running, self._next_leave = 0, 0.0
@@ -277,7 +277,7 @@ class EndpointActivities:
     @activity.defn(name="pump_endpoint")
     async def pump(self, given: EndpointInput) -> Shift:
         """Send the endpoint's deliveries until it is archived, the worker shuts down, or the shift is over."""
-        pump, stop = EndpointPump(self._pool, self._vault, self._sender, given, self._turns), asyncio.Event()
+        pump, stop = EndpointPump(self._pool, self._vault, self._sender, given, turns=self._turns), asyncio.Event()
         with self._wakeup.listening(str(given.endpoint_id)) as wake:
             watching = asyncio.create_task(self._watch(pump, stop), name=f"heartbeat {given.endpoint_id}")
             self._running += 1

@@ -39,7 +39,7 @@ class PayoutActivities:
             async with heartbeats():
                 while True:
                     async with transaction(self._pool) as connection:
-                        progress = await pay_page(connection, given.tenant_id, given.run_id, self._page, utc_now())
+                        progress = await pay_page(connection, given.tenant_id, given.run_id, self._page, now=utc_now())
                     is_through = progress.paid + progress.skipped >= progress.recipients
                     if progress.status is not RunStatus.PAYING or is_through or asyncio.get_running_loop().time() > until:
                         return progress
@@ -56,4 +56,4 @@ class PayoutActivities:
         """End a run that was refused; whoever looks at it finds the refusal in the workflow's history."""
         with refusals_are_final():
             async with transaction(self._pool) as connection:
-                return await fail_run(connection, given.tenant_id, given.run_id, "an activity was refused: see the workflow", utc_now())
+                return await fail_run(connection, given.tenant_id, given.run_id, "an activity was refused: see the workflow", now=utc_now())

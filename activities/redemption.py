@@ -58,7 +58,7 @@ class RedemptionActivities:
     async def _with_delivery(self, connection: Connection, redemption: Redemption, number: int) -> Begun:
         found = await prepare_delivery(connection, redemption, utc_now())
         if found is None:
-            await set_flag(connection, redemption.tenant_id, redemption.redemption_id, Flag.NO_ENDPOINT, utc_now())
+            await set_flag(connection, redemption.tenant_id, redemption.redemption_id, Flag.NO_ENDPOINT, now=utc_now())
             return Begun(
                 status=redemption.status,
                 number=number,
@@ -89,7 +89,7 @@ class RedemptionActivities:
                     number = await last_number(connection, given.tenant_id, given.redemption_id)
                     return Settled(status=redemption.status, number=number)
                 move = Move(to=given.to, by=BY_WORKFLOW, note=given.note, from_workflow=True)
-                moved = await move_redemption(connection, given.tenant_id, given.redemption_id, move, utc_now())
+                moved = await move_redemption(connection, given.tenant_id, given.redemption_id, move, now=utc_now())
                 return Settled(status=moved.status, number=moved.number or 0, flags=flags_after(redemption.flags, moved.status))
 
 
@@ -99,10 +99,10 @@ async def _fulfil(connection: Connection, redemption: Redemption, begun: Begun) 
     try:
         async with connection.transaction():
             move = Move(to=State.FULFILLED, by=BY_WORKFLOW, from_workflow=True)
-            moved = await move_redemption(connection, tenant_id, redemption_id, move, utc_now())
+            moved = await move_redemption(connection, tenant_id, redemption_id, move, now=utc_now())
     except DomainError as refusal:
         failed = Move(to=State.FAILED, by=BY_WORKFLOW, note=refusal.message, failure_reason=refusal.message, from_workflow=True)
-        moved = await move_redemption(connection, tenant_id, redemption_id, failed, utc_now())
+        moved = await move_redemption(connection, tenant_id, redemption_id, failed, now=utc_now())
     return msgspec.structs.replace(begun, status=moved.status, number=moved.number or begun.number)
 
 

@@ -75,6 +75,7 @@ class ScoringPump:
         live: LiveStore,
         wakeup: Wakeup,
         partition: int,
+        *,
         books: Books | None = None,
         shares: ScoringShares | None = None,
     ) -> None:
@@ -91,13 +92,13 @@ class ScoringPump:
         """Score until told to stop (or, for tests and tools, until the log is scored and published)."""
         epoch = await self._own()
         self.progress.epoch = epoch
-        scorer = Scorer(self.pool, self.progress.partition, epoch, self._books, self._shares)
+        scorer = Scorer(self.pool, self.progress.partition, epoch, self._books, shares=self._shares)
         publisher = Publisher(self.pool, self.live, self.progress.partition, epoch)
         publishing = publisher.start()
         catching_up = asyncio.create_task(self._catch_up(scorer, publisher, stop), name=f"backlog-{self.progress.partition}")
         pulse.expect(self._name, LATE_SECONDS)
         try:
-            await self._loop(scorer, publisher, catching_up, stop, until_idle)
+            await self._loop(scorer, publisher, catching_up, stop, until_idle=until_idle)
         except StaleOwner as fault:
             self.progress.ended = str(fault)
         finally:
@@ -111,7 +112,7 @@ class ScoringPump:
             return await take_partition(connection, self.progress.partition)
 
     async def _loop(
-        self, scorer: Scorer, publisher: Publisher, catching_up: asyncio.Task[None], stop: asyncio.Event, until_idle: bool
+        self, scorer: Scorer, publisher: Publisher, catching_up: asyncio.Task[None], stop: asyncio.Event, *, until_idle: bool
     ) -> None:
         while not stop.is_set():
             seen, began = self.wakeup.generation, time.monotonic()
@@ -256,7 +257,9 @@ class ScoringActivities:
         """A new owner of the partition, when the one before it in this process is over: its successor takes a higher epoch."""
         while (before := self._owners.get(partition)) is not None and not before.task.done():
             await before.end()
-        owner = self._owners[partition] = Owner(ScoringPump(self.pool, self.live, self.wakeup, partition, self._books, self._shares))
+        owner = self._owners[partition] = Owner(
+            ScoringPump(self.pool, self.live, self.wakeup, partition, books=self._books, shares=self._shares)
+        )
         return owner
 
     async def _watch(self, pump: ScoringPump, stop: asyncio.Event) -> None:

@@ -136,7 +136,7 @@ class WebhookActivities:
         wait = None if result.next_attempt_at is None else (result.next_attempt_at - now).total_seconds()
         if is_gone(outcome) and not await switch_off(connection, given.tenant_id, delivery.endpoint_id, now):
             return await self._abandon(connection, given, redemption)
-        await deliveries.record_result(connection, given.tenant_id, given.delivery_id, result, now)
+        await deliveries.record_result(connection, given.tenant_id, given.delivery_id, result, now=now)
         await move_on(connection, redemption, result.state, outcome, from_workflow=True)
         return await self._answer(connection, redemption, _shown(outcome.status, shown), wait_seconds=wait)
 

@@ -68,7 +68,7 @@ class WindowActivities:
             if span is None or found.board_status != BoardStatus.ACTIVE:
                 return None
             closes_at = span.closes_at(found.config.timeframe.grace_seconds)
-            await open_window(connection, given.tenant_id, found.window.board_id, span, closes_at)
+            await open_window(connection, given.tenant_id, found.window.board_id, span, closes_at=closes_at)
             return span.key
 
     @activity.defn(name="close_window_early")

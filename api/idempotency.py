@@ -84,7 +84,7 @@ async def once(pool: Pool, write: Write, effect: Callable[[Connection], Awaitabl
                 return cast(Response[Answer], _response(stored, replayed=True))
         answer = StoredAnswer(status=write.status, body=msgspec.json.encode(await effect(connection)))
         if write.claim is not None:
-            await keep_answer(connection, tenant_id, write.claim, answer, utc_now())
+            await keep_answer(connection, tenant_id, write.claim, answer, now=utc_now())
     return cast(Response[Answer], _response(answer, replayed=False))
 
 

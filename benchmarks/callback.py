@@ -28,7 +28,7 @@ def callback(bench: Bench) -> Iterator[list[Comparison]]:
         ids = set_stage_of_callbacks(bench, api, users)
         body = msgspec.json.encode(CALLBACK).decode()
         address = "/v1/admin/rewards/redemptions"
-        requests = [event.post(f"{address}/{redemption_id}", bench.api_key, body, 0, "PATCH") for redemption_id in ids]
+        requests = [event.post(f"{address}/{redemption_id}", bench.api_key, body, 0, method="PATCH") for redemption_id in ids]
 
         def path() -> Sample:
             restore(bench)

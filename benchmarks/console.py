@@ -66,7 +66,7 @@ def console(bench: Bench) -> Iterator[list[Comparison]]:
         pages = {name: path.format(**ids) for name, path in PAGES.items()}
         for path in pages.values():
             check_page(bench, api, path, cookie)
-        yield [comparison(bench, api, name, path, cookie) for name, path in pages.items()]
+        yield [comparison(bench, api, name, path, cookie=cookie) for name, path in pages.items()]
 
 
 async def sign_in(bench: Bench) -> str:
@@ -94,7 +94,7 @@ def check_page(bench: Bench, api: Server, path: str, cookie: str) -> None:
         raise BenchError(f"{path} answered {answer.status_code}")
 
 
-def comparison(bench: Bench, api: Server, name: str, path: str, cookie: str) -> Comparison:
+def comparison(bench: Bench, api: Server, name: str, path: str, *, cookie: str) -> Comparison:
     """The line of one page; its floor is the goal itself."""
     request = f"GET /console{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: {cookie}\r\nAccept-Encoding: identity\r\n\r\n"
     row = latency(f"console: {name}, p99", f"{GOAL_MS:.0f} ms; {bench.members // 1000} 000 users", 1.0, "p99")

@@ -43,7 +43,7 @@ def bulk_request(key: str, number: int, size: int, token_length: int) -> list[st
     return post("/v1/events/bulk", key, f'{{"events":[{events}]}}', token_length)
 
 
-def post(path: str, key: str, body: str, token_length: int, method: str = "POST") -> list[str]:
+def post(path: str, key: str, body: str, token_length: int, *, method: str = "POST") -> list[str]:
     """A POST (or the like) in pieces: split where `MARK` stands for a token of `token_length` characters."""
     length = len(body.encode()) + body.count(MARK) * (token_length - len(MARK))
     head = (

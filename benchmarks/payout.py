@@ -122,7 +122,7 @@ async def _pay(bench: Bench, window_id: UUID) -> float:
             progress = await plan(connection, bench.tenant_id, run_id, utc_now())
         while progress.paid < progress.recipients:
             async with transaction(pool) as connection:
-                progress = await pay_page(connection, bench.tenant_id, run_id, PAGE, utc_now())
+                progress = await pay_page(connection, bench.tenant_id, run_id, PAGE, now=utc_now())
         async with transaction(pool) as connection:
             progress = await finish(connection, bench.tenant_id, run_id, utc_now())
         seconds = time.monotonic() - began

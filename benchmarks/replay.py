@@ -145,7 +145,7 @@ async def record(connection: Connection, plan: Plan) -> Script:
                 await redeem(connection, plan.tenant_id, Order(external_user_id=first, slug=plan.slug, by="api_key:bench"), utc_now())
             else:
                 move = read_callback(CALLBACK, "api_key:bench")
-                await move_redemption(connection, plan.tenant_id, ids[first][-1], move, utc_now())
+                await move_redemption(connection, plan.tenant_id, ids[first][-1], move, now=utc_now())
                 await document_of(connection, plan.tenant_id, ids[first][-1])
             raise Abandoned
     except Abandoned:

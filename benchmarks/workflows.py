@@ -34,7 +34,7 @@ def workflows(bench: Bench) -> Iterator[list[Comparison]]:
     settings = msgspec.structs.replace(stack.settings, temporal_address=address)
     with ExitStack() as parts:
         command = temporal.command(
-            stack.directory / "temporal.db", server_port, ui_port, SEARCH_ATTRIBUTES, stack.directory / "temporal.log"
+            stack.directory / "temporal.db", server_port, ui_port, SEARCH_ATTRIBUTES, log=stack.directory / "temporal.log"
         )
         server = run_part(parts, command, processes.start(command))
         processes.wait_ready(server, command, lambda: processes.port_answers(server_port))

@@ -85,7 +85,7 @@ async def bring_in(
             for codes, size in batches(file):
                 async with connection.transaction():
                     await name_actor(connection)
-                    new = await copy_codes(connection, tenant_id, reward.reward_id, codes, utc_now(), variant_id=variant_id)
+                    new = await copy_codes(connection, tenant_id, reward.reward_id, codes, now=utc_now(), variant_id=variant_id)
                     facts = {"file": file.name, "variant_id": variant_id, "added": new, "known": len(codes) - new}
                     await record(
                         connection, tenant_id, action="import", subject="reward_code", subject_id=str(reward.reward_id), facts=facts

@@ -168,14 +168,14 @@ def import_(file: Path, tenant_text: str, api_key: str | None, url: str | None, 
         httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT_SECONDS) as client,
         file.with_name(file.name + ".refused").open("a" if bookmark.line else "w") as refused,
     ):
-        _send_all(client, file, bookmark, refused, mark)
+        _send_all(client, file, bookmark, refused, mark=mark)
     mark.unlink(missing_ok=True)
     click.echo(f"{bookmark.accepted} accepted, {bookmark.repeated} repeated, {bookmark.refused} refused", err=True)
     if bookmark.refused:
         raise SystemExit(1)
 
 
-def _send_all(client: httpx.Client, file: Path, bookmark: Bookmark, refused: TextIO, mark: Path) -> None:
+def _send_all(client: httpx.Client, file: Path, bookmark: Bookmark, refused: TextIO, *, mark: Path) -> None:
     """Send the whole file, with a bar on a terminal and a line now and then elsewhere."""
     console = Console(stderr=True)
     reported = bookmark.line

@@ -70,7 +70,7 @@ def screenshots(directory: Path, only: tuple[str, ...], data_dir: Path) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=list(OPTIONS))
         for look in LOOKS:
-            for path in take_round(browser, stack, look, directory, only):
+            for path in take_round(browser, stack, look, directory, only=only):
                 click.echo(path, err=True)
                 taken.append(path)
         browser.close()
@@ -78,7 +78,7 @@ def screenshots(directory: Path, only: tuple[str, ...], data_dir: Path) -> None:
     click.echo(directory / "index.html")
 
 
-def take_round(browser: Any, stack: StackFile, look: Look, directory: Path, only: tuple[str, ...]) -> Iterator[Path]:
+def take_round(browser: Any, stack: StackFile, look: Look, directory: Path, *, only: tuple[str, ...]) -> Iterator[Path]:
     """Every page in one look; answers the files as they are written."""
     context = browser.new_context(
         viewport={"width": look.width, "height": look.height}, locale=look.language, color_scheme=look.colours, reduced_motion="reduce"

@@ -160,11 +160,11 @@ def _walk(value: Any, kind: inspect.Type, place: str) -> Iterator[Misfit]:
     elif isinstance(kind, inspect.StructType) and isinstance(value, dict):
         yield from _walk_struct(value, kind, place)
     elif isinstance(kind, inspect.ListType | inspect.VarTupleType | inspect.SetType | inspect.FrozenSetType) and isinstance(value, list):
-        yield from _of_size(value, kind, place, "entry", "entries")
+        yield from _of_size(value, kind, place=place, one="entry", several="entries")
         for number, item in enumerate(value[: getattr(kind, "max_length", None)]):  # what is too much has been told
             yield from _walk(item, kind.item_type, f"{place}[{number}]")
     elif isinstance(kind, inspect.DictType) and isinstance(value, dict):
-        yield from _of_size(value, kind, place, "member", "members")
+        yield from _of_size(value, kind, place=place, one="member", several="members")
         for name, item in islice(value.items(), kind.max_length):
             yield from _walk(item, kind.value_type, _member(place, name))
     elif isinstance(kind, inspect.EnumType):
@@ -304,7 +304,7 @@ def _number_problem(value: float, kind: inspect.IntType | inspect.FloatType) -> 
     return None
 
 
-def _of_size(value: list[Any] | dict[str, Any], kind: Any, place: str, one: str, several: str) -> Iterator[Misfit]:
+def _of_size(value: list[Any] | dict[str, Any], kind: Any, *, place: str, one: str, several: str) -> Iterator[Misfit]:
     if kind.max_length is not None and len(value) > kind.max_length:
         yield Misfit(place, f"has {len(value)} {several}; at most {kind.max_length} are allowed")
     elif kind.min_length is not None and len(value) < kind.min_length:

@@ -171,7 +171,7 @@ class Relay:
         elif row.kind == "update":
             await self._update(row)
         else:
-            await bring_in_line(self._pool, self._temporal, self._queues, row.tenant_id, UUID(row.argument["schedule_id"]))
+            await bring_in_line(self._pool, self._temporal, self._queues, row.tenant_id, schedule_id=UUID(row.argument["schedule_id"]))
 
     async def _start(self, row: LeasedCommand) -> None:
         argument = row.argument
@@ -215,7 +215,7 @@ class Relay:
 
 
 async def run_relay(
-    pool: Pool, temporal: Client, queues: TaskQueues, stop: asyncio.Event, session_url: str = "", *, public_url: str = ""
+    pool: Pool, temporal: Client, queues: TaskQueues, stop: asyncio.Event, *, session_url: str = "", public_url: str = ""
 ) -> None:
     """Serve the outbox until `stop` is set; `session_url` is where LISTEN works, when the pool leads to a pooler."""
     await Relay(pool, temporal, queues, session_url, public_url=public_url).run(stop)

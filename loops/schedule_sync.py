@@ -126,7 +126,7 @@ def _ranges(numbers: Iterable[int]) -> tuple[ScheduleRange, ...]:
     return tuple(ScheduleRange(start, end) for start, end in ranges)
 
 
-async def bring_in_line(pool: Pool, temporal: Client, queues: TaskQueues, tenant_id: UUID, schedule_id: UUID) -> None:
+async def bring_in_line(pool: Pool, temporal: Client, queues: TaskQueues, tenant_id: UUID, *, schedule_id: UUID) -> None:
     """Make Temporal's Schedule what the row says now; take it away when the row is deleted or missing."""
     async with pool.connection() as connection:
         kept = await find_any_schedule(connection, tenant_id, schedule_id)
@@ -179,7 +179,7 @@ async def _repair(pool: Pool, temporal: Client, queues: TaskQueues, suspects: Se
             if found is not None and is_in_line(found, schedule_for(kept, queues, utc_now())):
                 return 0
             log.warning("the schedule %s in Temporal %s: putting it right", identity, "is missing" if found is None else "differs")
-            await bring_in_line(pool, temporal, queues, kept.tenant_id, kept.schedule_id)
+            await bring_in_line(pool, temporal, queues, kept.tenant_id, schedule_id=kept.schedule_id)
             return 1
 
     return sum(await asyncio.gather(*map(look_after, suspects)))
@@ -210,7 +210,7 @@ async def _drop_orphan(pool: Pool, temporal: Client, queues: TaskQueues, identit
     except ValueError:
         log.warning("the schedule %s in Temporal is none of ours: taking it away", identity)
         return int(await drop_schedule(temporal, identity))
-    await bring_in_line(pool, temporal, queues, tenant_id, schedule_id)
+    await bring_in_line(pool, temporal, queues, tenant_id, schedule_id=schedule_id)
     async with pool.connection() as connection:
         kept = await find_any_schedule(connection, tenant_id, schedule_id)
     return int(kept is None or kept.archived_at is not None)

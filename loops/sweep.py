@@ -110,6 +110,7 @@ async def _restart(
     temporal: Client,
     rows: AsyncIterator[Sequence[Row]],
     identity: Callable[[Row], str],
+    *,
     start: Callable[[Connection, Sequence[Row]], Awaitable[None]],
 ) -> int:
     """Have `start` write start commands for the rows whose workflow Temporal does not know or that was stopped there; how many."""
@@ -160,11 +161,16 @@ async def restart_lost(pool: Pool, temporal: Client, *, idle: timedelta = IDLE) 
     async def start(connection: Connection, lost: Sequence[Redemption]) -> None:
         for each in lost:
             entry = start_entry(
-                each.tenant_id, each.redemption_id, each.external_user_id, each.reward, each.status, source_type=each.source_type
+                each.tenant_id,
+                each.redemption_id,
+                external_user_id=each.external_user_id,
+                reward=each.reward,
+                status=each.status,
+                source_type=each.source_type,
             )
             await outbox.enqueue_again(connection, each.tenant_id, entry)
 
-    return await _restart(pool, temporal, rows, lambda each: workflow_id(each.tenant_id, each.redemption_id), start)
+    return await _restart(pool, temporal, rows, lambda each: workflow_id(each.tenant_id, each.redemption_id), start=start)
 
 
 async def restart_lost_windows(pool: Pool, temporal: Client, *, idle: timedelta = IDLE) -> int:
@@ -175,7 +181,9 @@ async def restart_lost_windows(pool: Pool, temporal: Client, *, idle: timedelta 
     async def start(connection: Connection, lost: Sequence[OpenWindow]) -> None:
         await enqueue_starts(connection, [(each.tenant_id, each.window_id) for each in lost])
 
-    return await _restart(pool, temporal, rows, lambda each: window_workflow_id(each.tenant_id, each.board_id, each.window_key), start)
+    return await _restart(
+        pool, temporal, rows, lambda each: window_workflow_id(each.tenant_id, each.board_id, each.window_key), start=start
+    )
 
 
 async def restart_lost_rescores(pool: Pool, temporal: Client, *, idle: timedelta = IDLE) -> int:
@@ -211,7 +219,7 @@ async def restart_lost_erasures(pool: Pool, temporal: Client, *, idle: timedelta
         for given in lost:
             await outbox.enqueue_again(connection, given.tenant_id, erasure_start_entry(given))
 
-    return await _restart(pool, temporal, rows, lambda each: erase_workflow_id(each.tenant_id, each.user_id), start)
+    return await _restart(pool, temporal, rows, lambda each: erase_workflow_id(each.tenant_id, each.user_id), start=start)
 
 
 async def restart_lost_payouts(pool: Pool, temporal: Client, *, idle: timedelta = IDLE) -> int:
@@ -272,7 +280,7 @@ async def _expire(pool: Pool, overdue: Overdue) -> bool:
             present = await lock_redemption(connection, overdue.tenant_id, overdue.redemption_id)
             if present.deadline_at is None or present.deadline_at >= utc_now() - OVERDUE:
                 return False  # claimed or approved since: another deadline counts
-            await move_redemption(connection, overdue.tenant_id, overdue.redemption_id, move, utc_now())
+            await move_redemption(connection, overdue.tenant_id, overdue.redemption_id, move, now=utc_now())
     except DomainError:  # someone was faster
         return False
     except DATABASE_AWAY:
@@ -318,4 +326,4 @@ async def restart_pumps(pool: Pool, temporal: Client) -> int:
         for tenant_id, endpoint_id in lost:
             await outbox.enqueue_again(connection, tenant_id, pump_entry(tenant_id, endpoint_id))
 
-    return await _restart(pool, temporal, rows, lambda each: endpoint_workflow_id(*each), start)
+    return await _restart(pool, temporal, rows, lambda each: endpoint_workflow_id(*each), start=start)

@@ -42,8 +42,8 @@ async def ensure_demo_tenant(settings: Settings, keys: Keys) -> None:
         if await tenant.find_tenant(connection, tenant_id) is not None:
             return
         await tenant.create_tenant(connection, _demo(tenant_id, now))
-        await _insert_key(connection, tenant_id, keys.api_key, "Demo", KeyRole.ADMIN)
-        await _insert_key(connection, tenant_id, keys.fulfilment_key, "Demo partner", KeyRole.FULFILMENT)
+        await _insert_key(connection, tenant_id, keys.api_key, "Demo", role=KeyRole.ADMIN)
+        await _insert_key(connection, tenant_id, keys.fulfilment_key, "Demo partner", role=KeyRole.FULFILMENT)
         password_hash = PasswordHasher().hash(keys.console_password)
         await tenant.insert_console_user(
             connection, tenant_id, email=keys.console_email, password_hash=password_hash, role="admin", now=now
@@ -65,7 +65,7 @@ def _demo(tenant_id: UUID, now: datetime) -> Tenant:
     )
 
 
-async def _insert_key(connection: Connection, tenant_id: UUID, text: str, name: str, role: KeyRole) -> None:
+async def _insert_key(connection: Connection, tenant_id: UUID, text: str, name: str, *, role: KeyRole) -> None:
     parsed = parse_key(text)
     if parsed is None:
         raise ValueError(f"the demo tenant's {role} key in keys.json is not an API key")

@@ -148,10 +148,10 @@ def redis(data_dir: Path, addresses: Addresses, keys: Keys) -> Command:
 def temporal(data_dir: Path, addresses: Addresses) -> Command:
     """How to run Temporal."""
     database, log = data_dir / "temporal.db", data_dir / "logs" / "temporal.log"
-    return embedded_temporal.command(database, addresses.temporal_port, addresses.temporal_ui_port, SEARCH_ATTRIBUTES, log)
+    return embedded_temporal.command(database, addresses.temporal_port, addresses.temporal_ui_port, SEARCH_ATTRIBUTES, log=log)
 
 
-def _laurel(name: str, data_dir: Path, settings: Mapping[str, str], arguments: tuple[str, ...], keep: tuple[int, ...]) -> Command:
+def _laurel(name: str, data_dir: Path, settings: Mapping[str, str], arguments: tuple[str, ...], *, keep: tuple[int, ...]) -> Command:
     return Command(
         name=name,
         argv=(sys.executable, "-m", "cli", name, *arguments),
@@ -164,7 +164,7 @@ def _laurel(name: str, data_dir: Path, settings: Mapping[str, str], arguments: t
 
 def api(data_dir: Path, settings: Mapping[str, str], listening: int) -> Command:
     """How to run an API process on the open socket `listening`."""
-    return _laurel("api", data_dir, settings, ("--fd", str(listening)), (listening,))
+    return _laurel("api", data_dir, settings, ("--fd", str(listening)), keep=(listening,))
 
 
 class Ready:
@@ -189,8 +189,8 @@ class Ready:
 def launch_worker(data_dir: Path, settings: Mapping[str, str], ready: Ready) -> Launched:
     """Start a worker, which reports on `ready` while somebody waits for that."""
     if ready.closed:
-        return launch(_laurel("worker", data_dir, settings, (), ()))
-    return launch(_laurel("worker", data_dir, settings, ("--ready-fd", str(ready.writing)), (ready.writing,)))
+        return launch(_laurel("worker", data_dir, settings, (), keep=()))
+    return launch(_laurel("worker", data_dir, settings, ("--ready-fd", str(ready.writing)), keep=(ready.writing,)))
 
 
 def api_ready(api_url: str) -> bool:

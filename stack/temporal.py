@@ -26,7 +26,7 @@ def binary(name: str = "temporal") -> str:
     return found
 
 
-def command(database: Path, port: int, ui_port: int, search_attributes: Mapping[str, str], log: Path) -> processes.Command:
+def command(database: Path, port: int, ui_port: int, search_attributes: Mapping[str, str], *, log: Path) -> processes.Command:
     """How to run the server on loopback. `search_attributes` maps names to types as Temporal's command line spells them."""
     attributes = (part for name, kind in search_attributes.items() for part in ("--search-attribute", f"{name}={kind}"))
     config = (part for entry in DYNAMIC_CONFIG for part in ("--dynamic-config-value", entry))

@@ -57,7 +57,7 @@ async def earlier_answer(connection: Connection, tenant_id: UUID, claim: KeyClai
     return StoredAnswer(status=row["status"], body=row["body"])
 
 
-async def keep_answer(connection: Connection, tenant_id: UUID, claim: KeyClaim, answer: StoredAnswer, now: datetime) -> None:
+async def keep_answer(connection: Connection, tenant_id: UUID, claim: KeyClaim, answer: StoredAnswer, *, now: datetime) -> None:
     """Keep a 2xx answer for every later request with this key, in the place of one that an erased user got."""
     await connection.execute(
         """

@@ -163,7 +163,7 @@ def temporal_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     directory = tmp_path_factory.mktemp("temporal")
     port, ui_port = processes.free_port(), processes.free_port()
     attributes = temporal_runtime.SEARCH_ATTRIBUTES
-    command = temporal.command(directory / "temporal.db", port, ui_port, attributes, directory / "temporal.log")
+    command = temporal.command(directory / "temporal.db", port, ui_port, attributes, log=directory / "temporal.log")
     process = processes.start(command)
     try:
         processes.wait_ready(process, command, lambda: processes.port_answers(port))

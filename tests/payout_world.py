@@ -89,7 +89,7 @@ async def plan(world: World, run_id: UUID) -> PayoutProgress:
 async def pay_page(world: World, run_id: UUID, size: int = 2) -> PayoutProgress:
     """Pay the next page."""
     async with transaction(world.pool) as connection:
-        return await pay.pay_page(connection, world.tenant_id, run_id, size, utc_now())
+        return await pay.pay_page(connection, world.tenant_id, run_id, size, now=utc_now())
 
 
 async def finish(world: World, run_id: UUID) -> PayoutProgress:

@@ -151,7 +151,7 @@ class World:
     async def make_earning_rule(self, expression: str, *, rule_id: UUID | None = None, **more: Any) -> UUID:
         rule = parse_earning_rule({"name": "R", "event_type": "match", "points_expression": expression, **more})
         async with transaction(self.pool) as connection:
-            return (await write_rule(connection, self.tenant_id, rule_id or new_id(), rule, utc_now())).rule_id
+            return (await write_rule(connection, self.tenant_id, rule_id or new_id(), rule, now=utc_now())).rule_id
 
     async def live_rows(self, board: Leaderboard, key: str = "all") -> list[tuple[str, int]] | None:
         window = await self.window(board, key)

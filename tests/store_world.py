@@ -31,7 +31,7 @@ class World(msgspec.Struct, frozen=True):
     async def user(self, external_id: str, points: int = 0) -> User:
         """A user who has earned so many points."""
         async with transaction(self.pool) as connection:
-            user, _ = await identify(connection, self.tenant_id, external_id, Identify(), utc_now())
+            user, _ = await identify(connection, self.tenant_id, external_id, Identify(), now=utc_now())
             if points:
                 await post_earnings(connection, [self.earning(user, points)], utc_now())
         return user

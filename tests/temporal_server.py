@@ -13,7 +13,7 @@ class TemporalServer:
     def __init__(self, directory: Path) -> None:
         port, ui_port = processes.free_port(), processes.free_port()
         self.address, self._port = f"127.0.0.1:{port}", port
-        self._command = temporal.command(directory / "temporal.db", port, ui_port, SEARCH_ATTRIBUTES, directory / "temporal.log")
+        self._command = temporal.command(directory / "temporal.db", port, ui_port, SEARCH_ATTRIBUTES, log=directory / "temporal.log")
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

@@ -70,7 +70,7 @@ async def list_snapshots(leaderboard_id: str, request: AnyRequest, principal: Pr
     )
     async with pool.connection() as connection:
         board = await _board(connection, principal.tenant_id, leaderboard_id)
-        windows = await snapshots_of(connection, principal.tenant_id, board.board_id, wanted, page.limit)
+        windows = await snapshots_of(connection, principal.tenant_id, board.board_id, wanted, limit=page.limit)
     more = windows and len(windows) == page.limit
     return {
         "snapshots": [_snapshot_wire(window) for window in windows],

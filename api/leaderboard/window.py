@@ -123,7 +123,7 @@ async def _close(connection: Connection, board: Leaderboard, span: WindowSpan, i
     planned = span.closes_at(board.config.timeframe.grace_seconds)
     if found is None and planned is not None and planned <= instant:
         return None
-    window_id = found.window_id if found else await open_window(connection, board.tenant_id, board.board_id, span, planned)
+    window_id = found.window_id if found else await open_window(connection, board.tenant_id, board.board_id, span, closes_at=planned)
     return await close_early(connection, board.tenant_id, window_id, instant=instant)
 
 

@@ -54,7 +54,7 @@ async def create_earning_rule(data: Annotated[dict[str, Any], As(EarningRule)], 
     """Create a rule. It applies to events accepted from now on."""
     async with transaction(pool) as connection:
         rule = await _checked(connection, principal, data)
-        return rule_answer(await write_rule(connection, principal.tenant_id, new_id(), rule, utc_now()))
+        return rule_answer(await write_rule(connection, principal.tenant_id, new_id(), rule, now=utc_now()))
 
 
 @get("/v1/admin/earning-rules", guards=ADMIN)
@@ -80,7 +80,7 @@ async def replace_earning_rule(
     async with transaction(pool) as connection:
         check_version(request, (await _present(connection, principal, rule_id, lock=True)).version)
         rule = await _checked(connection, principal, data)
-        return rule_answer(await write_rule(connection, principal.tenant_id, rule_id, rule, utc_now()))
+        return rule_answer(await write_rule(connection, principal.tenant_id, rule_id, rule, now=utc_now()))
 
 
 @patch("/v1/admin/earning-rules/{rule_id:uuid}", guards=ADMIN, refusals=(VersionConflict,))
@@ -92,7 +92,7 @@ async def update_earning_rule(
         present = await _present(connection, principal, rule_id, lock=True)
         check_version(request, present.version)
         rule = await _checked(connection, principal, {**present.definition, **data})
-        return rule_answer(await write_rule(connection, principal.tenant_id, rule_id, rule, utc_now()))
+        return rule_answer(await write_rule(connection, principal.tenant_id, rule_id, rule, now=utc_now()))
 
 
 @delete("/v1/admin/earning-rules/{rule_id:uuid}", guards=ADMIN, status_code=204)

@@ -172,7 +172,7 @@ async def set_user_tier(external_id: str, data: ChosenTier, principal: Principal
     now = utc_now()
     async with transaction(pool, reason=data.reason) as connection:
         user = await user_for(connection, principal, external_id)
-        await open_account(connection, principal.tenant_id, user.user_id, POINTS, now)
+        await open_account(connection, principal.tenant_id, user.user_id, POINTS, now=now)
         tiers = await tier_set_of(connection, principal.tenant_id)
         chosen = tiers.named(data.tier)
         if chosen is None and data.tier is not None:

@@ -57,7 +57,7 @@ async def call_back(redemption_id: str, data: dict[str, Any], principal: Princip
 async def make_move(pool: Pool, relay: Relay, tenant_id: UUID, redemption_id: UUID, move: Move) -> dict[str, Any]:
     """Make the move and answer the redemption; RedemptionAlreadyFinal once the refusal stands in the timeline."""
     async with transaction(pool, reason=move.note) as connection:
-        moved: Moved = await move_redemption(connection, tenant_id, redemption_id, move, utc_now())
+        moved: Moved = await move_redemption(connection, tenant_id, redemption_id, move, now=utc_now())
         document = await document_of(connection, tenant_id, redemption_id)
     if moved.decision is Decision.REFUSED:
         raise already_final(moved.status)

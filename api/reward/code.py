@@ -33,7 +33,7 @@ async def bring_codes(reward_id: str, data: CodesBody, principal: Principal, poo
         if found.fulfilment.type != "codes":
             raise ValidationFault.of("fulfilment.type", "must be codes to import codes")
         check_pool(found, data.variant_id)
-        added = await add_codes(connection, principal.tenant_id, found.reward_id, data.codes, utc_now(), variant_id=data.variant_id)
+        added = await add_codes(connection, principal.tenant_id, found.reward_id, data.codes, now=utc_now(), variant_id=data.variant_id)
         facts = {"variant_id": data.variant_id, "added": added, "known": len(data.codes) - added}
         await record(connection, principal.tenant_id, action="import", subject="reward_code", subject_id=str(found.reward_id), facts=facts)
         sizes = await pool_sizes(connection, principal.tenant_id, found.reward_id)

@@ -30,7 +30,7 @@ async def _write(connection: Connection, principal: Principal, reward_config_id:
     tiers = kept_tiers(body, await items_by_id(connection, principal.tenant_id, wanted))
     budget = kept_budget(body.budget, wanted, await currencies_of(connection, principal.tenant_id))
     written = WrittenConfig(name=body.name, tiers=tiers, budget=budget)
-    config = await write_config(connection, principal.tenant_id, reward_config_id, written, utc_now())
+    config = await write_config(connection, principal.tenant_id, reward_config_id, written, now=utc_now())
     return config_wire(config, await _places(connection, principal))
 
 

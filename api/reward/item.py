@@ -98,7 +98,7 @@ async def import_reward_item_codes(item_id: UUID, data: CodesBody, principal: Pr
             raise ValidationFault.of("fulfilment.type", "must be codes to import codes")
         if data.variant_id is not None:
             raise ValidationFault.of("variant_id", "is only allowed for rewards")
-        added = await add_codes(connection, principal.tenant_id, item_id, data.codes, utc_now())
+        added = await add_codes(connection, principal.tenant_id, item_id, data.codes, now=utc_now())
         facts = {"added": added, "known": len(data.codes) - added}
         await record(connection, principal.tenant_id, action="import", subject="reward_code", subject_id=str(item_id), facts=facts)
         sizes = await pool_sizes(connection, principal.tenant_id, item_id)

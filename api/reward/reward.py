@@ -198,7 +198,7 @@ async def _buyer(connection: Connection, principal: Principal, rewards: Sequence
     """The gamer who asks, or None: nobody else buys for itself."""
     if principal.role != "gamer" or principal.external_user_id is None:
         return None
-    return await find_buyer(connection, principal.tenant_id, principal.external_user_id, rewards, now)
+    return await find_buyer(connection, principal.tenant_id, principal.external_user_id, rewards, now=now)
 
 
 @get("/v1/rewards/catalog/{slug:str}", guards=CATALOG_READERS)

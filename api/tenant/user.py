@@ -59,7 +59,7 @@ async def identify_user(data: Identify, principal: Principal, pool: Pool) -> Res
     """Create a user, or merge the given data into an existing one: 201 if new, 200 if known."""
     external_id = identified_as(data)
     async with transaction(pool) as connection:
-        user, created = await identify(connection, principal.tenant_id, external_id, data, utc_now())
+        user, created = await identify(connection, principal.tenant_id, external_id, data, now=utc_now())
     answer = IdentifiedUser(**structs.asdict(user_profile(user)), created=created)
     return Response(answer, status_code=201 if created else 200)
 

@@ -135,7 +135,7 @@ async def send_again(connection: Connection, tenant_id: UUID, delivery_id: UUID)
     await check_enabled(connection, tenant_id, delivery.endpoint_id)
     if delivery.state in (DeliveryState.PENDING, DeliveryState.HELD):
         raise InvalidState("The delivery is still being attempted", present=delivery.state.value)
-    await make_due(connection, tenant_id, delivery.endpoint_id, [delivery_id], utc_now())
+    await make_due(connection, tenant_id, delivery.endpoint_id, [delivery_id], now=utc_now())
     facts = {"endpoint_id": str(delivery.endpoint_id), "event": delivery.event, "attempts": delivery.attempts}
     await record(connection, tenant_id, action="resend", subject="webhook_delivery", subject_id=str(delivery_id), facts=facts)
     return delivery
@@ -152,8 +152,8 @@ async def recover_deliveries(endpoint_id: str, data: Recovery, principal: Princi
         await find_endpoint(connection, principal.tenant_id, identity)
         await check_enabled(connection, principal.tenant_id, identity)
         failed = await exhausted_since(connection, principal.tenant_id, identity, data.since)
-        await make_due(connection, principal.tenant_id, identity, failed, utc_now())
-        recovered = len(failed) + await hurry_waiting(connection, principal.tenant_id, identity, data.since, utc_now())
+        await make_due(connection, principal.tenant_id, identity, failed, now=utc_now())
+        recovered = len(failed) + await hurry_waiting(connection, principal.tenant_id, identity, data.since, now=utc_now())
         facts = {"since": rfc3339(data.since), "recovered": recovered}
         await record(connection, principal.tenant_id, action="recover", subject="webhook_endpoint", subject_id=str(identity), facts=facts)
     return Recovered(recovered=recovered)
@@ -169,7 +169,7 @@ async def test_webhook_endpoint(endpoint_id: str, principal: Principal, pool: Po
         if await tests_since(connection, principal.tenant_id, identity, now - timedelta(minutes=1)) >= TESTS_PER_MINUTE:
             raise RateLimited(f"At most {TESTS_PER_MINUTE} test webhooks per minute", retry_after=60)
         body = event_body("webhook.test", {"endpoint_id": str(identity)}, now)
-        delivery_id = await publish_test(connection, principal.tenant_id, identity, body, now)
+        delivery_id = await publish_test(connection, principal.tenant_id, identity, body, now=now)
         facts = {"delivery_id": str(delivery_id)}
         await record(connection, principal.tenant_id, action="test", subject="webhook_endpoint", subject_id=str(identity), facts=facts)
         return delivery_answer(await find_delivery(connection, principal.tenant_id, delivery_id))

@@ -149,7 +149,7 @@ async def create_webhook_endpoint(
     async with transaction(pool) as connection:
         await lock_endpoints(connection, principal.tenant_id)
         sealed = vault.seal(secret, SECRET_PURPOSE)
-        endpoint = await create_endpoint(connection, principal.tenant_id, NewEndpoint(**fields), sealed, utc_now())
+        endpoint = await create_endpoint(connection, principal.tenant_id, NewEndpoint(**fields), sealed, now=utc_now())
         await resume_unsent(connection, principal.tenant_id, endpoint)
     return WebhookEndpointSecret(**structs.asdict(endpoint_answer(endpoint)), secret=secret)
 
@@ -187,8 +187,8 @@ async def update_webhook_endpoint(
             await resume_deliveries(connection, principal.tenant_id, identity)
             changes["disabled_reason"] = None
         elif data.enabled is False:
-            await disable_endpoint(connection, principal.tenant_id, identity, "switched off", utc_now())
-        endpoint = await update_endpoint(connection, principal.tenant_id, identity, changes, utc_now())
+            await disable_endpoint(connection, principal.tenant_id, identity, "switched off", now=utc_now())
+        endpoint = await update_endpoint(connection, principal.tenant_id, identity, changes, now=utc_now())
         await resume_unsent(connection, principal.tenant_id, endpoint)
         return endpoint_answer(endpoint)
 
@@ -233,7 +233,7 @@ async def enable_webhook_endpoint(endpoint_id: str, principal: Principal, pool: 
         await lock_endpoints(connection, principal.tenant_id)
         # Deliveries before the endpoint: the order in which the senders lock them.
         resumed = await resume_deliveries(connection, principal.tenant_id, identity)
-        endpoint = await update_endpoint(connection, principal.tenant_id, identity, changes, utc_now())
+        endpoint = await update_endpoint(connection, principal.tenant_id, identity, changes, now=utc_now())
         await resume_unsent(connection, principal.tenant_id, endpoint)
     for each in resumed[:20]:
         relay.try_start(each)
@@ -245,7 +245,7 @@ async def disable_webhook_endpoint(endpoint_id: str, principal: Principal, pool:
     """Disable an endpoint: its deliveries are held until it is enabled."""
     identity = id_of(endpoint_id, "webhook endpoint")
     async with transaction(pool) as connection:
-        return endpoint_answer(await disable_endpoint(connection, principal.tenant_id, identity, "switched off", utc_now()))
+        return endpoint_answer(await disable_endpoint(connection, principal.tenant_id, identity, "switched off", now=utc_now()))
 
 
 async def resume_deliveries(connection: Connection, tenant_id: UUID, endpoint_id: UUID) -> list[str]:
@@ -280,12 +280,12 @@ async def replace_webhook(
                 sealed = vault.seal(choose_secret(data.secret), SECRET_PURPOSE)
                 await rotate_secret(connection, principal.tenant_id, identity, sealed, overlap=timedelta(0), now=now)
             changes = {"url": data.url, "enabled": True, "disabled_reason": None}
-            changed = await update_endpoint(connection, principal.tenant_id, identity, changes, now)
+            changed = await update_endpoint(connection, principal.tenant_id, identity, changes, now=now)
             await resume_unsent(connection, principal.tenant_id, changed)
             return SetWebhook(**structs.asdict(endpoint_answer(changed)))
         secret = choose_secret(data.secret)
         sealed = vault.seal(secret, SECRET_PURPOSE)
-        made = await create_endpoint(connection, principal.tenant_id, NewEndpoint(url=data.url), sealed, utc_now())
+        made = await create_endpoint(connection, principal.tenant_id, NewEndpoint(url=data.url), sealed, now=utc_now())
         await resume_unsent(connection, principal.tenant_id, made)
     return SetWebhook(**structs.asdict(endpoint_answer(made)), secret=secret)
 

@@ -22,7 +22,7 @@ COLUMNS = ("name", "level", "threshold", "benefits")
 
 
 async def _page(
-    visit: Visit, tiers: dict[str, Any], rows: list[dict[str, str]], version: str, error: Refusal | None = None
+    visit: Visit, tiers: dict[str, Any], rows: list[dict[str, str]], version: str, *, error: Refusal | None = None
 ) -> Response[bytes]:
     return visit.page(
         "tiers/show.html",
@@ -78,7 +78,7 @@ async def replace_tiers(visit: Visit) -> Response[bytes] | Redirect:
     if error is None:
         return visit.go("/tiers", good=_("Saved. Users are re-evaluated when their points next change."))
     shown = msgspec.convert(body, dict[str, Any]) | {"tiers": body["tiers"], "version": version}
-    return await _page(visit, shown, rows, version, error)
+    return await _page(visit, shown, rows, version, error=error)
 
 
 routes = [show_tiers, replace_tiers]

@@ -143,6 +143,7 @@ def generate(
     earning_rules: Sequence[EarningVersion],
     event_type: str,
     index: Callable[..., WindowIndex],
+    *,
     compiler: Compiler = compile_here,
 ) -> Code | None:
     """The code for one event type; None when nothing looks at it. `boards` are the active ones, in each of their segments."""
@@ -178,7 +179,7 @@ def generate(
         if boards_of_it > 1:
             loop.value(f"{name}.find(o)")
     for number, (part, filters, rules) in enumerate(concerned):
-        _write_board(loop, number, part, filters, rules, index)
+        _write_board(loop, number, part, filters, rules=rules, index=index)
     for version, rule in earning:
         _write_earning(loop, version, rule, index)
     source = "\n".join(writer.lines) + "\n"
@@ -204,6 +205,7 @@ def _write_board(
     number: int,
     part: TimelinePart,
     filters: tuple[Condition, ...],
+    *,
     rules: list[_Rule],
     index: Callable[..., WindowIndex],
 ) -> None:

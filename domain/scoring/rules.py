@@ -123,7 +123,7 @@ class RuleSet:
         """The function for this type of event, made by `compiler` if it is not known; None if no board and no rule looks at it."""
         wanted = self.kind_of(event_type)
         if wanted not in self._compiled:
-            self._compiled[wanted] = generate(self._parts, self.earning_rules, wanted, self.window_index, compiler)
+            self._compiled[wanted] = generate(self._parts, self.earning_rules, wanted, self.window_index, compiler=compiler)
         return self._compiled[wanted]
 
     def window_index(self, timeframe: Timeframe, segment: TimelineSegment | None = None) -> WindowIndex:

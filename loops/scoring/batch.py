@@ -51,7 +51,7 @@ Act = Callable[[Connection, int, bool, Found], Awaitable[ScoringBatch]]
 class Scorer:
     """A partition's owner for one epoch. It keeps between transactions only what can be read again: rules, windows, boards."""
 
-    def __init__(self, pool: Pool, partition: int, epoch: int, books: Books | None = None, shares: ScoringShares | None = None) -> None:
+    def __init__(self, pool: Pool, partition: int, epoch: int, books: Books | None = None, *, shares: ScoringShares | None = None) -> None:
         self.pool, self.partition, self.epoch = pool, partition, epoch
         self._books, self._shares, self._backlogs = books or Books(), shares or ScoringShares(), Backlogs(partition)
         self._advance_at = 0.0
@@ -113,7 +113,7 @@ class Scorer:
             if time.monotonic() < self._advance_at:
                 return ScoringBatch(0, cursor.position, False, [])
             self._advance_at = time.monotonic() + EMPTY_ADVANCE_SECONDS
-        batch = await self._apply_all(connection, kept, position, careful, found)
+        batch = await self._apply_all(connection, kept, position, careful, found=found)
         await scoring.advance_cursor(
             connection, self.partition, position=position, accepted_at=latest(cursor, kept) if kept else None, scored=len(kept)
         )
@@ -133,20 +133,20 @@ class Scorer:
             return ScoringBatch(0, cursor.position, True, [])  # its rules are being compiled: the next tenant's turn comes first
         if len(kept) < len(events):
             position = kept[-1].position
-        batch = await self._apply_all(connection, kept, position, careful, found)
+        batch = await self._apply_all(connection, kept, position, careful, found=found)
         accepted_at = latest(backlog.cursor, kept)
         await self._backlogs.advance(connection, tenant_id, position=position, accepted_at=accepted_at, end=cursor.position)
         await scoring.advance_cursor(connection, self.partition, position=cursor.position, accepted_at=None, scored=len(kept))
         return msgspec.structs.replace(batch, position=cursor.position, behind=self._backlogs.any)
 
     async def _apply_all(
-        self, connection: Connection, events: Sequence[LoggedEvent], position: int, careful: bool, found: Found
+        self, connection: Connection, events: Sequence[LoggedEvent], position: int, careful: bool, *, found: Found
     ) -> ScoringBatch:
         """Apply the events, with `careful` all that do not break scoring; those that do are buried."""
         known = [event for event in events if not event.external_user_id.startswith(PREFIX)]
         condemned: dict[int, str] = {}
         if careful:
-            publications = await self._apply_what_can_be(connection, known, position, found, condemned)
+            publications = await self._apply_what_can_be(connection, known, position, found, condemned=condemned)
         else:
             publications = await self._apply(connection, known, position, found) if known else []
         for event in known:
@@ -233,7 +233,7 @@ class Scorer:
         return True
 
     async def _apply_what_can_be(
-        self, connection: Connection, events: Sequence[LoggedEvent], position: int, found: Found, condemned: dict[int, str]
+        self, connection: Connection, events: Sequence[LoggedEvent], position: int, found: Found, *, condemned: dict[int, str]
     ) -> list[Publication]:
         """Apply all but the events that break scoring. They are found by halving, in order, and each part is undone to a savepoint: what
         was read is not read again, and the others' events are committed with the rest."""

@@ -99,7 +99,7 @@ def is_gone(outcome: ExchangeOutcome) -> bool:
 async def switch_off(connection: Connection, tenant_id: UUID, endpoint_id: UUID, now: datetime) -> bool:
     """Disable the endpoint that answered 410; False when it was archived during the send, which says the same."""
     try:
-        await disable_endpoint(connection, tenant_id, endpoint_id, "the endpoint answered 410 Gone", now)
+        await disable_endpoint(connection, tenant_id, endpoint_id, "the endpoint answered 410 Gone", now=now)
     except NotFound:
         return False
     return True
@@ -112,19 +112,19 @@ async def move_on(
     now = utc_now()
     tenant_id, redemption_id = redemption.tenant_id, redemption.redemption_id
     if state is DeliveryState.EXHAUSTED:
-        await set_flag(connection, tenant_id, redemption_id, Flag.DELIVERY_EXHAUSTED, now)
+        await set_flag(connection, tenant_id, redemption_id, Flag.DELIVERY_EXHAUSTED, now=now)
     if state is not DeliveryState.DELIVERED:
         return
     await clear_flags(connection, tenant_id, redemption_id, now)
     if redemption.status is State.PENDING:
         accepted = Move(to=State.PROCESSING, by=BY_WORKFLOW, note=f"webhook accepted with {outcome.status}", from_workflow=from_workflow)
-        await move_redemption(connection, tenant_id, redemption_id, accepted, now)
+        await move_redemption(connection, tenant_id, redemption_id, accepted, now=now)
     callback = _callback_in(outcome.head) if redemption.fulfilment.get("answer_is_callback") else None
     if callback is not None:
         callback = msgspec.structs.replace(callback, from_workflow=from_workflow)
         try:
             async with connection.transaction():
-                moved = await move_redemption(connection, tenant_id, redemption_id, callback, now)
+                moved = await move_redemption(connection, tenant_id, redemption_id, callback, now=now)
         except psycopg.OperationalError:
             raise  # ours: the attempt is recorded later
         except (DomainError, psycopg.Error, ValueError, OverflowError, RecursionError, TypeError) as refusal:

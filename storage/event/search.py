@@ -80,7 +80,7 @@ async def search_events(
         if top is None:
             place = LogPlace(place.day - timedelta(days=1))
             continue
-        rows = await _step(connection, tenant_id, search, LogPlace(place.day, top), limit - len(found))
+        rows = await _step(connection, tenant_id, search, LogPlace(place.day, top), limit=limit - len(found))
         found += rows
         if len(found) == limit:
             return found, LogPlace(place.day, found[-1].position - 1)
@@ -110,7 +110,7 @@ async def _top_position(connection: Connection, search: Search, place: LogPlace)
     return None if row is None else row[0]
 
 
-async def _step(connection: Connection, tenant_id: UUID, search: Search, place: LogPlace, limit: int) -> list[FoundEvent]:
+async def _step(connection: Connection, tenant_id: UUID, search: Search, place: LogPlace, *, limit: int) -> list[FoundEvent]:
     since, until = _span(search, place.day)
     cursor = await connection.execute(
         f"""

@@ -116,7 +116,7 @@ async def verify_window(
             suspects.update(differing)
             compared += count
             progress(count)
-        drifts = await _look_again(pool, live, board, suspects, patience_seconds)
+        drifts = await _look_again(pool, live, board, suspects, seconds=patience_seconds)
         if drifts and not await _is_shown(pool, board):  # the window was closed or rescored meanwhile: nobody reads these entries
             return AuditVerdict(live=False)
     except NotLive:
@@ -141,7 +141,7 @@ async def _each_chunk(pool: Pool, live: LiveStore, board: LiveBoard) -> AsyncIte
             yield await _compare(pool, live, board, {user: Suspect(-1, -1) for user in users}), 0
 
 
-async def _look_again(pool: Pool, live: LiveStore, board: LiveBoard, suspects: dict[bytes, Suspect], seconds: float) -> list[Drift]:
+async def _look_again(pool: Pool, live: LiveStore, board: LiveBoard, suspects: dict[bytes, Suspect], *, seconds: float) -> list[Drift]:
     deadline, drifts = time.monotonic() + seconds, list[Drift]()
     while suspects:
         differing: dict[bytes, Suspect] = {}

@@ -49,7 +49,7 @@ async def _row(connection: Connection, board: Leaderboard, span: WindowSpan, ins
         planned = span.closes_at(board.config.timeframe.grace_seconds)
         if planned is not None and planned <= instant:
             raise InvalidState(f"Window '{span.key}' of leaderboard '{board.leaderboard_id}' is no longer open")
-        await open_window(connection, board.tenant_id, board.board_id, span, planned)
+        await open_window(connection, board.tenant_id, board.board_id, span, closes_at=planned)
         found = await find_row(connection, board.tenant_id, board.board_id, span.key)
     assert found is not None
     return found

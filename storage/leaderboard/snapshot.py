@@ -42,7 +42,7 @@ async def write_snapshot(connection: Connection, tenant_id: UUID, found: WindowB
     return Snapshot(method=method, min_score=bound, total=total, size=kept)
 
 
-async def mark_frozen(connection: Connection, tenant_id: UUID, window: BoardWindow, snapshot: Snapshot, status: WindowStatus) -> int:
+async def mark_frozen(connection: Connection, tenant_id: UUID, window: BoardWindow, snapshot: Snapshot, *, status: WindowStatus) -> int:
     """Move the window to `status` with what its snapshot says; its late events. From here on its row is locked."""
     cursor = await connection.execute(
         """
@@ -111,7 +111,7 @@ class SnapshotRange(msgspec.Struct, frozen=True, kw_only=True):
     before: datetime | None = None
 
 
-async def snapshots_of(connection: Connection, tenant_id: UUID, board_id: UUID, wanted: SnapshotRange, limit: int) -> list[BoardWindow]:
+async def snapshots_of(connection: Connection, tenant_id: UUID, board_id: UUID, wanted: SnapshotRange, *, limit: int) -> list[BoardWindow]:
     """The frozen windows of a board, newest first. One that got nothing but late events has no snapshot."""
     cursor = await connection.execute(
         f"""

@@ -135,7 +135,7 @@ async def window_with_board(connection: Connection, tenant_id: UUID, window_id: 
     )
 
 
-async def open_window(connection: Connection, tenant_id: UUID, board_id: UUID, span: WindowSpan, closes_at: datetime | None) -> UUID:
+async def open_window(connection: Connection, tenant_id: UUID, board_id: UUID, span: WindowSpan, *, closes_at: datetime | None) -> UUID:
     """The window's id; where it had no row it gets one, and its workflow is started at commit."""
     cursor = await connection.execute(
         """

@@ -97,7 +97,7 @@ async def give(
     ]
     await ledger.post_grants(connection, tenant_id, credited, now)
     opened = [
-        _redemption(cause, gift, items[gift.item_id], redemption_id, now)
+        _redemption(cause, gift, items[gift.item_id], redemption_id=redemption_id, now=now)
         for grant_id, gift in grants.items()
         if (redemption_id := wanted[grant_id][1]) is not None
     ]
@@ -112,9 +112,9 @@ async def announce(
     """Tell whoever asks for `reward_granted` of these grants."""
 
     def bodies() -> list[bytes]:
-        return [_body(cause, items[gift.item_id], grant_id, gift, now) for grant_id, gift in grants.items()]
+        return [_body(cause, items[gift.item_id], grant_id, gift, now=now) for grant_id, gift in grants.items()]
 
-    await publish_many(connection, tenant_id, EVENT, bodies, now)
+    await publish_many(connection, tenant_id, EVENT, bodies, now=now)
 
 
 async def _reserve_codes(
@@ -197,7 +197,7 @@ def item_document(item: PrizeItem) -> dict[str, Any]:
     }
 
 
-def _redemption(cause: Cause, gift: Gift, item: PrizeItem, redemption_id: UUID, now: datetime) -> NewRedemption:
+def _redemption(cause: Cause, gift: Gift, item: PrizeItem, *, redemption_id: UUID, now: datetime) -> NewRedemption:
     """The redemption of an item that a partner, a pool of codes or a person gives. Its payload is what a user would have filled in."""
     return NewRedemption(
         redemption_id=redemption_id,
@@ -216,7 +216,7 @@ def _redemption(cause: Cause, gift: Gift, item: PrizeItem, redemption_id: UUID, 
     )
 
 
-def _body(cause: Cause, item: PrizeItem, grant_id: UUID, gift: Gift, now: datetime) -> bytes:
+def _body(cause: Cause, item: PrizeItem, grant_id: UUID, gift: Gift, *, now: datetime) -> bytes:
     facts = {
         "grant_id": str(grant_id),
         "user_id": str(gift.user_id),

@@ -97,7 +97,7 @@ SELECT made.grant_id, made.user_id, r.external_user_id, made.item_id FROM payout
 """
 
 
-async def pay_by_us(connection: Connection, run: Run, cause: Cause, page: RecipientPage, now: datetime) -> PagePaid:
+async def pay_by_us(connection: Connection, run: Run, cause: Cause, page: RecipientPage, *, now: datetime) -> PagePaid:
     """Mark the page's recipients and give them what needs nobody else; lock the run before.
 
     What a user had for the same cause before is left out, of the grants as of the credits. Accounts are locked in the order of their

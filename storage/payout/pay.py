@@ -23,7 +23,7 @@ BY_RUN = "payout run"
 EVENT = "payout.completed"
 
 
-async def pay_page(connection: Connection, tenant_id: UUID, run_id: UUID, size: int, now: datetime) -> PayoutProgress:
+async def pay_page(connection: Connection, tenant_id: UUID, run_id: UUID, size: int, *, now: datetime) -> PayoutProgress:
     """Pay the next `size` recipients and move the cursor behind them; nothing happens to a run that is not `paying`.
 
     A run whose cancellation was asked for is `cancelled` instead. With nobody left it stays `paying`: `finish` ends it.
@@ -35,8 +35,8 @@ async def pay_page(connection: Connection, tenant_id: UUID, run_id: UUID, size: 
         return await end_run(connection, run, RunStatus.CANCELLED, now, reason=f"cancelled after recipient {run.cursor}")
     page = RecipientPage(after=run.cursor, last=min(run.cursor + size, run.recipients))
     cause = Cause(source_type=run.source_type, source_id=run.source_id, payout_run_id=run_id, by=BY_RUN)
-    given = await pay_by_us(connection, run, cause, page, now)
-    without, total = await _pay_by_others(connection, run, cause, page, now)
+    given = await pay_by_us(connection, run, cause, page, now=now)
+    without, total = await _pay_by_others(connection, run, cause, page, now=now)
     add_to(total, [*run.total.items(), *given.total.items()])
     skipped = run.skipped + given.skipped + without
     paid = run.paid + given.reached - given.skipped - without
@@ -50,7 +50,9 @@ async def pay_page(connection: Connection, tenant_id: UUID, run_id: UUID, size: 
     return PayoutProgress(status=RunStatus.PAYING, recipients=run.recipients, paid=paid, skipped=skipped)
 
 
-async def _pay_by_others(connection: Connection, run: Run, cause: Cause, page: RecipientPage, now: datetime) -> tuple[int, dict[str, int]]:
+async def _pay_by_others(
+    connection: Connection, run: Run, cause: Cause, page: RecipientPage, *, now: datetime
+) -> tuple[int, dict[str, int]]:
     """Open redemptions of what others hand over; how many of the page get nothing at all because pools ran out, and what was given."""
     others = {
         number: found

@@ -49,7 +49,9 @@ async def create_run(connection: Connection, tenant_id: UUID, new: NewRun, now: 
     if await cursor.fetchone() is None:
         return None
     if start:
-        entry = start_entry(tenant_id, run_id, new.source_type, new.schedule_id, new.audience, trigger=new.trigger)
+        entry = start_entry(
+            tenant_id, run_id, source_type=new.source_type, schedule_id=new.schedule_id, audience=new.audience, trigger=new.trigger
+        )
         await outbox.enqueue(connection, tenant_id, entry)
     return run_id
 
@@ -57,10 +59,10 @@ async def create_run(connection: Connection, tenant_id: UUID, new: NewRun, now: 
 def start_entry(
     tenant_id: UUID,
     run_id: UUID,
+    *,
     source_type: str,
     schedule_id: UUID | None,
     audience: Mapping[str, Any],
-    *,
     trigger: str,
     attempt: int = 1,
 ) -> outbox.OutboxCommand:
@@ -94,7 +96,13 @@ async def _start_of(connection: Connection, run: Run) -> outbox.OutboxCommand:
     )
     audience = {**run.audience, **(await cursor.fetchone() or {})}
     return start_entry(
-        run.tenant_id, run.payout_run_id, run.source_type, run.schedule_id, audience, trigger=run.trigger, attempt=run.attempt
+        run.tenant_id,
+        run.payout_run_id,
+        source_type=run.source_type,
+        schedule_id=run.schedule_id,
+        audience=audience,
+        trigger=run.trigger,
+        attempt=run.attempt,
     )
 
 
@@ -137,7 +145,7 @@ async def end_run(connection: Connection, run: Run, status: RunStatus, now: date
     return msgspec.structs.replace(progress_of(run), status=status, reason=reason)
 
 
-async def fail_run(connection: Connection, tenant_id: UUID, run_id: UUID, reason: str, now: datetime) -> PayoutProgress:
+async def fail_run(connection: Connection, tenant_id: UUID, run_id: UUID, reason: str, *, now: datetime) -> PayoutProgress:
     """End a run that cannot go on; a retry takes it up where it is."""
     run = await find_run(connection, tenant_id, run_id, lock=True)
     return progress_of(run) if run.status in OVER else await end_run(connection, run, RunStatus.FAILED, now, reason=reason)

@@ -33,7 +33,7 @@ async def freeze_window(connection: Connection, tenant_id: UUID, found: WindowBo
     prizes = await prizes_of_window(connection, tenant_id, window) if snapshot.size else None
     run_id = None if prizes is None else await create_window_run(connection, tenant_id, window, prizes)
     status = WindowStatus.PAID if run_id is None else WindowStatus.CLOSED
-    late = await mark_frozen(connection, tenant_id, window, snapshot, status)
+    late = await mark_frozen(connection, tenant_id, window, snapshot, status=status)
     return FrozenWindow(status=status, total=snapshot.total, snapshot_size=snapshot.size, late_events=late, payout_run_id=run_id)
 
 

@@ -34,7 +34,7 @@ async def adjust(connection: Connection, tenant_id: UUID, adjustment: Adjustment
     currency = await find_currency(connection, tenant_id, adjustment.currency_id)
     if currency is None:
         raise ValidationFault.of("currency", "is not a currency of this tenant")
-    account = await open_account(connection, tenant_id, adjustment.user_id, adjustment.currency_id, now)
+    account = await open_account(connection, tenant_id, adjustment.user_id, adjustment.currency_id, now=now)
     adjusted = await _apply(connection, tenant_id, account, currency=currency, adjustment=adjustment, now=now)
     if adjustment.currency_id == POINTS:
         await review_tiers(connection, tenant_id, [adjustment.user_id], now)

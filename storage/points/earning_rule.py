@@ -56,7 +56,7 @@ async def list_rules(connection: Connection, tenant_id: UUID, *, after: UUID | N
     return [msgspec.convert(row, KeptRule) for row in await cursor.fetchall()]
 
 
-async def write_rule(connection: Connection, tenant_id: UUID, rule_id: UUID, rule: EarningRule, now: datetime) -> KeptRule:
+async def write_rule(connection: Connection, tenant_id: UUID, rule_id: UUID, rule: EarningRule, *, now: datetime) -> KeptRule:
     """Make the rule or replace it (then lock it before); the new version holds for events accepted from this change on."""
     await check_room(connection, tenant_id, limits.EARNING_RULES, beside=rule_id)
     cursor = await connection.execute(

@@ -195,14 +195,14 @@ async def post_grants(connection: Connection, tenant_id: UUID, grants: Sequence[
         await review_tiers(connection, tenant_id, list(users), now)
 
 
-async def make_account(connection: Connection, tenant_id: UUID, user_id: UUID, currency_id: str, now: datetime) -> None:
+async def make_account(connection: Connection, tenant_id: UUID, user_id: UUID, currency_id: str, *, now: datetime) -> None:
     """Make the user's account if there is none, without locking one that exists."""
     await make_accounts(connection, [(tenant_id, user_id, currency_id)], now)
 
 
-async def open_account(connection: Connection, tenant_id: UUID, user_id: UUID, currency_id: str, now: datetime) -> Account:
+async def open_account(connection: Connection, tenant_id: UUID, user_id: UUID, currency_id: str, *, now: datetime) -> Account:
     """The user's account, made if need be, locked until the end of the transaction."""
-    await make_account(connection, tenant_id, user_id, currency_id, now)
+    await make_account(connection, tenant_id, user_id, currency_id, now=now)
     account = await lock_account(connection, tenant_id, user_id, currency_id, now=now)
     if account is None:
         raise RuntimeError("an account that was just made is gone")

@@ -144,7 +144,7 @@ async def review_tiers(
     for member in await members_of(connection, tenant_id, tenant.tiers, sorted(users), now=now):
         new = advanced(tenant.tiers, member)
         if new is not None:
-            await _move(connection, tenant_id, member, _change(member, new.name, now), tenant.decimal_places)
+            await _move(connection, tenant_id, member, _change(member, new.name, now), decimal_places=tenant.decimal_places)
 
 
 async def review_redemption(connection: Connection, tenant_id: UUID, redemption_id: UUID, now: datetime) -> None:
@@ -188,7 +188,7 @@ async def end_periods(connection: Connection, now: datetime, limit: int) -> int:
         name = None if earned is None else earned.name
         is_due = member.reviewed_at is not None and member.reviewed_at <= tenant.tiers.period_start(now)
         if is_due and name != member.tier:  # not due any more: points have moved it a moment ago
-            await _move(connection, tenant_id, member, _change(member, name, now), tenant.decimal_places)
+            await _move(connection, tenant_id, member, _change(member, name, now), decimal_places=tenant.decimal_places)
     await connection.execute(
         "UPDATE user_tier SET reviewed_at = %s, held_level = -1 WHERE tenant_id = %s AND user_id = ANY(%s) AND reviewed_at <= %s",
         (now, tenant_id, users, tenant.tiers.period_start(now)),
@@ -248,7 +248,7 @@ async def choose_tier(
     """Give the user the tier by hand (lock its account before); a tier that it has already is only held."""
     change = msgspec.structs.replace(_change(member, choice.tier, now), changed_by=choice.changed_by, reason=choice.reason)
     if choice.tier != member.tier:
-        await _move(connection, tenant_id, member, change, decimal_places)
+        await _move(connection, tenant_id, member, change, decimal_places=decimal_places)
     await connection.execute(
         """
         INSERT INTO user_tier (tenant_id, user_id, tier, held_level, since, reviewed_at) VALUES (%s, %s, %s, %s, %s, %s)
@@ -284,7 +284,7 @@ def _change(member: TierMember, new_tier: str | None, now: datetime) -> TierChan
     )
 
 
-async def _move(connection: Connection, tenant_id: UUID, member: TierMember, change: TierChange, decimal_places: int) -> None:
+async def _move(connection: Connection, tenant_id: UUID, member: TierMember, change: TierChange, *, decimal_places: int) -> None:
     await connection.execute(
         """
         WITH moved AS (

@@ -23,7 +23,7 @@ GRANT_PRIORITY = 4
 
 
 def start_entry(
-    tenant_id: UUID, redemption_id: UUID, external_user_id: str, reward: dict[str, Any], status: State, *, source_type: str = "purchase"
+    tenant_id: UUID, redemption_id: UUID, *, external_user_id: str, reward: dict[str, Any], status: State, source_type: str = "purchase"
 ) -> outbox.OutboxCommand:
     """The command that starts a redemption's workflow: ids only, and what its line in Temporal's UI shows.
 
@@ -59,7 +59,12 @@ def news_of(present: Redemption, move: Move, number: int) -> outbox.OutboxComman
         identity = workflow_id(present.tenant_id, present.redemption_id)
         return outbox.OutboxCommand(kind="update", workflow_id=identity, name=f"moved:{number}", argument=argument)
     start = start_entry(
-        present.tenant_id, present.redemption_id, present.external_user_id, present.reward, move.to, source_type=present.source_type
+        present.tenant_id,
+        present.redemption_id,
+        external_user_id=present.external_user_id,
+        reward=present.reward,
+        status=move.to,
+        source_type=present.source_type,
     )
     argument = {"tenant_id": str(present.tenant_id), "redemption_id": str(present.redemption_id), **told}
     return outbox.OutboxCommand(

@@ -76,7 +76,7 @@ async def insert_redemption(connection: Connection, tenant_id: UUID, new: NewRed
     """
     check_size(new.fields)
     await connection.execute(INSERT, _columns(tenant_id, new, now))
-    await _insert_timeline(connection, tenant_id, new.redemption_id, 1, _first_row(new, now))
+    await _insert_timeline(connection, tenant_id, new.redemption_id, number=1, row=_first_row(new, now))
     await outbox.enqueue(connection, tenant_id, _start_of(tenant_id, new))
 
 
@@ -122,10 +122,17 @@ def _first_row(new: NewRedemption, now: datetime) -> TimelineRow:
 
 
 def _start_of(tenant_id: UUID, new: NewRedemption) -> outbox.OutboxCommand:
-    return start_entry(tenant_id, new.redemption_id, new.external_user_id, new.reward, new.status, source_type=new.source_type)
+    return start_entry(
+        tenant_id,
+        new.redemption_id,
+        external_user_id=new.external_user_id,
+        reward=new.reward,
+        status=new.status,
+        source_type=new.source_type,
+    )
 
 
-async def move_redemption(connection: Connection, tenant_id: UUID, redemption_id: UUID, move: Move, now: datetime) -> Moved:
+async def move_redemption(connection: Connection, tenant_id: UUID, redemption_id: UUID, move: Move, *, now: datetime) -> Moved:
     """Make one move; the row stays locked until the caller commits.
 
     A callback that repeats the state answers `unchanged`; one that contradicts a final state answers `refused` and stands in the
@@ -148,9 +155,9 @@ async def move_redemption(connection: Connection, tenant_id: UUID, redemption_id
     await _write_state(connection, present, move, now)
     number = await _next_number(connection, tenant_id, redemption_id)
     row = TimelineRow(at=now, from_status=present.status.value, to_status=move.to.value, by=move.by, note=move.note)
-    await _insert_timeline(connection, tenant_id, redemption_id, number, row)
+    await _insert_timeline(connection, tenant_id, redemption_id, number=number, row=row)
     await _apply_effect(connection, present, move.to, now)
-    await _tell_subscribers(connection, tenant_id, redemption_id, present.status, now)
+    await _tell_subscribers(connection, tenant_id, redemption_id, present.status, now=now)
     if move.to in FINAL:
         await supersede_fulfilment_delivery(connection, tenant_id, redemption_id, now)
     if not move.from_workflow:
@@ -174,7 +181,7 @@ async def _keep_news(connection: Connection, present: Redemption, move: Move, no
     )
 
 
-async def _tell_subscribers(connection: Connection, tenant_id: UUID, redemption_id: UUID, previous: State, now: datetime) -> None:
+async def _tell_subscribers(connection: Connection, tenant_id: UUID, redemption_id: UUID, previous: State, *, now: datetime) -> None:
     moved = await find_redemption(connection, tenant_id, redemption_id)
     notice = due_delivery.Notice(event="redemption_updated", body=redemption_updated(moved, previous, now), redemption_id=redemption_id)
     await due_delivery.publish(connection, tenant_id, notice, now)
@@ -237,7 +244,7 @@ async def note_in_timeline(connection: Connection, present: Redemption, note: st
     """Write something into the timeline that moves nothing; lock the redemption before."""
     number = await _next_number(connection, present.tenant_id, present.redemption_id)
     row = TimelineRow(at=now, from_status=present.status.value, to_status=present.status.value, by=by, note=note)
-    await _insert_timeline(connection, present.tenant_id, present.redemption_id, number, row)
+    await _insert_timeline(connection, present.tenant_id, present.redemption_id, number=number, row=row)
 
 
 async def _note_refusal(connection: Connection, present: Redemption, move: Move, now: datetime) -> None:
@@ -265,7 +272,7 @@ async def last_number(connection: Connection, tenant_id: UUID, redemption_id: UU
     return int(row["number"]) if row else 0
 
 
-async def _insert_timeline(connection: Connection, tenant_id: UUID, redemption_id: UUID, number: int, row: TimelineRow) -> None:
+async def _insert_timeline(connection: Connection, tenant_id: UUID, redemption_id: UUID, *, number: int, row: TimelineRow) -> None:
     await connection.execute(INSERT_MOVE, _move_columns(tenant_id, redemption_id, number, row))
 
 
@@ -288,7 +295,7 @@ async def supersede_fulfilment_delivery(connection: Connection, tenant_id: UUID,
     )
 
 
-async def set_flag(connection: Connection, tenant_id: UUID, redemption_id: UUID, flag: Flag, now: datetime) -> None:
+async def set_flag(connection: Connection, tenant_id: UUID, redemption_id: UUID, flag: Flag, *, now: datetime) -> None:
     """Raise a flag on a redemption that is still open; a second time changes nothing."""
     await connection.execute(
         """

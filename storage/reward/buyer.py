@@ -28,19 +28,19 @@ GROUP BY wanted.reward_id
 """
 
 
-async def find_buyer(connection: Connection, tenant_id: UUID, external_user_id: str, rewards: Sequence[Reward], now: datetime) -> Buyer:
+async def find_buyer(connection: Connection, tenant_id: UUID, external_user_id: str, rewards: Sequence[Reward], *, now: datetime) -> Buyer:
     """The user with how many it had of each of these rewards; one that there is not yet has no attributes and had none."""
     row = await (await connection.execute(FIND, {"tenant_id": tenant_id, "external_user_id": external_user_id})).fetchone()
     if row is None or row["user_id"] is None:
         return Buyer()
     limited = [reward for reward in rewards if reward.max_per_user is not None]
     spans = [limit_period(reward, row["timezone"], now) for reward in limited]
-    used = await _used(connection, tenant_id, row["user_id"], limited, spans) if limited else {}
+    used = await _used(connection, tenant_id, row["user_id"], limited, spans=spans) if limited else {}
     return Buyer(attributes=row["attributes"], tier=row["tier"], used=used)
 
 
 async def _used(
-    connection: Connection, tenant_id: UUID, user_id: UUID, rewards: Sequence[Reward], spans: Sequence[WindowSpan]
+    connection: Connection, tenant_id: UUID, user_id: UUID, rewards: Sequence[Reward], *, spans: Sequence[WindowSpan]
 ) -> dict[UUID, int]:
     cursor = await connection.execute(
         USED,

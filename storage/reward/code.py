@@ -37,7 +37,7 @@ WHERE tenant_id = %(tenant_id)s AND reward_id = %(reward_id)s AND variant_id = %
 
 
 async def add_codes(
-    connection: Connection, tenant_id: UUID, reward_id: UUID, codes: Sequence[str], now: datetime, *, variant_id: str | None = None
+    connection: Connection, tenant_id: UUID, reward_id: UUID, codes: Sequence[str], *, now: datetime, variant_id: str | None = None
 ) -> int:
     """Put codes into the pool of the reward, or of its variant, and into the stock; answers how many were new.
 
@@ -50,7 +50,7 @@ async def add_codes(
 
 
 async def copy_codes(
-    connection: Connection, tenant_id: UUID, reward_id: UUID, codes: Iterable[str], now: datetime, *, variant_id: str | None = None
+    connection: Connection, tenant_id: UUID, reward_id: UUID, codes: Iterable[str], *, now: datetime, variant_id: str | None = None
 ) -> int:
     """The same for a batch of a long file, by COPY; the whole batch is one transaction of the caller's."""
     await _wait_for_other_imports(connection, tenant_id, reward_id)

@@ -67,7 +67,7 @@ async def list_configs(connection: Connection, tenant_id: UUID, *, after: UUID |
 
 
 async def write_config(
-    connection: Connection, tenant_id: UUID, reward_config_id: UUID, written: WrittenConfig, now: datetime
+    connection: Connection, tenant_id: UUID, reward_config_id: UUID, written: WrittenConfig, *, now: datetime
 ) -> RewardConfig:
     """Make the config or replace it (then lock it before); the new version pays windows that close from now on."""
     await check_room(connection, tenant_id, limits.REWARD_CONFIGS, beside=reward_config_id)

@@ -53,7 +53,7 @@ FROM kept LEFT JOIN before ON true
 """
 
 
-async def identify(connection: Connection, tenant_id: UUID, external_id: str, body: Identify, now: datetime) -> tuple[User, bool]:
+async def identify(connection: Connection, tenant_id: UUID, external_id: str, body: Identify, *, now: datetime) -> tuple[User, bool]:
     """Make the user or merge what is given into it; answers the user and whether it is new."""
     profile = {"display_name": body.display_name, "email": body.email, "avatar_url": body.avatar_url}
     parameters: dict[str, Any] = {name: None if value is UNSET else value for name, value in profile.items()}

@@ -159,7 +159,7 @@ class AttemptResult(msgspec.Struct, frozen=True, kw_only=True):
     due_at: datetime | None = None
 
 
-async def record_result(connection: Connection, tenant_id: UUID, delivery_id: UUID, result: AttemptResult, now: datetime) -> None:
+async def record_result(connection: Connection, tenant_id: UUID, delivery_id: UUID, result: AttemptResult, *, now: datetime) -> None:
     """Move the delivery on."""
     await connection.execute(
         """

@@ -53,7 +53,7 @@ async def publish(connection: Connection, tenant_id: UUID, notice: Notice, now: 
     made = []
     for row in await cursor.fetchall():
         state = DeliveryState.PENDING if row["enabled"] else DeliveryState.HELD
-        made.append(await _insert(connection, tenant_id, (row["endpoint_id"], state, "scheduled"), notice, now))
+        made.append(await _insert(connection, tenant_id, (row["endpoint_id"], state, "scheduled"), notice, now=now))
     return made
 
 
@@ -65,7 +65,7 @@ async def is_asked_for(connection: Connection, tenant_id: UUID, event: str) -> b
     return await cursor.fetchone() is not None
 
 
-async def publish_many(connection: Connection, tenant_id: UUID, event: str, bodies: Callable[[], list[bytes]], now: datetime) -> None:
+async def publish_many(connection: Connection, tenant_id: UUID, event: str, bodies: Callable[[], list[bytes]], *, now: datetime) -> None:
     """The same for many events of one kind, in a statement for each endpoint. `bodies` is asked only when somebody listens."""
     cursor = await connection.execute(
         """
@@ -106,14 +106,14 @@ async def was_published(connection: Connection, tenant_id: UUID, redemption_id: 
     return await cursor.fetchone() is not None
 
 
-async def publish_test(connection: Connection, tenant_id: UUID, endpoint_id: UUID, body: bytes, now: datetime) -> UUID:
+async def publish_test(connection: Connection, tenant_id: UUID, endpoint_id: UUID, body: bytes, *, now: datetime) -> UUID:
     """Make a due `webhook.test` for this endpoint, whatever it asks for; answers the delivery's id."""
     notice = Notice(event="webhook.test", body=body)
-    return await _insert(connection, tenant_id, (endpoint_id, DeliveryState.PENDING, "test"), notice, now)
+    return await _insert(connection, tenant_id, (endpoint_id, DeliveryState.PENDING, "test"), notice, now=now)
 
 
 async def _insert(
-    connection: Connection, tenant_id: UUID, target: tuple[UUID, DeliveryState, Trigger], notice: Notice, now: datetime
+    connection: Connection, tenant_id: UUID, target: tuple[UUID, DeliveryState, Trigger], notice: Notice, *, now: datetime
 ) -> UUID:
     delivery_id = new_id()
     endpoint_id, state, trigger = target
@@ -261,7 +261,7 @@ async def reserve_turns(
     return now if row is None else row["turn"]
 
 
-async def make_due(connection: Connection, tenant_id: UUID, endpoint_id: UUID, delivery_ids: Sequence[UUID], now: datetime) -> None:
+async def make_due(connection: Connection, tenant_id: UUID, endpoint_id: UUID, delivery_ids: Sequence[UUID], *, now: datetime) -> None:
     """Have these deliveries sent once more by hand; their states stay until the answer is there. What is due already stays as it is."""
     await connection.execute(
         """
@@ -294,7 +294,7 @@ async def exhausted_since(connection: Connection, tenant_id: UUID, endpoint_id: 
     return [row["delivery_id"] for row in await cursor.fetchall()]
 
 
-async def hurry_waiting(connection: Connection, tenant_id: UUID, endpoint_id: UUID, since: datetime, now: datetime) -> int:
+async def hurry_waiting(connection: Connection, tenant_id: UUID, endpoint_id: UUID, since: datetime, *, now: datetime) -> int:
     """Let the deliveries made since this instant that wait for their next attempt have it now; answers how many.
 
     No attempt is added to any: those that a redemption's workflow sends are told to go on, the others are due.

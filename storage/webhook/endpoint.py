@@ -33,7 +33,7 @@ class NewEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     retry_delays_seconds: list[float] = msgspec.field(default_factory=lambda: list(DEFAULT_RETRY_DELAYS))
 
 
-async def create_endpoint(connection: Connection, tenant_id: UUID, new: NewEndpoint, sealed: bytes, now: datetime) -> Endpoint:
+async def create_endpoint(connection: Connection, tenant_id: UUID, new: NewEndpoint, sealed: bytes, *, now: datetime) -> Endpoint:
     """Keep a new endpoint with its sealed secret."""
     await check_room(connection, tenant_id, limits.WEBHOOK_ENDPOINTS)
     endpoint_id = new_id()
@@ -58,11 +58,11 @@ async def create_endpoint(connection: Connection, tenant_id: UUID, new: NewEndpo
         ),
     )
     row = await cursor.fetchone()
-    await _insert_secret(connection, tenant_id, endpoint_id, sealed, now)
+    await _insert_secret(connection, tenant_id, endpoint_id, sealed, now=now)
     return msgspec.convert(row, Endpoint)
 
 
-async def _insert_secret(connection: Connection, tenant_id: UUID, endpoint_id: UUID, sealed: bytes, now: datetime) -> None:
+async def _insert_secret(connection: Connection, tenant_id: UUID, endpoint_id: UUID, sealed: bytes, *, now: datetime) -> None:
     await connection.execute(
         "INSERT INTO webhook_secret (tenant_id, secret_id, endpoint_id, sealed, created_at) VALUES (%s, %s, %s, %s, %s)",
         (tenant_id, new_id(), endpoint_id, sealed, now),
@@ -105,7 +105,9 @@ async def list_endpoints(connection: Connection, tenant_id: UUID, *, after: UUID
     return msgspec.convert(await cursor.fetchall(), list[Endpoint])
 
 
-async def update_endpoint(connection: Connection, tenant_id: UUID, endpoint_id: UUID, changes: dict[str, Any], now: datetime) -> Endpoint:
+async def update_endpoint(
+    connection: Connection, tenant_id: UUID, endpoint_id: UUID, changes: dict[str, Any], *, now: datetime
+) -> Endpoint:
     """Change the given columns; raises NotFound. Another rate counts from now on, whatever turns the old one has given out."""
     if "rate_per_second" in changes:
         changes = {**changes, "next_turn_at": None}
@@ -119,16 +121,18 @@ async def update_endpoint(connection: Connection, tenant_id: UUID, endpoint_id: 
     return _endpoint(await cursor.fetchone())
 
 
-async def disable_endpoint(connection: Connection, tenant_id: UUID, endpoint_id: UUID, reason: str, now: datetime) -> Endpoint:
+async def disable_endpoint(connection: Connection, tenant_id: UUID, endpoint_id: UUID, reason: str, *, now: datetime) -> Endpoint:
     """Send nothing more to this endpoint until it is enabled again; what is due is held. Raises NotFound."""
     await hold_due(connection, tenant_id, endpoint_id, now)
-    return await update_endpoint(connection, tenant_id, endpoint_id, {"enabled": False, "disabled_reason": reason}, now)
+    return await update_endpoint(connection, tenant_id, endpoint_id, {"enabled": False, "disabled_reason": reason}, now=now)
 
 
 async def archive_endpoint(connection: Connection, tenant_id: UUID, endpoint_id: UUID, now: datetime) -> None:
     """Take the endpoint away; its deliveries stay for the record, those that are due are cancelled. Raises NotFound."""
     await cancel_due(connection, tenant_id, endpoint_id, now)
-    await update_endpoint(connection, tenant_id, endpoint_id, {"enabled": False, "disabled_reason": "archived", "archived_at": now}, now)
+    await update_endpoint(
+        connection, tenant_id, endpoint_id, {"enabled": False, "disabled_reason": "archived", "archived_at": now}, now=now
+    )
 
 
 async def rotate_secret(
@@ -150,7 +154,7 @@ async def rotate_secret(
         """,
         {"end": now + overlap, "tenant_id": tenant_id, "endpoint_id": endpoint_id},
     )
-    await _insert_secret(connection, tenant_id, endpoint_id, sealed, now)
+    await _insert_secret(connection, tenant_id, endpoint_id, sealed, now=now)
 
 
 async def live_secrets(connection: Connection, tenant_id: UUID, endpoint_id: UUID, now: datetime) -> list[bytes]:

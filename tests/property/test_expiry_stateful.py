@@ -117,7 +117,7 @@ class Expiry(RuleBasedStateMachine):
         return self.loop.run_until_complete(coroutine)
 
     async def _make(self) -> User:
-        user, _ = await identify(self.connection, self.tenant_id, "ann", Identify(), self.now)
+        user, _ = await identify(self.connection, self.tenant_id, "ann", Identify(), now=self.now)
         currencies = await currencies_of(self.connection, self.tenant_id)
         for price in (1, 7, 40):
             body = parse_reward({"slug": f"for{price}", "name": "x", "prices": [{"currency": POINTS, "amount": price}]})
@@ -231,7 +231,7 @@ class Expiry(RuleBasedStateMachine):
             return
         self.tick()
         move = Move(to=to, by="test")
-        self.run(self._attempt(move_redemption(self.connection, self.tenant_id, known.redemption_id, move, self.now)))
+        self.run(self._attempt(move_redemption(self.connection, self.tenant_id, known.redemption_id, move, now=self.now)))
         known.state = to
         if to is State.REVERSED:
             self.credit(known.price, waits=False)

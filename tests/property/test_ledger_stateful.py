@@ -72,7 +72,7 @@ class Ledger(RuleBasedStateMachine):
         return self.loop.run_until_complete(coroutine)
 
     async def _make_user(self, name: str) -> User:
-        user, _ = await identify(self.connection, self.tenant_id, name, Identify(), utc_now())
+        user, _ = await identify(self.connection, self.tenant_id, name, Identify(), now=utc_now())
         return user
 
     async def _make_rewards(self) -> None:
@@ -125,7 +125,7 @@ class Ledger(RuleBasedStateMachine):
 
         async def attempt() -> None:
             async with self.connection.transaction():
-                await move_redemption(self.connection, self.tenant_id, known.redemption_id, Move(to=to, by="test"), utc_now())
+                await move_redemption(self.connection, self.tenant_id, known.redemption_id, Move(to=to, by="test"), now=utc_now())
 
         if to not in TRANSITIONS[known.state]:
             with pytest.raises(InvalidState):

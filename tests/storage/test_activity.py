@@ -113,8 +113,8 @@ async def test_what_is_archived_is_no_first_step_and_an_endpoint_is_tested_only_
     await world.reward(price=10)
     async with transaction(pool) as connection:
         rule = EarningRule(name="r", event_type="e", points_expression="1")
-        await write_rule(connection, tenant_id, new_id(), rule, now)
-        made = await create_endpoint(connection, tenant_id, NewEndpoint(url="http://127.0.0.1:1/"), b"sealed", now)
+        await write_rule(connection, tenant_id, new_id(), rule, now=now)
+        made = await create_endpoint(connection, tenant_id, NewEndpoint(url="http://127.0.0.1:1/"), b"sealed", now=now)
         await connection.execute(
             "INSERT INTO webhook_delivery (tenant_id, delivery_id, endpoint_id, event, body, state, created_at, updated_at)"
             " VALUES (%s, %s, %s, 'webhook.test', '', 'delivered', %s, %s)",
@@ -147,7 +147,7 @@ async def test_points_that_were_taken_back_or_refunded_are_told_apart(pool: Pool
         made = await adjust(connection, tenant_id, given, now)
         await undo_transfer(connection, tenant_id, made.transfer.transfer_id, reason="x", now=now)
         for state in (State.FULFILLED, State.REVERSED):
-            await move_redemption(connection, tenant_id, order.redemption_id, Move(to=state, by="test"), now)
+            await move_redemption(connection, tenant_id, order.redemption_id, Move(to=state, by="test"), now=now)
         await connection.execute("UPDATE tenant SET created_at = %s", (now - timedelta(hours=1),))
         if counted:
             while await count_rows(connection, now + timedelta(hours=1)):

@@ -22,9 +22,9 @@ async def test_no_more_is_claimed_than_there_is_room_for_whatever_the_plan(pool:
     """PostgreSQL may run the part with the limit again for each row of the other, and then it skips what is locked already."""
     world, now = await make_world(pool), utc_now()
     async with transaction(pool) as connection:
-        endpoint = await create_endpoint(connection, world.tenant_id, NewEndpoint(url="http://127.0.0.1:1/"), b"sealed", now)
+        endpoint = await create_endpoint(connection, world.tenant_id, NewEndpoint(url="http://127.0.0.1:1/"), b"sealed", now=now)
         for _ in range(40):
-            await publish_test(connection, world.tenant_id, endpoint.endpoint_id, b"{}", now)
+            await publish_test(connection, world.tenant_id, endpoint.endpoint_id, b"{}", now=now)
     async with transaction(pool) as connection:
         await connection.execute(PLANS[plan].encode())
         locked = await lock_due(connection, world.tenant_id, endpoint.endpoint_id, 8, now=now)
@@ -35,7 +35,7 @@ async def test_no_more_is_claimed_than_there_is_room_for_whatever_the_plan(pool:
 async def test_an_endpoint_gets_its_pump_before_orders_that_queue(pool: Pool) -> None:
     world, now = await make_world(pool), utc_now()
     async with transaction(pool) as connection:
-        endpoint = await create_endpoint(connection, world.tenant_id, NewEndpoint(url="http://127.0.0.1:1/"), b"sealed", now)
-        await publish_test(connection, world.tenant_id, endpoint.endpoint_id, b"{}", now)
+        endpoint = await create_endpoint(connection, world.tenant_id, NewEndpoint(url="http://127.0.0.1:1/"), b"sealed", now=now)
+        await publish_test(connection, world.tenant_id, endpoint.endpoint_id, b"{}", now=now)
     (start,) = await world.rows("SELECT (argument ->> 'priority')::int AS priority FROM outbox WHERE name = 'EndpointWorkflow'")
     assert start["priority"] < PURCHASE_PRIORITY  # the lower number goes first

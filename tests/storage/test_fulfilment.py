@@ -34,13 +34,13 @@ def test_every_kind_that_a_reward_may_name_is_in_the_registry():
 async def with_codes(world: World, *codes: str, **more):
     reward = await world.reward(fulfilment={"type": "codes"}, **more)
     async with transaction(world.pool) as connection:
-        await add_codes(connection, world.tenant_id, reward.reward_id, codes, utc_now())
+        await add_codes(connection, world.tenant_id, reward.reward_id, codes, now=utc_now())
     return reward
 
 
 async def move(world: World, redemption, to: State, **more):
     async with transaction(world.pool) as connection:
-        return await move_redemption(connection, world.tenant_id, redemption.redemption_id, Move(to=to, by="test", **more), utc_now())
+        return await move_redemption(connection, world.tenant_id, redemption.redemption_id, Move(to=to, by="test", **more), now=utc_now())
 
 
 async def document(world: World, redemption):
@@ -80,8 +80,8 @@ async def test_a_code_is_imported_once_for_ever(world: World):
     reward = await with_codes(world, "A", "A", "B")
     await move(world, await world.redeem("ann"), State.FULFILLED)
     async with transaction(world.pool) as connection:
-        assert await add_codes(connection, world.tenant_id, reward.reward_id, ["A", "B", "C"], utc_now()) == 1
-        assert await copy_codes(connection, world.tenant_id, reward.reward_id, ["A", "C", "D", "D"], utc_now()) == 1
+        assert await add_codes(connection, world.tenant_id, reward.reward_id, ["A", "B", "C"], now=utc_now()) == 1
+        assert await copy_codes(connection, world.tenant_id, reward.reward_id, ["A", "C", "D", "D"], now=utc_now()) == 1
     assert await sizes(world, reward) == (4, 3)
 
 
@@ -91,7 +91,7 @@ async def test_imports_and_sales_at_once_keep_the_stock_equal_to_the_pool(world:
 
     async def bring(codes: list[str]) -> int:
         async with transaction(world.pool) as connection:
-            return await add_codes(connection, world.tenant_id, reward.reward_id, codes, utc_now())
+            return await add_codes(connection, world.tenant_id, reward.reward_id, codes, now=utc_now())
 
     more = [f"D{number:03}" for number in range(200)]
     *sold, first, second = await asyncio.gather(*(world.try_redeem("ann") for _ in range(15)), bring(more), bring(more[::-1]))
@@ -215,7 +215,7 @@ async def test_a_code_that_somebody_only_held_for_a_moment_is_given(world: World
     """A recipient that gets none is marked so for good, so it waits for the one that another transaction may yet give back."""
     reward = await world.reward("voucher", price=10, fulfilment={"type": "codes"})
     async with transaction(world.pool) as connection:
-        await add_codes(connection, world.tenant_id, reward.reward_id, ["ONLY"], utc_now())
+        await add_codes(connection, world.tenant_id, reward.reward_id, ["ONLY"], now=utc_now())
 
     async def serve() -> int:
         async with transaction(world.pool) as connection:

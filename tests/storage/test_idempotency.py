@@ -30,7 +30,7 @@ async def redeem_once(world: World, given: KeyClaim, external_id: str = "ann") -
             return stored, True
         redemption = await redeem(connection, world.tenant_id, world.order(external_id), utc_now())
         answer = StoredAnswer(status=201, body=str(redemption.redemption_id).encode())
-        await keep_answer(connection, world.tenant_id, given, answer, utc_now())
+        await keep_answer(connection, world.tenant_id, given, answer, now=utc_now())
     return answer, False
 
 
@@ -75,7 +75,7 @@ async def test_a_refusal_is_not_kept_so_that_the_same_key_may_succeed_later(worl
 async def test_old_answers_are_forgotten_in_portions(world: World):
     async with transaction(world.pool) as connection:
         for number in range(5):
-            await keep_answer(connection, world.tenant_id, claim(f"k{number}"), StoredAnswer(status=201, body=b"x"), utc_now())
+            await keep_answer(connection, world.tenant_id, claim(f"k{number}"), StoredAnswer(status=201, body=b"x"), now=utc_now())
         assert await forget_answers(connection, utc_now() - timedelta(hours=24), 3) == 0
         assert await forget_answers(connection, utc_now() + timedelta(seconds=1), 3) == 3
         assert await forget_answers(connection, utc_now() + timedelta(seconds=1), 3) == 2
@@ -110,7 +110,7 @@ async def test_an_answer_that_is_under_way_while_its_user_is_erased_is_not_the_n
         erasing = tasks.create_task(erase(world))
         while not await world.rows("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%app_user%%'"):
             assert not erasing.done(), "it waits for what is under way"
-        await keep_answer(connection, world.tenant_id, given, old, utc_now())
+        await keep_answer(connection, world.tenant_id, given, old, now=utc_now())
     await world.user("ann", 100)
     answer, repeat = await redeem_once(world, given)
     assert (answer == old, repeat) == (False, False)

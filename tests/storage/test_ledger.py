@@ -114,7 +114,7 @@ async def test_every_end_of_a_redemption_settles_its_points(world: World, moves:
     redemption = await world.redeem("ann")
     for state in moves:
         async with transaction(world.pool) as connection:
-            await move_redemption(connection, world.tenant_id, redemption.redemption_id, Move(to=state, by="test"), utc_now())
+            await move_redemption(connection, world.tenant_id, redemption.redemption_id, Move(to=state, by="test"), now=utc_now())
     account = await world.account(ann)
     assert (account.posted, account.held, account.lifetime_spent, account.lifetime_earned) == (posted, held, spent, 100)
     assert await world.findings() == []
@@ -172,7 +172,7 @@ async def test_the_proof_sees_tampering(world: World, tampering: str):
     await world.redeem("ann")
     spent = await world.redeem("ann")
     async with transaction(world.pool) as connection:
-        await move_redemption(connection, world.tenant_id, spent.redemption_id, Move(to=State.FULFILLED, by="test"), utc_now())
+        await move_redemption(connection, world.tenant_id, spent.redemption_id, Move(to=State.FULFILLED, by="test"), now=utc_now())
     assert await world.findings() == []
     async with world.pool.connection() as connection:
         await connection.execute(TAMPERINGS[tampering].encode())

@@ -23,7 +23,7 @@ async def world(pool: Pool) -> World:
     made = await make_world(pool)
     async with transaction(pool) as connection:
         asks = NewEndpoint(url="http://127.0.0.1:9/", events=["reward.low_stock"])
-        await create_endpoint(connection, made.tenant_id, asks, b"sealed", utc_now())
+        await create_endpoint(connection, made.tenant_id, asks, b"sealed", now=utc_now())
     await made.user("ann", 1000)
     return made
 
@@ -59,7 +59,7 @@ async def test_it_is_told_again_after_there_was_more(world: World):
     await world.reward(price=1, stock=3, fulfilment={"type": "manual"}, config={"low_stock": 2})
     sold = await begun(world)
     async with transaction(world.pool) as connection:
-        await move_redemption(connection, world.tenant_id, sold.redemption_id, Move(to=State.CANCELLED, by="test"), utc_now())
+        await move_redemption(connection, world.tenant_id, sold.redemption_id, Move(to=State.CANCELLED, by="test"), now=utc_now())
     assert await watch_stock(world.pool) == 0
     await begun(world)
     assert len(await told(world)) == 2
@@ -77,7 +77,7 @@ async def test_pools_of_codes_and_variants_run_low_on_their_own(world: World):
     variants = [{"id": "s", "name": "S", "stock": 5}, {"id": "m", "name": "M", "stock": 2}]
     await world.reward("shirt", price=1, fulfilment={"type": "manual"}, variants=variants, config={"low_stock": 1})
     async with transaction(world.pool) as connection:
-        await add_codes(connection, world.tenant_id, codes.reward_id, ["A", "B"], utc_now())
+        await add_codes(connection, world.tenant_id, codes.reward_id, ["A", "B"], now=utc_now())
     assert await watch_stock(world.pool) == 0
     await begun(world, slug="codes")
     await begun(world, slug="shirt", variant_id="s")

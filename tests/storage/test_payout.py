@@ -87,7 +87,7 @@ async def test_a_page_that_was_rolled_back_leaves_nothing(world: World):
     run_id = await make_run(world, window, prizes((tier(), [item(amount=7)])))
     await plan(world, run_id)
     async with world.pool.connection() as connection, connection.transaction(force_rollback=True):
-        assert (await pay.pay_page(connection, world.tenant_id, run_id, 3, utc_now())).paid == 3
+        assert (await pay.pay_page(connection, world.tenant_id, run_id, 3, now=utc_now())).paid == 3
     assert await grants(world) == []
     assert (await pay_all(world, run_id)).paid == 4
 
@@ -154,7 +154,7 @@ async def test_a_pool_without_codes_skips_those_who_come_later(world: World):
     code, coins = item("codes"), item(amount=1)
     window = await closed_window(world, await users(world, 3))
     async with transaction(world.pool) as connection:
-        await add_codes(connection, world.tenant_id, code.item_id, ["A"], utc_now())
+        await add_codes(connection, world.tenant_id, code.item_id, ["A"], now=utc_now())
     run_id = await make_run(world, window, prizes((tier(max_rank=2), [code, coins]), (tier(), [code])))
     ended = await pay_all(world, run_id)
     assert (ended.status, ended.paid, ended.skipped) == ("completed", 2, 1)

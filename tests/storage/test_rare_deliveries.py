@@ -22,7 +22,7 @@ async def test_a_rare_state_is_read_by_its_own_rows(pool: Pool, state: str) -> N
     world = await make_world(pool)
     now = utc_now()
     async with transaction(pool) as connection:
-        made = await create_endpoint(connection, world.tenant_id, NewEndpoint(url="http://127.0.0.1:1/"), b"sealed", now)
+        made = await create_endpoint(connection, world.tenant_id, NewEndpoint(url="http://127.0.0.1:1/"), b"sealed", now=now)
         for kept, number in ((state, 2), ("delivered", 5000)):
             named = {"tenant_id": world.tenant_id, "endpoint_id": made.endpoint_id, "state": kept, "now": now}
             await connection.execute(FILL.format(number=number).encode(), named)

@@ -96,7 +96,7 @@ async def test_a_piece_comes_back_once_when_a_redemption_fails(world: World):
     redemption = await world.redeem("ann")
     assert await world.try_redeem("ann") == "OUT_OF_STOCK"
     async with transaction(world.pool) as connection:
-        await move_redemption(connection, world.tenant_id, redemption.redemption_id, Move(to=State.FAILED, by="test"), utc_now())
+        await move_redemption(connection, world.tenant_id, redemption.redemption_id, Move(to=State.FAILED, by="test"), now=utc_now())
     assert await world.stock(reward) == 1
     assert await world.try_redeem("ann") == "redeemed"
 

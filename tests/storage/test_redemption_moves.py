@@ -27,7 +27,7 @@ async def a_redemption(world, stock=5):
 
 async def move(world, redemption, wanted):
     async with transaction(world.pool) as connection:
-        return await move_redemption(connection, world.tenant_id, redemption.redemption_id, wanted, utc_now())
+        return await move_redemption(connection, world.tenant_id, redemption.redemption_id, wanted, now=utc_now())
 
 
 def callback(status, **data):
@@ -121,7 +121,7 @@ async def test_each_outside_move_tells_the_workflow_and_its_own_do_not(world):
 async def test_an_outcome_that_somebody_brought_about_ends_a_flag_and_an_expiry_keeps_its_reason(world, flag, outcome, keeps):
     _, _, redemption = await a_redemption(world)
     async with transaction(world.pool) as connection:
-        await set_flag(connection, world.tenant_id, redemption.redemption_id, flag, utc_now())
+        await set_flag(connection, world.tenant_id, redemption.redemption_id, flag, now=utc_now())
     await move(world, redemption, Move(to=outcome, by="staff", note="by hand"))
     async with transaction(world.pool) as connection:
         document = await document_of(connection, world.tenant_id, redemption.redemption_id)

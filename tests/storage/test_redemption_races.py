@@ -61,7 +61,7 @@ async def try_move(world: World, redemption, wish: Move) -> State | None:
     """The state that this wish brought about, or None when somebody was faster or it is illegal."""
     try:
         async with transaction(world.pool) as connection:
-            made = await move_redemption(connection, world.tenant_id, redemption.redemption_id, wish, utc_now())
+            made = await move_redemption(connection, world.tenant_id, redemption.redemption_id, wish, now=utc_now())
     except DomainError:
         return None
     return made.status if made.decision is Decision.MOVE else None
@@ -87,7 +87,7 @@ async def test_every_pair_of_moves_has_one_outcome(pool: Pool, stage: str, kind:
     reward = await world.reward("voucher", price=PRICE, **{**REWARDS[kind], **asked})
     async with transaction(pool) as connection:
         if kind == "codes":
-            await add_codes(connection, world.tenant_id, reward.reward_id, [f"C{number}" for number in range(STOCK)], utc_now())
+            await add_codes(connection, world.tenant_id, reward.reward_id, [f"C{number}" for number in range(STOCK)], now=utc_now())
     pairs = list(itertools.combinations_with_replacement(STAGES[stage].values(), 2))
     stands = [await race(world, await world.redeem("u1"), *pair) for pair in pairs]
     fulfilled = sum(state is State.FULFILLED for state in stands)

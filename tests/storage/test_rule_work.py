@@ -94,7 +94,7 @@ async def test_pumps_of_a_process_compile_a_change_once_and_never_on_the_loop(wo
     events = [Event(f"u{n}", 1, 0, f"e{n}") for n in range(40)]
     await world.send(events)
     books = Books()
-    pumps = [ScoringPump(world.pool, world.live, world.wakeup, partition, books) for partition in range(PARTITIONS)]
+    pumps = [ScoringPump(world.pool, world.live, world.wakeup, partition, books=books) for partition in range(PARTITIONS)]
     await asyncio.gather(*(pump.run(asyncio.Event(), until_idle=True) for pump in pumps))
     assert len(await world.stored_rows(board)) == 40
     assert compiled == [False]

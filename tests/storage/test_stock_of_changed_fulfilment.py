@@ -35,12 +35,12 @@ async def test_a_piece_goes_back_only_to_a_stock_that_counts_its_like(pool: Pool
     first, then = (pieces, codes) if becomes_codes else (codes, pieces)
     reward = await world.reward(**first)
     async with transaction(pool) as connection:
-        await add_codes(connection, world.tenant_id, reward.reward_id, ["A", "B"], utc_now(), variant_id=variant)
+        await add_codes(connection, world.tenant_id, reward.reward_id, ["A", "B"], now=utc_now(), variant_id=variant)
     order = await world.redeem("ann", variant_id=variant)
     await rewrite(world, reward, **then)
     before = await stock(world, variant)
     async with transaction(pool) as connection:
-        await move_redemption(connection, world.tenant_id, order.redemption_id, Move(to=State.CANCELLED, by="test"), utc_now())
+        await move_redemption(connection, world.tenant_id, order.redemption_id, Move(to=State.CANCELLED, by="test"), now=utc_now())
     assert await stock(world, variant) == before == (2 if becomes_codes else 5)
 
 

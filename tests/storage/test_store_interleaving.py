@@ -35,7 +35,7 @@ async def play(world: World, dice: random.Random) -> None:
     async def wish(state: State) -> None:
         try:
             async with transaction(world.pool) as connection:
-                await move_redemption(connection, world.tenant_id, redemption.redemption_id, Move(to=state, by="test"), utc_now())
+                await move_redemption(connection, world.tenant_id, redemption.redemption_id, Move(to=state, by="test"), now=utc_now())
         except DomainError:
             return
 
@@ -51,7 +51,7 @@ async def test_whoever_wins_points_stock_and_codes_are_right(pool: Pool, seed: i
     rewards = {slug: await world.reward(slug, price=10, **more) for slug, more in KINDS.items()}
     async with transaction(pool) as connection:
         codes = [f"C{number}" for number in range(12)]
-        await add_codes(connection, world.tenant_id, rewards["voucher"].reward_id, codes, utc_now())
+        await add_codes(connection, world.tenant_id, rewards["voucher"].reward_id, codes, now=utc_now())
     await asyncio.gather(*(play(world, random.Random(dice.random())) for _ in range(60)))
     assert await world.findings() == []
     # A reversed redemption keeps its piece: what was handed over is not in the shelf again.

@@ -27,7 +27,7 @@ async def world(pool: Pool) -> World:
 async def move(world: World, redemption, *states: State) -> None:
     for state in states:
         async with transaction(world.pool) as connection:
-            await move_redemption(connection, world.tenant_id, redemption.redemption_id, Move(to=state, by="test"), utc_now())
+            await move_redemption(connection, world.tenant_id, redemption.redemption_id, Move(to=state, by="test"), now=utc_now())
 
 
 async def test_a_user_gets_no_more_than_the_limit_and_another_user_has_its_own(world: World):
@@ -140,7 +140,7 @@ async def test_availability_and_eligibility_are_checked(world: World):
         with pytest.raises(NotEligible):
             await world.redeem("ann", slug)
     async with transaction(world.pool) as connection:
-        await identify(connection, world.tenant_id, "ann", Identify(attributes={"country": "VN"}), utc_now())
+        await identify(connection, world.tenant_id, "ann", Identify(attributes={"country": "VN"}), now=utc_now())
     assert await world.try_redeem("ann", "local") == "redeemed"
 
 

@@ -21,7 +21,7 @@ async def world(pool: Pool) -> World:
 async def identified(world: World, **body: Any) -> tuple[User, bool]:
     given = convert_value({"external_id": "ann", **body}, Identify)
     async with transaction(world.pool) as connection:
-        return await identify(connection, world.tenant_id, identified_as(given), given, utc_now())
+        return await identify(connection, world.tenant_id, identified_as(given), given, now=utc_now())
 
 
 async def test_identify_makes_a_user_and_then_merges_what_is_given(world: World):

@@ -29,7 +29,7 @@ async def vouchers(world: World, **pools: list[str]):
     reward = await world.reward(price=10, fulfilment={"type": "codes"}, variants=VARIANTS)
     async with transaction(world.pool) as connection:
         for variant, codes in pools.items():
-            await add_codes(connection, world.tenant_id, reward.reward_id, codes, utc_now(), variant_id=variant)
+            await add_codes(connection, world.tenant_id, reward.reward_id, codes, now=utc_now(), variant_id=variant)
     return reward
 
 
@@ -45,7 +45,7 @@ async def stocks(world: World, reward):
 
 async def move(world: World, redemption, to: State):
     async with transaction(world.pool) as connection:
-        await move_redemption(connection, world.tenant_id, redemption.redemption_id, Move(to=to, by="test"), utc_now())
+        await move_redemption(connection, world.tenant_id, redemption.redemption_id, Move(to=to, by="test"), now=utc_now())
         return await document_of(connection, world.tenant_id, redemption.redemption_id)
 
 
@@ -67,7 +67,7 @@ async def test_each_variant_gives_its_own_codes_and_gets_an_unused_one_back(worl
 async def test_a_code_is_in_one_pool_of_its_reward_only(world: World):
     reward = await vouchers(world, ten=["X", "T"])
     async with transaction(world.pool) as connection:
-        assert await copy_codes(connection, world.tenant_id, reward.reward_id, ["X", "F"], utc_now(), variant_id="fifty") == 1
+        assert await copy_codes(connection, world.tenant_id, reward.reward_id, ["X", "F"], now=utc_now(), variant_id="fifty") == 1
     assert await stocks(world, reward) == {"ten": 2, "fifty": 1}
     check_pool(reward, "ten")
     for wrong in (None, "hundred"):

@@ -17,7 +17,7 @@ VALUES (%s, %s, %s, 'tier_change', '{}', %s, %s, %s, %s, %s)
 async def test_what_waits_longest_is_the_oldest_not_what_is_due_first(pool: Pool) -> None:
     world, now = await make_world(pool), utc_now()
     async with transaction(pool) as connection:
-        made = await create_endpoint(connection, world.tenant_id, NewEndpoint(url="http://127.0.0.1:1/"), b"sealed", now)
+        made = await create_endpoint(connection, world.tenant_id, NewEndpoint(url="http://127.0.0.1:1/"), b"sealed", now=now)
         wanted, asked = {"since": now - timedelta(days=1), "now": now}, [made.endpoint_id]
         assert (await endpoint_health(connection, world.tenant_id, asked, **wanted))[made.endpoint_id].oldest_waiting_at is None
         for state, due_in, age in (("pending", 3600, 7200), ("pending", 1, 1), ("delivered", None, 9000)):

@@ -53,7 +53,7 @@ class Stage(msgspec.Struct, frozen=True):
         more = {"events": ["reward_redeemed"], **more}
         async with transaction(self.pool) as connection:
             sealed = VAULT.seal(SECRET, SECRET_PURPOSE)
-            made = await create_endpoint(connection, self.world.tenant_id, NewEndpoint(url=url, **more), sealed, utc_now())
+            made = await create_endpoint(connection, self.world.tenant_id, NewEndpoint(url=url, **more), sealed, now=utc_now())
         return made.endpoint_id
 
     async def redeem(self, *, deadline_seconds: int = 259_200, stock: int = 5, **fulfilment: Any) -> Redemption:

@@ -32,7 +32,7 @@ async def found(client: Client, query: str, count: int = 1) -> list[str]:
 
 async def move(stage: Stage, redemption, to: State, note: str, by: str = "console:lan@example.com") -> None:
     async with transaction(stage.pool) as connection:
-        await move_redemption(connection, redemption.tenant_id, redemption.redemption_id, Move(to=to, by=by, note=note), utc_now())
+        await move_redemption(connection, redemption.tenant_id, redemption.redemption_id, Move(to=to, by=by, note=note), now=utc_now())
     while await stage.relay.deliver_batch():
         pass
 

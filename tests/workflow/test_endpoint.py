@@ -144,7 +144,7 @@ async def test_410_disables_the_endpoint_and_holds_the_rest_until_it_is_enabled(
             assert len(partner.received) == 1
             async with transaction(pool) as connection:
                 changes = {"enabled": True, "rate_per_second": 100.0}
-                await update_endpoint(connection, stage.world.tenant_id, endpoint, changes, utc_now())
+                await update_endpoint(connection, stage.world.tenant_id, endpoint, changes, now=utc_now())
                 await release_held(connection, stage.world.tenant_id, endpoint, utc_now())
                 await connection.execute("UPDATE webhook_endpoint SET next_turn_at = NULL")
             wake.set()
@@ -156,7 +156,7 @@ async def test_what_is_due_is_held_when_its_endpoint_is_switched_off(pool):
     endpoint = await stage.endpoint("http://127.0.0.1:9/", events=["*"])
     await tell(stage, 2)
     async with transaction(pool) as connection:
-        await disable_endpoint(connection, stage.world.tenant_id, endpoint, "switched off", utc_now())
+        await disable_endpoint(connection, stage.world.tenant_id, endpoint, "switched off", now=utc_now())
     assert len(await lines(stage, state="held")) == 2
 
 
@@ -199,7 +199,7 @@ async def test_each_move_is_told_to_those_who_ask(pool):
         await RedemptionActivities(pool).begin(given)
     async with transaction(pool) as connection:
         move = Move(to=State.FULFILLED, by="test", is_callback=True, fulfillment_data={"code": "é"})
-        await move_redemption(connection, redemption.tenant_id, redemption.redemption_id, move, utc_now())
+        await move_redemption(connection, redemption.tenant_id, redemption.redemption_id, move, now=utc_now())
     told = [(row["endpoint_id"], row["event"], row["due_at"] is not None) for row in await lines(stage)]
     assert sorted(told, key=str) == sorted(
         [(fulfils, "reward_redeemed", False), (copies, "reward_redeemed", True), (copies, "redemption_updated", True)], key=str

@@ -189,7 +189,7 @@ async def test_what_tells_of_who_has_the_name_since_stays_that_ones(pool: Pool, 
     async with transaction(pool) as connection:
         for scope in (path, f"POST /v1/rewards/purchase/x {PERSON}"):
             answer = StoredAnswer(status=201, body=b"{}")
-            await keep_answer(connection, tenant, KeyClaim(scope=scope, key="k", request_hash=b""), answer, utc_now())
+            await keep_answer(connection, tenant, KeyClaim(scope=scope, key="k", request_hash=b""), answer, now=utc_now())
         await connection.execute(
             "INSERT INTO audit_log (tenant_id, audit_id, actor, action, subject, subject_id, after, created_at)"
             " VALUES (%s, uuidv7(), 'a', 'adjust', 'points', %s, %s, %s)",

@@ -70,7 +70,7 @@ async def test_a_user_is_told_once_of_each_day_on_which_points_expire(pool: Pool
     world = await expiring_world(pool)
     async with transaction(pool) as connection:
         new = NewEndpoint(url="https://partner.example/hook", events=["points.expiring"])
-        await create_endpoint(connection, world.tenant_id, new, b"sealed", utc_now())
+        await create_endpoint(connection, world.tenant_id, new, b"sealed", now=utc_now())
     await earn(world, "ann", 10, 8 * DAY)
     await earn(world, "ann", 5, 6 * DAY)
     await earn(world, "ann", 7, timedelta(hours=2))

@@ -51,7 +51,7 @@ def events(history: Any, kind: str) -> list[Any]:
 async def call_back(stage: Stage, redemption: Any, body: dict[str, Any]) -> None:
     async with transaction(stage.pool) as connection:
         move = read_callback(body, "api_key:test")
-        await move_redemption(connection, redemption.tenant_id, redemption.redemption_id, move, utc_now())
+        await move_redemption(connection, redemption.tenant_id, redemption.redemption_id, move, now=utc_now())
 
 
 async def until(condition: Any, seconds: float = 60.0) -> Any:
@@ -197,11 +197,11 @@ async def test_an_archived_endpoint_hands_its_redemptions_to_the_next_one_or_lea
         pinned = await stage.redeem(endpoint_id=str(first), deadline_seconds=3600)
         await stage.world.reward("other", price=10, fulfilment={"type": "webhook", "deadline_seconds": 3600})
         async with transaction(stage.pool) as connection:
-            await update_endpoint(connection, stage.world.tenant_id, first, {"enabled": True}, utc_now())
+            await update_endpoint(connection, stage.world.tenant_id, first, {"enabled": True}, now=utc_now())
         free = await stage.world.redeem("u1", "other")
         async with transaction(stage.pool) as connection:
             await prepare_delivery(connection, free, utc_now())
-            await update_endpoint(connection, stage.world.tenant_id, first, {"enabled": False}, utc_now())
+            await update_endpoint(connection, stage.world.tenant_id, first, {"enabled": False}, now=utc_now())
         assert await stage.relay.deliver_batch() == 2
         await stage.endpoint(partner.url)
 
@@ -241,7 +241,7 @@ async def test_an_endpoint_and_a_redemption_that_come_at_once_always_meet(stage)
             await lock_endpoints(connection, stage.world.tenant_id)
             sealed = VAULT.seal(SECRET, SECRET_PURPOSE)
             new = NewEndpoint(url="http://127.0.0.1:9/", events=["reward_redeemed"])
-            made = await create_endpoint(connection, stage.world.tenant_id, new, sealed, utc_now())
+            made = await create_endpoint(connection, stage.world.tenant_id, new, sealed, now=utc_now())
             await asyncio.sleep(0.02)
             return await resume_unsent(connection, stage.world.tenant_id, made)
 
@@ -359,7 +359,7 @@ async def test_deliveries_of_a_disabled_endpoint_are_held_and_go_on_when_it_is_e
         await until(is_held)
         assert partner.received == []
         async with transaction(stage.pool) as connection:
-            await update_endpoint(connection, stage.world.tenant_id, endpoint_id, {"enabled": True}, utc_now())
+            await update_endpoint(connection, stage.world.tenant_id, endpoint_id, {"enabled": True}, now=utc_now())
             await resume_deliveries(connection, stage.world.tenant_id, endpoint_id)
         await stage.relay.deliver_batch()
 
@@ -425,7 +425,7 @@ async def test_a_resume_ends_the_wait_for_the_next_attempt(stage, request):
         async def hurried():
             async with transaction(stage.pool) as connection:
                 since = utc_now() - timedelta(hours=1)
-                return await hurry_waiting(connection, stage.world.tenant_id, endpoint_id, since, utc_now())
+                return await hurry_waiting(connection, stage.world.tenant_id, endpoint_id, since, now=utc_now())
 
         assert await until(hurried) == 1
         await stage.relay.deliver_batch()
@@ -454,7 +454,7 @@ async def test_a_run_that_has_gone_round_often_goes_on_in_a_new_one(stage, monke
 
         await until(first_is_answered)
         async with transaction(stage.pool) as connection:
-            await disable_endpoint(connection, stage.world.tenant_id, endpoint_id, "switched off", utc_now())
+            await disable_endpoint(connection, stage.world.tenant_id, endpoint_id, "switched off", now=utc_now())
         first_run = (await handle.describe()).run_id
         number = 0
 
@@ -466,7 +466,7 @@ async def test_a_run_that_has_gone_round_often_goes_on_in_a_new_one(stage, monke
 
         await until(is_another_run)
         async with transaction(stage.pool) as connection:
-            await update_endpoint(connection, stage.world.tenant_id, endpoint_id, {"enabled": True}, utc_now())
+            await update_endpoint(connection, stage.world.tenant_id, endpoint_id, {"enabled": True}, now=utc_now())
 
         async def is_processing():
             with contextlib.suppress(RPCError, WorkflowUpdateFailedError):

@@ -87,7 +87,7 @@ async def test_what_is_ours_to_give_is_given_once(dying, kind, points):
     reward = await stage.world.reward("voucher", price=10, fulfilment={"type": kind}, **settings)
     if kind == "codes":
         async with transaction(stage.pool) as connection:
-            await add_codes(connection, stage.world.tenant_id, reward.reward_id, ["A", "B"], utc_now())
+            await add_codes(connection, stage.world.tenant_id, reward.reward_id, ["A", "B"], now=utc_now())
     redemption = await stage.world.redeem("u1")
     handle = await stage.start(redemption)
     assert await stage.outcome(handle) == "fulfilled"

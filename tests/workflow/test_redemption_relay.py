@@ -53,7 +53,7 @@ async def test_redemptions_wait_for_temporal_and_are_processed_when_it_comes(poo
         await until(asked_again)
         said = [record.levelname for record in caplog.records if record.name == "loops.relay"]
         assert said.count("WARNING") == 1, "an outage is said once"
-        command = temporal.command(tmp_path / "t.db", port, processes.free_port(), SEARCH_ATTRIBUTES, tmp_path / "t.log")
+        command = temporal.command(tmp_path / "t.db", port, processes.free_port(), SEARCH_ATTRIBUTES, log=tmp_path / "t.log")
         process = processes.start(command)
         try:
             processes.wait_ready(process, command, lambda: processes.port_answers(port))

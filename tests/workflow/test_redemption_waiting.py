@@ -37,7 +37,7 @@ async def redeem(stage: Stage, **reward: Any):
 
 async def move(stage: Stage, redemption: Any, wanted: Move) -> Any:
     async with transaction(stage.pool) as connection:
-        return await move_redemption(connection, redemption.tenant_id, redemption.redemption_id, wanted, utc_now())
+        return await move_redemption(connection, redemption.tenant_id, redemption.redemption_id, wanted, now=utc_now())
 
 
 async def path(stage: Stage, redemption: Any) -> list[str]:
@@ -103,7 +103,7 @@ async def test_a_code_is_given_at_once(stage):
     await stage.world.user("u1", 100)
     reward = await stage.world.reward("voucher", price=10, fulfilment={"type": "codes"})
     async with transaction(stage.pool) as connection:
-        await add_codes(connection, stage.world.tenant_id, reward.reward_id, ["SECRET-1", "SECRET-2"], utc_now())
+        await add_codes(connection, stage.world.tenant_id, reward.reward_id, ["SECRET-1", "SECRET-2"], now=utc_now())
     redemption = await stage.world.redeem("u1", "voucher")
     handle = await stage.start(redemption)
     assert await stage.outcome(handle) == "fulfilled"

@@ -260,7 +260,7 @@ async def test_instants_that_passed_while_temporal_was_away_are_caught_up(
     pool: Pool, postgres_url: str, redis_url: str, tmp_path: Path
 ) -> None:
     port = processes.free_port()
-    command = temporal.command(tmp_path / "t.db", port, processes.free_port(), SEARCH_ATTRIBUTES, tmp_path / "t.log")
+    command = temporal.command(tmp_path / "t.db", port, processes.free_port(), SEARCH_ATTRIBUTES, log=tmp_path / "t.log")
     settings = settings_for(postgres_url, redis_url, f"127.0.0.1:{port}")
     client = await connect(settings, lazy=True)
     stage = await make_stage(pool, client)

@@ -115,7 +115,9 @@ def test_every_way_in_which_a_workflow_can_be_is_thought_of() -> None:
 async def an_endpoint_with_an_overdue_delivery(world: World) -> UUID:
     async with transaction(world.pool) as connection:
         new = NewEndpoint(url="http://127.0.0.1:1/hook", events=["*"])
-        endpoint_id = (await create_endpoint(connection, world.tenant_id, new, VAULT.seal(SECRET, SECRET_PURPOSE), utc_now())).endpoint_id
+        endpoint_id = (
+            await create_endpoint(connection, world.tenant_id, new, VAULT.seal(SECRET, SECRET_PURPOSE), now=utc_now())
+        ).endpoint_id
     await world.rows(
         """
         INSERT INTO webhook_delivery (tenant_id, delivery_id, endpoint_id, event, body, state, due_at, due_trigger, created_at, updated_at)

@@ -34,12 +34,12 @@ async def enable(connection, stage, endpoint_id):
     """What the API does, in its order."""
     await lock_endpoints(connection, stage.world.tenant_id)
     await release_held(connection, stage.world.tenant_id, endpoint_id, utc_now())
-    await update_endpoint(connection, stage.world.tenant_id, endpoint_id, ON, utc_now())
+    await update_endpoint(connection, stage.world.tenant_id, endpoint_id, ON, now=utc_now())
 
 
 async def end(stage, redemption_id, to=State.CANCELLED):
     async with transaction(stage.pool) as connection:
-        await move_redemption(connection, stage.world.tenant_id, redemption_id, Move(to=to, by="test"), utc_now())
+        await move_redemption(connection, stage.world.tenant_id, redemption_id, Move(to=to, by="test"), now=utc_now())
 
 
 async def test_what_is_published_while_its_endpoint_is_being_enabled_is_sent(pool):
@@ -76,7 +76,7 @@ async def test_a_fulfilment_that_meets_the_enabling_of_its_endpoint_is_sent(pool
         (row,) = await lines(stage)
         off = {"enabled": False, "disabled_reason": "switched off"}
         async with transaction(pool) as connection:
-            await update_endpoint(connection, stage.world.tenant_id, row["endpoint_id"], off, utc_now())
+            await update_endpoint(connection, stage.world.tenant_id, row["endpoint_id"], off, now=utc_now())
         webhooks = WebhookActivities(pool, VAULT, Sender(SENDER))
         async with transaction(pool) as connection:
             await lock_endpoints(connection, stage.world.tenant_id)
@@ -132,7 +132,7 @@ async def test_an_order_that_is_cancelled_while_it_waits_to_be_resent_is_not_sen
         stage, given = await prepare(pool, partner)
         row = await exhausted(stage, given)
         async with transaction(pool) as connection:
-            await make_due(connection, stage.world.tenant_id, row["endpoint_id"], [row["delivery_id"]], utc_now())
+            await make_due(connection, stage.world.tenant_id, row["endpoint_id"], [row["delivery_id"]], now=utc_now())
         await end(stage, row["redemption_id"])
         (row,) = await lines(stage)
         assert (row["state"], row["due_at"]) == ("exhausted", None)
@@ -145,7 +145,7 @@ async def test_an_order_that_is_resent_while_it_is_being_cancelled_is_not_sent(p
         row = await exhausted(stage, given)
         await end(stage, row["redemption_id"])
         async with transaction(pool) as connection:  # as `recover` does that looked before the commit
-            await make_due(connection, stage.world.tenant_id, row["endpoint_id"], [row["delivery_id"]], utc_now())
+            await make_due(connection, stage.world.tenant_id, row["endpoint_id"], [row["delivery_id"]], now=utc_now())
         await asked_no_more(stage, row, partner)
         async with transaction(pool) as connection:
             assert len(await attempts_of(connection, stage.world.tenant_id, row["delivery_id"])) == 4, "nothing was sent: no attempt"
@@ -159,7 +159,7 @@ async def test_an_order_that_is_cancelled_while_its_resend_waits_for_its_turn_is
             now, spacing = utc_now(), timedelta(seconds=1.5)
             await connection.execute("UPDATE webhook_endpoint SET next_turn_at = NULL")
             await reserve_turns(connection, stage.world.tenant_id, row["endpoint_id"], 1, spacing=spacing, now=now)
-            await make_due(connection, stage.world.tenant_id, row["endpoint_id"], [row["delivery_id"]], now)
+            await make_due(connection, stage.world.tenant_id, row["endpoint_id"], [row["delivery_id"]], now=now)
         async with pumping(stage, row["endpoint_id"]):
 
             async def is_claimed():
@@ -184,7 +184,7 @@ async def test_what_waits_for_its_turn_is_not_sent_to_an_endpoint_that_is_disabl
         async with pumping(stage, endpoint) as wake:
             await until(lambda: asyncio.sleep(0, len(partner.received) == 1))
             async with transaction(pool) as connection:
-                await update_endpoint(connection, stage.world.tenant_id, endpoint, {"enabled": False}, utc_now())
+                await update_endpoint(connection, stage.world.tenant_id, endpoint, {"enabled": False}, now=utc_now())
 
             async def is_held():
                 wake.set()
@@ -263,7 +263,7 @@ async def test_another_rate_counts_from_now_on(pool):
     async with transaction(pool) as connection:
         tenant_id, now = stage.world.tenant_id, utc_now()
         await reserve_turns(connection, tenant_id, endpoint, 8, spacing=timedelta(seconds=100), now=now)
-        await update_endpoint(connection, tenant_id, endpoint, {"rate_per_second": 50.0}, now)
+        await update_endpoint(connection, tenant_id, endpoint, {"rate_per_second": 50.0}, now=now)
         assert await reserve_turns(connection, tenant_id, endpoint, 1, spacing=timedelta(seconds=1), now=now) == now
 
 
@@ -308,7 +308,7 @@ async def test_a_workflow_that_is_made_again_finds_a_held_delivery_held(pool):
         webhooks = WebhookActivities(pool, VAULT, Sender(SENDER))
         await ActivityEnvironment().run(webhooks.send, given(1))
         async with transaction(pool) as connection:
-            await update_endpoint(connection, stage.world.tenant_id, row["endpoint_id"], {"enabled": False}, utc_now())
+            await update_endpoint(connection, stage.world.tenant_id, row["endpoint_id"], {"enabled": False}, now=utc_now())
         assert (await ActivityEnvironment().run(webhooks.send, given(2))).held
         again = await ActivityEnvironment().run(webhooks.send, given(1))
         assert again.wait_seconds == 0.0, "the ladder is not over"
@@ -344,7 +344,7 @@ async def test_copies_that_wait_for_their_next_attempt_are_hurried_and_get_no_fi
 
             await until(waits)
             async with transaction(pool) as connection:
-                hurried = await hurry_waiting(connection, stage.world.tenant_id, endpoint, utc_now() - timedelta(hours=1), utc_now())
+                hurried = await hurry_waiting(connection, stage.world.tenant_id, endpoint, utc_now() - timedelta(hours=1), now=utc_now())
             wake.set()
             await until(delivery_settled(stage, "delivered", 2))
         assert hurried == 2

@@ -55,7 +55,7 @@ async def test_a_copy_that_is_resent_by_hand_while_its_redemption_is_refunded_is
         stage, (_, copy) = await an_order_and_its_copy(pool, partner)
         await end(stage, copy["redemption_id"])
         async with transaction(pool) as connection:  # as `resend` does that looked before the commit
-            await make_due(connection, stage.world.tenant_id, copy["endpoint_id"], [copy["delivery_id"]], utc_now())
+            await make_due(connection, stage.world.tenant_id, copy["endpoint_id"], [copy["delivery_id"]], now=utc_now())
         async with pumping(stage, copy["endpoint_id"]):
 
             async def is_withdrawn():

@@ -96,7 +96,7 @@ async def test_a_window_closes_at_its_time_and_its_result_is_the_reference(stage
     await end_in(stage.world, 1, grace_seconds=1)
     async with transaction(stage.world.pool) as connection:
         endpoint = NewEndpoint(url="http://127.0.0.1:1/", events=["leaderboard.window_closed"])
-        await create_endpoint(connection, stage.world.tenant_id, endpoint, b"sealed", utc_now())
+        await create_endpoint(connection, stage.world.tenant_id, endpoint, b"sealed", now=utc_now())
     async with stage.worker(), scoring(stage.world):
         assert await stage.relay.deliver_batch() == 1
         outcome = await stage.outcome(stage.handle(board))
@@ -119,7 +119,7 @@ async def with_prizes(stage: Stage, what: LeaderboardDefinition) -> LeaderboardD
         badge = parse_item({"name": "Badge", "reward_type": "badge"})
         item = await write_item(connection, stage.world.tenant_id, new_id(), badge, credit=(None, None), now=now)
         written = WrittenConfig(name="prizes", tiers=[PrizeTier(max_rank=3, item_ids=[item.item_id])], budget={})
-        config = await write_config(connection, stage.world.tenant_id, new_id(), written, now)
+        config = await write_config(connection, stage.world.tenant_id, new_id(), written, now=now)
     return msgspec.structs.replace(what, reward_config_id=config.reward_config_id)
 
 
