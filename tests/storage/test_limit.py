@@ -11,7 +11,7 @@ from domain.points.ledger import CurrencyDefinition
 from domain.tenant.credential import KeyRole
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
-from storage.points.currency import create_currency
+from storage.points.currency import add_currency
 from storage.tenant.credential import create_key, revoke_key
 from tests.store_world import make_tenant
 
@@ -65,10 +65,10 @@ async def test_one_that_is_there_already_is_not_one_more(pool: Pool) -> None:
         present = await (await connection.execute("SELECT count(*) AS n FROM currency WHERE tenant_id = %s", (tenant_id,))).fetchone()
         assert present is not None
         for number in range(limits.CURRENCIES.value - present["n"]):
-            await create_currency(connection, tenant_id, CurrencyDefinition(currency_id=f"c{number}", name="C"), utc_now())
+            await add_currency(connection, tenant_id, CurrencyDefinition(currency_id=f"c{number}", name="C"), utc_now())
     with pytest.raises(AlreadyExists):
         async with transaction(pool) as connection:
-            await create_currency(connection, tenant_id, CurrencyDefinition(currency_id="c0", name="C"), utc_now())
+            await add_currency(connection, tenant_id, CurrencyDefinition(currency_id="c0", name="C"), utc_now())
     with pytest.raises(LimitReached):
         async with transaction(pool) as connection:
-            await create_currency(connection, tenant_id, CurrencyDefinition(currency_id="more", name="C"), utc_now())
+            await add_currency(connection, tenant_id, CurrencyDefinition(currency_id="more", name="C"), utc_now())
