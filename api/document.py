@@ -183,7 +183,7 @@ def _complete(operation: dict[str, Any], handler: HTTPRouteHandler, path: str, b
     operation["security"] = [] if rule == PUBLIC else [{"bearer": []}] if rule == OPERATOR else [{"bearer": []}, {"api_key": []}]
     _describe_body(operation, handler, name, book)
     _describe_parameters(operation, handler, name, book)
-    _describe_answers(operation, handler, name, path, book)
+    _describe_answers(operation, handler, name, path, book=book)
 
 
 def _describe_body(operation: dict[str, Any], handler: HTTPRouteHandler, name: str, book: SchemaBook) -> None:
@@ -236,7 +236,7 @@ def declared_refusals(handler: HTTPRouteHandler) -> tuple[type[DomainError], ...
     return tuple(handler.opt.get("refusals", ()))
 
 
-def _describe_answers(operation: dict[str, Any], handler: HTTPRouteHandler, name: str, path: str, book: SchemaBook) -> None:
+def _describe_answers(operation: dict[str, Any], handler: HTTPRouteHandler, name: str, path: str, *, book: SchemaBook) -> None:
     """What the handler returns, under its status; further answers are in the route's `answers`."""
     own = str(handler.status_code)
     shapes: dict[str, Any] = {own: _answered(handler)} | {str(status): shape for status, shape in handler.opt.get("answers", {}).items()}

@@ -194,7 +194,7 @@ class Front:
         elif scope["method"] == "GET" and scope["path"].startswith(self._pages.prefix):
             await self._show_page(scope, receive, send, about)
         elif scope["path"] == CONSOLE or scope["path"].startswith(CONSOLE + "/"):
-            await self._hand_over(scope, receive, send, about, self._console)
+            await self._hand_over(scope, receive, send, about, app=self._console)
         elif scope["method"] == "OPTIONS" and (origin := header_of(headers, b"origin")) is not None:
             await send_reply(send, await self._preflight(scope, origin, request_id), request_id)
         else:
@@ -276,7 +276,7 @@ class Front:
         )
         return Reply(status=204, body=b"", headers=headers + cors_headers(origin))
 
-    async def _hand_over(self, scope: Any, receive: Receive, send: Send, about: logging.Asked, app: Any = None) -> None:
+    async def _hand_over(self, scope: Any, receive: Receive, send: Send, about: logging.Asked, *, app: Any = None) -> None:
         state = scope.setdefault("state", {})
         state["request_id"] = about.request_id.decode()
         started = time.perf_counter()

@@ -142,7 +142,7 @@ async def get_event(request: AnyRequest, event_id: str, principal: Principal, po
         did: dict[str, Any] = {"leaderboards": [], "earning_rules": []}
         if document and state == "scored":
             given = {row["rule_id"]: row["amount"] for row in earnings if row["kind"] == "earn"}
-            did = await effects_of(connection, principal.tenant_id, event, document, given)
+            did = await effects_of(connection, principal.tenant_id, event, document, given=given)
     return event_wire(event) | {
         "event": document and document | {"tenant_id": str(principal.tenant_id)},
         "state": state,

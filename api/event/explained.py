@@ -26,20 +26,20 @@ ERASED = Why(code=SilenceCause.USER_ERASED)
 
 
 async def effects_of(
-    connection: Connection, tenant_id: UUID, event: FoundEvent, document: dict[str, Any], given: Mapping[str, int]
+    connection: Connection, tenant_id: UUID, event: FoundEvent, document: dict[str, Any], *, given: Mapping[str, int]
 ) -> dict[str, Any]:
     """`leaderboards` and `earning_rules`, those that did something first. `given`: what rules gave, by id, in the smallest unit."""
     book = await load_rule_book(connection, tenant_id)
     told = document | {"tenant_id": str(tenant_id)}
     scorable = ScorableEvent(event.position, event.accepted_at, event.occurred_at.astimezone(UTC), event.user_id, told)
     return {
-        "leaderboards": await _boards(connection, tenant_id, book, event, scorable),
-        "earning_rules": await _rules(connection, tenant_id, book, event, scorable, given),
+        "leaderboards": await _boards(connection, tenant_id, book, event, scorable=scorable),
+        "earning_rules": await _rules(connection, tenant_id, book, event, scorable=scorable, given=given),
     }
 
 
 async def _boards(
-    connection: Connection, tenant_id: UUID, book: RuleBook, event: FoundEvent, scorable: ScorableEvent
+    connection: Connection, tenant_id: UUID, book: RuleBook, event: FoundEvent, *, scorable: ScorableEvent
 ) -> list[dict[str, Any]]:
     then = {board.board_id: board for board in book.boards if board.valid_from <= event.accepted_at}
     now = {board.board_id: board for board in book.boards}
@@ -54,7 +54,7 @@ async def _boards(
         if version is None:
             said.append(known | _not_counted(at_instant(SilenceCause.NOT_IN_FORCE, first[board.board_id])))
         else:
-            said.append(known | await _board(connection, tenant_id, version, event, scorable))
+            said.append(known | await _board(connection, tenant_id, version, event, scorable=scorable))
     return sorted(said, key=lambda each: not each["counted"])
 
 
@@ -67,7 +67,7 @@ def _not_counted(why: Why) -> dict[str, Any]:
 
 
 async def _board(
-    connection: Connection, tenant_id: UUID, version: BoardVersion, event: FoundEvent, scorable: ScorableEvent
+    connection: Connection, tenant_id: UUID, version: BoardVersion, event: FoundEvent, *, scorable: ScorableEvent
 ) -> dict[str, Any]:
     """One row of the answer."""
     if _is_erased(event):
@@ -107,6 +107,7 @@ async def _rules(
     tenant_id: UUID,
     book: RuleBook,
     event: FoundEvent,
+    *,
     scorable: ScorableEvent,
     given: Mapping[str, int],
 ) -> list[dict[str, Any]]:

@@ -228,7 +228,7 @@ async def get_schedule(schedule_id: UUID, principal: Principal, pool: Pool) -> S
         return await _shown(connection, await find_schedule(connection, principal.tenant_id, schedule_id))
 
 
-async def _change(request: AnyRequest, principal: Principal, pool: Pool, schedule_id: UUID, changes: dict[str, Any]) -> ScheduleAnswer:
+async def _change(request: AnyRequest, principal: Principal, pool: Pool, schedule_id: UUID, *, changes: dict[str, Any]) -> ScheduleAnswer:
     """Change the given fields in one transaction; what is given is checked as in a new schedule."""
     async with transaction(pool) as connection:
         present = await find_schedule(connection, principal.tenant_id, schedule_id, lock=True)
@@ -251,7 +251,7 @@ async def update_schedule(  # its changes, and what makes them
     relay: Relay,
 ) -> ScheduleAnswer:
     """Change the given fields. Past instants do not change."""
-    shown = await _change(request, principal, pool, schedule_id, data)
+    shown = await _change(request, principal, pool, schedule_id, changes=data)
     relay.try_start(shown.temporal_schedule_id)
     return shown
 
@@ -266,7 +266,7 @@ async def archive_schedule(schedule_id: UUID, request: AnyRequest, principal: Pr
     relay.try_start(temporal_schedule_id(principal.tenant_id, schedule_id))
 
 
-async def _set_paused(paused: bool, schedule_id: UUID, request: AnyRequest, principal: Principal, pool: Pool) -> ScheduleAnswer:
+async def _set_paused(paused: bool, schedule_id: UUID, request: AnyRequest, principal: Principal, *, pool: Pool) -> ScheduleAnswer:
     raw = await request.body()
     body = convert_value(await request.json() if raw else {}, PauseBody)
     note = {} if body.note is None else {"note": body.note}
@@ -280,7 +280,7 @@ async def _set_paused(paused: bool, schedule_id: UUID, request: AnyRequest, prin
 @post("/v1/admin/schedules/{schedule_id:uuid}/pause", guards=ADMIN, status_code=200, body=PauseBody, refusals=(VersionConflict,))
 async def pause_schedule(schedule_id: UUID, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> ScheduleAnswer:
     """Pause a schedule: instants are not paid from now on. `{"note"}` gives the reason."""
-    shown = await _set_paused(True, schedule_id, request, principal, pool)
+    shown = await _set_paused(True, schedule_id, request, principal, pool=pool)
     relay.try_start(shown.temporal_schedule_id)
     return shown
 
@@ -288,7 +288,7 @@ async def pause_schedule(schedule_id: UUID, request: AnyRequest, principal: Prin
 @post("/v1/admin/schedules/{schedule_id:uuid}/resume", guards=ADMIN, status_code=200, body=PauseBody, refusals=(VersionConflict,))
 async def resume_schedule(schedule_id: UUID, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> ScheduleAnswer:
     """Resume a schedule: instants are paid from now on. Instants during the pause stay unpaid; a backfill pays them."""
-    shown = await _set_paused(False, schedule_id, request, principal, pool)
+    shown = await _set_paused(False, schedule_id, request, principal, pool=pool)
     relay.try_start(shown.temporal_schedule_id)
     return shown
 

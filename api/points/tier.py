@@ -81,7 +81,7 @@ async def replace_tiers(
     """Replace the tiers. Users are re-evaluated when their points move next. Without `tiers` those that there are stay:
     who sets the basis does not mean to take everybody's tier away."""
     async with transaction(pool) as connection:
-        return await _write_set(connection, principal, request, ("tiers",), data)
+        return await _write_set(connection, principal, request, ("tiers",), data=data)
 
 
 @patch("/v1/admin/tiers", guards=ADMIN, refusals=(VersionConflict,))
@@ -90,11 +90,11 @@ async def update_tiers(
 ) -> TierSetAnswer:
     """Change the given fields of the tier set. `period_days` is removed when nothing needs it."""
     async with transaction(pool) as connection:
-        return await _write_set(connection, principal, request, ("basis", "downgrade", "period_days", "tiers"), data)
+        return await _write_set(connection, principal, request, ("basis", "downgrade", "period_days", "tiers"), data=data)
 
 
 async def _write_set(
-    connection: Connection, principal: Principal, request: Request[Any, Any, Any], kept: Sequence[str], data: dict[str, Any]
+    connection: Connection, principal: Principal, request: Request[Any, Any, Any], kept: Sequence[str], *, data: dict[str, Any]
 ) -> TierSetAnswer:
     """Write the set with this data; what it does not name of `kept` stays."""
     present = await lock_tier_set(connection, principal.tenant_id, utc_now())

@@ -117,7 +117,7 @@ async def claim(order_id: str, data: ClaimBody, principal: Principal, pool: Pool
     check_size(filled)
     to = State.PENDING_APPROVAL if order.fulfilment.get("requires_approval") else State.PENDING
     move = Move(to=to, by=principal.actor, note="claimed", fields=filled, only_from=frozenset({State.PENDING_CLAIM}))
-    return principal.shown(await make_move(pool, relay, principal.tenant_id, order.redemption_id, move), order_for_player)
+    return principal.shown(await make_move(pool, relay, principal.tenant_id, order.redemption_id, move=move), order_for_player)
 
 
 @post("/v1/orders/{order_id:str}/cancel", guards=USERS, status_code=200, operation_id="cancel_order")
@@ -125,7 +125,7 @@ async def call_off(order_id: str, principal: Principal, pool: Pool, relay: Relay
     """Cancel an order while it is `pending_claim` or `pending_approval`. The points are returned. 409 `INVALID_STATE` afterwards."""
     order = await _own(pool, principal, order_id)
     move = Move(to=State.CANCELLED, by=principal.actor, note=BY_USER, only_from=WAITING)
-    return principal.shown(await make_move(pool, relay, principal.tenant_id, order.redemption_id, move), order_for_player)
+    return principal.shown(await make_move(pool, relay, principal.tenant_id, order.redemption_id, move=move), order_for_player)
 
 
 routes: list[Any] = [show_orders, read_order, read_own_order, claim, call_off]

@@ -51,10 +51,10 @@ def redemption_id_of(text: str) -> UUID:
 )
 async def call_back(redemption_id: str, data: dict[str, Any], principal: Principal, pool: Pool, relay: Relay) -> dict[str, Any]:
     """The partner's callback: `fulfilled`, `failed` or `processing`. Stored before the response, even if Temporal is unavailable."""
-    return await make_move(pool, relay, principal.tenant_id, redemption_id_of(redemption_id), read_callback(data, principal.actor))
+    return await make_move(pool, relay, principal.tenant_id, redemption_id_of(redemption_id), move=read_callback(data, principal.actor))
 
 
-async def make_move(pool: Pool, relay: Relay, tenant_id: UUID, redemption_id: UUID, move: Move) -> dict[str, Any]:
+async def make_move(pool: Pool, relay: Relay, tenant_id: UUID, redemption_id: UUID, *, move: Move) -> dict[str, Any]:
     """Make the move and answer the redemption; RedemptionAlreadyFinal once the refusal stands in the timeline."""
     async with transaction(pool, reason=move.note) as connection:
         moved: Moved = await move_redemption(connection, tenant_id, redemption_id, move, now=utc_now())
@@ -177,7 +177,7 @@ async def move_by_hand(redemption_id: str, move: str, data: Reason, principal: P
         failure_reason=data.reason if move == "fail" else None,
         only_from=AWAITED if move in ("approve", "reject") else frozenset(),
     )
-    return await make_move(pool, relay, principal.tenant_id, redemption_id_of(redemption_id), wanted)
+    return await make_move(pool, relay, principal.tenant_id, redemption_id_of(redemption_id), move=wanted)
 
 
 routes = [call_back, read_redemption, show_redemptions, move_by_hand]

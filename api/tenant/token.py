@@ -86,7 +86,13 @@ class TokenVerifier:
                 raise Unauthorized("The token's algorithm is not accepted")
             issuer = unverified.get("iss")
             if issuer == PLATFORM_ISSUER:
-                claims = _decode(text, self._gamer_tokens.public_key(header.get("kid")), ["EdDSA"], PLATFORM_ISSUER, PLATFORM_AUDIENCE)
+                claims = _decode(
+                    text,
+                    self._gamer_tokens.public_key(header.get("kid")),
+                    algorithms=["EdDSA"],
+                    issuer=PLATFORM_ISSUER,
+                    audience=PLATFORM_AUDIENCE,
+                )
             else:
                 claims = await self._verify_foreign(text, header, issuer)
         except jwt.ExpiredSignatureError:
@@ -108,7 +114,7 @@ class TokenVerifier:
             raise Unavailable("The keys of the token's issuer are currently unavailable") from None
         if key is None or key.algorithm_name != header["alg"]:
             raise Unauthorized("The token's key is not known")
-        return _decode(text, key.key, [key.algorithm_name], known.issuer, known.audience)
+        return _decode(text, key.key, algorithms=[key.algorithm_name], issuer=known.issuer, audience=known.audience)
 
 
 def _reason(fault: jwt.PyJWTError) -> str:
@@ -150,7 +156,7 @@ def _is_text(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and "\0" not in value and not any("\ud800" <= character <= "\udfff" for character in value)
 
 
-def _decode(text: str, key: Any, algorithms: list[str], issuer: str, audience: str | None) -> dict[str, Any]:
+def _decode(text: str, key: Any, *, algorithms: list[str], issuer: str, audience: str | None) -> dict[str, Any]:
     claims: dict[str, Any] = jwt.decode(
         text,
         key,

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -100,15 +101,34 @@ def test_files_stay_short_enough_to_read() -> None:
     assert not {path: lines for path, lines in longest.items() if lines > 400}
 
 
-def test_functions_stay_short_and_have_few_positional_parameters() -> None:
-    guilty = []
+def functions() -> Iterator[tuple[Path, ast.FunctionDef | ast.AsyncFunctionDef]]:
     for path in sources():
         for node in ast.walk(ast.parse(path.read_text())):
-            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                continue
-            lines = (node.end_lineno or node.lineno) - node.lineno + 1
-            if lines > 70:
-                guilty.append(f"{path.relative_to(REPOSITORY)}:{node.lineno} {node.name} has {lines} lines")
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield path, node
+
+
+def test_functions_stay_short() -> None:
+    guilty = []
+    for path, node in functions():
+        lines = (node.end_lineno or node.lineno) - node.lineno + 1
+        if lines > 70:
+            guilty.append(f"{path.relative_to(REPOSITORY)}:{node.lineno} {node.name} has {lines} lines")
+    assert not guilty, "\n".join(guilty)
+
+
+CALLED_BY_NAME = re.compile(r"(get|post|put|patch|delete|(click|codes)\.command)\(")
+"""Litestar and click hand each parameter over by its name."""
+NOT_OURS = {"connect_tcp": "httpcore's own method, which calls it by these"}
+
+
+def test_what_comes_after_the_fourth_parameter_is_given_by_name() -> None:
+    guilty = []
+    for path, node in functions():
+        given = [each.arg for each in (*node.args.posonlyargs, *node.args.args) if each.arg not in ("self", "cls")]
+        by_name = any(CALLED_BY_NAME.match(ast.unparse(each)) for each in node.decorator_list) or node.name in NOT_OURS
+        if len(given) > 4 and not by_name:
+            guilty.append(f"{path.relative_to(REPOSITORY)}:{node.lineno} {node.name}({', '.join(given)})")
     assert not guilty, "\n".join(guilty)
 
 
