@@ -55,7 +55,7 @@ from api.webhook import endpoint as webhook
 from console.app import Console
 from console.request import Parts
 from domain import limits
-from domain.errors import ValidationFault
+from domain.errors import ValidationError
 from domain.wire import convert_value, decode_json, holds_nul
 from loops.database_life import following_database
 from loops.installation import NamespaceClaim
@@ -140,11 +140,11 @@ class StrictRequest(Request[Any, Any, Any]):
     """A request whose body is decoded as strictly as contract 1 asks, straight into what the handler's `data` is annotated with."""
 
     async def json(self) -> Any:
-        """The body as the handler's type; raises `ValidationFault` that names the field."""
+        """The body as the handler's type; raises `ValidationError` that names the field."""
         body = await self.body()
         value = decode_json(body)
         if b"\\u0000" in body and holds_nul(value):
-            raise ValidationFault("Text must not contain the character U+0000")
+            raise ValidationError("Text must not contain the character U+0000")
         parameter = self.route_handler.parsed_fn_signature.parameters.get("data")
         return value if parameter is None else convert_value(value, parameter.annotation)
 

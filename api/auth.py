@@ -21,7 +21,7 @@ from domain.errors import (
     RateLimited,
     TenantQueryMismatch,
     Unauthorized,
-    ValidationFault,
+    ValidationError,
 )
 from domain.misfit import MOST_FAULTS, near_miss
 from domain.tenant.tenant import TenantAccess, TenantStatus
@@ -273,7 +273,7 @@ def _either(names: list[str]) -> str:
 
 
 def check_query(query_string: bytes, known: Collection[str] | None) -> None:
-    """Raise `ValidationFault` for query parameters that the route does not know: one that is misspelt must not be ignored silently.
+    """Raise `ValidationError` for query parameters that the route does not know: one that is misspelt must not be ignored silently.
 
     None: what the route knows is not known here.
     """
@@ -282,7 +282,7 @@ def check_query(query_string: bytes, known: Collection[str] | None) -> None:
     names = dict.fromkeys(name for name, _ in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True))
     strange = [name for name in names if name not in known and name not in TENANT_PARAMETERS]
     if strange:
-        raise ValidationFault.of_many([(name[:PARAMETER_CHARACTERS], _unknown_parameter(name, known)) for name in strange[:MOST_FAULTS]])
+        raise ValidationError.of_many([(name[:PARAMETER_CHARACTERS], _unknown_parameter(name, known)) for name in strange[:MOST_FAULTS]])
 
 
 def _unknown_parameter(name: str, known: Collection[str]) -> str:

@@ -9,7 +9,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ImproperlyConfiguredException, ValidationException
 from litestar.types import ExceptionHandlersMap
 
-from domain.errors import DomainError, PayloadTooLarge, RateLimited, Unavailable, ValidationFault
+from domain.errors import DomainError, PayloadTooLarge, RateLimited, Unavailable, ValidationError
 from runtime.metrics import UNAVAILABLE
 from runtime.postgres import cause_of, is_away
 from runtime.slots import CrowdedError
@@ -63,7 +63,7 @@ def known_error(fault: Exception) -> DomainError | None:
     if is_away(fault):
         return _database_away(fault)
     if isinstance(fault, psycopg.DataError) and ("NUL" in str(fault) or isinstance(fault, psycopg.errors.UntranslatableCharacter)):
-        return ValidationFault("Text must not contain the character U+0000")
+        return ValidationError("Text must not contain the character U+0000")
     if isinstance(fault, ValidationException):
         return _fault_of_parameters(fault)
     if isinstance(fault, HTTPException):
@@ -79,14 +79,14 @@ def _database_away(fault: Exception) -> Unavailable:
     return Unavailable("The database is unavailable; nothing was accepted, try again")
 
 
-def _fault_of_parameters(fault: ValidationException) -> ValidationFault:
+def _fault_of_parameters(fault: ValidationException) -> ValidationError:
     entries = cast(list[dict[str, str]], fault.extra if isinstance(fault.extra, list) else [])
     if any(entry.get("key") == "data" for entry in entries):
-        return ValidationFault("The request needs a JSON body")
+        return ValidationError("The request needs a JSON body")
     details = [{"field": entry["key"], "message": entry.get("message", "")} for entry in entries if "key" in entry]
     if not details:
-        return ValidationFault(str(fault.detail))
-    return ValidationFault("; ".join(f"{entry['field']}: {entry['message']}" for entry in details), details=details)
+        return ValidationError(str(fault.detail))
+    return ValidationError("; ".join(f"{entry['field']}: {entry['message']}" for entry in details), details=details)
 
 
 def _error_of_http(fault: HTTPException) -> DomainError | None:

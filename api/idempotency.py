@@ -8,7 +8,7 @@ import msgspec
 from litestar import Request, Response
 
 from api.auth import Principal
-from domain.errors import ValidationFault
+from domain.errors import ValidationError
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, name_actor, telling
 from storage.idempotency import KeyClaim, StoredAnswer, earlier_answer, keep_answer
@@ -36,18 +36,18 @@ def write_of(  # what a route says of its request
     status: int = 201,
     about: str | None = None,
 ) -> Write:
-    """The request as a write. `body_key` is the key that the body carries, for routes that allow it; ValidationFault for another.
+    """The request as a write. `body_key` is the key that the body carries, for routes that allow it; ValidationError for another.
 
     `about` is the external id of the one user whom it is about; a gamer's is about that gamer.
     """
     header_key = request.headers.get(HEADER)
     if header_key is not None and body_key is not None and header_key != body_key:
-        raise ValidationFault.of("idempotency_key", f"differs from the one in the header {HEADER}")
+        raise ValidationError.of("idempotency_key", f"differs from the one in the header {HEADER}")
     key = body_key if header_key is None else header_key
     if key is None:
         return Write(principal=principal, claim=None, status=status)
     if not 1 <= len(key) <= MAX_KEY_CHARACTERS or not key.isprintable():
-        raise ValidationFault.of("idempotency_key", f"must have 1 to {MAX_KEY_CHARACTERS} printable characters")
+        raise ValidationError.of("idempotency_key", f"must have 1 to {MAX_KEY_CHARACTERS} printable characters")
     scope = f"{request.method} {_place(request)}"
     if principal.role == "gamer":
         scope = f"{scope} {principal.external_user_id}"

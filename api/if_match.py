@@ -4,7 +4,7 @@ from typing import Any
 
 from litestar import Request
 
-from domain.errors import ValidationFault, VersionConflict
+from domain.errors import ValidationError, VersionConflict
 
 VERSION_DIGITS = 12
 
@@ -16,6 +16,6 @@ def check_version(request: Request[Any, Any, Any], present: int) -> None:
         return
     text = given.strip().removeprefix("W/").strip('"')
     if not text.isascii() or not text.isdigit() or len(text) > VERSION_DIGITS:
-        raise ValidationFault.of("If-Match", "must be a version number")
+        raise ValidationError.of("If-Match", "must be a version number")
     if int(text) != present:
         raise VersionConflict(f"The current version is {present}", present=present)

@@ -11,7 +11,7 @@ from litestar import Request
 from msgspec import Meta
 
 from api.query import query_as
-from domain.errors import ValidationFault
+from domain.errors import ValidationError
 
 Item = TypeVar("Item")
 
@@ -26,14 +26,14 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     cursor: Annotated[str, Meta(description="The `next_cursor` of the answer before; absent for the first page")] | None = None
 
     def after_id(self) -> UUID | None:
-        """The id behind which the page starts, for lists that are ordered by one id; raises `ValidationFault`."""
+        """The id behind which the page starts, for lists that are ordered by one id; raises `ValidationError`."""
         if self.cursor is None:
             return None
         (text,) = decode_cursor(self.cursor, 1)
         try:
             return UUID(str(text))
         except ValueError:
-            raise ValidationFault.of("cursor", "is not a cursor for this list") from None
+            raise ValidationError.of("cursor", "is not a cursor for this list") from None
 
     def cursor_of(self, rows: list[Any], attribute: str) -> str | None:
         """The cursor that goes on behind the last of `rows` (read with `limit`), or None when the page is not full."""
@@ -49,7 +49,7 @@ def part_of(items: Sequence[Item], page: Page, key: Callable[[Item], str]) -> tu
         (last,) = decode_cursor(page.cursor, 1)
         start = next((place for place, item in enumerate(items, 1) if key(item) == last), -1)
         if start < 0:
-            raise ValidationFault.of("cursor", "is not a cursor for this list")
+            raise ValidationError.of("cursor", "is not a cursor for this list")
     part = list(items[start : start + page.limit])
     return part, encode_cursor(key(part[-1])) if start + len(part) < len(items) else None
 
@@ -60,23 +60,23 @@ def encode_cursor(*values: str | int | float | None) -> str:
 
 
 def decode_cursor(cursor: str, length: int) -> list[Any]:
-    """The `length` values that went into `encode_cursor`; raises `ValidationFault` for any other text."""
+    """The `length` values that went into `encode_cursor`; raises `ValidationError` for any other text."""
     try:
         values = msgspec.json.decode(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)), type=list[Any])
     except (binascii.Error, msgspec.MsgspecError, UnicodeError, ValueError):
         values = []
     if len(values) != length:
-        raise ValidationFault.of("cursor", "is not a cursor for this list")
+        raise ValidationError.of("cursor", "is not a cursor for this list")
     return values
 
 
 def whole_number(request: Request[Any, Any, Any], name: str, *, default: int, low: int, high: int) -> int:
-    """An integer query parameter between `low` and `high`; raises `ValidationFault`."""
+    """An integer query parameter between `low` and `high`; raises `ValidationError`."""
     text = request.query_params.get(name)
     if text is None:
         return default
     if not text.isascii() or not text.isdigit() or len(text) > 12 or not low <= int(text) <= high:
-        raise ValidationFault.of(name, f"must be a whole number from {low} to {high}")
+        raise ValidationError.of(name, f"must be a whole number from {low} to {high}")
     return int(text)
 
 

@@ -14,7 +14,7 @@ from litestar import Request
 from litestar.handlers import HTTPRouteHandler
 from msgspec import inspect
 
-from domain.errors import ValidationFault
+from domain.errors import ValidationError
 from domain.misfit import Misfit
 from domain.wire import GivenInstant, convert_value
 
@@ -41,7 +41,7 @@ async def read_params(request: Request[Any, Any, Any]) -> Any:
 
 
 def query_as(given: Mapping[str, str], shape: type[Query]) -> Query:
-    """The query as that Struct; a ValidationFault tells every parameter that does not fit. What the Struct does not know is passed over."""
+    """The query as that Struct; a ValidationError tells every parameter that does not fit. What the Struct does not know is passed over."""
     values: dict[str, Any] = {}
     faults: list[Misfit] = []
     for field in struct_fields(shape):
@@ -54,7 +54,7 @@ def query_as(given: Mapping[str, str], shape: type[Query]) -> Query:
         else:
             values[field.encode_name] = found
     if faults:
-        raise ValidationFault.of_many(faults)
+        raise ValidationError.of_many(faults)
     return convert_value(values, shape)
 
 
@@ -119,7 +119,7 @@ def _instant(text: str) -> datetime | Misfit:
 
 
 def instant_in(request: Request[Any, Any, Any], name: str) -> datetime | None:
-    """An instant in the query, in UTC; ValidationFault unless it is RFC 3339 with an offset."""
+    """An instant in the query, in UTC; ValidationError unless it is RFC 3339 with an offset."""
     text = request.query_params.get(name)
     if text is None:
         return None
@@ -127,13 +127,13 @@ def instant_in(request: Request[Any, Any, Any], name: str) -> datetime | None:
         instant: datetime = msgspec.convert(text.replace(" ", "+"), Annotated[datetime, msgspec.Meta(tz=True)])
         return instant.astimezone(UTC)
     except (msgspec.ValidationError, OverflowError):
-        raise ValidationFault.of(name, "must be an RFC 3339 time with an offset, such as 2025-11-18T12:00:00Z") from None
+        raise ValidationError.of(name, "must be an RFC 3339 time with an offset, such as 2025-11-18T12:00:00Z") from None
 
 
 def uuid_in(request: Request[Any, Any, Any], name: str) -> UUID | None:
-    """A UUID in the query; ValidationFault for anything else."""
+    """A UUID in the query; ValidationError for anything else."""
     text = request.query_params.get(name)
     try:
         return None if text is None else UUID(text)
     except ValueError:
-        raise ValidationFault.of(name, "must be a UUID") from None
+        raise ValidationError.of(name, "must be a UUID") from None

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from cli.tenant import BY_COMMAND, known_tenant
-from domain.errors import RewardNotFound, ValidationFault
+from domain.errors import RewardNotFound, ValidationError
 from domain.reward.code import check_pool, code_problem
 from domain.reward.reward import Reward
 from runtime import postgres
@@ -29,7 +29,7 @@ LINES_PER_REPORT = 250_000
 def batches(file: Path) -> Iterator[tuple[list[str], int]]:
     """The codes of the file, one a line, with the bytes read so far; empty lines are left out.
 
-    ValidationFault names the line that cannot be a code: what came before its batch has been imported, and a second run leaves it out.
+    ValidationError names the line that cannot be a code: what came before its batch has been imported, and a second run leaves it out.
     """
     waiting: list[str] = []
     size = 0
@@ -49,14 +49,14 @@ def _code_of(line: bytes, number: int) -> str:
     try:
         code = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
     except UnicodeDecodeError:
-        raise ValidationFault(f"line {number}: is not UTF-8") from None
+        raise ValidationError(f"line {number}: is not UTF-8") from None
     if code and (problem := code_problem(code)):
-        raise ValidationFault(f"line {number}: {problem}")
+        raise ValidationError(f"line {number}: {problem}")
     return code
 
 
 async def pool_of(connection: Connection, tenant_id: UUID, named: str) -> Reward:
-    """The reward of that id or slug; RewardNotFound, and ValidationFault when it gives no codes."""
+    """The reward of that id or slug; RewardNotFound, and ValidationError when it gives no codes."""
     try:
         found = await find_reward(connection, tenant_id, reward_id=UUID(named))
     except ValueError:
@@ -64,7 +64,7 @@ async def pool_of(connection: Connection, tenant_id: UUID, named: str) -> Reward
     if found is None:
         raise RewardNotFound(f"Reward '{named}' not found")
     if found.fulfilment.type != "codes":
-        raise ValidationFault(f"the reward '{named}' is fulfilled by {found.fulfilment.type}, not by codes")
+        raise ValidationError(f"the reward '{named}' is fulfilled by {found.fulfilment.type}, not by codes")
     return found
 
 

@@ -9,8 +9,8 @@ import rich_click as click
 
 from cli.tenant import make_tenant
 from demo.client import partner
-from demo.play import FileFault, Result, make_results, read_results
-from demo.stage import Stage, StoryFault
+from demo.play import FileError, Result, make_results, read_results
+from demo.stage import Stage, StoryError
 from demo.story import Place, Story
 from domain.tenant.credential import KeyRole
 from runtime import postgres
@@ -35,7 +35,7 @@ def demo(data_dir: Path, file: Path | None, events: int | None, receiver_port: i
     try:
         results = read_results(file) if file else make_results(events or 2000, utc_now())
         asyncio.run(tell(stage, data_dir, results[:events], receiver_port))
-    except (StoryFault, FileFault) as fault:
+    except (StoryError, FileError) as fault:
         stage.check(False, str(fault))
     except KeyboardInterrupt:
         stage.check(False, "the story was interrupted")
@@ -43,7 +43,7 @@ def demo(data_dir: Path, file: Path | None, events: int | None, receiver_port: i
 
 
 async def tell(stage: Stage, data_dir: Path, results: list[Result], receiver_port: int) -> None:
-    """The story on the stack of this data directory, or on the services that the environment names; raises `StoryFault`."""
+    """The story on the stack of this data directory, or on the services that the environment names; raises `StoryError`."""
     place = await find_place(data_dir)
     story = Story(stage, place, results)
     try:

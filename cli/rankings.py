@@ -8,7 +8,7 @@ import rich_click as click
 from rich.console import Console
 from rich.progress import Progress, TextColumn
 
-from domain.errors import NotFound, ValidationFault
+from domain.errors import NotFound, ValidationError
 from runtime.postgres import Pool, make_pool
 from runtime.redis import make_redis
 from runtime.settings import Settings
@@ -60,7 +60,7 @@ async def _tenant_id(pool: Pool, tenant: str | None) -> UUID | None:
     try:
         tenant_id = UUID(tenant)
     except ValueError:
-        raise ValidationFault(f"'{tenant}' is not a tenant id: it must be a UUID") from None
+        raise ValidationError(f"'{tenant}' is not a tenant id: it must be a UUID") from None
     async with pool.connection() as connection:
         if await find_tenant(connection, tenant_id) is None:
             raise NotFound(f"No tenant {tenant}")

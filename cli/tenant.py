@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 import rich_click as click
 
-from domain.errors import NotFound, ValidationFault
+from domain.errors import NotFound, ValidationError
 from domain.tenant.credential import KeyRole
 from domain.tenant.tenant import Tenant, TenantSettings, TenantStatus
 from domain.wire import parse_external_id, rfc3339
@@ -41,11 +41,11 @@ def print_answer(settings: Settings, work: Callable[[Connection], Awaitable[dict
 
 
 async def known_tenant(connection: Connection, text: str) -> Tenant:
-    """The tenant of that id; raises `ValidationFault` for what is no id and `NotFound` for what is no tenant's."""
+    """The tenant of that id; raises `ValidationError` for what is no id and `NotFound` for what is no tenant's."""
     try:
         tenant_id = UUID(text)
     except ValueError:
-        raise ValidationFault(f"'{text}' is not a tenant id: it must be a UUID") from None
+        raise ValidationError(f"'{text}' is not a tenant id: it must be a UUID") from None
     found = await storage.find_tenant(connection, tenant_id)
     if found is None:
         raise NotFound(f"No tenant {text}")

@@ -15,7 +15,7 @@ from litestar.types import ControllerRouterHandler, Receive, Scope, Send
 
 from console import preferences, static_files
 from console.client import ApiRefused
-from console.errors import PageFault, PasswordNeeded, SignInNeeded
+from console.errors import PageError, PasswordNeeded, SignInNeeded
 from console.event import event_log, event_type, event_type_form
 from console.i18n import choose_language, language
 from console.leaderboard import leaderboard, leaderboard_form
@@ -109,7 +109,7 @@ def answer_fault(request: Request[Any, Any, State], fault: Exception) -> Respons
         return Redirect(f"{PATH}/sign-in{wanted}", status_code=303)
     if isinstance(fault, PasswordNeeded):
         return Redirect(ACCOUNT, status_code=303)
-    if isinstance(fault, PageFault):
+    if isinstance(fault, PageError):
         return error_page(request, fault.status, fault.message)
     if isinstance(fault, ApiRefused):
         # A malformed id in the address of a page is a page that does not exist.

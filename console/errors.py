@@ -1,7 +1,7 @@
 """What keeps a page from being shown."""
 
 
-class PageFault(Exception):
+class PageError(Exception):
     """An error page of this status; `message` is already in the person's language, or empty for the usual words."""
 
     def __init__(self, status: int, message: str = "") -> None:

@@ -15,7 +15,7 @@ from litestar.response import Redirect
 from temporalio.client import Client
 
 from console.client import Admit, Api, AsgiApp, Refusal
-from console.errors import PageFault, PasswordNeeded, SignInNeeded
+from console.errors import PageError, PasswordNeeded, SignInNeeded
 from console.format import Clock, clock
 from console.i18n import _
 from console.json_field import amount
@@ -134,16 +134,16 @@ class Visitor:
         self._cookies.append(make_cookie(name, "", secure=self.secure, max_age=0))
 
     async def take_form(self) -> None:
-        """Read the form of a request that changes something; raises `PageFault` 403 unless it is one of our own pages that sent it."""
+        """Read the form of a request that changes something; raises `PageError` 403 unless it is one of our own pages that sent it."""
         if not self._from_here():
-            raise PageFault(403, _("This form was submitted from another site. Nothing was changed."))
+            raise PageError(403, _("This form was submitted from another site. Nothing was changed."))
         body = await self.request.body()
         is_long = self.session is None and len(body) > limits.STRANGERS_FORM_BYTES.value
         if is_long or body.count(b"&") >= limits.FORM_FIELDS.value:
-            raise PageFault(413, _("The form is too long. Nothing was changed."))
+            raise PageError(413, _("The form is too long. Nothing was changed."))
         self.form = Form(await self.request.form())
         if not same_text(self.form.text("form_token"), form_token(self.guest)):
-            raise PageFault(403, _("This page was open too long, or you've signed in again since. Go back, reload and resubmit."))
+            raise PageError(403, _("This page was open too long, or you've signed in again since. Go back, reload and resubmit."))
 
     def _from_here(self) -> bool:
         headers = self.request.headers
@@ -227,9 +227,9 @@ class Visit(Visitor):
         return self.user.role == "admin"
 
     def must_change(self) -> None:
-        """Raise `PageFault` 403 for viewers: for pages that are only a form."""
+        """Raise `PageError` 403 for viewers: for pages that are only a form."""
         if not self.can_change:
-            raise PageFault(403, _("Viewers can't make changes."))
+            raise PageError(403, _("Viewers can't make changes."))
 
     @property
     def zone(self) -> ZoneInfo:

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 from litestar import Response, get
 
-from console.errors import PageFault
+from console.errors import PageError
 
 STATIC = Path(__file__).parent / "static"
 TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
@@ -44,7 +44,7 @@ async def serve_static(file_name: str) -> Response[bytes]:
     """A static file by its hashed name; one of an older version answers 404, no page asks for it."""
     found = next((file for file in files().values() if file.name == file_name), None)
     if found is None:
-        raise PageFault(404)
+        raise PageError(404)
     return Response(found.content, media_type=found.media_type, headers={"Cache-Control": FOREVER})
 
 

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import httpx
 
-from demo.stage import StoryFault
+from demo.stage import StoryError
 
 RECEIVER = Path(__file__).with_name("receiver.py")
 PAGE = 1000
@@ -33,10 +33,10 @@ class DemoApi:
         self.http = httpx.AsyncClient(base_url=api_url, headers=headers, timeout=30.0, limits=limits, trust_env=False)
 
     async def call(self, method: str, path: str, body: Any = None, *, expect: tuple[int, ...] = FINE, key: str | None = None) -> Any:
-        """The answer's JSON (None when empty); raises `StoryFault` for a status other than expected. `key` makes it idempotent."""
+        """The answer's JSON (None when empty); raises `StoryError` for a status other than expected. `key` makes it idempotent."""
         answer = await self.send(method, path, body, {"Idempotency-Key": key} if key else {})
         if answer.status_code not in expect:
-            raise StoryFault(f"{method} {path} answered {answer.status_code}: {answer.text[:400]}")
+            raise StoryError(f"{method} {path} answered {answer.status_code}: {answer.text[:400]}")
         return json.loads(answer.content, parse_float=Decimal) if answer.content else None
 
     async def send(self, method: str, path: str, body: Any, headers: dict[str, str]) -> httpx.Response:
@@ -48,7 +48,7 @@ class DemoApi:
             except httpx.TransportError as fault:
                 if not repeatable or attempt == TRIES:
                     reason = f"{type(fault).__name__} {fault}".strip()
-                    raise StoryFault(f"{method} {path}: {reason}; is the stack at {self.http.base_url} still running?") from None
+                    raise StoryError(f"{method} {path}: {reason}; is the stack at {self.http.base_url} still running?") from None
             else:
                 if answer.status_code not in RETRY_STATUS or attempt == TRIES:
                     return answer
@@ -106,11 +106,11 @@ class Partner:
     async def introduce(self, secret: str, api_url: str, api_key: str) -> None:
         """Hand over what an operator gives a partner; returns once it serves."""
         if self.process.stdin is None:
-            raise StoryFault("the receiver has no input")
+            raise StoryError("the receiver has no input")
         self.process.stdin.write(json.dumps({"secret": secret, "api_url": api_url, "api_key": api_key}).encode() + b"\n")
         await self.process.stdin.drain()
         if await self.wait_for(lambda report: report["kind"] == "ready", 10.0) is None:
-            raise StoryFault("the receiver did not start")
+            raise StoryError("the receiver did not start")
 
     async def listen(self) -> None:
         """Keep what the receiver reports until it ends."""
@@ -133,7 +133,7 @@ class Partner:
 
 @contextlib.asynccontextmanager
 async def partner(port: int) -> AsyncIterator[Partner]:
-    """A running receiver on this port (0 picks a free one); raises `StoryFault` when it cannot listen there."""
+    """A running receiver on this port (0 picks a free one); raises `StoryError` when it cannot listen there."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-I", str(RECEIVER), str(port), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -143,7 +143,7 @@ async def partner(port: int) -> AsyncIterator[Partner]:
         first = await process.stdout.readline() if process.stdout else b""
         if not first:
             complaint = (await process.stderr.read()).decode() if process.stderr else ""
-            raise StoryFault(f"the receiver could not listen on port {port}: {complaint.strip().splitlines()[-1:] or 'it said nothing'}")
+            raise StoryError(f"the receiver could not listen on port {port}: {complaint.strip().splitlines()[-1:] or 'it said nothing'}")
         running = Partner(process, json.loads(first)["port"])
         listener = asyncio.create_task(running.listen())
         yield running

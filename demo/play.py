@@ -19,7 +19,7 @@ PLAYERS = (
 CUPS = ("Friendly", "Friendly", "League", "League", "Cup")
 
 
-class FileFault(ValueError):
+class FileError(ValueError):
     """The file cannot be played; the message names the line."""
 
 
@@ -40,20 +40,20 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_results(path: Path) -> list[Result]:
-    """Two results for each line of a CSV with `COLUMNS`, played at noon UTC of the line's date; raises `FileFault`."""
+    """Two results for each line of a CSV with `COLUMNS`, played at noon UTC of the line's date; raises `FileError`."""
     results: list[Result] = []
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file)
         missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
         if missing:
-            raise FileFault(f"{path} has no column {', '.join(missing)}")
+            raise FileError(f"{path} has no column {', '.join(missing)}")
         for row in rows:
             try:
                 results += both_sides(row)
             except ValueError as fault:
-                raise FileFault(f"{path}, line {rows.line_num}: {fault}") from None
+                raise FileError(f"{path}, line {rows.line_num}: {fault}") from None
     if not results:
-        raise FileFault(f"{path} holds no match")
+        raise FileError(f"{path} holds no match")
     return results
 
 

@@ -18,7 +18,7 @@ PLAIN_LINE_EVERY_SECONDS = 1.0
 MARGIN = (0, 0, 0, 3)
 
 
-class StoryFault(Exception):
+class StoryError(Exception):
     """The story cannot go on; the message says which step failed and why."""
 
 

@@ -15,7 +15,7 @@ from demo.boards import BOARDS, POINTS_PER_LEAGUE_POINT, Board, Row, definition,
 from demo.client import DemoApi, Partner, until
 from demo.play import Result, events_of
 from demo.prizes import Cup
-from demo.stage import Progress, Stage, StoryFault
+from demo.stage import Progress, Stage, StoryError
 
 BATCH = 100
 CONNECTIONS = 6
@@ -56,7 +56,7 @@ class Story:
         return hero, max(1, min(PRICE, self.earned[hero] * 2 // 3))
 
     async def tell(self, partner: Partner) -> None:
-        """The whole story; raises `StoryFault` where it cannot go on."""
+        """The whole story; raises `StoryError` where it cannot go on."""
         try:
             await self.prepare(partner)
             await self.play()
@@ -142,7 +142,7 @@ class Story:
             answer = await self.api.call("POST", "/v1/events/bulk", {"events": batch}, expect=(202,))
             if answer["accepted"] != len(batch):
                 refused = next(each for each in answer["results"] if each["status"] != "accepted")
-                raise StoryFault(f"an event was refused: {refused}")
+                raise StoryError(f"an event was refused: {refused}")
             progress.sent(len(batch))
 
     async def watch_live(self, progress: Progress) -> None:
@@ -216,7 +216,7 @@ class Story:
             lambda each: each["kind"] == "webhook" and each["event"].get("redemption_id") == redemption_id, PARTNER_SECONDS
         )
         if facts is None:
-            raise StoryFault(f"no good webhook arrived within {PARTNER_SECONDS:.0f} s; what did: {partner.reports}")
+            raise StoryError(f"no good webhook arrived within {PARTNER_SECONDS:.0f} s; what did: {partner.reports}")
         self.stage.check(True, "the webhook arrived")
         self.stage.check(facts["seed_signature"], "its X-GamifyEngine-Signature holds over the raw body")
         self.stage.check(facts["standard_signature"], "its webhook-signature (Standard Webhooks) holds too")
@@ -289,7 +289,7 @@ class Story:
         made = {"/v1/admin/webhook-endpoints/": self.endpoint_id, "/v1/admin/earning-rules/": self.rule_id}
         for path, identity in made.items():
             if identity:
-                with contextlib.suppress(StoryFault):
+                with contextlib.suppress(StoryError):
                     await self.api.call("DELETE", path + identity)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from domain.errors import ValidationFault
+from domain.errors import ValidationError
 
 LARGEST_EXACT_INTEGER = 2**53
 LARGEST_ARRAY_INDEX = 2**32 - 2
@@ -22,7 +22,7 @@ _ARRAY_INDEX = re.compile("0|[1-9][0-9]{0,9}", re.ASCII)
 def canonical_json(value: Any, levels: int = MAX_LEVELS) -> bytes:
     """The value as compact JSON: non-ASCII kept, keys that are array indexes first, numbers as JavaScript writes them.
 
-    ValidationFault for what is nested deeper than this many levels: a bound of ours, as Python's own depends on who calls.
+    ValidationError for what is nested deeper than this many levels: a bound of ours, as Python's own depends on who calls.
     """
     parts: list[str] = []
     _write(value, parts, levels)
@@ -49,7 +49,7 @@ def _write(value: Any, parts: list[str], levels: int) -> None:
 
 def _inside(levels: int) -> int:
     if levels == 0:
-        raise ValidationFault("The value is nested too deeply")
+        raise ValidationError("The value is nested too deeply")
     return levels - 1
 
 

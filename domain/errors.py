@@ -20,18 +20,18 @@ class DomainError(Exception):
         self.facts = facts
 
 
-class ValidationFault(DomainError):
+class ValidationError(DomainError):
     """The request is malformed, or a field is missing, extra, mistyped or out of range."""
 
     code, status = "VALIDATION_ERROR", 400
 
     @classmethod
-    def of(cls, field: str, message: str) -> "ValidationFault":
+    def of(cls, field: str, message: str) -> "ValidationError":
         """A fault of one field: `message` is shown for the whole and in `details`."""
         return cls(f"{field}: {message}", details=[{"field": field, "message": message}])
 
     @classmethod
-    def of_many(cls, faults: Sequence[tuple[str, str]]) -> "ValidationFault":
+    def of_many(cls, faults: Sequence[tuple[str, str]]) -> "ValidationError":
         """Faults of several fields at once; one of no field stands for the whole body."""
         said = "; ".join(f"{field}: {message}" if field else message for field, message in faults)
         return cls(said, details=[{"field": field, "message": message} for field, message in faults if field] or None)

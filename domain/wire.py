@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from domain.errors import ValidationFault
+from domain.errors import ValidationError
 from domain.misfit import Misfit, cut, misfits, place_of
 
 Shape = TypeVar("Shape")
@@ -98,17 +98,17 @@ def points_units(number: float) -> int:
 
 
 def parse_client_id(value: str, field: str) -> str:
-    """The id that a client chose (`leaderboard_id`, `slug`, currency), or a ValidationFault (contract 1)."""
+    """The id that a client chose (`leaderboard_id`, `slug`, currency), or a ValidationError (contract 1)."""
     if not CLIENT_ID.fullmatch(value) or value == "__proto__":
-        raise ValidationFault.of(field, "must be 1 to 128 characters of A-Z a-z 0-9 _ -, and start with a letter or a digit")
+        raise ValidationError.of(field, "must be 1 to 128 characters of A-Z a-z 0-9 _ -, and start with a letter or a digit")
     return value
 
 
 def parse_external_id(value: str, field: str) -> str:
-    """A tenant's own id of a user, or a ValidationFault (contract 1): 1 to 255 characters, no `/`, no control characters."""
+    """A tenant's own id of a user, or a ValidationError (contract 1): 1 to 255 characters, no `/`, no control characters."""
     problem = external_id_problem(value)
     if problem:
-        raise ValidationFault.of(field, problem)
+        raise ValidationError.of(field, problem)
     return value
 
 
@@ -156,7 +156,7 @@ def many_digits(body: bytes) -> bool:
 
 
 def decode_json(body: bytes) -> Any:
-    """Any JSON document under the contract's rules: valid UTF-8, strict numbers. ValidationFault otherwise."""
+    """Any JSON document under the contract's rules: valid UTF-8, strict numbers. ValidationError otherwise."""
     try:
         if not body.isascii():
             body.decode("utf-8")
@@ -166,56 +166,56 @@ def decode_json(body: bytes) -> Any:
     if many_digits(body):
         problem = number_problem(value)
         if problem:
-            raise ValidationFault.of_many([problem])
+            raise ValidationError.of_many([problem])
     return value
 
 
-def malformed(body: bytes, error: Exception) -> ValidationFault:
+def malformed(body: bytes, error: Exception) -> ValidationError:
     """What to say of a body that is no JSON: what it is instead, where that can be told, else where it breaks off."""
     if not body.strip():
-        return ValidationFault("The body is empty: send a JSON document")
+        return ValidationError("The body is empty: send a JSON document")
     if body.startswith(UTF8_MARK):
-        return ValidationFault("The body starts with a byte order mark (BOM): send UTF-8 without it")
+        return ValidationError("The body starts with a byte order mark (BOM): send UTF-8 without it")
     if body.startswith(UTF16_MARKS):
-        return ValidationFault("The body is UTF-16: send UTF-8")
+        return ValidationError("The body is UTF-16: send UTF-8")
     if (packing := next((name for start, name in PACKED.items() if body.startswith(start)), None)) is not None:
-        return ValidationFault(f"The body is compressed ({packing}): send it uncompressed, without Content-Encoding")
+        return ValidationError(f"The body is compressed ({packing}): send it uncompressed, without Content-Encoding")
     if body.startswith(b"--"):
-        return ValidationFault("The body is a multipart form, not JSON: send Content-Type application/json and a JSON document")
+        return ValidationError("The body is a multipart form, not JSON: send Content-Type application/json and a JSON document")
     if FORM.match(body[:1000]):
-        return ValidationFault("The body is a form (name=value), not JSON: send Content-Type application/json and a JSON document")
+        return ValidationError("The body is a form (name=value), not JSON: send Content-Type application/json and a JSON document")
     if isinstance(error, UnicodeDecodeError):
-        return ValidationFault(f"Malformed JSON: the text is not valid UTF-8 (byte {error.start})")
+        return ValidationError(f"Malformed JSON: the text is not valid UTF-8 (byte {error.start})")
     if isinstance(error, RecursionError):
-        return ValidationFault("Malformed JSON: it is nested too deeply")
+        return ValidationError("Malformed JSON: it is nested too deeply")
     reason = "it ends too early" if "truncated" in str(error) else str(error).removeprefix("JSON is malformed: ")
     place = _PLACE.search(reason)
     word = _WORD.match(body, int(place.group(1))) if place is not None else None
     if word is not None:
         reason = f"{word.group().decode()} is not a JSON value{reason[place.start() :] if place else ''}"
-    return ValidationFault(f"Malformed JSON: {reason}")
+    return ValidationError(f"Malformed JSON: {reason}")
 
 
 def decode_body(body: bytes, shape: type[Shape]) -> Shape:
-    """A request body as `shape`; a ValidationFault names the field that is missing, extra, mistyped or out of range."""
+    """A request body as `shape`; a ValidationError names the field that is missing, extra, mistyped or out of range."""
     return convert_value(decode_json(body), shape)
 
 
 def convert_value(value: Any, shape: type[Shape], prefix: str = "") -> Shape:
-    """A decoded JSON value as `shape`; a ValidationFault names the field, under `prefix` if there is one."""
+    """A decoded JSON value as `shape`; a ValidationError names the field, under `prefix` if there is one."""
     try:
         return msgspec.convert(value, shape)
     except msgspec.ValidationError as error:
         raise fault_of(error, value, shape, prefix) from None
 
 
-def fault_of(error: msgspec.ValidationError, value: Any, shape: Any, prefix: str = "") -> ValidationFault:
+def fault_of(error: msgspec.ValidationError, value: Any, shape: Any, prefix: str = "") -> ValidationError:
     """Everything that keeps the value from being `shape`, each at its place as clients write it (`config.timeframe.type`)."""
     found = misfits(value, shape, prefix)
-    return ValidationFault.of_many(found) if found else _as_said(error, prefix)
+    return ValidationError.of_many(found) if found else _as_said(error, prefix)
 
 
-def _as_said(error: msgspec.ValidationError, prefix: str) -> ValidationFault:
+def _as_said(error: msgspec.ValidationError, prefix: str) -> ValidationError:
     """msgspec's own complaint, for the rare fault that only it sees."""
     text = str(error)
     where = _WHERE.search(text)
@@ -225,7 +225,7 @@ def _as_said(error: msgspec.ValidationError, prefix: str) -> ValidationFault:
     if named:
         path = f"{path}.{named.group(1)}" if path else named.group(1)
     field = ".".join(part for part in (prefix, path) if part)
-    return ValidationFault.of(cut(field), cut(message)) if field else ValidationFault(cut(message))
+    return ValidationError.of(cut(field), cut(message)) if field else ValidationError(cut(message))
 
 
 def holds_nul(value: Any) -> bool:

@@ -11,7 +11,7 @@ from api.auth import Principal, allow
 from api.event.explained import effects_of
 from api.pagination import Page, decode_cursor, encode_cursor
 from api.query import instant_in
-from domain.errors import EventsExpired, InvalidState, NotFound, ValidationFault
+from domain.errors import EventsExpired, InvalidState, NotFound, ValidationError
 from domain.event.event import decode_stored
 from domain.wire import amount_number, optional_rfc3339, rfc3339
 from runtime.ids import utc_now
@@ -60,7 +60,7 @@ def _place(page: Page, until: datetime) -> LogPlace:
     try:
         return LogPlace(min(date.fromisoformat(day), until.date()), max(0, min(int(position), END)))
     except (TypeError, ValueError, OverflowError):
-        raise ValidationFault.of("cursor", "is not a cursor for this list") from None
+        raise ValidationError.of("cursor", "is not a cursor for this list") from None
 
 
 async def _search(connection: Connection, principal: Principal, request: AnyRequest, partitions: int) -> Search | None:
@@ -88,7 +88,7 @@ async def _search(connection: Connection, principal: Principal, request: AnyRequ
 def _without_nul(request: AnyRequest) -> None:
     for name in ("event_id", "user_id", "type"):
         if "\0" in request.query_params.get(name, ""):
-            raise ValidationFault.of(name, "must not contain the character U+0000")
+            raise ValidationError.of(name, "must not contain the character U+0000")
 
 
 @get("/v1/admin/events", guards=ADMIN, operation_id="list_events")
@@ -176,7 +176,7 @@ async def list_dead_letters(principal: Principal, pool: Pool, page: Page) -> dic
     if page.cursor is not None:
         (before,) = decode_cursor(page.cursor, 1)
         if not isinstance(before, int) or not 0 <= before <= END:
-            raise ValidationFault.of("cursor", "is not a cursor for this list")
+            raise ValidationError.of("cursor", "is not a cursor for this list")
     async with pool.connection() as connection:
         letters = await storage.list_dead_letters(connection, principal.tenant_id, before=before, limit=page.limit)
     cursor = encode_cursor(letters[-1].position) if len(letters) == page.limit else None

@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 from api.auth import Principal, allow
 from api.pagination import Page, decode_cursor, encode_cursor
 from domain import limits
-from domain.errors import AlreadyExists, InvalidState, NotFound, ValidationFault
+from domain.errors import AlreadyExists, InvalidState, NotFound, ValidationError
 from domain.event.event_type import DeclaredType, EventType, TypeRules, check_schema_shape, check_type_name, count_nodes
 from domain.rule.pattern import ENGINE
 from domain.tenant.tenant import TenantAccess
@@ -113,7 +113,7 @@ def _check_schema(schema: dict[str, Any] | None) -> None:
     check_schema_shape(schema)
     problem = schema_problem(schema)
     if problem is not None:
-        raise ValidationFault.of("schema", f"is not a JSON Schema: {problem}")
+        raise ValidationError.of("schema", f"is not a JSON Schema: {problem}")
 
 
 async def _present(connection: Connection, tenant_id: UUID, name: str) -> EventType:

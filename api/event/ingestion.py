@@ -12,7 +12,7 @@ from api.auth import Admission, Principal, Rule, check_query, check_role, check_
 from api.event.event_type import TypeMemory
 from api.middleware import Reply, cors_headers, read_body
 from api.tenant.credential import Authenticator
-from domain.errors import DomainError, Forbidden, Unavailable, UserNotFound, ValidationFault
+from domain.errors import DomainError, Forbidden, Unavailable, UserNotFound, ValidationError
 from domain.event.event import AcceptedEvent, decode_bulk, readable_event_id, validate_event
 from domain.event.event_type import TypeRules
 from domain.tenant.tenant import TenantStatus
@@ -161,7 +161,7 @@ class Ingest:
         principal = admission.principal
         try:
             event = validate_event(body, utc_now())
-        except ValidationFault:
+        except ValidationError:
             return None
         if principal.role == "gamer" and event.user_id != principal.external_user_id:
             return None
@@ -174,7 +174,7 @@ def _sender(principal: Principal) -> str:
 
 
 def prepare(admission: Admission, body: bytes, now: datetime, rules: TypeRules | None = None) -> NewEvent:
-    """The event in `body` as the principal may send it; raises `ValidationFault`, `Forbidden` or `EventTypeNotDeclared`."""
+    """The event in `body` as the principal may send it; raises `ValidationError`, `Forbidden` or `EventTypeNotDeclared`."""
     event = validate_event(body, now)
     principal = admission.principal
     if principal.role == "gamer":
@@ -197,7 +197,7 @@ def _check_gamer(event: AcceptedEvent, external_id: str | None, now: datetime) -
         raise Forbidden("This token can only send events for its own user")
     if event.occurred_at < now - GAMER_EVENT_AGE:
         message = "Validation failed: occurred_at is more than 24 hours old"
-        raise ValidationFault(message, details=[{"field": "occurred_at", "message": message}])
+        raise ValidationError(message, details=[{"field": "occurred_at", "message": message}])
 
 
 def _result(event: NewEvent, outcome: Outcome) -> EventResult:
@@ -212,7 +212,7 @@ def _accepted(event_id: str, *, is_new: bool) -> EventResult:
 
 def _failed(event_id: str | None, fault: DomainError) -> EventResult:
     EVENTS_REFUSED.inc()
-    error = fault.message if isinstance(fault, ValidationFault) else f"{fault.code}: {fault.message}"
+    error = fault.message if isinstance(fault, ValidationError) else f"{fault.code}: {fault.message}"
     return EventResult(event_id=event_id, status="failed", error=error)
 
 

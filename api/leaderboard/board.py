@@ -17,7 +17,7 @@ from api.pagination import Page, whole_number
 from api.tenant.user import READERS as USER_READERS
 from api.tenant.user import user_for
 from domain import limits
-from domain.errors import LeaderboardNotFound, UserNotFound, ValidationFault
+from domain.errors import LeaderboardNotFound, UserNotFound, ValidationError
 from domain.wire import optional_rfc3339, rfc3339, score_number
 from runtime.ids import utc_now
 from runtime.postgres import Pool
@@ -142,13 +142,13 @@ class BoardReader:
         return view
 
     async def view(self, tenant_id: UUID, leaderboard_id: str, window_key: str | None) -> View:
-        """The window that is asked for; LeaderboardNotFound, or ValidationFault for a key that no window of the board has."""
+        """The window that is asked for; LeaderboardNotFound, or ValidationError for a key that no window of the board has."""
         board = await self.boards.find(tenant_id, leaderboard_id)
         if board is None:
             raise no_such_board(leaderboard_id)
         view = await self.boards.view(board, window_key, utc_now())
         if view is None:
-            raise ValidationFault.of("window_key", "is not a window of this leaderboard; use 'current' for the current one")
+            raise ValidationError.of("window_key", "is not a window of this leaderboard; use 'current' for the current one")
         return view
 
     async def entries(self, tenant_id: UUID, found: Slice) -> list[EntryWire]:
@@ -191,7 +191,7 @@ def answer(request: AnyRequest, rendered: Rendered) -> Response[bytes]:
 def _window_key(request: AnyRequest) -> str | None:
     key: str | None = request.query_params.get("window_key")
     if key == "":
-        raise ValidationFault.of("window_key", "cannot be empty")
+        raise ValidationError.of("window_key", "cannot be empty")
     return key
 
 

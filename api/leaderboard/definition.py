@@ -11,7 +11,7 @@ from api.auth import Principal, allow
 from api.if_match import check_version
 from api.leaderboard.board import BoardReader, no_such_board
 from api.pagination import Page
-from domain.errors import AlreadyExists, InvalidState, ValidationFault
+from domain.errors import AlreadyExists, InvalidState, ValidationError
 from domain.event.event import decode_stored, validate_event
 from domain.leaderboard import window_sequence
 from domain.leaderboard.definition import BoardStatus, BoardVersion, TimelineSegment, config_wire, parse_definition
@@ -79,7 +79,7 @@ async def add_board(data: dict[str, Any], principal: Principal, pool: Pool, read
     """Create a board. It counts events accepted from now on. The id of an archived board can be used again."""
     definition = parse_definition(data)
     if definition.leaderboard_id is None:
-        raise ValidationFault.of("leaderboard_id", "is required")
+        raise ValidationError.of("leaderboard_id", "is required")
     taken = AlreadyExists(f"Leaderboard '{definition.leaderboard_id}' already exists")
     try:
         async with transaction(pool) as connection:
@@ -101,7 +101,7 @@ async def list_definitions(request: AnyRequest, principal: Principal, pool: Pool
     """List definitions in the order of creation. `status` selects one status; archived boards are only listed with it."""
     wanted = request.query_params.get("status")
     if wanted is not None and wanted not in STATUSES:
-        raise ValidationFault.of("status", f"must be one of {', '.join(STATUSES)}")
+        raise ValidationError.of("status", f"must be one of {', '.join(STATUSES)}")
     statuses = (wanted,) if wanted else (BoardStatus.ACTIVE.value, BoardStatus.INACTIVE.value)
     async with pool.connection() as connection:
         total, boards = await boards_after(connection, principal.tenant_id, statuses=statuses, after=page.after_id(), limit=page.limit)
@@ -136,7 +136,7 @@ async def replace_definition(
     the first window that starts more than an hour later."""
     definition = parse_definition(data)
     if definition.leaderboard_id not in (None, leaderboard_id):
-        raise ValidationFault.of("leaderboard_id", "differs from the one in the path")
+        raise ValidationError.of("leaderboard_id", "differs from the one in the path")
     async with transaction(pool) as connection:
         board = await _present(connection, principal.tenant_id, leaderboard_id)
         check_version(request, board.version)

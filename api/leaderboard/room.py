@@ -13,7 +13,7 @@ import msgspec
 from api.leaderboard.board import BoardReader
 from api.leaderboard.entry_cache import EntryWire, entry_wire
 from api.leaderboard.socket_session import Client, LiveView, Shown, encode, error_message
-from domain.errors import DomainError, LeaderboardNotFound, Unavailable, ValidationFault
+from domain.errors import DomainError, LeaderboardNotFound, Unavailable, ValidationError
 from domain.leaderboard.view import CURRENT, AroundUser, Configure, Ping, Users, Wanted, read_request, wanted_after
 from runtime.ids import utc_now
 from runtime.postgres import DATABASE_AWAY
@@ -154,7 +154,7 @@ class Room:
         if isinstance(fault, (LeaderboardNotFound, *AWAY)) or not isinstance(fault, Exception):
             raise fault
         view.retry_at = time.monotonic() + RETRY_SECONDS
-        if isinstance(fault, ValidationFault):
+        if isinstance(fault, ValidationError):
             self._give_way(view, fault)
         elif not isinstance(fault, DomainError):
             log.error("a view of board %s waits", self._leaderboard_id, exc_info=fault)
@@ -187,7 +187,7 @@ class Room:
                 continue
             try:
                 window = await self._window(key)
-            except ValidationFault:  # the board has changed, and this is none of its windows any more
+            except ValidationError:  # the board has changed, and this is none of its windows any more
                 del self._open[key]
                 continue
             if window.status not in ENDED:
@@ -207,7 +207,7 @@ class Room:
         self._changed.set()
 
     async def _window(self, key: str) -> View:
-        """The window of that key (or the current one) as it was within the last second; LeaderboardNotFound, ValidationFault."""
+        """The window of that key (or the current one) as it was within the last second; LeaderboardNotFound, ValidationError."""
         kept = self._windows.get(key)
         if kept is not None and time.monotonic() < kept[0] and not _is_over(kept[1]):
             return kept[1]

@@ -21,7 +21,7 @@ from api.leaderboard.board import (
 )
 from api.pagination import Page, decode_cursor, encode_cursor, whole_number
 from api.query import instant_in
-from domain.errors import NotFound, UserNotFound, ValidationFault
+from domain.errors import NotFound, UserNotFound, ValidationError
 from domain.wire import optional_rfc3339, rfc3339, score_number
 from runtime.postgres import Connection, Pool
 from storage.leaderboard.board import window_view
@@ -56,7 +56,7 @@ def _instant(text: str, field: str = "snapshot_time") -> datetime:
     except ValueError:
         instant = None
     if instant is None or instant.tzinfo is None:
-        raise ValidationFault.of(field, "must be an RFC 3339 instant, the planned end of a window")
+        raise ValidationError.of(field, "must be an RFC 3339 instant, the planned end of a window")
     return instant.astimezone(UTC)
 
 

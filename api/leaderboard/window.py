@@ -11,7 +11,7 @@ from msgspec import Meta
 from api.auth import Principal, allow
 from api.leaderboard.board import BoardReader, no_such_board
 from api.pagination import Page, decode_cursor, encode_cursor
-from domain.errors import InvalidState, NotFound, ValidationFault
+from domain.errors import InvalidState, NotFound, ValidationError
 from domain.leaderboard.definition import TimeframeType
 from domain.leaderboard.window import WindowSpan
 from domain.leaderboard.window_messages import WindowStatus, window_workflow_id
@@ -133,7 +133,7 @@ def _position(cursor: str) -> tuple[datetime | None, UUID]:
     try:
         return (None if start is None else datetime.fromisoformat(str(start))), UUID(str(last))
     except ValueError:
-        raise ValidationFault.of("cursor", "is not a cursor for this list") from None
+        raise ValidationError.of("cursor", "is not a cursor for this list") from None
 
 
 def _span(board: Leaderboard, window_key: str) -> WindowSpan:

@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from api.auth import Principal, allow
 from api.pagination import Page, decode_cursor, encode_cursor
-from domain.errors import InvalidState, ValidationFault
+from domain.errors import InvalidState, ValidationError
 from domain.payout.run import RunStatus, payout_workflow_id
 from domain.payout.run_wire import (
     PayoutRunAnswer,
@@ -85,7 +85,7 @@ async def list_payout_recipients(
     if page.cursor is not None:
         (after,) = decode_cursor(page.cursor, 1)
         if type(after) is not int or not 0 <= after < 2**31:
-            raise ValidationFault.of("cursor", "is not a cursor for this list")
+            raise ValidationError.of("cursor", "is not a cursor for this list")
     async with transaction(pool) as connection:
         run = await find_run(connection, principal.tenant_id, run_id)
         rows = await recipients_of(connection, principal.tenant_id, run, state=params.state, after=after, limit=page.limit)

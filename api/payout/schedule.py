@@ -12,7 +12,7 @@ from api.declared import As, PartOf
 from api.idempotency import once, write_of
 from api.if_match import check_version
 from api.pagination import Page
-from domain.errors import IdempotencyConflict, ValidationFault, VersionConflict
+from domain.errors import IdempotencyConflict, ValidationError, VersionConflict
 from domain.leaderboard.definition import TimeframeType
 from domain.payout.run import payout_workflow_id
 from domain.payout.run_wire import ScheduleRunListAnswer, Total, run_answer
@@ -152,7 +152,7 @@ async def _places(connection: Connection, tenant_id: UUID) -> dict[str, int]:
 
 
 async def _checked(connection: Connection, tenant_id: UUID, value: Any) -> Definition:
-    """The body with all that it names found in the tenant; ValidationFault names the field of what there is not."""
+    """The body with all that it names found in the tenant; ValidationError names the field of what there is not."""
     body = parse_schedule(value)
     await _check_audience(connection, tenant_id, body)
     given = await _given_items(connection, tenant_id, body)
@@ -176,14 +176,14 @@ async def _check_audience(connection: Connection, tenant_id: UUID, body: Schedul
     if isinstance(audience, LeaderboardTop):
         board = await find_board(connection, tenant_id, audience.leaderboard_id)
         if board is None:
-            raise ValidationFault.of("audience.leaderboard_id", "does not exist")
+            raise ValidationError.of("audience.leaderboard_id", "does not exist")
         if audience.window == "latest_closed" and board.config.timeframe.type is TimeframeType.ALL_TIME:
-            raise ValidationFault.of("audience.window", "must be current: an all-time board never closes")
+            raise ValidationError.of("audience.window", "must be current: an all-time board never closes")
     elif isinstance(audience, TierMembers):
         known = {tier.name for tier in (await tier_set_of(connection, tenant_id)).tiers}
         for number, name in enumerate(audience.names):
             if name not in known:
-                raise ValidationFault.of(f"audience.names[{number}]", "does not exist")
+                raise ValidationError.of(f"audience.names[{number}]", "does not exist")
 
 
 async def _given_items(connection: Connection, tenant_id: UUID, body: ScheduleBody) -> set[UUID]:
@@ -195,7 +195,7 @@ async def _given_items(connection: Connection, tenant_id: UUID, body: ScheduleBo
     found = await items_by_id(connection, tenant_id, wanted)
     for number, item_id in enumerate(wanted):
         if item_id not in found:
-            raise ValidationFault.of(f"item_ids[{number}]", "is not a reward item of this tenant")
+            raise ValidationError.of(f"item_ids[{number}]", "is not a reward item of this tenant")
     return set(found)
 
 
@@ -355,9 +355,9 @@ async def backfill_schedule(
     """Run past instants with `from` ≤ instant < `to` that have no run, by the `when` in force at each, at most 1000."""
     body = convert_value(data, BackfillBody)
     if body.start >= body.end:
-        raise ValidationFault.of("to", "must be after from")
+        raise ValidationError.of("to", "must be after from")
     if body.start.year < EARLIEST_YEAR:
-        raise ValidationFault.of("from", f"must be in {EARLIEST_YEAR} or later")
+        raise ValidationError.of("from", f"must be in {EARLIEST_YEAR} or later")
 
     async def effect(connection: Connection) -> BackfilledInstants:
         schedule = await find_schedule(connection, principal.tenant_id, schedule_id, lock=True)

@@ -17,7 +17,7 @@ from domain.errors import (
     InvalidState,
     LimitReached,
     UserNotFound,
-    ValidationFault,
+    ValidationError,
 )
 from domain.points.ledger import POINTS, Account, Adjustment, Currency, TransferKind, amount_from_wire
 from domain.points.ledger_wire import (
@@ -182,26 +182,26 @@ def _result(item: AdjustmentItem, outcome: AdjustedAnswer | DomainError) -> Adju
 
 
 def _check_items(data: AdjustmentsBody) -> None:
-    """ValidationFault for a correction that does not say whose it is, or why."""
+    """ValidationError for a correction that does not say whose it is, or why."""
     for number, item in enumerate(data.adjustments):
         if (item.external_user_id is None) == (item.external_id is None):
-            raise ValidationFault.of(
+            raise ValidationError.of(
                 f"adjustments[{number}].external_user_id", "either external_user_id or external_id is required, not both"
             )
         if item.reason is None and data.reason is None:
-            raise ValidationFault.of("reason", "is required, once for all or in each adjustment")
+            raise ValidationError.of("reason", "is required, once for all or in each adjustment")
 
 
 def _adjustment(
     user_id: UUID, body: AdjustmentBody | AdjustmentItem, reason: str, *, currencies: dict[str, Currency], place: str
 ) -> Adjustment:
-    """The correction in the currency's smallest unit; ValidationFault names the field, which stands at `place`."""
+    """The correction in the currency's smallest unit; ValidationError names the field, which stands at `place`."""
     currency = currencies.get(body.currency)
     if currency is None:
-        raise ValidationFault.of(f"{place}currency", "is not a currency of this tenant")
+        raise ValidationError.of(f"{place}currency", "is not a currency of this tenant")
     amount = amount_from_wire(body.amount, currency.decimal_places, f"{place}amount")
     if amount == 0:
-        raise ValidationFault.of(f"{place}amount", "cannot be 0")
+        raise ValidationError.of(f"{place}amount", "cannot be 0")
     return Adjustment(user_id=user_id, currency_id=body.currency, amount=amount, reason=reason, cause_id=str(new_id()))
 
 
@@ -216,7 +216,7 @@ async def _adjust_all(connection: Connection, principal: Principal, data: Adjust
             reason, place = item.reason or data.reason or "", f"adjustments[{number}]."
             try:
                 wanted[number] = _adjustment(users[item.user], item, reason, currencies=currencies, place=place)
-            except ValidationFault as fault:
+            except ValidationError as fault:
                 outcomes[number] = fault
     made = await adjust_many(connection, principal.tenant_id, list(wanted.values()), utc_now())
     for number, outcome in zip(wanted, made, strict=True):

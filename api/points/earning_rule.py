@@ -10,7 +10,7 @@ from api.auth import Principal, allow
 from api.declared import As, PartOf
 from api.if_match import check_version
 from api.pagination import Page
-from domain.errors import NotFound, ValidationFault, VersionConflict
+from domain.errors import NotFound, ValidationError, VersionConflict
 from domain.points.earning_rule import EarningRule, parse_earning_rule
 from domain.points.earning_rule_wire import EarningRuleAnswer, EarningRuleListAnswer
 from domain.wire import rfc3339, score_number
@@ -38,7 +38,7 @@ def rule_answer(kept: KeptRule) -> EarningRuleAnswer:
 async def _checked(connection: Connection, principal: Principal, value: Any) -> EarningRule:
     rule = parse_earning_rule(value)
     if await find_currency(connection, principal.tenant_id, rule.currency) is None:
-        raise ValidationFault.of("currency", "is not a currency of this tenant")
+        raise ValidationError.of("currency", "is not a currency of this tenant")
     return rule
 
 

@@ -12,7 +12,7 @@ from api.declared import As, PartOf
 from api.if_match import check_version
 from api.pagination import Page, part_of
 from api.tenant.user import READERS, user_for
-from domain.errors import AlreadyExists, NotFound, ValidationFault, VersionConflict
+from domain.errors import AlreadyExists, NotFound, ValidationError, VersionConflict
 from domain.player import tier_change_for_player
 from domain.points.ledger import POINTS
 from domain.points.tier import (
@@ -123,7 +123,7 @@ async def create_tier(data: TierBody, principal: Principal, pool: Pool) -> TierA
 async def replace_tier(name: str, data: TierBody, principal: Principal, pool: Pool) -> TierAnswer:
     """Replace a tier. Its name cannot change, because users hold tiers by name."""
     if data.name != name:
-        raise ValidationFault.of("name", "cannot be changed")
+        raise ValidationError.of("name", "cannot be changed")
     async with transaction(pool) as connection:
         present = await lock_tier_set(connection, principal.tenant_id, utc_now())
         places = await _places(connection, principal)
@@ -176,7 +176,7 @@ async def set_user_tier(external_id: str, data: ChosenTier, principal: Principal
         tiers = await tier_set_of(connection, principal.tenant_id)
         chosen = tiers.named(data.tier)
         if chosen is None and data.tier is not None:
-            raise ValidationFault.of("tier", "is not a tier of this tenant")
+            raise ValidationError.of("tier", "is not a tier of this tenant")
         (member,) = await members_of(connection, principal.tenant_id, tiers, [user.user_id], now=now)
         choice = Choice(tier=data.tier, held_level=held_at(tiers, member, chosen), changed_by=principal.actor, reason=data.reason)
         places = await _places(connection, principal)

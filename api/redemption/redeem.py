@@ -9,7 +9,7 @@ from psycopg.errors import CheckViolation
 
 from api.auth import Principal, allow
 from api.idempotency import Write, once, write_of
-from domain.errors import Forbidden, ValidationFault
+from domain.errors import Forbidden, ValidationError
 from domain.player import order_for_player
 from domain.redemption.redemption import TimelineRow, redemption_document, workflow_id
 from domain.wire import decode_body, parse_external_id
@@ -89,7 +89,7 @@ async def redeem_for_user(
 ) -> Response[dict[str, Any]]:
     """Redeem a reward for a user, from a server."""
     if (data.reward_id is None) == (data.slug is None):
-        raise ValidationFault.of("reward_id", "give either reward_id or slug, not both")
+        raise ValidationError.of("reward_id", "give either reward_id or slug, not both")
     external_user_id = parse_external_id(data.external_user_id, "external_user_id")
     order = _order(data, principal, external_user_id, reward_id=data.reward_id, slug=data.slug)
     write = write_of(request, principal, data, data.idempotency_key, about=external_user_id)

@@ -13,7 +13,7 @@ from api.export import Exports
 from api.pagination import Page, encode_cursor
 from api.query import instant_in, uuid_in
 from api.tenant.user import user_for
-from domain.errors import RedemptionNotFound, ValidationFault
+from domain.errors import RedemptionNotFound, ValidationError
 from domain.misfit import choice_problem
 from domain.player import order_for_player
 from domain.redemption.csv_export import csv_lines, header_line
@@ -84,10 +84,10 @@ async def own_redemption(connection: Connection, principal: Principal, redemptio
 
 
 def filter_of(request: AnyRequest, page: Page, user_id: UUID | None) -> RedemptionFilter:
-    """What a list's query asks for; ValidationFault for a malformed value."""
+    """What a list's query asks for; ValidationError for a malformed value."""
     status = request.query_params.get("status")
     if status is not None and status not in set(State):
-        raise ValidationFault.of("status", choice_problem(status, [each.value for each in State]))
+        raise ValidationError.of("status", choice_problem(status, [each.value for each in State]))
     return RedemptionFilter(
         user_id=user_id,
         reward_id=uuid_in(request, "reward_id"),
@@ -127,7 +127,7 @@ async def show_redemptions(request: AnyRequest, principal: Principal, pool: Pool
 def _wants_csv(request: AnyRequest) -> bool:
     wanted = request.query_params.get("format")
     if wanted not in (None, "json", "csv"):
-        raise ValidationFault.of("format", "must be json or csv")
+        raise ValidationError.of("format", "must be json or csv")
     return wanted == "csv" or (wanted is None and request.headers.get("accept", "").startswith("text/csv"))
 
 
@@ -166,7 +166,7 @@ async def move_by_hand(redemption_id: str, move: str, data: Reason, principal: P
     if move not in MOVES_BY_HAND:
         raise RedemptionNotFound("Unknown move")
     if move == "reverse" and not data.reason:
-        raise ValidationFault.of("reason", "is required")
+        raise ValidationError.of("reason", "is required")
     if data.fulfillment_data is not None:
         read_callback({"status": "fulfilled", "fulfillment_data": data.fulfillment_data}, principal.actor)
     wanted = Move(

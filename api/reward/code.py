@@ -7,7 +7,7 @@ from litestar import get, post
 
 from api.auth import Principal, allow
 from api.reward.reward import named_reward
-from domain.errors import ValidationFault
+from domain.errors import ValidationError
 from domain.reward.code import check_codes, check_pool
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
@@ -31,7 +31,7 @@ async def bring_codes(reward_id: str, data: CodesBody, principal: Principal, poo
     async with transaction(pool) as connection:
         found = await named_reward(connection, principal, reward_id)
         if found.fulfilment.type != "codes":
-            raise ValidationFault.of("fulfilment.type", "must be codes to import codes")
+            raise ValidationError.of("fulfilment.type", "must be codes to import codes")
         check_pool(found, data.variant_id)
         added = await add_codes(connection, principal.tenant_id, found.reward_id, data.codes, now=utc_now(), variant_id=data.variant_id)
         facts = {"variant_id": data.variant_id, "added": added, "known": len(data.codes) - added}

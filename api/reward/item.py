@@ -11,7 +11,7 @@ from api.declared import As, PartOf
 from api.if_match import check_version
 from api.pagination import Page
 from api.reward.code import CodesBody
-from domain.errors import InvalidState, NotFound, ValidationFault, VersionConflict
+from domain.errors import InvalidState, NotFound, ValidationError, VersionConflict
 from domain.reward.code import ItemCodeImport, ItemCodePool, check_codes
 from domain.reward.item import ItemBody, credit_of, item_body_wire, parse_item
 from domain.reward.item_wire import RewardItemAnswer, RewardItemListAnswer, item_answer
@@ -34,7 +34,7 @@ async def _write(connection: Connection, principal: Principal, item_id: UUID, va
         try:
             await find_endpoint(connection, principal.tenant_id, body.fulfilment.endpoint_id)
         except NotFound:
-            raise ValidationFault.of("fulfilment.endpoint_id", "is not a webhook endpoint of this tenant") from None
+            raise ValidationError.of("fulfilment.endpoint_id", "is not a webhook endpoint of this tenant") from None
     return item_answer(await write_item(connection, principal.tenant_id, item_id, body, credit=credit, now=utc_now()))
 
 
@@ -95,9 +95,9 @@ async def import_reward_item_codes(item_id: UUID, data: CodesBody, principal: Pr
     async with transaction(pool) as connection:
         item = await find_item(connection, principal.tenant_id, item_id)
         if item.fulfilment.type != "codes":
-            raise ValidationFault.of("fulfilment.type", "must be codes to import codes")
+            raise ValidationError.of("fulfilment.type", "must be codes to import codes")
         if data.variant_id is not None:
-            raise ValidationFault.of("variant_id", "is only allowed for rewards")
+            raise ValidationError.of("variant_id", "is only allowed for rewards")
         added = await add_codes(connection, principal.tenant_id, item_id, data.codes, now=utc_now())
         facts = {"added": added, "known": len(data.codes) - added}
         await record(connection, principal.tenant_id, action="import", subject="reward_code", subject_id=str(item_id), facts=facts)

@@ -12,7 +12,7 @@ from litestar import Request, delete, get, patch, post, put
 from api.auth import Principal, allow
 from api.if_match import check_version
 from api.pagination import Page, encode_cursor
-from domain.errors import NotFound, RewardNotFound, ValidationFault
+from domain.errors import NotFound, RewardNotFound, ValidationError
 from domain.points.ledger import POINTS, Currency, amount_from_wire
 from domain.reward.catalog import Buyer, can_be_bought, catalog_entry
 from domain.reward.offer import check_wallet, is_within
@@ -60,7 +60,7 @@ async def _check_endpoint(connection: Connection, principal: Principal, body: Re
     try:
         await find_endpoint(connection, principal.tenant_id, body.fulfilment.endpoint_id)
     except NotFound:
-        raise ValidationFault.of("fulfilment.endpoint_id", "is not a webhook endpoint of this tenant") from None
+        raise ValidationError.of("fulfilment.endpoint_id", "is not a webhook endpoint of this tenant") from None
 
 
 @post("/v1/admin/rewards", guards=ADMIN, status_code=201)
@@ -125,7 +125,7 @@ class CatalogQuery(msgspec.Struct, frozen=True, kw_only=True):
 def _catalog_query(request: AnyRequest) -> CatalogQuery:
     purchasable = request.query_params.get("purchasable", "false")
     if purchasable not in ("true", "false"):
-        raise ValidationFault.of("purchasable", "must be true or false")
+        raise ValidationError.of("purchasable", "must be true or false")
     text = request.query_params.get("balance")
     balance = None
     if text is not None and text not in ("true", "false"):
@@ -134,7 +134,7 @@ def _catalog_query(request: AnyRequest) -> CatalogQuery:
         except ValueError:
             balance = math.nan
         if not 0 <= balance <= 2**53 - 1:
-            raise ValidationFault.of("balance", "must be a number of points")
+            raise ValidationError.of("balance", "must be a number of points")
     return CatalogQuery(currency=request.query_params.get("currency"), purchasable=purchasable == "true", balance=balance)
 
 

@@ -15,7 +15,7 @@ from api.pagination import Page
 from api.tenant.credential import Authenticator
 from api.tenant.token import GamerTokens
 from domain import limits
-from domain.errors import AlreadyExists, NotFound, UserNotFound, ValidationFault
+from domain.errors import AlreadyExists, NotFound, UserNotFound, ValidationError
 from domain.tenant.credential import KeyRole
 from domain.tenant.tenant import Tenant, TenantSettings, TenantStatus
 from domain.wire import ExternalId, FreeForm, Id, Instant, NextCursor, optional_rfc3339, parse_external_id, rfc3339
@@ -199,9 +199,9 @@ def key_answer(key: credential.ApiKey) -> ApiKeyAnswer:
 
 
 def check_timezone(name: str) -> None:
-    """Raise `ValidationFault` unless the IANA database knows the zone."""
+    """Raise `ValidationError` unless the IANA database knows the zone."""
     if name not in available_timezones():
-        raise ValidationFault.of("timezone", "is not an IANA time zone, such as Asia/Ho_Chi_Minh or UTC")
+        raise ValidationError.of("timezone", "is not an IANA time zone, such as Asia/Ho_Chi_Minh or UTC")
 
 
 @post("/v1/operator/tenants", guards=[operator], refusals=(AlreadyExists,))
@@ -258,7 +258,7 @@ async def _change(pool: Pool, tenant_id: UUID, changes: dict[str, Any]) -> Tenan
         if "settings" in changes:
             changes["settings"] = msgspec.to_builtins(tenant.settings) | changes["settings"]
             if len(msgspec.json.encode(changes["settings"]["metadata"])) > limits.SETTINGS_BYTES.value:
-                raise ValidationFault.of("metadata", f"is larger than {limits.SETTINGS_BYTES.value} bytes of JSON")
+                raise ValidationError.of("metadata", f"is larger than {limits.SETTINGS_BYTES.value} bytes of JSON")
         return await storage.update_tenant(connection, tenant_id, changes, utc_now())
 
 
@@ -286,7 +286,7 @@ async def update_settings(principal: Principal, data: AdminSettingsChange, pool:
 async def create_api_key(principal: Principal, data: ApiKeyBody, pool: Pool) -> CreatedApiKey:
     """Create an API key. Its text is only in this response."""
     if data.expires_at is not None and data.expires_at <= utc_now():
-        raise ValidationFault.of("expires_at", "must be in the future")
+        raise ValidationError.of("expires_at", "must be in the future")
     async with transaction(pool) as connection:
         made = await credential.create_key(connection, principal.tenant_id, name=data.name, role=data.role, expires_at=data.expires_at)
     return CreatedApiKey(**structs.asdict(key_answer(made.key)), key=made.text)

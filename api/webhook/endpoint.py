@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, UnsetType, structs
 
 from api.auth import Principal, allow
 from api.pagination import Page
-from domain.errors import InvalidState, NotFound, ValidationFault
+from domain.errors import InvalidState, NotFound, ValidationError
 from domain.misfit import choice_problem
 from domain.redemption.redemption import workflow_id
 from domain.webhook.webhook import (
@@ -116,17 +116,17 @@ def id_of(text: str, noun: str) -> UUID:
 
 
 async def check_address(url: str, settings: Settings, sender: Sender) -> None:
-    """Raise ValidationFault unless the URL may be an endpoint's; a name that does not resolve now is accepted."""
+    """Raise ValidationError unless the URL may be an endpoint's; a name that does not resolve now is accepted."""
     check_url(url, https_only=settings.environment == "production")
     if await sender.is_blocked(url):
-        raise ValidationFault.of("url", "resolves to an address that is not public")
+        raise ValidationError.of("url", "resolves to an address that is not public")
 
 
 def check_events(events: list[str]) -> None:
-    """Raise ValidationFault for an event that does not exist."""
+    """Raise ValidationError for an event that does not exist."""
     unknown = [name for name in events if name != "*" and name not in EVENTS]
     if unknown:
-        raise ValidationFault.of("events", choice_problem(unknown[0], EVENTS))
+        raise ValidationError.of("events", choice_problem(unknown[0], EVENTS))
 
 
 def choose_secret(given: str | None) -> str:

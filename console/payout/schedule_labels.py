@@ -38,7 +38,7 @@ class Coming(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def coming_runs(value: Any, now: datetime) -> Coming:
-    """The next ten runs of a `when` as the API takes it; ValidationFault when it is none."""
+    """The next ten runs of a `when` as the API takes it; ValidationError when it is none."""
     when = parse_when(value)
     ticks = ticks_of(when, now)
     return Coming(runs=_first(when, now), changes=_changes(when, now), zone="" if ticks.every else ticks.zone)

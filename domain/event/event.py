@@ -12,7 +12,7 @@ from typing import Annotated, Any, cast
 import msgspec
 from msgspec import Meta
 
-from domain.errors import ValidationFault
+from domain.errors import ValidationError
 from domain.misfit import MOST_FAULTS, near_miss, shown
 from domain.wire import (
     EARLIEST,
@@ -86,7 +86,7 @@ _event_type = EVENT_TYPE.fullmatch
 
 
 def validate_event(body: bytes, now: datetime) -> AcceptedEvent:
-    """The event in `body`, checked against contract 2; `now` is the server's clock. ValidationFault reads `Validation failed: …`."""
+    """The event in `body`, checked against contract 2; `now` is the server's clock. ValidationError reads `Validation failed: …`."""
     try:
         event = _decode_known(body)
         occurred_at = event.occurred_at.astimezone(UTC)
@@ -107,7 +107,7 @@ def validate_event(body: bytes, now: datetime) -> AcceptedEvent:
 
 
 def decode_bulk(body: bytes) -> list[bytes]:
-    """The events of a bulk call, each as its own bytes. A fault of the envelope is a ValidationFault of the whole call."""
+    """The events of a bulk call, each as its own bytes. A fault of the envelope is a ValidationError of the whole call."""
     try:
         if not body.isascii():
             body.decode("utf-8")
@@ -123,8 +123,8 @@ def decode_bulk(body: bytes) -> list[bytes]:
     return [bytes(event) for event in events]
 
 
-def _envelope_fault(message: str) -> ValidationFault:
-    return ValidationFault(message, details=[{"field": "events", "message": message}])
+def _envelope_fault(message: str) -> ValidationError:
+    return ValidationError(message, details=[{"field": "events", "message": message}])
 
 
 def readable_event_id(body: bytes) -> str | None:
@@ -141,37 +141,37 @@ def decode_stored(body: bytes) -> dict[str, Any]:
     return cast(dict[str, Any], _decode_any(body))
 
 
-def _fail(field: str, message: str) -> ValidationFault:
+def _fail(field: str, message: str) -> ValidationError:
     text = f"{FAILED}{field} {message}"
-    return ValidationFault(text, details=[{"field": "type" if field == "event_type" else field, "message": text}])
+    return ValidationError(text, details=[{"field": "type" if field == "event_type" else field, "message": text}])
 
 
 def _examine(body: bytes, now: datetime) -> AcceptedEvent:
     """The slow road: every rule of contract 2 in turn, each with its own message."""
     try:
         document = decode_json(body)
-    except ValidationFault as fault:
-        raise ValidationFault(FAILED + fault.message) from None
+    except ValidationError as fault:
+        raise ValidationError(FAILED + fault.message) from None
     if not isinstance(document, dict):
-        raise ValidationFault(FAILED + "an event must be an object")
-    faults: list[ValidationFault] = []
+        raise ValidationError(FAILED + "an event must be an object")
+    faults: list[ValidationError] = []
     read: dict[str, Any] = {}
     for member, check in _CHECKS.items():
         try:
             read[member] = check(document, now)
-        except ValidationFault as fault:
+        except ValidationError as fault:
             faults.append(fault)
     if faults:
         raise _together(faults)
     if _deeper_than(document, MAX_DOCUMENT_NESTING):
-        raise ValidationFault(f"{FAILED}the event is nested deeper than {MAX_DOCUMENT_NESTING} levels")
+        raise ValidationError(f"{FAILED}the event is nested deeper than {MAX_DOCUMENT_NESTING} levels")
     return AcceptedEvent(read["event_id"], read["type"], read["user_id"], read["occurred_at"], read["attrs"], body)
 
 
-def _together(faults: list[ValidationFault]) -> ValidationFault:
+def _together(faults: list[ValidationError]) -> ValidationError:
     """Every fault of an event in one refusal, `Validation failed: ` once in front."""
     message = FAILED + "; ".join(fault.message.removeprefix(FAILED) for fault in faults)
-    return ValidationFault(message, details=[detail for fault in faults for detail in fault.details or []])
+    return ValidationError(message, details=[detail for fault in faults for detail in fault.details or []])
 
 
 def _event_id_of(document: dict[str, Any], _: datetime) -> str:

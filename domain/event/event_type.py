@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from domain import limits
-from domain.errors import EventTypeNotDeclared, Forbidden, ValidationFault
+from domain.errors import EventTypeNotDeclared, Forbidden, ValidationError
 from domain.rule.pattern import pattern_problem
 from domain.wire import EVENT_TYPE
 
@@ -85,14 +85,14 @@ def is_too_large(nodes: int, body: bytes) -> bool:
 
 
 def check_type_name(name: str) -> str:
-    """The name, or a ValidationFault (contract 2: the same characters as an event's type)."""
+    """The name, or a ValidationError (contract 2: the same characters as an event's type)."""
     if not EVENT_TYPE.fullmatch(name):
-        raise ValidationFault.of("name", "must be 1 to 100 characters of A-Z a-z 0-9 _ . : -")
+        raise ValidationError.of("name", "must be 1 to 100 characters of A-Z a-z 0-9 _ . : -")
     return name
 
 
 def check_schema_shape(schema: dict[str, Any]) -> None:
-    """Raise `ValidationFault` for a schema that is too large, too deep, or uses what cannot be bounded."""
+    """Raise `ValidationError` for a schema that is too large, too deep, or uses what cannot be bounded."""
     if len(msgspec.json.encode(schema)) > limits.SCHEMA_BYTES.value:
         raise _fault(f"is larger than {limits.SCHEMA_BYTES.value} bytes")
     if count_nodes(schema) > limits.SCHEMA_NODES.value:
@@ -113,8 +113,8 @@ def count_nodes(value: Any) -> int:
     return nodes
 
 
-def _fault(message: str) -> ValidationFault:
-    return ValidationFault.of("schema", message)
+def _fault(message: str) -> ValidationError:
+    return ValidationError.of("schema", message)
 
 
 def _walk(schema: Any, depth: int) -> None:

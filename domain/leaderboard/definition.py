@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from domain.errors import ValidationFault
+from domain.errors import ValidationError
 from domain.rule.condition import parse_conditions
 from domain.rule.expression import parse_expression
 from domain.wire import EARLIEST, EVENT_TYPE, LATEST, convert_value, number_problem, parse_client_id
@@ -150,17 +150,17 @@ class BoardVersion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_definition(value: Any) -> LeaderboardDefinition:
-    """A decoded request body as a checked definition with all defaults; ValidationFault names the faulty field."""
+    """A decoded request body as a checked definition with all defaults; ValidationError names the faulty field."""
     definition = convert_value(value, LeaderboardDefinition)
     if definition.leaderboard_id is not None:
         parse_client_id(definition.leaderboard_id, "leaderboard_id")
     if definition.status is BoardStatus.ARCHIVED:
-        raise ValidationFault.of("status", "must be active or inactive; DELETE archives")
+        raise ValidationError.of("status", "must be active or inactive; DELETE archives")
     return msgspec.structs.replace(definition, config=_checked(definition.config))
 
 
 def parse_config(value: Any) -> LeaderboardConfig:
-    """A decoded `config` (of a request or of a stored row) as a checked one; ValidationFault names the faulty field."""
+    """A decoded `config` (of a request or of a stored row) as a checked one; ValidationError names the faulty field."""
     return _checked(convert_value(value, LeaderboardConfig, "config"))
 
 
@@ -189,29 +189,29 @@ def _checked(config: LeaderboardConfig) -> LeaderboardConfig:
         parse_conditions(rule.conditions, f"{where}.conditions")
     problem = number_problem([config.ranking.min_score])
     if problem:
-        raise ValidationFault.of("config.ranking.min_score", problem.message)
+        raise ValidationError.of("config.ranking.min_score", problem.message)
     return msgspec.structs.replace(config, timeframe=_checked_timeframe(config.timeframe))
 
 
 def parse_event_type_pattern(value: str, field: str) -> str:
-    """An event type, or `*` for all; ValidationFault otherwise."""
+    """An event type, or `*` for all; ValidationError otherwise."""
     if value != "*" and not EVENT_TYPE.fullmatch(value):
-        raise ValidationFault.of(field, "must be * or 1 to 100 characters of A-Z a-z 0-9 _ . : -")
+        raise ValidationError.of(field, "must be * or 1 to 100 characters of A-Z a-z 0-9 _ . : -")
     return value
 
 
 def zone_of(name: str, field: str = "timezone") -> ZoneInfo:
-    """The zone of that name; ValidationFault if there is none."""
+    """The zone of that name; ValidationError if there is none."""
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
-        raise ValidationFault.of(field, f"{name!r} is not an IANA time zone, such as Asia/Ho_Chi_Minh or UTC") from None
+        raise ValidationError.of(field, f"{name!r} is not an IANA time zone, such as Asia/Ho_Chi_Minh or UTC") from None
 
 
 def check_zone(name: str, field: str) -> None:
     """Refuse what is not an IANA zone of that name everywhere. What was taken once is read by `zone_of` as long as it can be."""
     if name.startswith(_OF_THE_MACHINE):
-        raise ValidationFault.of(field, f"{name!r} is not an IANA time zone, such as Asia/Ho_Chi_Minh or UTC")
+        raise ValidationError.of(field, f"{name!r} is not an IANA time zone, such as Asia/Ho_Chi_Minh or UTC")
     zone_of(name, field)
 
 
@@ -220,25 +220,25 @@ def _checked_timeframe(timeframe: Timeframe) -> Timeframe:
     field = "config.timeframe"
     check_zone(timeframe.timezone, f"{field}.timezone")
     if not _TIME_OF_DAY.fullmatch(timeframe.reset_time):
-        raise ValidationFault.of(f"{field}.reset_time", "must be HH:MM")
+        raise ValidationError.of(f"{field}.reset_time", "must be HH:MM")
     starts_at, ends_at = timeframe.starts_at or UNSET, timeframe.ends_at or UNSET
     if timeframe.type is TimeframeType.CUSTOM:
         starts_at, ends_at = (_bound(each, f"{field}.{name}") for each, name in ((starts_at, "starts_at"), (ends_at, "ends_at")))
         if starts_at >= ends_at:
-            raise ValidationFault.of(f"{field}.ends_at", "must be after starts_at")
+            raise ValidationError.of(f"{field}.ends_at", "must be after starts_at")
     else:
         for name, value in (("starts_at", starts_at), ("ends_at", ends_at)):
             if value is not UNSET:
-                raise ValidationFault.of(f"{field}.{name}", "is for custom only")
+                raise ValidationError.of(f"{field}.{name}", "is for custom only")
     return msgspec.structs.replace(timeframe, reset_day=_reset_day(timeframe), starts_at=starts_at, ends_at=ends_at)
 
 
 def _bound(value: datetime | UnsetType, field: str) -> datetime:
     """A bound of a custom window, in UTC as it is shown."""
     if not isinstance(value, datetime):
-        raise ValidationFault.of(field, "is required for custom")
+        raise ValidationError.of(field, "is required for custom")
     if not EARLIEST <= value < LATEST:
-        raise ValidationFault.of(field, "must be from the year 2 to the year 9998")
+        raise ValidationError.of(field, "must be from the year 2 to the year 9998")
     return value.astimezone(UTC)
 
 
@@ -248,12 +248,12 @@ def _reset_day(timeframe: Timeframe) -> str | int | UnsetType:
         if day is UNSET:
             return WEEKDAYS[0]
         if day not in WEEKDAYS:
-            raise ValidationFault.of(field, f"must be one of {', '.join(WEEKDAYS)}")
+            raise ValidationError.of(field, f"must be one of {', '.join(WEEKDAYS)}")
         return day
     if timeframe.type is TimeframeType.MONTHLY:
         if day is UNSET:
             return 1
         if not isinstance(day, int) or not 1 <= day <= 28:
-            raise ValidationFault.of(field, "must be a day from 1 to 28")
+            raise ValidationError.of(field, "must be a day from 1 to 28")
         return day
     return UNSET

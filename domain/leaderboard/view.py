@@ -6,7 +6,7 @@ from typing import Annotated, Protocol, TypeVar
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from domain.errors import ValidationFault
+from domain.errors import ValidationError
 from domain.wire import convert_value, decode_json
 
 PAGE_SIZE, PAGE_SIZE_MAXIMUM = 100, 500
@@ -88,10 +88,10 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def first(self) -> int:
-        """The 0-based place of the page's first entry; ValidationFault when that is beyond every board."""
+        """The 0-based place of the page's first entry; ValidationError when that is beyond every board."""
         first = (self.page - 1) * self.page_size
         if first > OFFSET_MAXIMUM:
-            raise ValidationFault.of("page", "is too large")
+            raise ValidationError.of("page", "is too large")
         return first
 
     @property
@@ -103,13 +103,13 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_request(body: bytes) -> Request:
-    """A client's message; ValidationFault when it is none."""
+    """A client's message; ValidationError when it is none."""
     request: Request = convert_value(decode_json(body), Request)  # type: ignore[arg-type]
     return request
 
 
 def wanted_after(wanted: Wanted, request: Configure | RequestPage) -> Wanted:
-    """What the client looks at once the request is heard; ValidationFault for a page beyond every board.
+    """What the client looks at once the request is heard; ValidationError for a page beyond every board.
 
     A new filter begins at its first page unless the request names one.
     """

@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from domain.errors import ValidationFault
+from domain.errors import ValidationError
 from domain.wire import parse_external_id, rfc3339
 
 MAX_USERS = 1000
@@ -42,11 +42,11 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_grant(body: GrantBody) -> None:
-    """ValidationFault for an external id that cannot be one, or that comes twice."""
+    """ValidationError for an external id that cannot be one, or that comes twice."""
     for place, external_id in enumerate(body.external_ids):
         parse_external_id(external_id, f"external_ids[{place}]")
     if len(set(body.external_ids)) != len(body.external_ids):
-        raise ValidationFault.of("external_ids", "contains a user twice")
+        raise ValidationError.of("external_ids", "contains a user twice")
 
 
 def grant_wire(grant: Grant) -> dict[str, Any]:

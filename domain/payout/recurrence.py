@@ -14,7 +14,7 @@ import msgspec
 from cronsim import CronSim, CronSimError
 from msgspec import UNSET, Meta, UnsetType
 
-from domain.errors import ValidationFault
+from domain.errors import ValidationError
 from domain.leaderboard.definition import WEEKDAYS, check_zone, zone_of
 from domain.local_time import first_moment
 from domain.wire import convert_value
@@ -85,18 +85,18 @@ class Pattern(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_when(value: Any, field: str = "when") -> When:
-    """A decoded `when` as a checked one; ValidationFault names the faulty field."""
+    """A decoded `when` as a checked one; ValidationError names the faulty field."""
     when = convert_value(value, When, field)
     kinds = [name for name in ("cron", "calendar", "every_seconds") if getattr(when, name) is not UNSET]
     if len(kinds) != 1:
-        raise ValidationFault.of(field, "must have exactly one of cron, calendar, every_seconds")
+        raise ValidationError.of(field, "must have exactly one of cron, calendar, every_seconds")
     if when.cron is UNSET and when.timezone is not UNSET:
-        raise ValidationFault.of(f"{field}.timezone", "is only for cron; a calendar has its own")
+        raise ValidationError.of(f"{field}.timezone", "is only for cron; a calendar has its own")
     if when.cron is not UNSET and when.timezone is UNSET:
         when = msgspec.structs.replace(when, timezone="UTC")
     starts_at, ends_at = when.starts_at or UNSET, when.ends_at or UNSET
     if starts_at is not UNSET and ends_at is not UNSET and starts_at >= ends_at:
-        raise ValidationFault.of(f"{field}.ends_at", "must be after starts_at")
+        raise ValidationError.of(f"{field}.ends_at", "must be after starts_at")
     when = msgspec.structs.replace(when, starts_at=starts_at, ends_at=ends_at)
     if when.every_seconds is UNSET:
         _check_pattern(when, f"{field}.{kinds[0]}")
@@ -124,25 +124,25 @@ def _check_pattern(when: When, field: str) -> None:
         for name in FIELDS:
             _check_field(name, getattr(when.calendar, name), f"{field}.{name}")
     elif len(str(when.cron).split()) != 5:
-        raise ValidationFault.of(field, "must have five fields: minute, hour, day of month, month, day of week")
+        raise ValidationError.of(field, "must have five fields: minute, hour, day of month, month, day of week")
     try:
         pattern = pattern_of(when)
         found = next(pattern.local_times(datetime(2000, 1, 1)), None)  # noqa: DTZ001 - a wall clock's time has no zone
     except (CronSimError, ValueError) as fault:
-        raise ValidationFault.of(field, f"is not a time: {fault}") from None
+        raise ValidationError.of(field, f"is not a time: {fault}") from None
     if found is None:
-        raise ValidationFault.of(field, "never occurs")
+        raise ValidationError.of(field, "never occurs")
 
 
 def _check_field(name: str, value: Field, where: str) -> None:
     for each in value if isinstance(value, list) else [value]:
         if isinstance(each, int) and each not in _RANGES[name]:
-            raise ValidationFault.of(where, f"must be from {_RANGES[name].start} to {_RANGES[name].stop - 1}")
+            raise ValidationError.of(where, f"must be from {_RANGES[name].start} to {_RANGES[name].stop - 1}")
         try:
             fields = {"minute": "0", "hour": "0", "day_of_month": "*", "month": "*", "day_of_week": "*"} | {name: _text(each)}
             CronSim(" ".join(fields[part] for part in FIELDS), datetime(2000, 1, 1))  # noqa: DTZ001
         except (CronSimError, ValueError) as fault:
-            raise ValidationFault.of(where, f"{each!r} is not valid: {fault}") from None
+            raise ValidationError.of(where, f"{each!r} is not valid: {fault}") from None
 
 
 def _text(value: Field | str) -> str:

@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from domain.errors import ValidationFault
+from domain.errors import ValidationError
 from domain.payout.recurrence import WhenVersion, instants_between, parse_when, when_wire
 from domain.rule.segment import parse_segment
 from domain.wire import convert_value, number_problem, parse_client_id, parse_external_id
@@ -148,16 +148,16 @@ def temporal_schedule_id(tenant_id: UUID, schedule_id: UUID) -> str:
 
 
 def parse_schedule(value: Any) -> ScheduleBody:
-    """A decoded body as a checked schedule; ValidationFault names the faulty field."""
+    """A decoded body as a checked schedule; ValidationError names the faulty field."""
     body = convert_value(value, ScheduleBody)
     parse_when(body.when)
     if (body.reward_config_id is None) == (body.item_ids is None):
-        raise ValidationFault.of("item_ids", "give either reward_config_id or item_ids")
+        raise ValidationError.of("item_ids", "give either reward_config_id or item_ids")
     if body.item_ids is not None and len(set(body.item_ids)) < len(body.item_ids):
-        raise ValidationFault.of("item_ids", "contains an item twice")
+        raise ValidationError.of("item_ids", "contains an item twice")
     problem = number_problem(body.budget)
     if problem:
-        raise ValidationFault.of("budget", problem.message)
+        raise ValidationError.of("budget", problem.message)
     _check_audience(body.audience)
     return body
 
@@ -171,7 +171,7 @@ def _check_audience(audience: Audience) -> None:
         for number, external_id in enumerate(audience.external_ids):
             parse_external_id(external_id, f"audience.external_ids[{number}]")
         if len(set(audience.external_ids)) < len(audience.external_ids):
-            raise ValidationFault.of("audience.external_ids", "contains a user twice")
+            raise ValidationError.of("audience.external_ids", "contains a user twice")
 
 
 def audience_wire(audience: Audience) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from domain.errors import ValidationFault
+from domain.errors import ValidationError
 from domain.leaderboard.definition import Timeframe, TimeframeType, parse_event_type_pattern
 from domain.leaderboard.window import WindowIndex
 from domain.rule.condition import parse_conditions
@@ -90,7 +90,7 @@ class RuleEarning(msgspec.Struct, frozen=True, gc=False):
 
 
 def parse_earning_rule(value: Any) -> EarningRule:
-    """A decoded request body as a checked rule; ValidationFault names the faulty field."""
+    """A decoded request body as a checked rule; ValidationError names the faulty field."""
     rule = convert_value(value, EarningRule)
     parse_event_type_pattern(rule.event_type, "event_type")
     parse_expression(rule.points_expression)
@@ -99,7 +99,7 @@ def parse_earning_rule(value: Any) -> EarningRule:
     if rule.segment is not None:
         parse_segment(rule.segment, "segment")
     if rule.starts_at and rule.ends_at and rule.starts_at >= rule.ends_at:
-        raise ValidationFault.of("ends_at", "must be after starts_at")
+        raise ValidationError.of("ends_at", "must be after starts_at")
     return rule
 
 

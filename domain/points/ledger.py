@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from domain.errors import InsufficientPoints, ValidationFault
+from domain.errors import InsufficientPoints, ValidationError
 from domain.wire import amount_number
 
 POINTS = "points"
@@ -188,16 +188,16 @@ def insufficient_points(available: int, required: int, decimal_places: int) -> I
 
 
 def amount_from_wire(number: int | float, decimal_places: int, field: str) -> int:
-    """The amount in the smallest unit; ValidationFault of `field` when it has more places than the currency, or is out of range."""
+    """The amount in the smallest unit; ValidationError of `field` when it has more places than the currency, or is out of range."""
     exact = Decimal(repr(number))
     if not exact.is_finite() or abs(exact) > MAX_WIRE_INTEGER:
-        raise ValidationFault.of(field, "is out of range")
+        raise ValidationError.of(field, "is out of range")
     units = exact.scaleb(decimal_places)
     if units != units.to_integral_value():
         places = "no decimal places" if decimal_places == 0 else f"at most {decimal_places} decimal places"
-        raise ValidationFault.of(field, f"must have {places}")
+        raise ValidationError.of(field, f"must have {places}")
     if abs(units) > MAX_WIRE_INTEGER:
-        raise ValidationFault.of(field, "is out of range")
+        raise ValidationError.of(field, "is out of range")
     return int(units)
 
 

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from domain import limits
-from domain.errors import ValidationFault
+from domain.errors import ValidationError
 from domain.points.ledger import amount_from_wire
 from domain.wire import convert_value
 
@@ -125,10 +125,10 @@ def needs_period(body: Mapping[str, Any]) -> bool:
 
 
 def parse_tier_set(value: Any, decimal_places: int) -> TierSet:
-    """A decoded body as a checked set; ValidationFault names the faulty field. `decimal_places` are those of `points`."""
+    """A decoded body as a checked set; ValidationError names the faulty field. `decimal_places` are those of `points`."""
     body = convert_value(value, TierSetBody)
     if (body.basis is Basis.EARNED_IN_PERIOD or body.downgrade is Downgrade.AT_PERIOD_END) != (body.period_days is not None):
-        raise ValidationFault.of(
+        raise ValidationError.of(
             "period_days", "is required for the basis earned_in_period and the downgrade at_period_end, and not allowed otherwise"
         )
     tiers = sorted((_tier(tier, number, decimal_places) for number, tier in enumerate(body.tiers)), key=lambda tier: tier.level)
@@ -139,20 +139,20 @@ def parse_tier_set(value: Any, decimal_places: int) -> TierSet:
 def _tier(body: TierBody, number: int, decimal_places: int) -> Tier:
     threshold = amount_from_wire(body.threshold, decimal_places, f"tiers[{number}].threshold")
     if threshold < 0:
-        raise ValidationFault.of(f"tiers[{number}].threshold", "cannot be negative")
+        raise ValidationError.of(f"tiers[{number}].threshold", "cannot be negative")
     if len(msgspec.json.encode(body.benefits)) > MAX_BENEFITS_BYTES:
-        raise ValidationFault.of(f"tiers[{number}].benefits", f"is larger than {MAX_BENEFITS_BYTES} bytes")
+        raise ValidationError.of(f"tiers[{number}].benefits", f"is larger than {MAX_BENEFITS_BYTES} bytes")
     return Tier(name=body.name, level=body.level, threshold=threshold, benefits=body.benefits)
 
 
 def _check_order(tiers: Sequence[Tier]) -> None:
     if len({tier.name for tier in tiers}) < len(tiers):
-        raise ValidationFault.of("tiers", "contain a tier twice")
+        raise ValidationError.of("tiers", "contain a tier twice")
     for lower, higher in pairwise(tiers):
         if lower.level == higher.level:
-            raise ValidationFault.of("tiers", f"'{lower.name}' and '{higher.name}' have the same level")
+            raise ValidationError.of("tiers", f"'{lower.name}' and '{higher.name}' have the same level")
         if lower.threshold >= higher.threshold:
-            raise ValidationFault.of("tiers", f"'{higher.name}' must have a higher threshold than '{lower.name}', which has a lower level")
+            raise ValidationError.of("tiers", f"'{higher.name}' must have a higher threshold than '{lower.name}', which has a lower level")
 
 
 def reached_level(tiers: TierSet, member: TierMember) -> int:

@@ -16,7 +16,7 @@ from uuid import UUID
 import msgspec
 
 from domain.canonical_json import canonical_json
-from domain.errors import InvalidState, RedemptionAlreadyFinal, ValidationFault
+from domain.errors import InvalidState, RedemptionAlreadyFinal, ValidationError
 from domain.misfit import choice_problem, near_miss
 from domain.wire import decimal_number, optional_rfc3339, rfc3339
 
@@ -233,25 +233,25 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
 def read_callback(body: dict[str, Any], by: str) -> Move:
     """The partner's callback as a move (contract 4); fields that we do not know are kept beside `fulfillment_data`.
 
-    Raises ValidationFault for a member whose name is nearly one of ours (`fulfillmentData`), another status than `processing`,
+    Raises ValidationError for a member whose name is nearly one of ours (`fulfillmentData`), another status than `processing`,
     `fulfilled`, `failed`, a malformed instant, or more than 32 KB.
     """
     wanted = body.get("status")
     if not isinstance(wanted, str) or wanted not in CALLBACK_STATES:
         choices = ("fulfilled", "failed", "processing")
         problem = choice_problem(wanted, choices) if "status" in body else f"is required: one of {', '.join(choices)}"
-        raise ValidationFault.of("status", problem)
+        raise ValidationError.of("status", problem)
     given = body.get("fulfillment_data")
     if given is not None and not isinstance(given, dict):
-        raise ValidationFault.of("fulfillment_data", "must be an object")
+        raise ValidationError.of("fulfillment_data", "must be an object")
     others = {name: value for name, value in body.items() if name not in CALLBACK_MEMBERS}
     for name in others:
         meant = near_miss(name, CALLBACK_MEMBERS, CALLBACK_LIKENESS)
         if meant is not None:  # kept as one more member, the data would never come to its place: the right one after it changes nothing
-            raise ValidationFault.of(name, f"is not a member of the callback; did you mean {meant}?")
+            raise ValidationError.of(name, f"is not a member of the callback; did you mean {meant}?")
     data = {**others, **(given or {})}
     if len(canonical_json(data)) > MAXIMUM_DATA_BYTES:
-        raise ValidationFault.of("fulfillment_data", f"must be at most {MAXIMUM_DATA_BYTES} bytes")
+        raise ValidationError.of("fulfillment_data", f"must be at most {MAXIMUM_DATA_BYTES} bytes")
     reason = data.get("reason")
     return Move(
         to=State(wanted),
@@ -269,7 +269,7 @@ def _instant(value: Any) -> datetime | None:
     try:
         instant: datetime = msgspec.convert(value, Annotated[datetime, msgspec.Meta(tz=True)])
     except msgspec.ValidationError:
-        raise ValidationFault.of("fulfilled_at", "must be an RFC 3339 instant with an offset") from None
+        raise ValidationError.of("fulfilled_at", "must be an RFC 3339 instant with an offset") from None
     return instant
 
 

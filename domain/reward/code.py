@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from domain.errors import ValidationFault
+from domain.errors import ValidationError
 from domain.reward.reward import Reward
 from domain.wire import Id
 
@@ -54,16 +54,16 @@ def code_problem(code: str) -> str | None:
 
 
 def check_pool(reward: Reward, variant_id: str | None) -> None:
-    """ValidationFault unless this names a pool of the reward: that of one of its variants, or its only one."""
+    """ValidationError unless this names a pool of the reward: that of one of its variants, or its only one."""
     known = [variant.id for variant in reward.variants]
     if known and variant_id is None:
-        raise ValidationFault.of("variant_id", f"is required: each variant has its own pool ({', '.join(known)})")
+        raise ValidationError.of("variant_id", f"is required: each variant has its own pool ({', '.join(known)})")
     if variant_id is not None and variant_id not in known:
-        raise ValidationFault.of("variant_id", "is not a variant of this reward")
+        raise ValidationError.of("variant_id", "is not a variant of this reward")
 
 
 def check_codes(codes: list[str]) -> None:
-    """ValidationFault that names the first code that cannot be one."""
+    """ValidationError that names the first code that cannot be one."""
     for place, code in enumerate(codes):
         if problem := code_problem(code):
-            raise ValidationFault.of(f"codes[{place}]", problem)
+            raise ValidationError.of(f"codes[{place}]", problem)

@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from domain.errors import ValidationFault
+from domain.errors import ValidationError
 from domain.points.ledger import Currency, amount_from_wire
 from domain.reward.item import PrizeItem
 from domain.wire import amount_number, convert_value, number_problem, points_units, rfc3339, score_number
@@ -74,7 +74,7 @@ class RewardConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_config(value: Any) -> ConfigBody:
-    """A decoded request body as a checked config; ValidationFault names the faulty field."""
+    """A decoded request body as a checked config; ValidationError names the faulty field."""
     body = convert_value(value, ConfigBody)
     for place, tier in enumerate(body.tiers):
         _check_tier(tier, f"tiers[{place}]")
@@ -83,25 +83,25 @@ def parse_config(value: Any) -> ConfigBody:
 
 def _check_tier(tier: WireTier, where: str) -> None:
     if len(set(tier.item_ids)) != len(tier.item_ids):
-        raise ValidationFault.of(f"{where}.item_ids", "contains an item twice")
+        raise ValidationError.of(f"{where}.item_ids", "contains an item twice")
     by_rank = tier.min_rank is not None or tier.max_rank is not None
     if by_rank + (tier.min_score is not None) + (tier.top_percent is not None) > 1:
-        raise ValidationFault.of(where, "must use only one of rank, min_score and top_percent")
+        raise ValidationError.of(where, "must use only one of rank, min_score and top_percent")
     if tier.min_rank is not None and tier.max_rank is not None and tier.min_rank > tier.max_rank:
-        raise ValidationFault.of(f"{where}.max_rank", "must not be less than min_rank")
+        raise ValidationError.of(f"{where}.max_rank", "must not be less than min_rank")
     problem = number_problem([tier.min_score, tier.top_percent])
     if problem:
-        raise ValidationFault.of(where, problem.message)
+        raise ValidationError.of(where, problem.message)
     if tier.top_percent is not None and not 0 < tier.top_percent <= 100:
-        raise ValidationFault.of(f"{where}.top_percent", "must be more than 0 and at most 100")
+        raise ValidationError.of(f"{where}.top_percent", "must be more than 0 and at most 100")
 
 
 def kept_tiers(body: ConfigBody, items: Collection[UUID]) -> list[PrizeTier]:
-    """The tiers as they are kept; ValidationFault for an item that is not among these."""
+    """The tiers as they are kept; ValidationError for an item that is not among these."""
     for place, tier in enumerate(body.tiers):
         for number, item_id in enumerate(tier.item_ids):
             if item_id not in items:
-                raise ValidationFault.of(f"tiers[{place}].item_ids[{number}]", "is not a reward item of this tenant")
+                raise ValidationError.of(f"tiers[{place}].item_ids[{number}]", "is not a reward item of this tenant")
     return [
         PrizeTier(
             name=tier.name,
@@ -116,21 +116,21 @@ def kept_tiers(body: ConfigBody, items: Collection[UUID]) -> list[PrizeTier]:
 
 
 def kept_budget(budget: Mapping[str, Number], items: Collection[UUID], currencies: Mapping[str, Currency]) -> dict[str, int]:
-    """A run's budget in smallest units and counts; ValidationFault for what is neither a currency nor one of the items given."""
+    """A run's budget in smallest units and counts; ValidationError for what is neither a currency nor one of the items given."""
     if len(budget) > MAX_BUDGETS:
-        raise ValidationFault.of("budget", f"can limit at most {MAX_BUDGETS} currencies and items")
+        raise ValidationError.of("budget", f"can limit at most {MAX_BUDGETS} currencies and items")
     names = {str(item_id) for item_id in items}
     kept = {}
     for key, limit in budget.items():
         field = f"budget.{key}"
         if limit < 0:
-            raise ValidationFault.of(field, "must not be negative")
+            raise ValidationError.of(field, "must not be negative")
         if key in currencies:
             kept[key] = amount_from_wire(limit, currencies[key].decimal_places, field)
         elif key in names:
             kept[key] = amount_from_wire(limit, 0, field)
         else:
-            raise ValidationFault.of(field, "is neither a currency nor an item of this config")
+            raise ValidationError.of(field, "is neither a currency nor an item of this config")
     return kept
 
 

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from domain.canonical_json import canonical_json
-from domain.errors import ValidationFault
+from domain.errors import ValidationError
 from domain.points.ledger import POINTS, Currency, amount_from_wire
 from domain.reward.reward import DEFAULT_DEADLINE_SECONDS, MAX_JSON_BYTES
 from domain.wire import convert_value
@@ -72,13 +72,13 @@ class PrizeItem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_item(value: Any) -> ItemBody:
-    """A decoded request body as a checked item with its fulfilment; ValidationFault names the faulty field."""
+    """A decoded request body as a checked item with its fulfilment; ValidationError names the faulty field."""
     body = convert_value(value, ItemBody)
     if len(canonical_json([body.reward_value, body.payload])) > MAX_JSON_BYTES:
-        raise ValidationFault.of("payload", f"is larger than {MAX_JSON_BYTES} bytes, including reward_value")
+        raise ValidationError.of("payload", f"is larger than {MAX_JSON_BYTES} bytes, including reward_value")
     fulfilment = body.fulfilment or ItemFulfilment(type=default_fulfilment(body.reward_type))
     if fulfilment.type == "wallet" and body.reward_type not in WALLET_TYPES:
-        raise ValidationFault.of("reward_type", "must be points or currency when the fulfilment is wallet")
+        raise ValidationError.of("reward_type", "must be points or currency when the fulfilment is wallet")
     return msgspec.structs.replace(body, fulfilment=fulfilment)
 
 
@@ -90,15 +90,15 @@ def default_fulfilment(reward_type: str) -> Literal["wallet", "recorded", "webho
 
 
 def credit_of(body: ItemBody, currencies: Mapping[str, Currency]) -> tuple[str | None, int | None]:
-    """What a wallet item credits: the currency and the amount in its smallest unit; ValidationFault when it does not say so."""
+    """What a wallet item credits: the currency and the amount in its smallest unit; ValidationError when it does not say so."""
     if body.fulfilment is None or body.fulfilment.type != "wallet":
         return None, None
     named = POINTS if body.reward_type == "points" else body.payload.get("currency")
     currency = currencies.get(named) if isinstance(named, str) else None
     if currency is None:
-        raise ValidationFault.of("payload.currency", "is not a currency of this tenant")
+        raise ValidationError.of("payload.currency", "is not a currency of this tenant")
     if type(body.reward_value) not in (int, float) or body.reward_value <= 0:
-        raise ValidationFault.of("reward_value", "must be the amount that is credited, more than 0")
+        raise ValidationError.of("reward_value", "must be the amount that is credited, more than 0")
     return currency.currency_id, amount_from_wire(body.reward_value, currency.decimal_places, "reward_value")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from domain.errors import NotEligible, ValidationFault
+from domain.errors import NotEligible, ValidationError
 from domain.leaderboard.definition import Timeframe, TimeframeType
 from domain.leaderboard.window import WindowSpan, window_at
 from domain.points.ledger import POINTS, Currency, amount_from_wire
@@ -26,17 +26,17 @@ PERIODS = {
 def chosen_variant(reward: Reward, variant_id: str | None) -> Reward:
     """The reward as the variant makes it: its prices, value and stock where it has its own.
 
-    ValidationFault for a variant that the reward does not have, and when one has to be chosen and none was.
+    ValidationError for a variant that the reward does not have, and when one has to be chosen and none was.
     """
     if not reward.variants:
         if variant_id is not None:
-            raise ValidationFault.of("variant_id", "is not a variant of this reward")
+            raise ValidationError.of("variant_id", "is not a variant of this reward")
         return reward
     known = {variant.id: variant for variant in reward.variants}
     if variant_id is None:
-        raise ValidationFault.of("variant_id", f"is required: the reward has variants ({', '.join(known)})")
+        raise ValidationError.of("variant_id", f"is required: the reward has variants ({', '.join(known)})")
     if variant_id not in known:
-        raise ValidationFault.of("variant_id", f"is not a variant of this reward ({', '.join(known)})")
+        raise ValidationError.of("variant_id", f"is not a variant of this reward ({', '.join(known)})")
     variant = known[variant_id]
     return msgspec.structs.replace(
         reward,
@@ -96,18 +96,18 @@ def credited_currency(reward: Reward | RewardBody) -> str:
 
 
 def check_wallet(body: RewardBody, currencies: Mapping[str, Currency]) -> None:
-    """ValidationFault unless a `wallet` reward says which currency it credits and how much, with every variant."""
+    """ValidationError unless a `wallet` reward says which currency it credits and how much, with every variant."""
     if body.fulfilment.type != "wallet":
         return
     if body.type not in ("points", "currency"):
-        raise ValidationFault.of("type", "must be points or currency when the fulfilment is wallet")
+        raise ValidationError.of("type", "must be points or currency when the fulfilment is wallet")
     currency = currencies.get(credited_currency(body))
     if currency is None:
-        raise ValidationFault.of("config.currency", "is not a currency of this tenant")
+        raise ValidationError.of("config.currency", "is not a currency of this tenant")
     values = {f"variants[{place}].value": variant.value for place, variant in enumerate(body.variants) if variant.value is not None}
     if not body.variants or len(values) < len(body.variants):
         values["value"] = body.value
     for field, value in values.items():
         if type(value) not in (int, float) or value <= 0:
-            raise ValidationFault.of(field, "must be the amount that is credited, more than 0")
+            raise ValidationError.of(field, "must be the amount that is credited, more than 0")
         amount_from_wire(value, currency.decimal_places, field)

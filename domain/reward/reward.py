@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from domain import limits
 from domain.canonical_json import canonical_json
-from domain.errors import NotEligible, ValidationFault
+from domain.errors import NotEligible, ValidationError
 from domain.misfit import shown
 from domain.points.ledger import Currency, amount_from_wire
 from domain.rule.pattern import fits, pattern_problem, program_size
@@ -147,20 +147,20 @@ class Reward(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_reward(value: Any) -> RewardBody:
-    """A decoded request body as a checked reward; ValidationFault names the faulty field."""
+    """A decoded request body as a checked reward; ValidationError names the faulty field."""
     body = convert_value(value, RewardBody)
     parse_client_id(body.slug, "slug")
     if len(canonical_json(body.value)) > MAX_VALUE_BYTES:
-        raise ValidationFault.of("value", f"is larger than {MAX_VALUE_BYTES} bytes")
+        raise ValidationError.of("value", f"is larger than {MAX_VALUE_BYTES} bytes")
     if len(msgspec.json.encode([body.value, body.config])) > MAX_JSON_BYTES:
-        raise ValidationFault.of("config", f"is larger than {MAX_JSON_BYTES} bytes, including value")
+        raise ValidationError.of("config", f"is larger than {MAX_JSON_BYTES} bytes, including value")
     names = [parse_client_id(field.name, f"fields[{place}].name") for place, field in enumerate(body.fields)]
     if len(set(names)) != len(names):
-        raise ValidationFault.of("fields", "contains a name twice")
+        raise ValidationError.of("fields", "contains a name twice")
     for place, field in enumerate(body.fields):
         _check_pattern(field, f"fields[{place}].pattern")
     if sum(program_size(field.pattern) for field in body.fields if field.pattern is not None) > limits.REWARD_PROGRAMS.value:
-        raise ValidationFault.of("fields", f"have patterns with more than {limits.REWARD_PROGRAMS.value} instructions in total")
+        raise ValidationError.of("fields", f"have patterns with more than {limits.REWARD_PROGRAMS.value} instructions in total")
     _check_variants(body)
     _check_span(body.visible_from, body.visible_until, "visible_until")
     _check_span(body.available_from, body.available_until, "available_until")
@@ -168,10 +168,10 @@ def parse_reward(value: Any) -> RewardBody:
         parse_segment(body.eligibility, "eligibility")
     if body.fulfilment.type == "codes":
         if body.stock is not None:
-            raise ValidationFault.of("stock", "is the number of codes left; import codes instead")
+            raise ValidationError.of("stock", "is the number of codes left; import codes instead")
         for place, variant in enumerate(body.variants):
             if variant.stock is not None:
-                raise ValidationFault.of(f"variants[{place}].stock", "is the number of codes left; import codes instead")
+                raise ValidationError.of(f"variants[{place}].stock", "is the number of codes left; import codes instead")
     _check_low_stock(body.config)
     return body
 
@@ -179,36 +179,36 @@ def parse_reward(value: Any) -> RewardBody:
 def _check_variants(body: RewardBody) -> None:
     names = [parse_client_id(variant.id, f"variants[{place}].id") for place, variant in enumerate(body.variants)]
     if len(set(names)) != len(names):
-        raise ValidationFault.of("variants", "contains an id twice")
+        raise ValidationError.of("variants", "contains an id twice")
     for place, variant in enumerate(body.variants):
         if len(canonical_json(variant.value)) > MAX_VALUE_BYTES:
-            raise ValidationFault.of(f"variants[{place}].value", f"is larger than {MAX_VALUE_BYTES} bytes")
+            raise ValidationError.of(f"variants[{place}].value", f"is larger than {MAX_VALUE_BYTES} bytes")
     if len(msgspec.json.encode([variant.value for variant in body.variants])) > MAX_JSON_BYTES:
-        raise ValidationFault.of("variants", f"have values of more than {MAX_JSON_BYTES} bytes")
+        raise ValidationError.of("variants", f"have values of more than {MAX_JSON_BYTES} bytes")
 
 
 def _check_low_stock(config: Mapping[str, Any]) -> None:
     level = config.get("low_stock")
     if level is not None and (type(level) is not int or not 0 <= level <= 2_147_483_647):
-        raise ValidationFault.of("config.low_stock", "must be a number of pieces, or null")
+        raise ValidationError.of("config.low_stock", "must be a number of pieces, or null")
 
 
 def _check_span(start: datetime | None, end: datetime | None, field: str) -> None:
     if start is not None and end is not None and start >= end:
-        raise ValidationFault.of(field, "must be after the start")
+        raise ValidationError.of(field, "must be after the start")
 
 
 def _check_pattern(field: Field, where: str) -> None:
     if field.pattern is None:
         return
     if field.type not in TEXT_TYPES:
-        raise ValidationFault.of(where, "is only allowed for text fields")
+        raise ValidationError.of(where, "is only allowed for text fields")
     if problem := pattern_problem(field.pattern):
-        raise ValidationFault.of(where, problem)
+        raise ValidationError.of(where, problem)
 
 
 def prices_of(body: RewardBody, currencies: Mapping[str, Currency]) -> list[Price]:
-    """The body's prices in smallest units; ValidationFault for an unknown, unspendable or repeated currency."""
+    """The body's prices in smallest units; ValidationError for an unknown, unspendable or repeated currency."""
     return _kept_prices(body.prices, currencies, "prices")
 
 
@@ -236,9 +236,9 @@ def _kept_prices(given: list[WirePrice], currencies: Mapping[str, Currency], fie
     for place, price in enumerate(given):
         currency = currencies.get(price.currency)
         if currency is None or not currency.is_spendable:
-            raise ValidationFault.of(f"{field}[{place}].currency", _unspendable(price.currency, currencies))
+            raise ValidationError.of(f"{field}[{place}].currency", _unspendable(price.currency, currencies))
         if any(other.currency == price.currency for other in prices):
-            raise ValidationFault.of(f"{field}[{place}].currency", "already has a price")
+            raise ValidationError.of(f"{field}[{place}].currency", "already has a price")
         amount = amount_from_wire(price.amount, currency.decimal_places, f"{field}[{place}].amount")
         prices.append(Price(currency=price.currency, amount=amount))
     return prices
@@ -247,7 +247,7 @@ def _kept_prices(given: list[WirePrice], currencies: Mapping[str, Currency], fie
 def choose_price(reward: Reward, currency: str | None) -> Price:
     """The price to pay: that of `currency`, or the only one.
 
-    NotEligible when the reward is switched off or can only be granted; ValidationFault when the choice is missing or not offered.
+    NotEligible when the reward is switched off or can only be granted; ValidationError when the choice is missing or not offered.
     """
     if not reward.active:
         raise NotEligible("This reward is not available now")
@@ -255,26 +255,26 @@ def choose_price(reward: Reward, currency: str | None) -> Price:
         raise NotEligible("This reward can only be granted")
     offered = ", ".join(price.currency for price in reward.prices)
     if currency is None and len(reward.prices) > 1:
-        raise ValidationFault.of("currency", f"is required: the reward has several prices ({offered})")
+        raise ValidationError.of("currency", f"is required: the reward has several prices ({offered})")
     for price in reward.prices:
         if currency is None or price.currency == currency:
             return price
-    raise ValidationFault.of("currency", f"is not one of this reward's prices ({offered})")
+    raise ValidationError.of("currency", f"is not one of this reward's prices ({offered})")
 
 
 def check_fields(fields: Sequence[Field], given: Mapping[str, Any], *, is_complete: bool = True) -> None:
-    """ValidationFault that names the field that is missing (when it has to be complete), unknown, or not of its type or pattern."""
+    """ValidationError that names the field that is missing (when it has to be complete), unknown, or not of its type or pattern."""
     known = {field.name: field for field in fields}
     for name in given:
         if name not in known:
-            raise ValidationFault.of(f"fields.{name}", "is not a field of this reward")
+            raise ValidationError.of(f"fields.{name}", "is not a field of this reward")
     for field in fields:
         value = given.get(field.name)
         if value is None or value == "":
             if field.required and is_complete:
-                raise ValidationFault.of(f"fields.{field.name}", "is required")
+                raise ValidationError.of(f"fields.{field.name}", "is required")
         elif problem := _field_problem(field, value):
-            raise ValidationFault.of(f"fields.{field.name}", problem)
+            raise ValidationError.of(f"fields.{field.name}", problem)
 
 
 def _field_problem(field: Field, value: Any) -> str | None:

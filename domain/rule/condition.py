@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from domain.errors import ValidationFault
+from domain.errors import ValidationError
 from domain.misfit import near_miss
 
 Document = Mapping[str, Any]
@@ -88,18 +88,18 @@ OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
 
 
 def parse_conditions(definition: Any, field: str) -> tuple[Condition, ...]:
-    """The conditions of a definition `{path: {operator: operand}}` in its order; ValidationFault names the faulty field."""
+    """The conditions of a definition `{path: {operator: operand}}` in its order; ValidationError names the faulty field."""
     if not isinstance(definition, dict):
-        raise ValidationFault.of(field, "must be an object of path → operators")
+        raise ValidationError.of(field, "must be an object of path → operators")
     if len(definition) > MAX_PATHS:
-        raise ValidationFault.of(field, f"has more than {MAX_PATHS} paths")
+        raise ValidationError.of(field, f"has more than {MAX_PATHS} paths")
     conditions = []
     for path, operators in definition.items():
         where = f"{field}.{path}"
         if not path or len(path) > 255 or not all(path.split(".")):
-            raise ValidationFault.of(where, "is not a path such as attrs.mode")
+            raise ValidationError.of(where, "is not a path such as attrs.mode")
         if not isinstance(operators, dict) or not operators:
-            raise ValidationFault.of(where, 'must be an object of operators such as {"eq": "ranked"}')
+            raise ValidationError.of(where, 'must be an object of operators such as {"eq": "ranked"}')
         for operator, operand in operators.items():
             _check_operand(operator, operand, f"{where}.{operator}")
             conditions.append(Condition(path, operator, operand))
@@ -110,15 +110,15 @@ def _check_operand(operator: str, operand: Any, field: str) -> None:
     if operator not in OPERATORS:
         meant = near_miss(operator, OPERATORS) or WRITTEN_ELSEWHERE.get(operator)
         proposed = f"; did you mean {meant}?" if meant else ""
-        raise ValidationFault.of(field, f"is not one of the operators {', '.join(OPERATORS)}{proposed}")
+        raise ValidationError.of(field, f"is not one of the operators {', '.join(OPERATORS)}{proposed}")
     if operator in ("in", "nin") and (not isinstance(operand, list) or len(operand) > MAX_LISTED):
-        raise ValidationFault.of(field, f"must be a list of at most {MAX_LISTED} values")
+        raise ValidationError.of(field, f"must be a list of at most {MAX_LISTED} values")
     if operator == "exists" and not isinstance(operand, bool):
-        raise ValidationFault.of(field, "must be true or false")
+        raise ValidationError.of(field, "must be true or false")
     if operator == "starts_with" and not isinstance(operand, str):
-        raise ValidationFault.of(field, "must be a string")
+        raise ValidationError.of(field, "must be a string")
     if operator in ("gt", "gte", "lt", "lte") and not (is_number(operand) or isinstance(operand, str)):
-        raise ValidationFault.of(field, "must be a number or a string")
+        raise ValidationError.of(field, "must be a number or a string")
 
 
 def value_at(document: Document, path: str) -> Any:

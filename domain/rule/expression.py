@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from domain import limits
-from domain.errors import ValidationFault
+from domain.errors import ValidationError
 from domain.rule.condition import Document, value_at
 
 MAX_LENGTH = 1000
@@ -125,9 +125,9 @@ class _Parser:
         self.symbol, self.start, self.end = "", 0, 0
         self.step()
 
-    def fault(self, message: str, start: int | None = None) -> ValidationFault:
+    def fault(self, message: str, start: int | None = None) -> ValidationError:
         position = (self.start if start is None else start) + 1
-        return ValidationFault.of(self.field, f"{message} (at position {position})")
+        return ValidationError.of(self.field, f"{message} (at position {position})")
 
     def step(self) -> None:
         found = _TOKEN.match(self.text, self.end)
@@ -208,11 +208,11 @@ class _Parser:
 
 
 def parse_expression(text: str, field: str = "points_expression") -> Node:
-    """The tree of an expression; ValidationFault with the 1-based position of what is wrong."""
+    """The tree of an expression; ValidationError with the 1-based position of what is wrong."""
     if len(text) > MAX_LENGTH:
-        raise ValidationFault.of(field, f"is longer than {MAX_LENGTH} characters (at position {MAX_LENGTH + 1})")
+        raise ValidationError.of(field, f"is longer than {MAX_LENGTH} characters (at position {MAX_LENGTH + 1})")
     if not text.strip():
-        raise ValidationFault.of(field, "cannot be empty (at position 1)")
+        raise ValidationError.of(field, "cannot be empty (at position 1)")
     parser = _Parser(text, field)
     tree = parser.chain(0, 1)
     if parser.start < len(text) or parser.symbol:

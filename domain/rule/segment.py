@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from domain.errors import ValidationFault
+from domain.errors import ValidationError
 from domain.rule.condition import Condition, matches, parse_conditions
 
 MAX_TIERS = 100
@@ -19,15 +19,15 @@ class UserSegment(msgspec.Struct, frozen=True):
 
 
 def parse_segment(definition: Any, field: str) -> UserSegment:
-    """Check `{"tiers": [name], "attributes": {path: {operator: operand}}}`; ValidationFault names the faulty field."""
+    """Check `{"tiers": [name], "attributes": {path: {operator: operand}}}`; ValidationError names the faulty field."""
     if not isinstance(definition, dict):
-        raise ValidationFault.of(field, 'must be an object such as {"attributes": {"country": {"eq": "VN"}}}')
+        raise ValidationError.of(field, 'must be an object such as {"attributes": {"country": {"eq": "VN"}}}')
     for name in definition:
         if name not in ("tiers", "attributes"):
-            raise ValidationFault.of(f"{field}.{name}", "is not a member of a segment, which has tiers and attributes")
+            raise ValidationError.of(f"{field}.{name}", "is not a member of a segment, which has tiers and attributes")
     tiers = definition.get("tiers")
     if tiers is not None and not (isinstance(tiers, list) and 0 < len(tiers) <= MAX_TIERS and all(isinstance(t, str) and t for t in tiers)):
-        raise ValidationFault.of(f"{field}.tiers", f"must be a list of 1 to {MAX_TIERS} names of tiers")
+        raise ValidationError.of(f"{field}.tiers", f"must be a list of 1 to {MAX_TIERS} names of tiers")
     conditions = parse_conditions(definition.get("attributes", {}), f"{field}.attributes")
     return UserSegment(None if tiers is None else frozenset(tiers), conditions)
 

@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Meta, UnsetType, field
 
-from domain.errors import ValidationFault
+from domain.errors import ValidationError
 from domain.wire import parse_external_id
 
 MAX_ATTRIBUTES_BYTES = 32_768
@@ -40,10 +40,10 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def identified_as(body: Identify) -> str:
-    """The external id that the body names, under either spelling; ValidationFault when it is none, two, or not an external id."""
+    """The external id that the body names, under either spelling; ValidationError when it is none, two, or not an external id."""
     given = {value for value in (body.external_id, body.external_id_in_camel_case) if value is not UNSET}
     if len(given) != 1:
-        raise ValidationFault.of("external_id", "is required" if not given else "differs from externalId")
+        raise ValidationError.of("external_id", "is required" if not given else "differs from externalId")
     if len(msgspec.json.encode(body.attributes)) > MAX_ATTRIBUTES_BYTES:
-        raise ValidationFault.of("attributes", f"is larger than {MAX_ATTRIBUTES_BYTES} bytes")
+        raise ValidationError.of("attributes", f"is larger than {MAX_ATTRIBUTES_BYTES} bytes")
     return parse_external_id(str(given.pop()), "external_id")

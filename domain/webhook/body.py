@@ -8,17 +8,17 @@ from datetime import datetime
 from typing import Any
 
 from domain.canonical_json import WRAPPED_LEVELS, canonical_json
-from domain.errors import ValidationFault
+from domain.errors import ValidationError
 from domain.wire import rfc3339
 
 MAXIMUM_BYTES = 64 * 1024
 
 
 def canonical_body(value: Any) -> bytes:
-    """The value as JSON, byte for byte as JavaScript writes it; raises ValidationFault above 64 KB."""
+    """The value as JSON, byte for byte as JavaScript writes it; raises ValidationError above 64 KB."""
     body = canonical_json(value, WRAPPED_LEVELS)
     if len(body) > MAXIMUM_BYTES:
-        raise ValidationFault(f"The webhook's body would have {len(body)} bytes, more than {MAXIMUM_BYTES}")
+        raise ValidationError(f"The webhook's body would have {len(body)} bytes, more than {MAXIMUM_BYTES}")
     return body
 
 

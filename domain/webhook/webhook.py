@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.errors import ValidationFault
+from domain.errors import ValidationError
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - a public prefix
 SECRET_BYTES = 32
@@ -138,11 +138,11 @@ def make_secret(random: bytes) -> str:
 
 
 def check_secret(secret: str) -> None:
-    """Raise ValidationFault unless a partner may bring this secret: 16 to 255 printable characters, base64 after a prefix."""
+    """Raise ValidationError unless a partner may bring this secret: 16 to 255 printable characters, base64 after a prefix."""
     if not 16 <= len(secret) <= 255 or not secret.isascii() or not secret.isprintable():
-        raise ValidationFault.of("secret", "must have 16 to 255 printable ASCII characters")
+        raise ValidationError.of("secret", "must have 16 to 255 printable ASCII characters")
     if secret.startswith(SECRET_PREFIX) and standard_key(secret) is None:
-        raise ValidationFault.of("secret", f"must be base64 after {SECRET_PREFIX}")
+        raise ValidationError.of("secret", f"must be base64 after {SECRET_PREFIX}")
 
 
 def standard_key(secret: str) -> bytes | None:
@@ -256,19 +256,19 @@ def next_delay(
 
 
 def check_url(url: str, *, https_only: bool) -> None:
-    """Raise ValidationFault unless the address may be an endpoint's, as far as its text tells; addresses are checked when dialled."""
+    """Raise ValidationError unless the address may be an endpoint's, as far as its text tells; addresses are checked when dialled."""
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise ValidationFault.of("url", "is not a URL") from None
+        raise ValidationError.of("url", "is not a URL") from None
     if len(url) > 2048 or not url.isascii() or any(character <= " " or character in "\x7f\\" for character in url):
-        raise ValidationFault.of("url", "must be at most 2048 ASCII characters without spaces")
+        raise ValidationError.of("url", "must be at most 2048 ASCII characters without spaces")
     if parts.scheme not in ("https", "http") or (https_only and parts.scheme != "https"):
-        raise ValidationFault.of("url", "must start with https://" if https_only else "must start with https:// or http://")
+        raise ValidationError.of("url", "must start with https://" if https_only else "must start with https:// or http://")
     if not parts.hostname or port == 0:
-        raise ValidationFault.of("url", "has no host")
+        raise ValidationError.of("url", "has no host")
     if parts.username is not None or parts.password is not None or "@" in parts.netloc:
-        raise ValidationFault.of("url", "must not contain a user name or password")
+        raise ValidationError.of("url", "must not contain a user name or password")
     if "#" in url:
-        raise ValidationFault.of("url", "must not contain a fragment")
+        raise ValidationError.of("url", "must not contain a fragment")

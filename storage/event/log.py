@@ -16,7 +16,7 @@ from uuid import UUID
 import msgspec
 import psycopg
 
-from domain.errors import DomainError, Unavailable, ValidationFault
+from domain.errors import DomainError, Unavailable, ValidationError
 from runtime.ids import new_id
 from runtime.metrics import EVENT_BATCHES, EVENTS_ACCEPTED, EVENTS_REPEATED, EVENTS_WAITING, UNAVAILABLE
 from runtime.postgres import BAD_DATA, BRISK_SECONDS, DATABASE_AWAY, Connection, cause_of, connect, leads_astray
@@ -125,7 +125,7 @@ class GroupCommitWriter:
         self._queue.clear()
 
     async def append(self, event: NewEvent) -> bool:
-        """Whether the event is new, once that is committed. Raises `Unavailable`, or `ValidationFault` when it cannot be stored."""
+        """Whether the event is new, once that is committed. Raises `Unavailable`, or `ValidationError` when it cannot be stored."""
         batch, index = self._enqueue(event)
         outcome = (await batch.done)[index]
         if isinstance(outcome, DomainError):
@@ -239,7 +239,7 @@ class GroupCommitWriter:
         except (*BAD_DATA, UnicodeError) as fault:
             if len(events) == 1:
                 log.warning("event %r of tenant %s cannot be stored: %s", events[0].event_id, events[0].tenant_id, fault)
-                return [ValidationFault("Validation failed: the event cannot be stored")]
+                return [ValidationError("Validation failed: the event cannot be stored")]
         middle = len(events) // 2
         return await self._append(connection, events[:middle]) + await self._append(connection, events[middle:])
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.errors import ValidationFault
+from domain.errors import ValidationError
 from domain.payout.recurrence import WhenVersion, instants_after, instants_between, is_instant, version_at
 from domain.payout.run import NewRun
 from domain.payout.schedule import InstantClaim, InstantVerdict, Overlap, Schedule, ScheduledRun, overlap_verdict
@@ -100,11 +100,11 @@ class Backfill(msgspec.Struct, frozen=True):
 
 
 async def backfill_runs(connection: Connection, schedule: Schedule, start: datetime, end: datetime, *, now: datetime) -> Backfill:
-    """A run for each past instant with start ≤ instant < end that has none; ValidationFault for more than 1000. Lock the schedule."""
+    """A run for each past instant with start ≤ instant < end that has none; ValidationError for more than 1000. Lock the schedule."""
     history = await history_of(connection, schedule.tenant_id, schedule.schedule_id)
     instants = list(islice(instants_between(history, start, min(end, now)), MAX_BACKFILL + 1))
     if len(instants) > MAX_BACKFILL:
-        raise ValidationFault.of("to", f"spans more than {MAX_BACKFILL} instants; the first thousand end before {instants[-1]:%FT%TZ}")
+        raise ValidationError.of("to", f"spans more than {MAX_BACKFILL} instants; the first thousand end before {instants[-1]:%FT%TZ}")
     known = await _instants_with_run(connection, schedule, instants)
     prizes = await schedule_prizes(connection, schedule, now)
     made: list[datetime] = []

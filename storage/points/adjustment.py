@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 
 from domain import limits
-from domain.errors import DomainError, LimitReached, ValidationFault
+from domain.errors import DomainError, LimitReached, ValidationError
 from domain.points.ledger import POINTS, Account, Adjustment, Currency, Transfer, TransferKind, insufficient_points
 from runtime.ids import new_id
 from runtime.postgres import Connection
@@ -29,11 +29,11 @@ async def adjust(connection: Connection, tenant_id: UUID, adjustment: Adjustment
     """Correct a balance by a transfer `adjust` from or to the issue account.
 
     InsufficientPoints when more would be taken than is available; LimitReached when the balance would be more than a JSON number carries;
-    ValidationFault for an unknown currency. Does not count as earned.
+    ValidationError for an unknown currency. Does not count as earned.
     """
     currency = await find_currency(connection, tenant_id, adjustment.currency_id)
     if currency is None:
-        raise ValidationFault.of("currency", "is not a currency of this tenant")
+        raise ValidationError.of("currency", "is not a currency of this tenant")
     account = await open_account(connection, tenant_id, adjustment.user_id, adjustment.currency_id, now=now)
     adjusted = await _apply(connection, tenant_id, account, currency=currency, adjustment=adjustment, now=now)
     if adjustment.currency_id == POINTS:

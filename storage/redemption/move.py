@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from psycopg.types.json import Jsonb
 
 from domain.canonical_json import canonical_json
-from domain.errors import InvalidState, RedemptionNotFound, ValidationFault
+from domain.errors import InvalidState, RedemptionNotFound, ValidationError
 from domain.redemption.redemption import (
     FINAL,
     MAXIMUM_DATA_BYTES,
@@ -52,9 +52,9 @@ COLUMNS = """tenant_id, redemption_id, user_id, external_user_id, reward_id, rew
 
 
 def check_size(fields: dict[str, Any]) -> None:
-    """ValidationFault when the filled-in fields are too large for a webhook's body."""
+    """ValidationError when the filled-in fields are too large for a webhook's body."""
     if len(canonical_json(fields)) > MAXIMUM_DATA_BYTES:
-        raise ValidationFault.of("fields", f"must be at most {MAXIMUM_DATA_BYTES} bytes")
+        raise ValidationError.of("fields", f"must be at most {MAXIMUM_DATA_BYTES} bytes")
 
 
 INSERT = """
@@ -72,7 +72,7 @@ VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
 async def insert_redemption(connection: Connection, tenant_id: UUID, new: NewRedemption, now: datetime) -> None:
     """Write a redemption, the first row of its timeline and the command that starts its workflow. Hold and stock are the caller's.
 
-    Raises ValidationFault when the filled-in fields are too large for a webhook's body.
+    Raises ValidationError when the filled-in fields are too large for a webhook's body.
     """
     check_size(new.fields)
     await connection.execute(INSERT, _columns(tenant_id, new, now))
@@ -168,13 +168,13 @@ async def move_redemption(connection: Connection, tenant_id: UUID, redemption_id
 async def _keep_news(connection: Connection, present: Redemption, move: Move, now: datetime) -> None:
     """Keep what a partner adds while it is still at work: its 2xx has made the redemption `processing` before it called back.
 
-    A final state's first data stay. Raises ValidationFault when all of it is more than fits.
+    A final state's first data stay. Raises ValidationError when all of it is more than fits.
     """
     if present.status in FINAL or not move.fulfillment_data:
         return
     data = {**present.fulfillment_data, **move.fulfillment_data}
     if len(canonical_json(data)) > MAXIMUM_DATA_BYTES:
-        raise ValidationFault.of("fulfillment_data", f"must be at most {MAXIMUM_DATA_BYTES} bytes, including what was sent before")
+        raise ValidationError.of("fulfillment_data", f"must be at most {MAXIMUM_DATA_BYTES} bytes, including what was sent before")
     await connection.execute(
         "UPDATE redemption SET fulfillment_data = %s, updated_at = %s WHERE tenant_id = %s AND redemption_id = %s",
         (Jsonb(data), now, present.tenant_id, present.redemption_id),

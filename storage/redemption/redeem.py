@@ -86,7 +86,7 @@ async def find_offer(connection: Connection, tenant_id: UUID, order: Order) -> O
 async def redeem(connection: Connection, tenant_id: UUID, order: Order, now: datetime) -> Redemption:
     """Hold the points, take the stock, write the redemption and the command that starts its workflow; answers the redemption.
 
-    Raises UserNotFound, RewardNotFound, NotEligible, UserLimitReached, ValidationFault, InsufficientPoints and OutOfStock.
+    Raises UserNotFound, RewardNotFound, NotEligible, UserLimitReached, ValidationError, InsufficientPoints and OutOfStock.
     The last piece of stock is guarded by a CHECK: its violation, which `out_of_stock` names, may come up as late as the
     end of a pipeline.
     Lock order: the user's limit, account, code, then stock. Users with too few points never touch the stock, and its lock is taken last.

@@ -8,7 +8,7 @@ import msgspec
 from psycopg.types.json import Jsonb
 
 from domain import limits
-from domain.errors import InvalidState, NotFound, ValidationFault
+from domain.errors import InvalidState, NotFound, ValidationError
 from domain.reward.config import Prizes, PrizeTier, RewardConfig
 from domain.reward.item import prize_item
 from runtime.postgres import Connection, count_changed
@@ -41,7 +41,7 @@ async def find_config(connection: Connection, tenant_id: UUID, reward_config_id:
 
 
 async def check_config(connection: Connection, tenant_id: UUID, reward_config_id: UUID | None) -> None:
-    """ValidationFault of `reward_config_id` when something names a config that there is not; it stays until the end of the transaction."""
+    """ValidationError of `reward_config_id` when something names a config that there is not; it stays until the end of the transaction."""
     if reward_config_id is None:
         return
     changed = await count_changed(
@@ -50,7 +50,7 @@ async def check_config(connection: Connection, tenant_id: UUID, reward_config_id
         (tenant_id, reward_config_id),
     )
     if changed == 0:
-        raise ValidationFault.of("reward_config_id", "does not exist")
+        raise ValidationError.of("reward_config_id", "does not exist")
 
 
 async def list_configs(connection: Connection, tenant_id: UUID, *, after: UUID | None, limit: int) -> list[RewardConfig]:

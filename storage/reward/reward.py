@@ -106,7 +106,7 @@ ON CONFLICT (tenant_id, reward_id) DO UPDATE SET
 async def write_reward(
     connection: Connection, tenant_id: UUID, reward_id: UUID, *, body: RewardBody, currencies: Mapping[str, Currency], now: datetime
 ) -> Reward:
-    """Make the reward or replace it (then lock it before); AlreadyExists when another reward has the slug, ValidationFault for its prices.
+    """Make the reward or replace it (then lock it before); AlreadyExists when another reward has the slug, ValidationError for its prices.
 
     The stock of a reward that gives codes is what is left of its pool, or of the pool of each variant, whatever the body says.
     """

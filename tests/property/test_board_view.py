@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain.errors import ValidationFault
+from domain.errors import ValidationError
 from domain.leaderboard.view import (
     All,
     AroundUser,
@@ -61,7 +61,7 @@ def test_filters_are_read() -> None:
     assert read_request(b'{"type":"configure","filter":{"type":"around_user","user_id":"u"}}') == Configure(filter=AroundUser(user_id="u"))
     asked = read_request(b'{"type":"configure","filter":{"type":"users","user_ids":["a","b"]}}')
     assert asked == Configure(filter=Users(user_ids=("a", "b")))
-    with pytest.raises(ValidationFault):
+    with pytest.raises(ValidationError):
         read_request(b'{"type":"configure","filter":{"type":"around_user","user_id":"u","range":250}}')
-    with pytest.raises(ValidationFault):
+    with pytest.raises(ValidationError):
         wanted_after(Wanted(page_size=500), Configure(page=1_000_000))

@@ -1,4 +1,4 @@
-"""The expression parser and the event decoder take any text whatever: they give a value or a ValidationFault, and nothing else.
+"""The expression parser and the event decoder take any text whatever: they give a value or a ValidationError, and nothing else.
 
 Long: `./laurel test tests/property/test_fuzz_text.py --fuzz 1000000`.
 """
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from domain.errors import ValidationFault
+from domain.errors import ValidationError
 from domain.event.event import decode_bulk, decode_stored, readable_event_id, validate_event
 from domain.rule.expression import evaluate, parse_expression
 from domain.wire import decode_json
@@ -60,7 +60,7 @@ def test_any_text_is_an_expression_or_refused(request: pytest.FixtureRequest) ->
     def read(text: str) -> None:
         try:
             node = parse_expression(text)
-        except ValidationFault:
+        except ValidationError:
             return
         evaluate(node, {"attrs": {"a": 3}})
 
@@ -76,12 +76,12 @@ def test_any_bytes_are_an_event_or_refused(request: pytest.FixtureRequest) -> No
                 for each in decode_bulk(bulk):
                     readable_event_id(each)
                     decode_stored(validate_event(each, NOON).body)
-            except ValidationFault:
+            except ValidationError:
                 pass
         try:
             decode_stored(validate_event(body, NOON).body)
             decode_json(body)
-        except ValidationFault:
+        except ValidationError:
             pass
 
     read()

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from domain.canonical_json import canonical_json
-from domain.errors import ValidationFault
+from domain.errors import ValidationError
 from domain.webhook.body import canonical_body
 
 NODE = shutil.which("node")
@@ -76,7 +76,7 @@ def test_what_fits_alone_fits_into_a_body_however_deep_the_caller_stands():
     assert canonical_json(deepest)
     assert canonical_body({"event": "x", "reward": {"fulfillmentData": deepest}})
     for levels in (65, 400, 5000):
-        with pytest.raises(ValidationFault):
+        with pytest.raises(ValidationError):
             canonical_json(nested(levels))
 
 

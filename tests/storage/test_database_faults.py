@@ -12,7 +12,7 @@ import msgspec
 import psycopg
 import pytest
 
-from domain.errors import Unavailable, ValidationFault
+from domain.errors import Unavailable, ValidationError
 from loops.dashboard_rollup import run_tally
 from loops.relay import run_relay
 from loops.sweep import run_sweep
@@ -131,7 +131,7 @@ async def test_what_postgres_holds_against_an_event_is_told_so_and_its_neighbour
     async with writing(settings) as writer:
         first, second, third = await writer.append_many([event, long, msgspec.structs.replace(event, event_id="e2")])
         assert first is True
-        assert isinstance(second, ValidationFault)
+        assert isinstance(second, ValidationError)
         assert third is True
 
 

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from cli.codes import batches
-from domain.errors import InsufficientPoints, InvalidState, ValidationFault
+from domain.errors import InsufficientPoints, InvalidState, ValidationError
 from domain.points.ledger import Adjustment
 from domain.redemption.redemption import Decision, Move, State
 from domain.reward.reward import Fulfilment
@@ -207,7 +207,7 @@ def test_a_file_of_codes_is_read_in_batches_and_a_fault_names_its_line(tmp_path:
     file.write_bytes(b"\xef\xbb\xbfA\r\n\r\nB\n C \n")
     assert list(batches(file)) == [(["A", "B", "C"], file.stat().st_size)]
     file.write_bytes(b"A\nB\x00\n")
-    with pytest.raises(ValidationFault, match="line 2"):
+    with pytest.raises(ValidationError, match="line 2"):
         list(batches(file))
 
 

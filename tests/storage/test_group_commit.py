@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from domain.errors import Unavailable, ValidationFault
+from domain.errors import Unavailable, ValidationError
 from runtime.ids import new_id
 from runtime.metrics import EVENT_BATCHES
 from runtime.postgres import Pool, connect
@@ -111,7 +111,7 @@ async def test_a_bad_event_never_fails_its_neighbours(writer: GroupCommitWriter,
     events = [new_event(f"e{n:02}") for n in range(20)]
     events[place] = new_event(f"e{place:02}\0")
     outcomes = await writer.append_many(events)
-    assert isinstance(outcomes[place], ValidationFault)
+    assert isinstance(outcomes[place], ValidationError)
     assert [outcome for n, outcome in enumerate(outcomes) if n != place] == [True] * 19
     assert await count(pool) == 19
 

@@ -9,7 +9,7 @@ from domain.errors import (
     OutOfStock,
     RewardNotFound,
     UserNotFound,
-    ValidationFault,
+    ValidationError,
 )
 from domain.redemption.redemption import Move, State
 from runtime.ids import utc_now
@@ -49,7 +49,7 @@ async def test_nothing_is_written_when_redeeming_is_refused(world: World):
     for slug, refusal in {
         "empty": OutOfStock,
         "dear": InsufficientPoints,
-        "form": ValidationFault,
+        "form": ValidationError,
         "off": NotEligible,
         "gone": RewardNotFound,
         "none": RewardNotFound,
@@ -58,7 +58,7 @@ async def test_nothing_is_written_when_redeeming_is_refused(world: World):
             await world.redeem("ann", slug)
     with pytest.raises(UserNotFound):
         await world.redeem("nobody", "dear")
-    with pytest.raises(ValidationFault):
+    with pytest.raises(ValidationError):
         await world.redeem("ann", "dear", currency="gold")
     assert (await world.account(ann)).available == 100
     assert (await world.stock(empty), await world.stock(dear)) == (0, 5)

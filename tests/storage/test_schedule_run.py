@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 
-from domain.errors import ValidationFault
+from domain.errors import ValidationError
 from domain.payout.schedule import InstantClaim, Schedule
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
@@ -120,7 +120,7 @@ async def test_a_backfill_goes_by_the_when_of_each_instant_and_not_into_the_futu
 
 async def test_a_backfill_of_more_than_a_thousand_is_refused(world: World) -> None:
     schedule = await add_schedule(world, when={"every_seconds": 60})
-    with pytest.raises(ValidationFault, match="1000"):
+    with pytest.raises(ValidationError, match="1000"):
         await backfill(world, schedule, utc_now() - timedelta(days=1), utc_now())
     assert await runs(world, schedule) == []
 

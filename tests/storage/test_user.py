@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from domain.errors import ValidationFault
+from domain.errors import ValidationError
 from domain.tenant.user import Identify, User, identified_as
 from domain.wire import convert_value
 from runtime.ids import utc_now
@@ -70,7 +70,7 @@ async def test_profile_caches_hear_of_what_boards_show_and_of_nothing_else(world
     ],
 )
 def test_a_user_has_one_good_external_id(body: dict[str, Any]):
-    with pytest.raises(ValidationFault):
+    with pytest.raises(ValidationError):
         identified_as(convert_value(body, Identify))
 
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 import pytest_asyncio
 
-from domain.errors import ValidationFault
+from domain.errors import ValidationError
 from domain.redemption.redemption import Move, State
 from domain.reward.code import check_pool
 from domain.reward.reward import body_wire, parse_reward
@@ -71,7 +71,7 @@ async def test_a_code_is_in_one_pool_of_its_reward_only(world: World):
     assert await stocks(world, reward) == {"ten": 2, "fifty": 1}
     check_pool(reward, "ten")
     for wrong in (None, "hundred"):
-        with pytest.raises(ValidationFault, match="variant"):
+        with pytest.raises(ValidationError, match="variant"):
             check_pool(reward, wrong)
 
 

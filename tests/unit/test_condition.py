@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from domain.errors import ValidationFault
+from domain.errors import ValidationError
 from domain.rule.condition import Condition, holds, matches, parse_conditions, why_not
 
 DOCUMENT = {
@@ -89,7 +89,7 @@ def test_all_conditions_must_hold_and_the_first_that_does_not_is_named() -> None
     ],
 )
 def test_a_bad_definition_names_its_field(definition: Any, field: str) -> None:
-    with pytest.raises(ValidationFault) as caught:
+    with pytest.raises(ValidationError) as caught:
         parse_conditions(definition, "filters")
     assert caught.value.details is not None
     assert caught.value.details[0]["field"] == field

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from domain.errors import ValidationFault
+from domain.errors import ValidationError
 from domain.points.earning_rule import capped, parse_earning_rule, rule_wire, smallest_units
 
 RULE = {"name": "Daily play", "event_type": "match.completed", "points_expression": "attrs.score"}
@@ -42,7 +42,7 @@ def test_defaults_and_round_trip() -> None:
     ],
 )
 def test_a_bad_rule_names_its_field(part: dict[str, Any], field: str) -> None:
-    with pytest.raises(ValidationFault) as caught:
+    with pytest.raises(ValidationError) as caught:
         parse_earning_rule({**RULE, **part})
     assert caught.value.details is not None
     assert caught.value.details[0]["field"] == field

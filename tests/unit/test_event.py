@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from domain.errors import ValidationFault
+from domain.errors import ValidationError
 from domain.event.event import decode_bulk, decode_stored, readable_event_id, validate_event
 
 NOW = datetime(2025, 11, 18, 12, tzinfo=UTC)
@@ -97,7 +97,7 @@ def test_attrs_may_be_missing() -> None:
     ],
 )
 def test_a_bad_event_is_refused_in_words(parts: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValidationFault) as caught:
+    with pytest.raises(ValidationError) as caught:
         validate_event(encoded(**parts), NOW)
     assert caught.value.message.startswith(f"Validation failed: {message}")
 
@@ -122,7 +122,7 @@ def test_a_bad_event_is_refused_in_words(parts: dict[str, Any], message: str) ->
     ],
 )
 def test_what_is_no_json_object_under_the_rules_is_refused(body: bytes) -> None:
-    with pytest.raises(ValidationFault, match=r"^Validation failed: "):
+    with pytest.raises(ValidationError, match=r"^Validation failed: "):
         validate_event(body, NOW)
 
 
@@ -147,7 +147,7 @@ def test_a_bulk_call_gives_each_event_its_own_bytes() -> None:
     ],
 )
 def test_a_fault_of_the_envelope_fails_the_whole_call(body: bytes, message: str) -> None:
-    with pytest.raises(ValidationFault, match=message):
+    with pytest.raises(ValidationError, match=message):
         decode_bulk(body)
 
 

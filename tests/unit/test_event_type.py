@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from domain.errors import EventTypeNotDeclared, Forbidden, ValidationFault
+from domain.errors import EventTypeNotDeclared, Forbidden, ValidationError
 from domain.event.event_type import DeclaredType, TypeRules, check_schema_shape, check_type_name, count_nodes, is_too_large
 from domain.rule.pattern import ENGINE
 from runtime.json_schema import compile_schema, schema_problem
@@ -53,7 +53,7 @@ def nested(levels: int) -> dict[str, Any]:
     ],
 )
 def test_a_schema_that_could_do_harm_is_refused(schema: dict[str, Any]) -> None:
-    with pytest.raises(ValidationFault):
+    with pytest.raises(ValidationError):
         check_schema_shape(schema)
 
 
@@ -114,7 +114,7 @@ def test_rules() -> None:
 def test_names() -> None:
     assert check_type_name("shop.order:paid-1") == "shop.order:paid-1"
     for name in ("", "a b", "a/b", "é", "x" * 101):
-        with pytest.raises(ValidationFault):
+        with pytest.raises(ValidationError):
             check_type_name(name)
 
 

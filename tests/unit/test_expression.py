@@ -2,7 +2,7 @@
 
 import pytest
 
-from domain.errors import ValidationFault
+from domain.errors import ValidationError
 from domain.rule.expression import evaluate, parse_expression, scaled
 
 DOCUMENT = {
@@ -68,16 +68,16 @@ def test_a_rule_without_a_value_gives_no_points_and_says_why(text: str, reason: 
     ],
 )  # fmt: skip
 def test_a_bad_expression_is_refused_with_its_position(text: str, position: int) -> None:
-    with pytest.raises(ValidationFault, match=rf" \(at position {position}\)$"):
+    with pytest.raises(ValidationError, match=rf" \(at position {position}\)$"):
         parse_expression(text)
 
 
 def test_length_and_nesting_are_bounded_before_any_recursion() -> None:
     assert parse_expression("(" * 31 + "1" + ")" * 31)
     assert evaluate(parse_expression("+".join(["1"] * 500)), {})[0] == 5_000_000
-    with pytest.raises(ValidationFault, match="nested deeper than 32"):
+    with pytest.raises(ValidationError, match="nested deeper than 32"):
         parse_expression("(" * 32 + "1" + ")" * 32)
-    with pytest.raises(ValidationFault, match="nested deeper than 32"):
+    with pytest.raises(ValidationError, match="nested deeper than 32"):
         parse_expression("-" * 900 + "1")
-    with pytest.raises(ValidationFault, match="longer than 1000"):
+    with pytest.raises(ValidationError, match="longer than 1000"):
         parse_expression("1" * 100_000)

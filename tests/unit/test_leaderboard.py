@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from domain.errors import ValidationFault
+from domain.errors import ValidationError
 from domain.leaderboard.definition import config_wire, load_config, parse_config, parse_definition
 from domain.scoring.rules import min_score_units
 
@@ -84,7 +84,7 @@ def test_a_score_below_min_score_is_never_ranked_however_it_is_written(least: fl
     ],
 )
 def test_a_bad_definition_names_its_field(parts: dict[str, Any], field: str) -> None:
-    with pytest.raises(ValidationFault) as caught:
+    with pytest.raises(ValidationError) as caught:
         parse_definition(definition(**parts))
     assert caught.value.details is not None
     assert caught.value.details[0]["field"] == field
@@ -94,5 +94,5 @@ def test_a_bad_definition_names_its_field(parts: dict[str, Any], field: str) -> 
     ("key", "value"), [("leaderboard_id", "-x"), ("leaderboard_id", "__proto__"), ("name", ""), ("status", "archived")]
 )
 def test_a_bad_field_beside_the_config_is_named_too(key: str, value: str) -> None:
-    with pytest.raises(ValidationFault, match=f"^{key}: "):
+    with pytest.raises(ValidationError, match=f"^{key}: "):
         parse_definition({**definition(), key: value})

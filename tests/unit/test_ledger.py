@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.errors import InsufficientPoints, ValidationFault
+from domain.errors import InsufficientPoints, ValidationError
 from domain.points.ledger import Account, amount_from_wire, place_hold
 from domain.wire import amount_number
 
@@ -44,7 +44,7 @@ def test_amounts_come_from_the_wire_by_their_places(number: float, places: int, 
 
 @pytest.mark.parametrize(("number", "places"), [(0.5, 0), (1.234, 2), (float("nan"), 2), (float("inf"), 0), (2**53, 0), (2**52, 2)])
 def test_amounts_that_the_currency_cannot_hold_are_refused(number: float, places: int):
-    with pytest.raises(ValidationFault) as refused:
+    with pytest.raises(ValidationError) as refused:
         amount_from_wire(number, places, "amount")
     assert refused.value.details[0]["field"] == "amount"
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from api.points.adjustment import AdjustmentsBody
 from api.tenant.tenant import Origin
-from domain.errors import ValidationFault
+from domain.errors import ValidationError
 from domain.event.event import validate_event
 from domain.leaderboard.definition import LeaderboardDefinition
 from domain.misfit import MOST_FAULTS, PATTERN_WORDS, misfits, near_miss
@@ -79,7 +79,7 @@ def test_it_finds_something_exactly_when_msgspec_refuses(case: tuple[Any, Any]) 
 def test_every_fault_is_told_at_once_and_the_choices_are_listed() -> None:
     timeframe = {"type": "week", "reset_day": True}
     value = {"nmae": "Cup", "config": {"timeframe": timeframe, "scoring": {"rules": [{"event_type": 5}], "aggregation": "average"}}}
-    with pytest.raises(ValidationFault) as refused:
+    with pytest.raises(ValidationError) as refused:
         convert_value(value, LeaderboardDefinition)
     told = {detail["field"]: detail["message"] for detail in refused.value.details or []}
     assert told["nmae"] == "is not a known member; did you mean name?"
@@ -94,7 +94,7 @@ def test_every_fault_is_told_at_once_and_the_choices_are_listed() -> None:
 
 def test_a_condition_is_named_by_its_path() -> None:
     rules = [{"event_type": "goal", "points_expression": "1", "conditions": {"attrs.mode": True}}]
-    with pytest.raises(ValidationFault) as refused:
+    with pytest.raises(ValidationError) as refused:
         convert_value(BOARD | {"config": BOARD["config"] | {"scoring": {"rules": rules}}}, LeaderboardDefinition)
     assert "config.scoring.rules[0].conditions.attrs.mode" in refused.value.message
 
@@ -136,7 +136,7 @@ def test_near_misses(name: str, known: list[str], meant: str | None) -> None:
     ],
 )
 def test_what_is_no_json_is_named(body: bytes, word: str) -> None:
-    with pytest.raises(ValidationFault, match=re.escape(word)):
+    with pytest.raises(ValidationError, match=re.escape(word)):
         decode_json(body)
 
 
@@ -166,7 +166,7 @@ def test_an_event_without_an_id_is_compared_with_few_of_its_strange_members() ->
     body = msgspec.json.encode({f"strange_{number}": 1 for number in range(5000)})
 
     def refuse() -> None:
-        with pytest.raises(ValidationFault):
+        with pytest.raises(ValidationError):
             validate_event(body, datetime.now(UTC))
 
     assert calls(near_miss, refuse) <= 3 * MOST_FAULTS
@@ -184,7 +184,7 @@ def test_a_refusal_repeats_little_of_what_was_sent() -> None:
     name = "x" * 50_000
     bodies = [{f"{name}{number}": 1 for number in range(20)}, {"name": "a", "config": {"scope": {name: {name: name}}}, "status": name}]
     for body in bodies:
-        with pytest.raises(ValidationFault) as refused:
+        with pytest.raises(ValidationError) as refused:
             convert_value(body, LeaderboardDefinition)
         assert len(msgspec.json.encode([refused.value.message, refused.value.details])) < 10_000
 
@@ -194,7 +194,7 @@ def test_a_place_is_made_only_for_the_value_that_is_wrong() -> None:
     body = msgspec.json.encode({"k" * 20_000: many, "far": [1, {"off": 2**60}], "l" * 20_000: many})
     tracemalloc.start()
     try:
-        with pytest.raises(ValidationFault) as refused:
+        with pytest.raises(ValidationError) as refused:
             decode_json(body)
         _, peak = tracemalloc.get_traced_memory()
     finally:
@@ -207,7 +207,7 @@ def test_a_deep_place_is_told_by_its_first_levels() -> None:
     value: Any = 2**60
     for _ in range(200):
         value = {"d" * 100: [value]}
-    with pytest.raises(ValidationFault) as refused:
+    with pytest.raises(ValidationError) as refused:
         decode_json(msgspec.json.encode(value))
     assert len(refused.value.message) < 1500
 
@@ -221,13 +221,13 @@ def test_a_deep_place_is_told_by_its_first_levels() -> None:
     ],
 )
 def test_a_whole_number_in_another_spelling_is_told_how_to_write_it(body: bytes, told: dict[str, str]) -> None:
-    with pytest.raises(ValidationFault) as refused:
+    with pytest.raises(ValidationError) as refused:
         decode_body(body, RewardBody)
     assert {each["field"]: each["message"] for each in refused.value.details or []} == told
 
 
 def test_what_a_pattern_asks_for_is_said_in_words() -> None:
-    with pytest.raises(ValidationFault, match="must be 1 to 128 characters of A-Z a-z 0-9 _ -, and start with a letter or a digit"):
+    with pytest.raises(ValidationError, match="must be 1 to 128 characters of A-Z a-z 0-9 _ -, and start with a letter or a digit"):
         parse_client_id("Weekly XP", "leaderboard_id")
     asked = [each for shape in (Identify, TierName, Origin) for each in _patterns(msgspec.inspect.type_info(shape))]
     assert len(asked) == 3
@@ -256,6 +256,6 @@ def _patterns(kind: Any) -> list[str]:
     ],
 )
 def test_a_callback_is_told_which_states_there_are(body: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValidationFault) as refused:
+    with pytest.raises(ValidationError) as refused:
         read_callback(body, "api_key:x")
     assert refused.value.details == [{"field": "status", "message": told}]

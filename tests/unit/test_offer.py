@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from domain.errors import NotEligible, ValidationFault
+from domain.errors import NotEligible, ValidationError
 from domain.redemption.redeem import first_state, fulfilment_copy
 from domain.redemption.redemption import State
 from domain.reward.offer import (
@@ -32,7 +32,7 @@ def test_a_variant_overrides_the_price_value_and_stock_that_it_has():
 
 @pytest.mark.parametrize(("variants", "wanted"), [(SIZES, None), (SIZES, "huge"), ([], "small")])
 def test_a_variant_has_to_be_chosen_among_those_there_are(variants: Any, wanted: Any):
-    with pytest.raises(ValidationFault) as refused:
+    with pytest.raises(ValidationError) as refused:
         chosen_variant(reward(variants=variants), wanted)
     assert refused.value.details == [{"field": "variant_id", "message": refused.value.details[0]["message"]}]
 
@@ -112,6 +112,6 @@ def test_a_wallet_reward_credits_its_value_in_the_smallest_unit():
 )
 def test_a_wallet_reward_has_to_say_what_it_credits(given: dict[str, Any], field: str):
     body = parse_reward({"slug": "more", "name": "More", "fulfilment": {"type": "wallet"}, **given})
-    with pytest.raises(ValidationFault) as refused:
+    with pytest.raises(ValidationError) as refused:
         check_wallet(body, CURRENCIES)
     assert refused.value.details[0]["field"] == field

@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from domain.errors import NotEligible, ValidationFault
+from domain.errors import NotEligible, ValidationError
 from domain.points.ledger import Currency
 from domain.reward.catalog import catalog_entry
 from domain.reward.reward import Reward, body_wire, check_fields, choose_price, parse_reward, prices_of, variants_of
@@ -116,7 +116,7 @@ def test_what_an_admin_reads_can_be_written_back():
     ],
 )
 def test_a_fault_names_its_field(given: dict[str, Any], field: str):
-    with pytest.raises(ValidationFault) as refused:
+    with pytest.raises(ValidationError) as refused:
         reward(**given)
     assert refused.value.details[0]["field"] == field
 
@@ -129,7 +129,7 @@ def test_of_several_prices_one_has_to_be_chosen():
     both = reward(prices=TWO_PRICES)
     assert choose_price(both, "coins").amount == 250
     for wrong in (None, "gold"):
-        with pytest.raises(ValidationFault):
+        with pytest.raises(ValidationError):
             choose_price(both, wrong)
 
 
@@ -176,7 +176,7 @@ def test_fields_that_fit_pass(given: dict[str, Any]):
     ],
 )
 def test_fields_that_do_not_fit_are_named(given: dict[str, Any], field: str):
-    with pytest.raises(ValidationFault) as refused:
+    with pytest.raises(ValidationError) as refused:
         check_fields(reward(fields=FIELDS).fields, given)
     assert refused.value.details[0]["field"] == f"fields.{field}"
 

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from domain.errors import ValidationFault
+from domain.errors import ValidationError
 from domain.points.tier import (
     TierMember,
     TierSet,
@@ -54,7 +54,7 @@ def test_a_set_goes_to_the_wire_and_back() -> None:
     ],
 )
 def test_a_bad_set_names_its_field(body: dict[str, Any], field: str) -> None:
-    with pytest.raises(ValidationFault) as caught:
+    with pytest.raises(ValidationError) as caught:
         parse_tier_set(body, 1)
     assert caught.value.details is not None
     assert caught.value.details[0]["field"] == field

@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from api.query import query_as
 from api.schema_book import SchemaBook, example_of_schema
-from domain.errors import ValidationFault
+from domain.errors import ValidationError
 
 
 class Colour(StrEnum):
@@ -52,7 +52,7 @@ def test_a_query_is_read_as_its_struct() -> None:
     ],
 )
 def test_what_does_not_fit_is_told_by_its_name(given: dict[str, str], said: str) -> None:
-    with pytest.raises(ValidationFault) as refused:
+    with pytest.raises(ValidationError) as refused:
         query_as(given, Asked)
     assert refused.value.message == said
 
