@@ -43,7 +43,7 @@ from runtime.crypto import Vault
 from runtime.gc_tuning import calm_collector
 from runtime.http import Sender
 from runtime.metrics import PROCESS
-from runtime.postgres import DATABASE_FAULTS, Pool, make_pool
+from runtime.postgres import DATABASE_ERRORS, Pool, make_pool
 from runtime.pulse import HealthServer, pulse
 from runtime.redis import Redis, make_redis
 from runtime.settings import Settings
@@ -218,10 +218,10 @@ async def connect(settings: Settings, stop: asyncio.Event) -> Client | None:
             if settings.temporal_manage_namespace == "on":
                 await temporal.prepare_namespace(client, settings)
             await put_permanent(client, temporal.task_queues(settings), settings.scoring_partitions)
-        except (RuntimeError, RPCError, OSError) as fault:
-            log.warning("Temporal at %s is not there yet: %s", settings.temporal_address, fault)
-        except (NotSetUpError, *DATABASE_FAULTS) as fault:
-            log.warning("the database is not there yet: %s", fault)
+        except (RuntimeError, RPCError, OSError) as error:
+            log.warning("Temporal at %s is not there yet: %s", settings.temporal_address, error)
+        except (NotSetUpError, *DATABASE_ERRORS) as error:
+            log.warning("the database is not there yet: %s", error)
         else:
             return client
         await pause(stop, RECONNECT_SECONDS)

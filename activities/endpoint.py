@@ -84,8 +84,8 @@ class EndpointPump:
                     await self._end_what_is_due()
                     self.shift.archived = True
                     break
-                except DATABASE_AWAY as fault:
-                    log.warning("the pump of endpoint %s waits for PostgreSQL: %s", self.endpoint_id, fault)
+                except DATABASE_AWAY as error:
+                    log.warning("the pump of endpoint %s waits for PostgreSQL: %s", self.endpoint_id, error)
                     idle_seconds = AWAY_SECONDS
                 if idle_seconds > 0:
                     self.idle = not self._sends
@@ -153,8 +153,8 @@ class EndpointPump:
         held.close()
         self._sends.discard(task)
         self._wake.set()
-        if not task.cancelled() and (fault := task.exception()) is not None:
-            log.error("a send has failed; it is taken over when its claim ends", exc_info=fault)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a send has failed; it is taken over when its claim ends", exc_info=error)
 
     async def _rest(self, wake: asyncio.Event, stop: asyncio.Event, seconds: float) -> None:
         waits = [asyncio.create_task(each.wait()) for each in (wake, stop)]
@@ -174,8 +174,8 @@ class EndpointPump:
             claim = present
         try:
             outcome = await exchange(self.sender, claim)
-        except OwnFaultError as fault:
-            log.warning("a send to endpoint %s waits: %s", self.endpoint_id, fault)
+        except OwnFaultError as error:
+            log.warning("a send to endpoint %s waits: %s", self.endpoint_id, error)
             async with transaction(self.pool) as connection:
                 later = utc_now() + timedelta(seconds=OWN_FAULT_SECONDS)
                 await withdraw_claim(connection, self.tenant_id, (claim.delivery, claim.attempt), later)

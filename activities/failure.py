@@ -13,5 +13,5 @@ def refusals_are_final() -> Iterator[None]:
     """Turn a `DomainError` into a non-retryable ApplicationError of its code; everything else is our own fault and is tried again."""
     try:
         yield
-    except DomainError as fault:
-        raise ApplicationError(fault.message, type=fault.code, non_retryable=True) from fault
+    except DomainError as error:
+        raise ApplicationError(error.message, type=error.code, non_retryable=True) from error

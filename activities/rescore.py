@@ -55,11 +55,11 @@ class Reader:
         try:
             async with transaction(self._pool) as connection:
                 more = await self._step(connection, skip=False)
-        except POISON as fault:
+        except POISON as error:
             if self._limit > 1:
                 self._limit //= 2
                 return True
-            log.warning("rescore %s leaves an event out: %s", self._rescore.rescore_id, fault)
+            log.warning("rescore %s leaves an event out: %s", self._rescore.rescore_id, error)
             async with transaction(self._pool) as connection:
                 more = await self._step(connection, skip=True)
         self._limit = min(BATCH_LIMIT, self._limit * 2)
@@ -206,8 +206,8 @@ async def _switch(connection: Connection, given: RescoreInput) -> None:
         raise RuntimeError("the log has not been read to the end")
     try:
         await storage.refuse_expired(connection, rescore.reads_from)
-    except EventsExpired as fault:
-        await storage.fail_rescore(connection, rescore, fault.message)
+    except EventsExpired as error:
+        await storage.fail_rescore(connection, rescore, error.message)
         return
     if not await storage.switch_standings(connection, rescore):
         await storage.fail_rescore(connection, rescore, "the window is closed")

@@ -85,7 +85,7 @@ class ScoringPump:
         self._careful: set[str] = set()
         self._one_at_a_time = asyncio.Lock()
         self._lagging = asyncio.Event()
-        self._faults = 0
+        self._failures = 0
         self._name = f"pump {partition}"
 
     async def run(self, stop: asyncio.Event, *, until_idle: bool = False) -> ScoringProgress:
@@ -99,8 +99,8 @@ class ScoringPump:
         pulse.expect(self._name, LATE_SECONDS)
         try:
             await self._loop(scorer, publisher, catching_up, stop, until_idle=until_idle)
-        except StaleOwner as fault:
-            self.progress.ended = str(fault)
+        except StaleOwner as error:
+            self.progress.ended = str(error)
         finally:
             pulse.over(self._name)
             await _end(catching_up)
@@ -121,7 +121,7 @@ class ScoringPump:
                 continue
             pulse.beat(self._name)
             publisher.offer(batch.publications)
-            publisher.raise_fault()
+            publisher.raise_error()
             if catching_up.done():
                 catching_up.result()
             if scorer.lags:
@@ -154,12 +154,12 @@ class ScoringPump:
         """What one transaction did; None, after a while, when PostgreSQL is away."""
         try:
             batch = await act(scorer)
-        except DATABASE_AWAY as fault:
-            self._faults += 1
-            log.warning("scoring partition %d waits for PostgreSQL: %s", self.progress.partition, fault)
-            await asyncio.sleep(min(RETRY_LIMIT_SECONDS, 0.1 * 2**self._faults))
+        except DATABASE_AWAY as error:
+            self._failures += 1
+            log.warning("scoring partition %d waits for PostgreSQL: %s", self.progress.partition, error)
+            await asyncio.sleep(min(RETRY_LIMIT_SECONDS, 0.1 * 2**self._failures))
             return None
-        self._faults = 0
+        self._failures = 0
         return batch
 
     async def step(self, scorer: Scorer) -> ScoringBatch:
@@ -177,8 +177,8 @@ class ScoringPump:
                 if kind not in self._careful:
                     try:
                         return self._note(await score(BATCH_LIMIT))
-                    except POISON as fault:
-                        log.warning("scoring partition %d looks for the event that breaks it: %s", self.progress.partition, fault)
+                    except POISON as error:
+                        log.warning("scoring partition %d looks for the event that breaks it: %s", self.progress.partition, error)
                         self._careful.add(kind)
                 batch = self._note(await score(limits.CAREFUL_EVENTS.value, careful=True))
         if not batch.condemned:
@@ -299,5 +299,5 @@ async def _end(task: asyncio.Task[Any]) -> None:
     while not task.done():
         task.cancel()
         await asyncio.wait([task], timeout=0.2)
-    if not task.cancelled() and (fault := task.exception()) is not None:
-        log.error("%s has failed", task.get_name(), exc_info=fault)
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("%s has failed", task.get_name(), exc_info=error)

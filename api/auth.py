@@ -23,7 +23,7 @@ from domain.errors import (
     Unauthorized,
     ValidationError,
 )
-from domain.misfit import MOST_FAULTS, near_miss
+from domain.misfit import MOST_ERRORS, near_miss
 from domain.tenant.tenant import TenantAccess, TenantStatus
 from runtime.logging import admitted
 from runtime.postgres import acting
@@ -282,7 +282,7 @@ def check_query(query_string: bytes, known: Collection[str] | None) -> None:
     names = dict.fromkeys(name for name, _ in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True))
     strange = [name for name in names if name not in known and name not in TENANT_PARAMETERS]
     if strange:
-        raise ValidationError.of_many([(name[:PARAMETER_CHARACTERS], _unknown_parameter(name, known)) for name in strange[:MOST_FAULTS]])
+        raise ValidationError.of_many([(name[:PARAMETER_CHARACTERS], _unknown_parameter(name, known)) for name in strange[:MOST_ERRORS]])
 
 
 def _unknown_parameter(name: str, known: Collection[str]) -> str:

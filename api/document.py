@@ -118,7 +118,7 @@ def document_of(app: Litestar) -> dict[str, Any]:
     book.add("IngestionEventV1", EVENT_SCHEMA)
     book.add("Error", ERROR_SCHEMA)
     components = document["components"]
-    components["examples"] = {code: {"value": example_of(fault)} for code, fault in sorted(known_codes().items())}
+    components["examples"] = {code: {"value": example_of(error)} for code, error in sorted(known_codes().items())}
     components["headers"] = {
         "X-Request-Id": {"schema": TEXT, "description": "The request's own when it was sane, else made"},
         "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait"},
@@ -158,11 +158,11 @@ def _add_examples(document: dict[str, Any]) -> None:
                     content["example"] = example_of_schema(content["schema"], schemas)
 
 
-def example_of(fault: type[DomainError]) -> dict[str, Any]:
+def example_of(error: type[DomainError]) -> dict[str, Any]:
     """An error body of that code."""
-    message = (fault.__doc__ or "").split("\n")[0]
-    facts = FACTS.get(fault.code, {})
-    return {"error": {"code": fault.code, "message": message, "status": fault.status, **facts, "request_id": "5f0c1f6e9d3b7a24-1f"}}
+    message = (error.__doc__ or "").split("\n")[0]
+    facts = FACTS.get(error.code, {})
+    return {"error": {"code": error.code, "message": message, "status": error.status, **facts, "request_id": "5f0c1f6e9d3b7a24-1f"}}
 
 
 def name_of(handler: HTTPRouteHandler, path: str) -> str:

@@ -54,55 +54,55 @@ def _cut(text: Any, most: int) -> Any:
     return text[:most] + "…" if isinstance(text, str) and len(text) > most else text
 
 
-def known_error(fault: Exception) -> DomainError | None:
+def known_error(error: Exception) -> DomainError | None:
     """The refusal that an exception stands for, or None when it is a defect of ours."""
-    if isinstance(fault, DomainError):
-        return fault
-    if isinstance(fault, CrowdedError):
+    if isinstance(error, DomainError):
+        return error
+    if isinstance(error, CrowdedError):
         return RateLimited("Too many requests of this tenant are under way; try again", retry_after=1)
-    if is_away(fault):
-        return _database_away(fault)
-    if isinstance(fault, psycopg.DataError) and ("NUL" in str(fault) or isinstance(fault, psycopg.errors.UntranslatableCharacter)):
+    if is_away(error):
+        return _database_away(error)
+    if isinstance(error, psycopg.DataError) and ("NUL" in str(error) or isinstance(error, psycopg.errors.UntranslatableCharacter)):
         return ValidationError("Text must not contain the character U+0000")
-    if isinstance(fault, ValidationException):
-        return _fault_of_parameters(fault)
-    if isinstance(fault, HTTPException):
-        return _error_of_http(fault)
+    if isinstance(error, ValidationException):
+        return _error_of_parameters(error)
+    if isinstance(error, HTTPException):
+        return _error_of_http(error)
     return None
 
 
-def _database_away(fault: Exception) -> Unavailable:
-    cause = cause_of(fault)
+def _database_away(error: Exception) -> Unavailable:
+    cause = cause_of(error)
     UNAVAILABLE.labels(cause).inc()
     if cause in ("schema", "access", "other"):  # no outage that ends by itself: somebody has to read this
-        log.error("the database refused a request (%s)", cause, exc_info=fault)
+        log.error("the database refused a request (%s)", cause, exc_info=error)
     return Unavailable("The database is unavailable; nothing was accepted, try again")
 
 
-def _fault_of_parameters(fault: ValidationException) -> ValidationError:
-    entries = cast(list[dict[str, str]], fault.extra if isinstance(fault.extra, list) else [])
+def _error_of_parameters(error: ValidationException) -> ValidationError:
+    entries = cast(list[dict[str, str]], error.extra if isinstance(error.extra, list) else [])
     if any(entry.get("key") == "data" for entry in entries):
         return ValidationError("The request needs a JSON body")
     details = [{"field": entry["key"], "message": entry.get("message", "")} for entry in entries if "key" in entry]
     if not details:
-        return ValidationError(str(fault.detail))
+        return ValidationError(str(error.detail))
     return ValidationError("; ".join(f"{entry['field']}: {entry['message']}" for entry in details), details=details)
 
 
-def _error_of_http(fault: HTTPException) -> DomainError | None:
-    if fault.status_code == 413:
+def _error_of_http(error: HTTPException) -> DomainError | None:
+    if error.status_code == 413:
         return PayloadTooLarge("The body is larger than 1048576 bytes")
-    if fault.status_code >= 500:
+    if error.status_code >= 500:
         return None
-    if fault.status_code == 404:
+    if error.status_code == 404:
         return _plain_error("NOT_FOUND", 404, "Route not found")
-    code = CODES_BY_STATUS.get(fault.status_code, "VALIDATION_ERROR")
-    if fault.status_code == 405:
-        methods = [name for name in (fault.headers or {}).get("allow", "").split(", ") if name.isupper() and name != "OPTIONS"]
+    code = CODES_BY_STATUS.get(error.status_code, "VALIDATION_ERROR")
+    if error.status_code == 405:
+        methods = [name for name in (error.headers or {}).get("allow", "").split(", ") if name.isupper() and name != "OPTIONS"]
         return _plain_error(
             code, 405, f"This path takes only {' and '.join(methods)}" if methods else "This path does not take this method"
         )
-    return _plain_error(code, fault.status_code, str(fault.detail))
+    return _plain_error(code, error.status_code, str(error.detail))
 
 
 def _plain_error(code: str, status: int, message: str) -> DomainError:
@@ -111,19 +111,19 @@ def _plain_error(code: str, status: int, message: str) -> DomainError:
     return error
 
 
-def internal_error(fault: Exception, request_id: str) -> DomainError:
+def internal_error(error: Exception, request_id: str) -> DomainError:
     """What a caller may learn of a defect: nothing but the id under which the log has the rest."""
-    log.error("request %s failed", request_id, exc_info=fault)
+    log.error("request %s failed", request_id, exc_info=error)
     return DomainError("Something went wrong on our side; the request id identifies it in the logs")
 
 
-def answer_error(request: Request[Any, Any, Any], fault: Exception) -> Response[bytes]:
+def answer_error(request: Request[Any, Any, Any], raised: Exception) -> Response[bytes]:
     """The answer to any exception that a handler, a guard or the framework raised."""
     request_id = request_id_of(request.scope)
-    error = known_error(fault) or internal_error(fault, request_id)
+    error = known_error(raised) or internal_error(raised, request_id)
     headers = {"Retry-After": str(error.facts["retry_after"])} if "retry_after" in error.facts else {}
-    if isinstance(fault, HTTPException) and fault.headers:
-        headers |= {name: value for name, value in fault.headers.items() if name.lower() in ("allow", "upgrade")}
+    if isinstance(raised, HTTPException) and raised.headers:
+        headers |= {name: value for name, value in raised.headers.items() if name.lower() in ("allow", "upgrade")}
     return Response(error_body(error, request_id), status_code=error.status, media_type="application/json", headers=headers)
 
 

@@ -119,10 +119,10 @@ def cors_headers(origin: bytes) -> tuple[tuple[bytes, bytes], ...]:
     return ((b"access-control-allow-origin", origin), (b"access-control-expose-headers", EXPOSED_HEADERS), (b"vary", b"Origin"))
 
 
-def error_reply(fault: Exception, request_id: bytes) -> Reply:
+def error_reply(raised: Exception, request_id: bytes) -> Reply:
     """The answer to an exception of a plain ASGI function."""
     text = request_id.decode()
-    error: DomainError = known_error(fault) or internal_error(fault, text)
+    error: DomainError = known_error(raised) or internal_error(raised, text)
     headers = ((b"retry-after", b"1"),) if error.status in (429, 503) else ()
     return Reply(status=error.status, body=error_body(error, text), headers=headers)
 
@@ -207,22 +207,22 @@ class Front:
             reply = await self._ingest.answer(scope, receive)
         except ClientGone:
             return
-        except Exception as fault:  # the edge of the process: whatever it is, it becomes an answer
-            reply = await self._refusal(scope, fault, request_id)
+        except Exception as error:  # the edge of the process: whatever it is, it becomes an answer
+            reply = await self._refusal(scope, error, request_id)
         await send_reply(send, reply, request_id)
         REQUEST_SECONDS.observe(scope["path"], reply.status, time.perf_counter() - started)
 
-    async def _refuse(self, scope: Any, send: Send, fault: DomainError, request_id: bytes) -> None:
+    async def _refuse(self, scope: Any, send: Send, error: DomainError, request_id: bytes) -> None:
         """Refuse before routing. A browser that asks beforehand is answered as for any path, else its page would not see the refusal."""
         origin = header_of(scope["headers"], b"origin") if scope["method"] == "OPTIONS" else None
         if origin is None:
-            reply = await self._refusal(scope, fault, request_id)
+            reply = await self._refusal(scope, error, request_id)
         else:
             reply = await self._preflight(scope, origin, request_id)
         await send_reply(send, reply, request_id)
 
-    async def _refusal(self, scope: Any, fault: Exception, request_id: bytes) -> Reply:
-        reply = error_reply(fault, request_id)
+    async def _refusal(self, scope: Any, error: Exception, request_id: bytes) -> Reply:
+        reply = error_reply(error, request_id)
         if allowed := await self._readable_by(scope, reply.status):
             return Reply(status=reply.status, body=reply.body, headers=reply.headers + cors_headers(allowed))
         return reply
@@ -231,7 +231,7 @@ class Front:
         started = time.perf_counter()
         try:
             reply = await self._pages.answer(scope)
-        except Exception:  # Litestar meets the same fault again and knows what to say
+        except Exception:  # Litestar meets the same error again and knows what to say
             reply = None
         if reply is None:
             await self._hand_over(scope, receive, send, about)
@@ -266,8 +266,8 @@ class Front:
         try:
             if not await self._is_allowed(scope, origin):
                 raise CorsNotAllowed("No tenant allows this origin")
-        except Exception as fault:  # the edge of the process
-            reply = error_reply(fault, request_id)
+        except Exception as error:  # the edge of the process
+            reply = error_reply(error, request_id)
             return Reply(status=reply.status, body=reply.body, headers=((b"vary", b"Origin"),))
         headers = (
             (b"access-control-allow-methods", ALLOWED_METHODS),

@@ -76,8 +76,8 @@ async def pause_platform_schedule(schedule_name: str, data: PlatformNote, tempor
     task = _task(schedule_name)
     try:
         await temporal.get_schedule_handle(platform_schedule_id(task)).pause(note=data.note, rpc_timeout=RPC_TIMEOUT)
-    except (RPCError, RuntimeError) as fault:
-        raise _away() from fault
+    except (RPCError, RuntimeError) as error:
+        raise _away() from error
     await _write_down(pool, "pause", task, {"note": data.note})
     return await _shown(temporal, task)
 
@@ -88,8 +88,8 @@ async def resume_platform_schedule(schedule_name: str, data: PlatformNote, tempo
     task = _task(schedule_name)
     try:
         await temporal.get_schedule_handle(platform_schedule_id(task)).unpause(note=data.note, rpc_timeout=RPC_TIMEOUT)
-    except (RPCError, RuntimeError) as fault:
-        raise _away() from fault
+    except (RPCError, RuntimeError) as error:
+        raise _away() from error
     await _write_down(pool, "resume", task, {"note": data.note})
     return await _shown(temporal, task)
 
@@ -100,8 +100,8 @@ async def trigger_platform_schedule(schedule_name: str, temporal: Client, pool: 
     task = _task(schedule_name)
     try:
         await temporal.get_schedule_handle(platform_schedule_id(task)).trigger(rpc_timeout=RPC_TIMEOUT)
-    except (RPCError, RuntimeError) as fault:
-        raise _away() from fault
+    except (RPCError, RuntimeError) as error:
+        raise _away() from error
     await _write_down(pool, "trigger", task, {})
     return await _shown(temporal, task)
 
@@ -125,8 +125,8 @@ def _away() -> Unavailable:
 async def _shown(temporal: Client, task: PlatformTask) -> PlatformScheduleAnswer:
     try:
         found = await find_schedule(temporal, platform_schedule_id(task))
-    except (RPCError, RuntimeError) as fault:
-        raise _away() from fault
+    except (RPCError, RuntimeError) as error:
+        raise _away() from error
     shown = PlatformScheduleAnswer(
         name=task,
         schedule_id=platform_schedule_id(task),

@@ -1,6 +1,6 @@
 """Query parameters as Structs: a handler's `params` is read as what it is annotated with, as strictly as a body is.
 
-Numbers are written in digits, flags as `true` or `false`, instants with an offset; every fault is told at once. Names that the Struct does
+Numbers are written in digits, flags as `true` or `false`, instants with an offset; every error is told at once. Names that the Struct does
 not know are refused before (`api/auth.py`), and `query_names` says which it knows.
 """
 
@@ -43,18 +43,18 @@ async def read_params(request: Request[Any, Any, Any]) -> Any:
 def query_as(given: Mapping[str, str], shape: type[Query]) -> Query:
     """The query as that Struct; a ValidationError tells every parameter that does not fit. What the Struct does not know is passed over."""
     values: dict[str, Any] = {}
-    faults: list[Misfit] = []
+    errors: list[Misfit] = []
     for field in struct_fields(shape):
         text = given.get(field.encode_name)
         if text is None:
             continue
         found = _value_of(text, list(_kinds(field.type)))
         if isinstance(found, Misfit):
-            faults.append(Misfit(field.encode_name, found.message))
+            errors.append(Misfit(field.encode_name, found.message))
         else:
             values[field.encode_name] = found
-    if faults:
-        raise ValidationError.of_many(faults)
+    if errors:
+        raise ValidationError.of_many(errors)
     return convert_value(values, shape)
 
 

@@ -50,7 +50,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Run:
-    """Shared by all connections: the requests still to send, the latencies, the faults."""
+    """Shared by all connections: the requests still to send, the latencies, the errors."""
 
     def __init__(self, load: Load) -> None:
         self.pieces = [[piece.encode() for piece in request] for request in load.requests]

@@ -55,7 +55,7 @@ PARTS: Mapping[str, Part] = {
 }
 
 
-FAULTS = (BenchError, StartError, psycopg.Error, redis.RedisError, httpx.HTTPError, OSError, RuntimeError)
+ERRORS = (BenchError, StartError, psycopg.Error, redis.RedisError, httpx.HTTPError, OSError, RuntimeError)
 Measured = list[tuple[Row, Result]]
 
 
@@ -68,7 +68,7 @@ def run_suite(
     `keep` is given what there is after each part.
     """
     measured: Measured = []
-    faults: list[str] = []
+    errors: list[str] = []
     with start_stack(environ) as stack:
         bench = prepare(stack, quick=quick)
         for name in parts:
@@ -78,9 +78,9 @@ def run_suite(
                 with PARTS[name](bench) as comparisons:
                     for comparison in comparisons:
                         measured.extend(compare(comparison, pairs))
-            except FAULTS as fault:
-                faults.append(f"{name}: {fault}")
-                print(f"{name} could not be measured: {fault}", file=sys.stderr, flush=True)
+            except ERRORS as error:
+                errors.append(f"{name}: {error}")
+                print(f"{name} could not be measured: {error}", file=sys.stderr, flush=True)
             print(f"{name} took {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
             keep(measured)
-    return measured, faults
+    return measured, errors

@@ -35,11 +35,11 @@ def bench(parts: tuple[str, ...], quick: bool, json_file: Path | None, pairs: in
             write_json([result for _, result in measured], json_file)
 
     try:
-        measured, faults = run_suite(parts or tuple(PARTS), quick=quick, pairs=pairs, environ=process_environment(), keep=keep)
-    except BenchError as fault:
-        raise SystemExit(f"laurel bench: {fault}") from fault
+        measured, errors = run_suite(parts or tuple(PARTS), quick=quick, pairs=pairs, environ=process_environment(), keep=keep)
+    except BenchError as error:
+        raise SystemExit(f"laurel bench: {error}") from error
     show(measured)
     if json_file is not None:
         click.echo(f"written to {json_file}", err=True)
-    if faults:
-        raise SystemExit("\n".join(f"laurel bench: {fault}" for fault in faults))
+    if errors:
+        raise SystemExit("\n".join(f"laurel bench: {error}" for error in errors))

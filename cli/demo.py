@@ -35,8 +35,8 @@ def demo(data_dir: Path, file: Path | None, events: int | None, receiver_port: i
     try:
         results = read_results(file) if file else make_results(events or 2000, utc_now())
         asyncio.run(tell(stage, data_dir, results[:events], receiver_port))
-    except (StoryError, FileError) as fault:
-        stage.check(False, str(fault))
+    except (StoryError, FileError) as error:
+        stage.check(False, str(error))
     except KeyboardInterrupt:
         stage.check(False, "the story was interrupted")
     raise SystemExit(stage.curtain())

@@ -123,9 +123,9 @@ async def examine(settings: Settings) -> dict[str, DoctorFinding]:
             findings[name] = await asyncio.wait_for(check(settings), CHECK_SECONDS)
         except TimeoutError:
             findings[name] = DoctorFinding(False, f"no answer within {CHECK_SECONDS:.0f} s", advice)
-        except Exception as fault:  # whatever stops a check is what the reader wants to know
-            reason = "not reachable" if isinstance(fault, psycopg.OperationalError) else type(fault).__name__
-            findings[name] = DoctorFinding(False, f"{reason}: {str(fault).splitlines()[0] if str(fault) else fault!r}", advice)
+        except Exception as error:  # whatever stops a check is what the reader wants to know
+            reason = "not reachable" if isinstance(error, psycopg.OperationalError) else type(error).__name__
+            findings[name] = DoctorFinding(False, f"{reason}: {str(error).splitlines()[0] if str(error) else error!r}", advice)
     return findings
 
 

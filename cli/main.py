@@ -106,23 +106,23 @@ def _status(arguments: Sequence[str] | None) -> int:
             print(leaving.code, file=sys.stderr)
             return 1
         return leaving.code or 0
-    except Exception as fault:
-        return _report(fault)
+    except Exception as error:
+        return _report(error)
     return 0
 
 
-def _report(fault: Exception) -> int:
+def _report(error: Exception) -> int:
     from domain.errors import DomainError
     from runtime.namespace import ForeignNamespaceError
     from runtime.settings import SettingError
     from stack.processes import StartError
 
-    if isinstance(fault, SettingError | StartError | DomainError | ForeignNamespaceError):
-        print(f"laurel: {fault}", file=sys.stderr)
+    if isinstance(error, SettingError | StartError | DomainError | ForeignNamespaceError):
+        print(f"laurel: {error}", file=sys.stderr)
     elif sys.stderr.isatty():
         from rich.console import Console
 
         Console(stderr=True).print_exception(max_frames=12)
     else:
-        traceback.print_exception(fault)
+        traceback.print_exception(error)
     return 1

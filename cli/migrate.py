@@ -19,7 +19,7 @@ def migrate(data_dir: Path) -> None:
     try:
         before, newest = schema.revisions(settings.session_url)
         bring_up_to_date(settings)
-    except (psycopg.OperationalError, sa.exc.OperationalError) as fault:
-        said = str(getattr(fault, "orig", None) or fault).strip()
+    except (psycopg.OperationalError, sa.exc.OperationalError) as error:
+        said = str(getattr(error, "orig", None) or error).strip()
         raise SystemExit(f"laurel: the database cannot be migrated now: {said}") from None
     click.echo(f"schema is at revision {newest}" + ("" if before == newest else f" (was {before or 'empty'})"), err=True)

@@ -102,8 +102,8 @@ def verify_rankings(tenant: str | None, board: str | None, data_dir: Path) -> No
     """
     try:
         drifting = asyncio.run(_verify(settings_for(data_dir), tenant, board))
-    except RedisError as fault:
-        raise SystemExit(f"the live store does not answer, so boards are read from PostgreSQL: {fault}") from None
+    except RedisError as error:
+        raise SystemExit(f"the live store does not answer, so boards are read from PostgreSQL: {error}") from None
     if drifting:
         raise SystemExit(f"{drifting} entries are wrong; `laurel rebuild-rankings` repairs them")
 

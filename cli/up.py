@@ -47,8 +47,8 @@ def up(no_demo: bool, **given: object) -> None:
     data_dir = options.data_dir.absolute()
     try:
         (data_dir / "logs").mkdir(parents=True, exist_ok=True)
-    except OSError as fault:
-        raise processes.StartError(f"cannot write to {data_dir} ({fault.strerror}): choose another --data-dir") from None
+    except OSError as error:
+        raise processes.StartError(f"cannot write to {data_dir} ({error.strerror}): choose another --data-dir") from None
     held = stack.lock(data_dir)
     (data_dir / "stack.json").unlink(missing_ok=True)
     try:

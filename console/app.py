@@ -102,26 +102,26 @@ def error_page(request: Request[Any, Any, State], status: int, message: str = ""
     return visitor.page("error.html", status=status, code=status, message=message, request_id=request.scope["state"].get("request_id", ""))
 
 
-def answer_fault(request: Request[Any, Any, State], fault: Exception) -> Response[Any]:
+def answer_error(request: Request[Any, Any, State], error: Exception) -> Response[Any]:
     """The page for whatever kept a page from being shown."""
-    if isinstance(fault, SignInNeeded):
-        wanted = f"?next={quote(fault.path, safe='/')}" if fault.path and fault.path != f"{PATH}/dashboard" else ""
+    if isinstance(error, SignInNeeded):
+        wanted = f"?next={quote(error.path, safe='/')}" if error.path and error.path != f"{PATH}/dashboard" else ""
         return Redirect(f"{PATH}/sign-in{wanted}", status_code=303)
-    if isinstance(fault, PasswordNeeded):
+    if isinstance(error, PasswordNeeded):
         return Redirect(ACCOUNT, status_code=303)
-    if isinstance(fault, PageError):
-        return error_page(request, fault.status, fault.message)
-    if isinstance(fault, ApiRefused):
+    if isinstance(error, PageError):
+        return error_page(request, error.status, error.message)
+    if isinstance(error, ApiRefused):
         # A malformed id in the address of a page is a page that does not exist.
-        status = 404 if fault.refusal.status == 400 else fault.refusal.status
-        return error_page(request, status, fault.refusal.message)
-    if isinstance(fault, CrowdedError):
+        status = 404 if error.refusal.status == 400 else error.refusal.status
+        return error_page(request, status, error.refusal.message)
+    if isinstance(error, CrowdedError):
         return error_page(request, 429)
-    if is_away(fault):
+    if is_away(error):
         return error_page(request, 503)
-    if isinstance(fault, HTTPException) and fault.status_code < 500:
-        return error_page(request, fault.status_code)
-    log.error("page %s failed", request.scope["path"], exc_info=fault)
+    if isinstance(error, HTTPException) and error.status_code < 500:
+        return error_page(request, error.status_code)
+    log.error("page %s failed", request.scope["path"], exc_info=error)
     return error_page(request, 500)
 
 
@@ -143,7 +143,7 @@ class Console:
                 route_handlers=[Router(path=PATH, route_handlers=page_routes())],
                 state=State({"parts": parts}),
                 dependencies={"visit": Provide(provide_visit), "visitor": Provide(provide_visitor)},
-                exception_handlers={Exception: answer_fault, HTTPException: answer_fault},
+                exception_handlers={Exception: answer_error, HTTPException: answer_error},
                 request_max_body_size=MAXIMUM_BODY_BYTES,
                 openapi_config=None,
                 logging_config=None,

@@ -185,7 +185,7 @@ async def _pieces(messages: asyncio.Queue[dict[str, Any]], gone: asyncio.Event, 
             if not message.get("more_body", False):
                 break
         gone.set()  # a server says so, too, once the answer is complete
-        await task  # a fault of the API breaks the download off, so that nobody takes a part for the whole
+        await task  # an error of the API breaks the download off, so that nobody takes a part for the whole
     finally:
         # The browser has all of it, or has gone away: nothing goes on being read for nobody.
         gone.set()

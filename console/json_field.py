@@ -30,8 +30,8 @@ def decoded(text: str, field: str, errors: dict[str, str], *, empty: Any = None)
         return empty
     try:
         return msgspec.json.decode(text.encode())
-    except (ValueError, RecursionError) as fault:
-        errors[field] = _("Invalid JSON: {fault}", fault=str(fault))
+    except (ValueError, RecursionError) as error:
+        errors[field] = _("Invalid JSON: {error}", error=str(error))
         return empty
 
 

@@ -25,7 +25,7 @@ def address_of(path: str, present: Iterable[tuple[str, str]], changed: Mapping[s
 
 @lru_cache(maxsize=1)
 def environment() -> Environment:
-    """The templates' environment; an undefined name in a template is a fault, not an empty text."""
+    """The templates' environment; an undefined name in a template is an error, not an empty text."""
     made = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=select_autoescape(default=True, default_for_string=True),

@@ -45,9 +45,9 @@ class DemoApi:
         for attempt in range(1, TRIES + 1):
             try:
                 answer = await self.http.request(method, path, json=body, headers=headers)
-            except httpx.TransportError as fault:
+            except httpx.TransportError as error:
                 if not repeatable or attempt == TRIES:
-                    reason = f"{type(fault).__name__} {fault}".strip()
+                    reason = f"{type(error).__name__} {error}".strip()
                     raise StoryError(f"{method} {path}: {reason}; is the stack at {self.http.base_url} still running?") from None
             else:
                 if answer.status_code not in RETRY_STATUS or attempt == TRIES:

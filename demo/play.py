@@ -50,8 +50,8 @@ def read_results(path: Path) -> list[Result]:
         for row in rows:
             try:
                 results += both_sides(row)
-            except ValueError as fault:
-                raise FileError(f"{path}, line {rows.line_num}: {fault}") from None
+            except ValueError as error:
+                raise FileError(f"{path}, line {rows.line_num}: {error}") from None
     if not results:
         raise FileError(f"{path} holds no match")
     return results

@@ -60,8 +60,8 @@ class ReceivingPartner:
             try:
                 with urllib.request.urlopen(request, timeout=10) as answer:
                     status = answer.status
-            except urllib.error.HTTPError as fault:
-                status = fault.code
+            except urllib.error.HTTPError as error:
+                status = error.code
             except OSError:
                 status = 0
             if 0 < status < 500:

@@ -27,14 +27,14 @@ class ValidationError(DomainError):
 
     @classmethod
     def of(cls, field: str, message: str) -> "ValidationError":
-        """A fault of one field: `message` is shown for the whole and in `details`."""
+        """An error of one field: `message` is shown for the whole and in `details`."""
         return cls(f"{field}: {message}", details=[{"field": field, "message": message}])
 
     @classmethod
-    def of_many(cls, faults: Sequence[tuple[str, str]]) -> "ValidationError":
-        """Faults of several fields at once; one of no field stands for the whole body."""
-        said = "; ".join(f"{field}: {message}" if field else message for field, message in faults)
-        return cls(said, details=[{"field": field, "message": message} for field, message in faults if field] or None)
+    def of_many(cls, errors: Sequence[tuple[str, str]]) -> "ValidationError":
+        """Errors of several fields at once; one of no field stands for the whole body."""
+        said = "; ".join(f"{field}: {message}" if field else message for field, message in errors)
+        return cls(said, details=[{"field": field, "message": message} for field, message in errors if field] or None)
 
 
 class EventTypeNotDeclared(DomainError):

@@ -1,7 +1,7 @@
-"""What is wrong with a body, in words for whoever wrote it: every fault at once, each at its place, with the choices and the near miss.
+"""What is wrong with a body, in words for whoever wrote it: every error at once, each at its place, with the choices and the near miss.
 
-msgspec decides whether a body fits, and stops at the first fault with words for programmers of Python. Only when it refuses is the value
-walked here beside its type. The walk is bounded by the body; at most `MOST_FAULTS` are told, near misses are looked for among these alone,
+msgspec decides whether a body fits, and stops at the first error with words for programmers of Python. Only when it refuses is the value
+walked here beside its type. The walk is bounded by the body; at most `MOST_ERRORS` are told, near misses are looked for among these alone,
 and what the sender wrote is repeated cut short.
 """
 
@@ -16,7 +16,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta, inspect
 
-MOST_FAULTS = 20
+MOST_ERRORS = 20
 SHOWN_CHARACTERS = 60
 PLACE_LEVELS = 16
 LIKENESS = 0.75
@@ -41,20 +41,20 @@ MAX_WHOLE_AS_FLOAT = 2**53 - 1
 
 
 class Misfit(NamedTuple):
-    """One fault: the member as clients write it (`config.timeframe.type`), and what is wrong, as the end of a sentence."""
+    """One error: the member as clients write it (`config.timeframe.type`), and what is wrong, as the end of a sentence."""
 
     field: str
     message: str
 
 
 def misfits(value: Any, shape: Any, prefix: str = "") -> list[Misfit]:
-    """Every fault of a decoded JSON value as `shape`, in the order of the shape's members; empty when this walk finds none."""
-    faults: list[Misfit] = []
-    for fault in _walk(value, inspect.type_info(shape), prefix):
-        faults.append(fault)
-        if len(faults) == MOST_FAULTS:
+    """Every error of a decoded JSON value as `shape`, in the order of the shape's members; empty when this walk finds none."""
+    errors: list[Misfit] = []
+    for error in _walk(value, inspect.type_info(shape), prefix):
+        errors.append(error)
+        if len(errors) == MOST_ERRORS:
             break
-    return faults
+    return errors
 
 
 def near_miss(name: str, known: Iterable[str], likeness: float = LIKENESS) -> str | None:
@@ -186,7 +186,7 @@ def _walk_struct(value: dict[str, Any], kind: inspect.StructType, place: str) ->
     known = {field.encode_name: field for field in kind.fields}
     tag = {kind.tag_field} if kind.tag_field is not None else set()
     unknown = (name for name in value if name not in known and name not in tag) if kind.forbid_unknown_fields else ()
-    strange = list(islice(unknown, MOST_FAULTS))  # a body of thousands must not be compared with everything that is known here
+    strange = list(islice(unknown, MOST_ERRORS))  # a body of thousands must not be compared with everything that is known here
     meant = {near_miss(name, known) for name in strange}
     for name, field in known.items():
         if name in value:
@@ -199,9 +199,9 @@ def _walk_struct(value: dict[str, Any], kind: inspect.StructType, place: str) ->
 
 
 def _walk_union(value: Any, kind: inspect.UnionType, place: str) -> Iterator[Misfit]:
-    """The faults beside the member of the union that is of the value's kind; when none is, what would have been."""
-    tried = [list(islice(_walk(value, each, place), MOST_FAULTS)) for each in kind.types]
-    if any(not faults for faults in tried):
+    """The errors beside the member of the union that is of the value's kind; when none is, what would have been."""
+    tried = [list(islice(_walk(value, each, place), MOST_ERRORS)) for each in kind.types]
+    if any(not errors for errors in tried):
         return
     tagged = [each for each in kind.types if isinstance(each, inspect.StructType) and each.tag_field is not None]
     if tagged and isinstance(value, dict):
@@ -214,7 +214,7 @@ def _walk_union(value: Any, kind: inspect.UnionType, place: str) -> Iterator[Mis
         else:
             yield Misfit(_member(place, field), f"is required: one of {', '.join(str(each.tag) for each in tagged)}")
         return
-    same_kind = [faults for each, faults in zip(kind.types, tried, strict=True) if _is_of_kind(value, each)]
+    same_kind = [errors for each, errors in zip(kind.types, tried, strict=True) if _is_of_kind(value, each)]
     if same_kind:
         yield from same_kind[0]
         return

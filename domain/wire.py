@@ -1,4 +1,4 @@
-"""How values look on the wire: instants, scores, amounts, ids, strict numbers, and faults that name their field (contract 1)."""
+"""How values look on the wire: instants, scores, amounts, ids, strict numbers, and errors that name their field (contract 1)."""
 
 import math
 import re
@@ -206,17 +206,17 @@ def convert_value(value: Any, shape: type[Shape], prefix: str = "") -> Shape:
     try:
         return msgspec.convert(value, shape)
     except msgspec.ValidationError as error:
-        raise fault_of(error, value, shape, prefix) from None
+        raise error_of(error, value, shape, prefix) from None
 
 
-def fault_of(error: msgspec.ValidationError, value: Any, shape: Any, prefix: str = "") -> ValidationError:
+def error_of(error: msgspec.ValidationError, value: Any, shape: Any, prefix: str = "") -> ValidationError:
     """Everything that keeps the value from being `shape`, each at its place as clients write it (`config.timeframe.type`)."""
     found = misfits(value, shape, prefix)
     return ValidationError.of_many(found) if found else _as_said(error, prefix)
 
 
 def _as_said(error: msgspec.ValidationError, prefix: str) -> ValidationError:
-    """msgspec's own complaint, for the rare fault that only it sees."""
+    """msgspec's own complaint, for the rare error that only it sees."""
     text = str(error)
     where = _WHERE.search(text)
     path = where.group(1).lstrip(".") if where else ""

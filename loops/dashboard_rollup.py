@@ -20,9 +20,9 @@ async def run_tally(pool: Pool, partitions: int, stop: asyncio.Event, *, interva
         try:
             more = await count(pool, partitions)
             pulse.beat("tally")
-        except DATABASE_AWAY as fault:
+        except DATABASE_AWAY as error:
             more = False
-            log.info("the tally is put off: %s", fault)
+            log.info("the tally is put off: %s", error)
         if not more:
             await pause(stop, interval_seconds)
 

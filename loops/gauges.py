@@ -23,6 +23,6 @@ async def run_gauges(pool: Pool, stop: asyncio.Event, *, interval_seconds: float
             if await is_our_round(pool, LEASE, interval_seconds):
                 PLATFORM.put(await read_gauges(pool), good_seconds=2 * interval_seconds)
             pulse.beat(LEASE)
-        except DATABASE_AWAY as fault:
-            log.info("the gauges are put off: %s", fault)
+        except DATABASE_AWAY as error:
+            log.info("the gauges are put off: %s", error)
         await pause(stop, interval_seconds)

@@ -8,12 +8,12 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from runtime.namespace import ForeignNamespaceError, claim_namespace
-from runtime.postgres import DATABASE_FAULTS, Connection, Pool
+from runtime.postgres import DATABASE_ERRORS, Connection, Pool
 from storage.platform.installation import find_installation
 
 log = logging.getLogger(__name__)
 
-AWAY = (RPCError, RuntimeError, OSError, TimeoutError, *DATABASE_FAULTS)
+AWAY = (RPCError, RuntimeError, OSError, TimeoutError, *DATABASE_ERRORS)
 CLAIM_SECONDS = 60.0
 """So long what was found stands: a Temporal that lost its database may by then be another installation's."""
 LOOK_AGAIN_SECONDS = 1.0
@@ -59,12 +59,12 @@ class NamespaceClaim:
                 async with asyncio.timeout(LOOK_SECONDS), self._pool.connection(timeout=LOOK_SECONDS) as connection:
                     await claim_for(connection, self._client)
                 self._is_ours, self._is_foreign = True, False
-            except ForeignNamespaceError as fault:
+            except ForeignNamespaceError as error:
                 if not self._is_foreign:
-                    log.error("nothing is started in Temporal: %s", fault)  # noqa: TRY400 - the message says it all
+                    log.error("nothing is started in Temporal: %s", error)  # noqa: TRY400 - the message says it all
                 self._is_ours, self._is_foreign = False, True
-            except (NotSetUpError, *AWAY) as fault:  # what was known stands until something else is
-                log.debug("whose the namespace is cannot be seen: %s", fault)
+            except (NotSetUpError, *AWAY) as error:  # what was known stands until something else is
+                log.debug("whose the namespace is cannot be seen: %s", error)
                 self._until = time.monotonic() + LOOK_AGAIN_SECONDS
                 return
             self._until = time.monotonic() + (CLAIM_SECONDS if self._is_ours else LOOK_AGAIN_SECONDS)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from temporalio.service import RPCError
 
-from runtime.postgres import DATABASE_FAULTS, Pool, transaction
+from runtime.postgres import DATABASE_ERRORS, Pool, transaction
 from runtime.pulse import pulse
 from runtime.redis import Redis, RedisError
 from runtime.tasks import pause
@@ -44,6 +44,6 @@ async def run_upkeep(
             if await claim_expiry(redis, life=life):
                 log.info("let %d live keys go that nobody reads any more", await expire_unread(pool, redis))
             pulse.beat("upkeep")
-        except (RPCError, RuntimeError, OSError, RedisError, *DATABASE_FAULTS) as fault:
-            log.info("the upkeep is put off: %s", fault)
+        except (RPCError, RuntimeError, OSError, RedisError, *DATABASE_ERRORS) as error:
+            log.info("the upkeep is put off: %s", error)
         await pause(stop, interval_seconds)

@@ -69,7 +69,7 @@ class Relay:
         self._queues = queues
         self._quiet_until = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._fault: str | None = None
+        self._error: str | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Deliver until told to stop."""
@@ -103,20 +103,20 @@ class Relay:
         """How many commands were delivered; 0 also when Temporal or the database is away."""
         try:
             delivered = await self.deliver_batch()
-        except (*DATABASE_AWAY, TemporalAwayError) as fault:
-            self._report(f"{type(fault).__name__}: {fault}")
+        except (*DATABASE_AWAY, TemporalAwayError) as error:
+            self._report(f"{type(error).__name__}: {error}")
             return 0
         self._report(None)
         pulse.beat("relay")
         return delivered
 
-    def _report(self, fault: str | None) -> None:
+    def _report(self, error: str | None) -> None:
         """Log a change only: an outage of an hour is two lines."""
-        if fault is not None and self._fault is None:
-            log.warning("the outbox waits: %s", fault)
-        if fault is None and self._fault is not None:
+        if error is not None and self._error is None:
+            log.warning("the outbox waits: %s", error)
+        if error is None and self._error is not None:
             log.info("the outbox is served again")
-        self._fault = fault
+        self._error = error
 
     async def deliver_batch(self, *, workflow_id: str | None = None) -> int:
         """Lease due commands, commit, deliver them side by side; answers how many were leased. Raises TemporalAwayError."""
@@ -124,25 +124,25 @@ class Relay:
             rows = await outbox.lease_due(connection, BATCH, workflow_id=workflow_id)
         if not rows:
             return 0
-        faults = await asyncio.gather(*(self._fault_of(row) for row in rows))
-        await self._settle(rows, faults)
-        away = next((fault for fault in faults if isinstance(fault, TemporalAwayError)), None)
+        errors = await asyncio.gather(*(self._error_of(row) for row in rows))
+        await self._settle(rows, errors)
+        away = next((error for error in errors if isinstance(error, TemporalAwayError)), None)
         if away is not None:
             self._quiet_until = asyncio.get_running_loop().time() + AWAY_SECONDS
             raise away
         return len(rows)
 
-    async def _settle(self, rows: Sequence[LeasedCommand], faults: Sequence[Exception | None]) -> None:
+    async def _settle(self, rows: Sequence[LeasedCommand], errors: Sequence[Exception | None]) -> None:
         async with transaction(self._pool) as connection:
-            await outbox.mark_sent(connection, [row.outbox_id for row, fault in zip(rows, faults, strict=True) if fault is None])
-            lost = [row.outbox_id for row, fault in zip(rows, faults, strict=True) if isinstance(fault, TemporalAwayError)]
+            await outbox.mark_sent(connection, [row.outbox_id for row, error in zip(rows, errors, strict=True) if error is None])
+            lost = [row.outbox_id for row, error in zip(rows, errors, strict=True) if isinstance(error, TemporalAwayError)]
             await outbox.give_back(connection, lost)
-            for row, fault in zip(rows, faults, strict=True):
-                if fault is not None and not isinstance(fault, TemporalAwayError):
-                    log.warning("%s %s of %s is put back: %s", row.kind, row.name, row.workflow_id, fault)
-                    await outbox.put_back(connection, row, f"{type(fault).__name__}: {fault}")
+            for row, error in zip(rows, errors, strict=True):
+                if error is not None and not isinstance(error, TemporalAwayError):
+                    log.warning("%s %s of %s is put back: %s", row.kind, row.name, row.workflow_id, error)
+                    await outbox.put_back(connection, row, f"{type(error).__name__}: {error}")
 
-    async def _fault_of(self, row: LeasedCommand) -> Exception | None:
+    async def _error_of(self, row: LeasedCommand) -> Exception | None:
         """Deliver one command; None when Temporal has it or needs it no more."""
         try:
             with tracing.continued(row.trace_context):
@@ -150,19 +150,19 @@ class Relay:
                     await self._deliver(row)
         except WorkflowAlreadyStartedError:
             return None
-        except WorkflowUpdateFailedError as fault:
-            log.warning("update %s of %s was refused: %s", row.name, row.workflow_id, fault.cause)
+        except WorkflowUpdateFailedError as error:
+            log.warning("update %s of %s was refused: %s", row.name, row.workflow_id, error.cause)
             return None
-        except WorkflowUpdateRPCTimeoutOrCancelledError as fault:
-            return fault  # no worker took it in time
-        except RPCError as fault:
-            if row.kind == "update" and fault.status is RPCStatusCode.NOT_FOUND:
+        except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+            return error  # no worker took it in time
+        except RPCError as error:
+            if row.kind == "update" and error.status is RPCStatusCode.NOT_FOUND:
                 return None  # the workflow is over; what it missed stands in Postgres
-            return TemporalAwayError(fault.message) if fault.status in AWAY else fault
-        except (TimeoutError, RuntimeError) as fault:  # a lazy client that cannot connect raises RuntimeError
-            return TemporalAwayError(str(fault) or "no answer")
-        except Exception as fault:
-            return fault
+            return TemporalAwayError(error.message) if error.status in AWAY else error
+        except (TimeoutError, RuntimeError) as error:  # a lazy client that cannot connect raises RuntimeError
+            return TemporalAwayError(str(error) or "no answer")
+        except Exception as error:
+            return error
         return None
 
     async def _deliver(self, row: LeasedCommand) -> None:

@@ -32,7 +32,7 @@ from domain.payout.recurrence import EPOCH, SECOND, load_when
 from domain.payout.schedule import Overlap, ScheduleInput, temporal_schedule_id
 from domain.payout.temporal_calendar import ClockTimes, Ticks, ticks_of
 from runtime.ids import utc_now
-from runtime.postgres import DATABASE_FAULTS, Pool, transaction
+from runtime.postgres import DATABASE_ERRORS, Pool, transaction
 from runtime.pulse import pulse
 from runtime.schedules import drop_schedule, find_schedule, put_schedule
 from runtime.tasks import pause
@@ -58,7 +58,7 @@ GRACE = timedelta(seconds=60)
 """So long Temporal has to bring an instant before the sweep looks after it."""
 PAGE = 200
 SIDE_BY_SIDE = 8
-AWAY = (RPCError, RuntimeError, OSError, TimeoutError, *DATABASE_FAULTS)
+AWAY = (RPCError, RuntimeError, OSError, TimeoutError, *DATABASE_ERRORS)
 TENANT = SearchAttributeKey.for_keyword("TenantId")
 SCHEDULE = SearchAttributeKey.for_keyword("ScheduleId")
 
@@ -251,8 +251,8 @@ async def run_schedule_keeper(
                 await _keep(pool, temporal, queues, full=round_number % ROUNDS_TO_FULL == 0)
                 round_number += 1
             pulse.beat("schedules")
-        except AWAY as fault:
-            log.info("the schedules are not compared now: %s", fault)
+        except AWAY as error:
+            log.info("the schedules are not compared now: %s", error)
         await pause(stop, interval_seconds)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 
-from runtime.postgres import DATABASE_FAULTS, Pool
+from runtime.postgres import DATABASE_ERRORS, Pool
 from runtime.pulse import pulse
 from runtime.tasks import pause
 from storage.platform.lease import is_our_round
@@ -25,6 +25,6 @@ async def run_statistics(pool: Pool, stop: asyncio.Event, *, interval_seconds: f
             if await is_our_round(pool, LEASE, interval_seconds) and (names := await analyse_grown(pool)):
                 log.info("these tables have grown by much and were analysed: %s", ", ".join(names))
             pulse.beat(LEASE)
-        except DATABASE_FAULTS as fault:
-            log.info("the look at the tables' statistics is put off: %s", fault)
+        except DATABASE_ERRORS as error:
+            log.info("the look at the tables' statistics is put off: %s", error)
         await pause(stop, interval_seconds)

@@ -80,8 +80,8 @@ async def _terminate(handle: WorkflowHandle[object, object]) -> bool:
     """False when it has ended meanwhile."""
     try:
         await handle.terminate(reason=REASON, rpc_timeout=RPC_TIMEOUT)
-    except RPCError as fault:
-        if fault.status is RPCStatusCode.NOT_FOUND:
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
             return False
         raise
     return True

@@ -23,7 +23,7 @@ from domain.tenant.erasure import ErasureInput, erase_workflow_id
 from domain.webhook.webhook import endpoint_workflow_id
 from loops.stranded import stop_stranded, was_stranded
 from runtime.ids import utc_now
-from runtime.postgres import BAD_DATA, DATABASE_AWAY, DATABASE_FAULTS, Connection, Pool, transaction
+from runtime.postgres import BAD_DATA, DATABASE_AWAY, DATABASE_ERRORS, Connection, Pool, transaction
 from runtime.pulse import pulse
 from runtime.tasks import pause
 from runtime.temporal import TaskQueues
@@ -52,7 +52,7 @@ IDLE = timedelta(seconds=60)
 OVERDUE = timedelta(minutes=5)
 PAGE = 100
 BY_SWEEP = "sweep"
-AWAY = (RPCError, RuntimeError, OSError, *DATABASE_FAULTS)
+AWAY = (RPCError, RuntimeError, OSError, *DATABASE_ERRORS)
 STOPPED = frozenset(
     {
         WorkflowExecutionStatus.FAILED,
@@ -76,8 +76,8 @@ async def run_sweep(
             if await is_our_round(pool, BY_SWEEP, interval_seconds):
                 await sweep_once(pool, temporal, queues)
             pulse.beat(BY_SWEEP)
-        except AWAY as fault:
-            log.info("the sweep is put off: %s", fault)
+        except AWAY as error:
+            log.info("the sweep is put off: %s", error)
         await pause(stop, interval_seconds)
 
 
@@ -99,8 +99,8 @@ async def sweep_once(pool: Pool, temporal: Client, queues: TaskQueues) -> None:
         try:
             if done := await step():
                 log.warning("the sweep " + words, done)
-        except AWAY as fault:
-            log.info("a step of the sweep (%s) is put off: %s", words.partition(" %d")[0], fault)
+        except AWAY as error:
+            log.info("a step of the sweep (%s) is put off: %s", words.partition(" %d")[0], error)
         except Exception:
             log.exception("a step of the sweep (%s) failed", words.partition(" %d")[0])
 
@@ -128,15 +128,15 @@ async def _restart(
                 async with transaction(pool) as connection:
                     await start(connection, lost)
             restarted += len(lost)
-        except Exception as fault:
-            if _is_away(fault):
+        except Exception as error:
+            if _is_away(error):
                 raise
             restarted += await _each_alone(lost, start_one)
     return restarted
 
 
-def _is_away(fault: Exception) -> bool:
-    return isinstance(fault, AWAY) and not isinstance(fault, BAD_DATA)
+def _is_away(error: Exception) -> bool:
+    return isinstance(error, AWAY) and not isinstance(error, BAD_DATA)
 
 
 async def _each_alone(page: Sequence[Row], act: Callable[[Row], Awaitable[int]]) -> int:
@@ -146,8 +146,8 @@ async def _each_alone(page: Sequence[Row], act: Callable[[Row], Awaitable[int]])
     for row in page:
         try:
             done += await act(row)
-        except Exception as fault:
-            if _is_away(fault):
+        except Exception as error:
+            if _is_away(error):
                 raise
             log.exception("the sweep passes over one row")
     return done
@@ -242,8 +242,8 @@ async def _status_of(temporal: Client, identity: str) -> WorkflowExecutionStatus
     """How the workflow is, None when Temporal does not know it."""
     try:
         described = await temporal.get_workflow_handle(identity).describe(rpc_timeout=RPC_TIMEOUT)
-    except RPCError as fault:
-        if fault.status is RPCStatusCode.NOT_FOUND:
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
             return None
         raise
     return described.status

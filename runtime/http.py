@@ -149,8 +149,8 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
         """A connection to a checked address of the host."""
         try:
             addresses = await self._resolver.addresses(host, timeout)
-        except NoSuchNameError as fault:
-            raise NoAddressError(f"{host} has no address") from fault
+        except NoSuchNameError as error:
+            raise NoAddressError(f"{host} has no address") from error
         if not all(is_allowed(address, self._opened) for address in addresses):
             raise BlockedAddressError(f"{host} resolves to an address that is not public")
         last: Exception = NoAddressError(f"{host} has no address")
@@ -158,8 +158,8 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
             self.remote_address = str(address)
             try:
                 stream = await self._inner.connect_tcp(str(address), port, timeout, local_address, socket_options)
-            except httpcore.ConnectError as fault:
-                last = fault
+            except httpcore.ConnectError as error:
+                last = error
             else:
                 self.connected = True
                 return _BoundedStream(stream)
@@ -211,12 +211,12 @@ class Sender:
             error = "bad_url"
         except OwnFaultError:
             raise
-        except Exception as fault:
-            if not backend.connected and _is_short(fault):
-                raise OwnFaultError("no connection can be made") from fault
-            if not isinstance(fault, KNOWN):  # whatever the other side sends ends in an answer or an error of the attempt
+        except Exception as raised:
+            if not backend.connected and _is_short(raised):
+                raise OwnFaultError("no connection can be made") from raised
+            if not isinstance(raised, KNOWN):  # whatever the other side sends ends in an answer or an error of the attempt
                 log.exception("the exchange with %s ended in an unknown way", backend.remote_address)
-            error = _error_class(fault, backend.connected)
+            error = _error_class(raised, backend.connected)
         return ExchangeOutcome(
             status=answer.status,
             error=error,
@@ -259,38 +259,38 @@ class _Answer:
 KNOWN = (OSError, ValueError, httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError)
 
 
-def _is_short(fault: BaseException | None) -> bool:
+def _is_short(error: BaseException | None) -> bool:
     """Whether the system refused a connection because we have run out of files, ports or memory."""
     for _ in range(10):
-        if fault is None:
+        if error is None:
             return False
-        if isinstance(fault, OSError) and fault.errno in SHORT_OF:
+        if isinstance(error, OSError) and error.errno in SHORT_OF:
             return True
-        fault = fault.__cause__ or fault.__context__
+        error = error.__cause__ or error.__context__
     return False
 
 
-def _error_class(fault: Exception, connected: bool) -> str:
-    if isinstance(fault, BlockedAddressError):
+def _error_class(error: Exception, connected: bool) -> str:
+    if isinstance(error, BlockedAddressError):
         return "blocked_address"
-    if isinstance(fault, NoAddressError):
+    if isinstance(error, NoAddressError):
         return "dns"
-    if isinstance(fault, TimeoutError | httpcore.TimeoutException):
+    if isinstance(error, TimeoutError | httpcore.TimeoutException):
         return "timeout"
-    if _has_cause(fault, ssl.SSLError):
+    if _has_cause(error, ssl.SSLError):
         return "tls"
-    if isinstance(fault, httpcore.ConnectError):
+    if isinstance(error, httpcore.ConnectError):
         return "tls" if connected else "refused"
-    if isinstance(fault, ValueError | httpcore.LocalProtocolError):
+    if isinstance(error, ValueError | httpcore.LocalProtocolError):
         return "bad_url"
     return "reset"
 
 
-def _has_cause(fault: BaseException | None, kind: type[BaseException]) -> bool:
+def _has_cause(error: BaseException | None, kind: type[BaseException]) -> bool:
     for _ in range(10):
-        if fault is None:
+        if error is None:
             return False
-        if isinstance(fault, kind):
+        if isinstance(error, kind):
             return True
-        fault = fault.__cause__ or fault.__context__
+        error = error.__cause__ or error.__context__
     return False

@@ -48,7 +48,7 @@ def _pattern(_: Any, pattern: str, instance: Any, __: Any) -> Iterator[Validatio
 _Validator: Any = extend(Draft202012Validator, {"pattern": _pattern})  # type: ignore[no-untyped-call]
 
 
-def _faults(validator: Any, value: Any, patterns: Patterns) -> Iterator[Any]:
+def _errors(validator: Any, value: Any, patterns: Patterns) -> Iterator[Any]:
     _work.patterns, _work.steps_left = patterns, patterns.most_steps
     return iter(validator.iter_errors(value))
 
@@ -57,8 +57,8 @@ def schema_problem(schema: dict[str, Any]) -> str | None:
     """What makes this no JSON Schema (2020-12), or None."""
     try:
         Draft202012Validator.check_schema(schema, format_checker=NO_FORMATS)
-    except SchemaError as fault:
-        return _said(fault)
+    except SchemaError as error:
+        return _said(error)
     return None
 
 
@@ -68,10 +68,10 @@ def compile_schema(schema: dict[str, Any], patterns: Patterns) -> Callable[[Any]
 
     def check(value: Any) -> str | None:
         try:
-            fault = next(_faults(validator, value, patterns), None)
+            error = next(_errors(validator, value, patterns), None)
         except (ArithmeticError, RecursionError, ValueError, TypeError) as broken:
             return f"it cannot be checked ({type(broken).__name__})"
-        return None if fault is None else _said(fault)
+        return None if error is None else _said(error)
 
     return check
 
@@ -79,13 +79,13 @@ def compile_schema(schema: dict[str, Any], patterns: Patterns) -> Callable[[Any]
 def problems_of(schema: dict[str, Any], value: Any, patterns: Patterns, *, most: int) -> list[tuple[str, str]]:
     """What is wrong with a value, as (place, message), at most so many: for a person who writes the schema."""
     try:
-        faults = list(islice(_faults(_Validator(schema), value, patterns), most))
+        errors = list(islice(_errors(_Validator(schema), value, patterns), most))
     except (ArithmeticError, RecursionError, ValueError, TypeError) as broken:
         return [("", f"it cannot be checked ({type(broken).__name__})")]
-    return [(".".join(str(part) for part in list(fault.absolute_path)[:16]), fault.message[:MESSAGE_CHARACTERS]) for fault in faults]
+    return [(".".join(str(part) for part in list(error.absolute_path)[:16]), error.message[:MESSAGE_CHARACTERS]) for error in errors]
 
 
-def _said(fault: Any) -> str:
-    where = ".".join(str(part) for part in list(fault.absolute_path)[:16])
-    text = f"{where}: {fault.message}" if where else fault.message
+def _said(error: Any) -> str:
+    where = ".".join(str(part) for part in list(error.absolute_path)[:16])
+    text = f"{where}: {error.message}" if where else error.message
     return text if len(text) <= MESSAGE_CHARACTERS else text[:MESSAGE_CHARACTERS] + "…"

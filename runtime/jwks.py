@@ -51,10 +51,10 @@ class JwksCache:
         try:
             async with asyncio.timeout(FETCH_TIMEOUT_SECONDS):
                 document = json.loads(await self._read())
-        except (httpx.HTTPError, ValueError, TimeoutError, RecursionError) as fault:
+        except (httpx.HTTPError, ValueError, TimeoutError, RecursionError) as error:
             if self._keys:
                 return  # the keys that were good a while ago are better than none
-            raise JwksUnavailable(self._url) from fault
+            raise JwksUnavailable(self._url) from error
         finally:
             self._tried_at = time.monotonic()
         self._keys = _usable_keys(document)

@@ -50,7 +50,7 @@ BAD_DATA = (
 )
 """What PostgreSQL holds against the data itself. Nothing else may be blamed on an event or on whoever sent it."""
 
-DATABASE_FAULTS = (
+DATABASE_ERRORS = (
     psycopg.OperationalError,  # lost, full, stopping, locked, cancelled
     psycopg.InterfaceError,  # a connection that was closed
     psycopg.InternalError,  # read-only (25006), ended while idle in a transaction, damaged
@@ -60,7 +60,7 @@ DATABASE_FAULTS = (
     PoolClosed,
     TooManyRequests,
 )
-DATABASE_AWAY = (*DATABASE_FAULTS, OSError)
+DATABASE_AWAY = (*DATABASE_ERRORS, OSError)
 """The database cannot do its work now, and nothing is known against the data: wait, or answer 503. Catch `BAD_DATA` first."""
 
 CAUSES = {"25": "read_only", "26": "pooler", "28": "access", "40": "conflict", "42": "schema", "53": "no_resources", "55": "lock"}
@@ -73,11 +73,11 @@ brisk: ContextVar[bool] = ContextVar("brisk", default=False)
 """Whether the present task expects each answer within `BRISK_SECONDS`, whatever its connection is used for otherwise."""
 
 
-def cause_of(fault: BaseException) -> str:
+def cause_of(error: BaseException) -> str:
     """Why the database could not do its work, in a word for metrics and logs."""
-    if isinstance(fault, PoolTimeout | TooManyRequests):
+    if isinstance(error, PoolTimeout | TooManyRequests):
         return "pool"
-    state = (fault.sqlstate or "") if isinstance(fault, psycopg.Error) else ""
+    state = (error.sqlstate or "") if isinstance(error, psycopg.Error) else ""
     if state == "53100":
         return "disk_full"
     if state in ("57014", "25P03"):
@@ -87,16 +87,16 @@ def cause_of(fault: BaseException) -> str:
     return CAUSES.get(state[:2], "other")
 
 
-def is_away(fault: BaseException) -> bool:
+def is_away(error: BaseException) -> bool:
     """Whether PostgreSQL cannot serve now. What it holds against data is not that, nor is a statement that was never sent."""
-    if isinstance(fault, psycopg.ProgrammingError) and fault.sqlstate is None:
+    if isinstance(error, psycopg.ProgrammingError) and error.sqlstate is None:
         return False
-    return isinstance(fault, DATABASE_FAULTS) and not isinstance(fault, BAD_DATA)
+    return isinstance(error, DATABASE_ERRORS) and not isinstance(error, BAD_DATA)
 
 
-def leads_astray(fault: BaseException) -> bool:
+def leads_astray(error: BaseException) -> bool:
     """Whether the connection leads to a server that takes no writes: a new one may find the present primary."""
-    return isinstance(fault, psycopg.errors.ReadOnlySqlTransaction)
+    return isinstance(error, psycopg.errors.ReadOnlySqlTransaction)
 
 
 class SteppedCursor(psycopg.AsyncCursor[Row]):
@@ -159,8 +159,8 @@ class Pool(AsyncConnectionPool[Connection]):
         async with own_turn, super().connection(timeout) as connection:
             try:
                 yield connection
-            except psycopg.Error as fault:
-                if leads_astray(fault) and time.monotonic() > self._drained + DRAIN_SECONDS:
+            except psycopg.Error as error:
+                if leads_astray(error) and time.monotonic() > self._drained + DRAIN_SECONDS:
                     self._drained = time.monotonic()
                     await self.drain()
                 raise

@@ -47,8 +47,8 @@ class RedisLine:
         try:
             async with asyncio.timeout_at(began + self._timeout):
                 return await (await self._connect()).ask(commands)
-        except TimeoutError as fault:
-            raise LateError("no answer from Redis in time") from fault
+        except TimeoutError as error:
+            raise LateError("no answer from Redis in time") from error
 
     def close(self) -> None:
         """Give the connection up."""
@@ -70,10 +70,10 @@ class RedisLine:
         try:
             async with asyncio.timeout(self._timeout):
                 self._wire = await self._open()
-        except TimeoutError as fault:
-            raise LateError("no connection to Redis in time") from fault
-        except OSError as fault:
-            raise LostError(f"no connection to Redis: {fault}") from fault
+        except TimeoutError as error:
+            raise LateError("no connection to Redis in time") from error
+        except OSError as error:
+            raise LostError(f"no connection to Redis: {error}") from error
         return self._wire
 
     async def _open(self) -> "_Wire":
@@ -141,14 +141,14 @@ class _Wire(asyncio.Protocol):
                     self._waiting.popleft()
                     if not asked.future.done():
                         asked.future.set_result(asked.answers)
-        except (hiredis.ProtocolError, IndexError) as fault:
-            self.end(LostError(f"Redis answers what nobody asked: {fault}"))
+        except (hiredis.ProtocolError, IndexError) as error:
+            self.end(LostError(f"Redis answers what nobody asked: {error}"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody who waits will get an answer."""
         self.end(LostError(f"the connection was lost: {exc}"))
 
-    def end(self, fault: RedisError) -> None:
+    def end(self, error: RedisError) -> None:
         """Tell all who wait, and hang up."""
         self.lost = True
         if self._watch is not None:
@@ -158,7 +158,7 @@ class _Wire(asyncio.Protocol):
         while self._waiting:
             asked = self._waiting.popleft()
             if not asked.future.done():
-                asked.future.set_exception(fault)
+                asked.future.set_exception(error)
 
     def _look(self) -> None:
         """One timer for all who wait: the first has waited longest."""

@@ -70,14 +70,14 @@ class Resolver:
         if self._asked is None:
             try:
                 self._asked = aiodns.DNSResolver(self._nameservers, timeout=ASK_SECONDS, tries=ASKED_TIMES)
-            except Exception as fault:
-                raise OwnFaultError("no look-up can be made") from fault
+            except Exception as error:
+                raise OwnFaultError("no look-up can be made") from error
         try:
             found = await self._asked.getaddrinfo(host, family=socket.AF_UNSPEC, type=socket.SOCK_STREAM)
-        except aiodns.error.DNSError as fault:
-            if fault.args and fault.args[0] in OURS:
-                raise OwnFaultError(f"{host} cannot be looked up") from fault
-            raise NoSuchNameError(f"{host} has no address") from fault
+        except aiodns.error.DNSError as error:
+            if error.args and error.args[0] in OURS:
+                raise OwnFaultError(f"{host} cannot be looked up") from error
+            raise NoSuchNameError(f"{host} has no address") from error
         texts = (node.addr[0] for node in found.nodes)
         return list(dict.fromkeys(ipaddress.ip_address(text.decode() if isinstance(text, bytes) else text) for text in texts))
 

@@ -66,8 +66,8 @@ async def find_schedule(client: Client, schedule_id: str) -> ScheduleDescription
     """The schedule as Temporal knows it, with its last and next runs; None when there is none of that id."""
     try:
         return await client.get_schedule_handle(schedule_id).describe(rpc_timeout=RPC_TIMEOUT)
-    except RPCError as fault:
-        if fault.status is RPCStatusCode.NOT_FOUND:
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
             return None
         raise
 
@@ -76,8 +76,8 @@ async def drop_schedule(client: Client, schedule_id: str) -> bool:
     """Take the schedule away; False when Temporal has none of that id. Runs that are under way go on."""
     try:
         await client.get_schedule_handle(schedule_id).delete(rpc_timeout=RPC_TIMEOUT)
-    except RPCError as fault:
-        if fault.status is RPCStatusCode.NOT_FOUND:
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
             return False
         raise
     return True

@@ -73,8 +73,8 @@ def upgrade(database_url: str, revision: str = "head") -> None:
                 check_server(connection)
                 command.upgrade(configuration(connection), revision)
                 return
-        except sa.exc.OperationalError as fault:
-            if not isinstance(fault.orig, errors.LockNotAvailable | errors.DeadlockDetected) or time.monotonic() > deadline:
+        except sa.exc.OperationalError as error:
+            if not isinstance(error.orig, errors.LockNotAvailable | errors.DeadlockDetected) or time.monotonic() > deadline:
                 raise
             log.info("a revision did not get its lock; it is tried again")
             time.sleep(random.uniform(0.2, 1.0))

@@ -181,8 +181,8 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     typed = {name.lower(): _typed(name, text) for name, text in values.items()}
     try:
         settings = msgspec.convert(typed, Settings, strict=False)
-    except msgspec.ValidationError as fault:
-        raise SettingError(_name_variable(str(fault))) from None
+    except msgspec.ValidationError as error:
+        raise SettingError(_name_variable(str(error))) from None
     _check(settings)
     return settings
 
@@ -202,23 +202,23 @@ def _given(environ: Mapping[str, str], setting: Setting) -> str:
         raise SettingError(f"{variable} and {variable}{FILE_SUFFIX} are both set: which of them counts?")
     try:
         return Path(path).read_text().strip()
-    except (OSError, ValueError) as fault:
-        raise SettingError(f"{variable}{FILE_SUFFIX}: {fault}") from None
+    except (OSError, ValueError) as error:
+        raise SettingError(f"{variable}{FILE_SUFFIX}: {error}") from None
 
 
 def _typed(name: str, text: str) -> Any:
     if name == "JWT_ISSUERS":
         try:
             return json.loads(text)
-        except ValueError as fault:
-            raise SettingError(f"{PREFIX}JWT_ISSUERS is not JSON: {fault}") from None
+        except ValueError as error:
+            raise SettingError(f"{PREFIX}JWT_ISSUERS is not JSON: {error}") from None
     if name in ("WEBHOOK_ALLOW_CIDRS", "GATEWAYS", "SECRET_KEY_PREVIOUS", "TRUSTED_PROXIES"):
         return tuple(part.strip() for part in text.split(",") if part.strip())
     return text.rstrip("/") if name.endswith(("_URL", "OTLP_ENDPOINT")) and text.startswith("http") else text
 
 
-def _name_variable(fault: str) -> str:
-    reason, _, path = fault.partition(" - at `$.")
+def _name_variable(error: str) -> str:
+    reason, _, path = error.partition(" - at `$.")
     return f"{PREFIX}{path.rstrip('`').split('[')[0].upper()}: {reason}"
 
 
@@ -258,8 +258,8 @@ def _check(settings: Settings) -> None:
         for each in networks:
             try:
                 ipaddress.ip_network(each)
-            except ValueError as fault:
-                raise SettingError(f"{PREFIX}{name}: {fault}") from None
+            except ValueError as error:
+                raise SettingError(f"{PREFIX}{name}: {error}") from None
     if production:
         _check_strangers_doors(settings)
     unknown = set(settings.gateways) - {"all", "ingestion", "admin", "query", "console"}

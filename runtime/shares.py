@@ -102,12 +102,12 @@ class TurnShares:
         try:
             async with asyncio.timeout(self._wait_seconds):
                 await turn
-        except BaseException as fault:
+        except BaseException as error:
             if turn.done() and not turn.cancelled():  # it was handed over in the same moment
                 tenant.held -= 1
                 self._hand_on(tenant)
             turn.cancel()
-            if isinstance(fault, TimeoutError):
+            if isinstance(error, TimeoutError):
                 raise CrowdedError from None
             raise
         finally:

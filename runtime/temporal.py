@@ -177,8 +177,8 @@ async def add_search_attributes(client: Client, names: Iterable[str] = tuple(SEA
     )
     try:
         await client.operator_service.add_search_attributes(request, timeout=RPC_TIMEOUT)
-    except RPCError as fault:
-        if fault.status != RPCStatusCode.ALREADY_EXISTS:
+    except RPCError as error:
+        if error.status != RPCStatusCode.ALREADY_EXISTS:
             raise
 
 
@@ -198,13 +198,13 @@ async def prepare_namespace(client: Client, settings: Settings) -> None:
     try:
         await ensure_search_attributes(client)
         await ensure_retention(client, settings.temporal_retention_days)
-    except RPCError as fault:
-        if fault.status not in REFUSED:
+    except RPCError as error:
+        if error.status not in REFUSED:
             raise
         log.error(  # noqa: TRY400 - the reason is in the message; there is nothing to trace
             "the namespace %s is not ours to prepare (%s): add its search attributes %s and set its retention to %d days by other means",
             client.namespace,
-            fault.message,
+            error.message,
             ", ".join(SEARCH_ATTRIBUTES),
             settings.temporal_retention_days,
         )

@@ -32,12 +32,12 @@ async def troubled_workflows(client: Client, tenant_id: UUID, limit: int) -> lis
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
             found = [each async for each in client.list_workflows(query, limit=limit, rpc_timeout=timedelta(seconds=PATIENCE_SECONDS))]
-    except RPCError as fault:
-        if fault.status is RPCStatusCode.INVALID_ARGUMENT:
+    except RPCError as error:
+        if error.status is RPCStatusCode.INVALID_ARGUMENT:
             return None
-        raise TemporalAway(fault.message) from fault
-    except (TimeoutError, RuntimeError) as fault:
-        raise TemporalAway(str(fault)) from fault
+        raise TemporalAway(error.message) from error
+    except (TimeoutError, RuntimeError) as error:
+        raise TemporalAway(str(error)) from error
     return [
         Troubled(
             workflow_id=each.id,

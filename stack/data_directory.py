@@ -86,8 +86,8 @@ def load_keys(data_dir: Path) -> Keys:
         return msgspec.json.decode(path.read_bytes(), type=Keys)
     except FileNotFoundError:
         pass
-    except msgspec.DecodeError as fault:
-        raise StartError(f"{path} is damaged ({fault}): without its keys the data in {data_dir} cannot be read") from None
+    except msgspec.DecodeError as error:
+        raise StartError(f"{path} is damaged ({error}): without its keys the data in {data_dir} cannot be read") from None
     keys = Keys(
         secret_key=secrets.token_urlsafe(48),
         operator_key=f"lo_{secrets.token_urlsafe(32)}",
@@ -126,8 +126,8 @@ def read_stack(data_dir: Path) -> StackFile:
         raise SettingError(
             f"no running stack in {data_dir}: start one with `./laurel up`, name its --data-dir, or set LAUREL_DATABASE_URL and the others"
         ) from None
-    except (msgspec.DecodeError, PermissionError) as fault:
-        raise SettingError(f"{path} cannot be read: {fault}") from None
+    except (msgspec.DecodeError, PermissionError) as error:
+        raise SettingError(f"{path} cannot be read: {error}") from None
 
 
 def data_dir_option(command: Callable[..., Any]) -> Callable[..., Any]:

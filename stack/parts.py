@@ -95,10 +95,10 @@ def _listen(host: str, port: int) -> socket.socket:
         raise StartError(f"port {port} for the API needs more rights than this user has: choose one above 1023 with --port") from None
     except socket.gaierror:
         raise StartError(f"--host {host} is not an address of this machine") from None
-    except OSError as fault:
+    except OSError as error:
         if processes.port_answers(port, host):
             raise _in_use(port, "--port", "the API") from None
-        raise StartError(f"cannot listen on {host}:{port} for the API: {fault.strerror}") from None
+        raise StartError(f"cannot listen on {host}:{port} for the API: {error.strerror}") from None
     listening.setblocking(False)
     return listening
 

@@ -95,9 +95,9 @@ class Supervisor:
         """Say that processes have changed; a full disk ends nothing here, it is said as soon as there is room."""
         try:
             self.changed()
-        except OSError as fault:
+        except OSError as error:
             if not self.untold:
-                self.announce(f"the new process ids could not be written ({fault.strerror}); trying again")
+                self.announce(f"the new process ids could not be written ({error.strerror}); trying again")
             self.untold = True
         else:
             self.untold = False
@@ -122,8 +122,8 @@ class Supervisor:
         part.due_at = None
         try:
             self._launch(part)
-        except OSError as fault:
-            self.announce(f"{part.kind} could not be started: {fault}")
+        except OSError as error:
+            self.announce(f"{part.kind} could not be started: {error}")
             return False
         self.announce(f"{part.kind} runs again, as process {part.pid}")
         return True

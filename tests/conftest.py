@@ -41,7 +41,7 @@ BROWSER_OPTIONS = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "
 hypothesis.settings.register_profile("steady", deadline=None, derandomize=True, database=None)
 hypothesis.settings.register_profile("search", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("steady")
-"""How long an example takes says nothing on a loaded machine, and a run on a commit says the same tomorrow. Those who look for faults
+"""How long an example takes says nothing on a loaded machine, and a run on a commit says the same tomorrow. Those who look for errors
 take `--hypothesis-profile=search`: other examples in each run, and what failed is kept in `.hypothesis` and tried first."""
 
 

@@ -18,7 +18,7 @@ def tab(browser: Browser, **options: Any) -> Iterator[Page]:
     with browser.new_context(**{"locale": "en-GB", "viewport": {"width": 1280, "height": 800}, **options}) as context:
         context.set_default_timeout(PATIENCE_MILLISECONDS)
         thrown: list[str] = []
-        context.on("weberror", lambda fault: thrown.append(str(fault.error)))
+        context.on("weberror", lambda error: thrown.append(str(error.error)))
         yield context.new_page()
         assert thrown == []
 

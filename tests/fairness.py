@@ -36,7 +36,7 @@ class Hostile:
         self._let, self._over = threading.Event(), threading.Event()
         self._begun = [0] * len(actions)
         self._idle = [threading.Event() for _ in actions]
-        self.faults: list[BaseException] = []
+        self.errors: list[BaseException] = []
         self._threads = [threading.Thread(target=self._run, args=(place,), daemon=True) for place in range(len(actions))]
 
     def _run(self, place: int) -> None:
@@ -49,8 +49,8 @@ class Hostile:
             self._begun[place] += 1
             try:
                 self._actions[place]()
-            except BaseException as fault:
-                self.faults.append(fault)
+            except BaseException as error:
+                self.errors.append(error)
                 time.sleep(0.05)
 
     @contextmanager
@@ -90,7 +90,7 @@ def hold_fair(measure: Action, *hostile: Action, rounds: int = 4, samples: int =
     with Hostile(hostile) as other:
         for _ in range(TRIES):
             alone, beside = _medians(measure, other, rounds, samples, calm)
-            assert not other.faults, other.faults[0]
+            assert not other.errors, other.errors[0]
             told.append(f"{alone * 1000:.1f} ms alone, {beside * 1000:.1f} ms beside")
             print(told[-1])
             if beside <= FACTOR * alone + SLACK_SECONDS:

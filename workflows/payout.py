@@ -45,10 +45,10 @@ class PayoutRunWorkflow:
                 await self._step(PayoutActivities.pay, f"pay, {self._left()} of {self._progress.recipients} to go")
             if self._progress.status is RunStatus.PAYING:
                 await self._step(PayoutActivities.finish, "compare the totals")
-        except ActivityError as fault:
-            if is_cancelled_exception(fault):
+        except ActivityError as error:
+            if is_cancelled_exception(error):
                 raise
-            await self._step(PayoutActivities.fail, f"failed: {fault.cause}")
+            await self._step(PayoutActivities.fail, f"failed: {error.cause}")
         return self._progress
 
     async def _plan(self) -> None:

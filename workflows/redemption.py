@@ -71,8 +71,8 @@ class RedemptionWorkflow:
                 begun = await self._begin()
             if not await self._settled_before_deadline():
                 await self._settle(State.EXPIRED, "nobody fulfilled it before its deadline")
-        except (asyncio.CancelledError, ActivityError) as fault:
-            if not is_cancelled_exception(fault):
+        except (asyncio.CancelledError, ActivityError) as error:
+            if not is_cancelled_exception(error):
                 raise
             await self._settle(State.CANCELLED, "its workflow was cancelled in Temporal")
         await workflow.wait_condition(workflow.all_handlers_finished)

@@ -43,8 +43,8 @@ class RescoreWorkflow:
         try:
             await self._read()
             self._show(await self._activity(RescoreActivities.switch, "switch to the new standings"))
-        except BaseException as fault:
-            if not is_cancelled_exception(fault):
+        except BaseException as error:
+            if not is_cancelled_exception(error):
                 raise
             self._show(await self._activity(RescoreActivities.give_up, "cancelled: leave the board as it is"))
         await workflow.sleep(STILL_READ, summary="nobody reads the replaced standings any more")

@@ -130,8 +130,8 @@ class LeaderboardWindowWorkflow:
                 static_summary=f"Payout of a window of leaderboard {leaderboard_id}"[:180],
                 result_type=PayoutProgress,
             )
-        except (WorkflowAlreadyStartedError, ChildWorkflowError) as fault:
-            self._note(f"the payout goes on, or was stopped, outside this workflow: {fault}")
+        except (WorkflowAlreadyStartedError, ChildWorkflowError) as error:
+            self._note(f"the payout goes on, or was stopped, outside this workflow: {error}")
             return frozen
         counts = f"{paid.paid} paid, {paid.skipped} skipped, of {paid.recipients} recipients"
         self._note(f"payout **{paid.status.value}**: {paid.reason or counts}")

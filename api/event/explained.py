@@ -74,8 +74,8 @@ async def _board(
         return _not_counted(ERASED)
     try:
         said = explain(version, event.type, scorable)
-    except Exception as fault:  # what breaks scoring breaks its explanation too: that is the explanation
-        return _not_counted(Why(code=SilenceCause.BROKEN, text=f"{type(fault).__name__}: {fault}"))
+    except Exception as error:  # what breaks scoring breaks its explanation too: that is the explanation
+        return _not_counted(Why(code=SilenceCause.BROKEN, text=f"{type(error).__name__}: {error}"))
     if said.why is not None or said.window is None:
         return _not_counted(said.why or Why(code=SilenceCause.OUTSIDE_TIME)) | {"rules": _failed_rules(said, event.type)}
     row = await find_window(connection, tenant_id, version.board_id, said.window.key)
@@ -138,8 +138,8 @@ async def _rules(
 def _promise(version: EarningVersion, event_type: str, scorable: ScorableEvent, index: Any) -> Promise:
     try:
         return promise(version, event_type, scorable, index)
-    except Exception as fault:  # as with boards
-        return Promise(version=version, matched=False, why=Why(code=SilenceCause.BROKEN, text=f"{type(fault).__name__}: {fault}"))
+    except Exception as error:  # as with boards
+        return Promise(version=version, matched=False, why=Why(code=SilenceCause.BROKEN, text=f"{type(error).__name__}: {error}"))
 
 
 async def _known(connection: Connection, tenant_id: UUID, event: FoundEvent, lacking: Sequence[Promise]) -> Known:

@@ -129,9 +129,9 @@ class Ingest:
                 if rules is not None:
                     await asyncio.sleep(0)  # schemas may take their time: let others have a turn
                 await self._check_users(admission, [event])
-            except DomainError as fault:
+            except DomainError as error:
                 repeated = await self._repeated(admission, each)
-                results[place] = _failed(readable_event_id(each), fault) if repeated is None else _accepted(repeated, is_new=False)
+                results[place] = _failed(readable_event_id(each), error) if repeated is None else _accepted(repeated, is_new=False)
                 await asyncio.sleep(0)  # so may finding the words for a refusal
             else:
                 events.append(event)
@@ -210,9 +210,9 @@ def _accepted(event_id: str, *, is_new: bool) -> EventResult:
     return EventResult(event_id=event_id, status="accepted", duplicate=not is_new)
 
 
-def _failed(event_id: str | None, fault: DomainError) -> EventResult:
+def _failed(event_id: str | None, refusal: DomainError) -> EventResult:
     EVENTS_REFUSED.inc()
-    error = fault.message if isinstance(fault, ValidationError) else f"{fault.code}: {fault.message}"
+    error = refusal.message if isinstance(refusal, ValidationError) else f"{refusal.code}: {refusal.message}"
     return EventResult(event_id=event_id, status="failed", error=error)
 
 

@@ -83,8 +83,8 @@ class BoardReader:
         under_way = self._under_way[question] = asyncio.get_running_loop().create_future()
         try:
             rendered = await self._render(question, render)
-        except Exception as fault:
-            under_way.set_exception(fault)
+        except Exception as error:
+            under_way.set_exception(error)
             under_way.exception()  # nobody may be waiting for it
             raise
         except BaseException:

@@ -121,11 +121,11 @@ class Room:
             began = time.monotonic()
             try:
                 await self._tick()
-            except LeaderboardNotFound as fault:
+            except LeaderboardNotFound as error:
                 for client in self.clients:
-                    client.close_after(error_message(fault), GONE_CODE, "the leaderboard is gone")
-            except AWAY as fault:
-                log.warning("the watchers of board %s wait: %s", self._leaderboard_id, fault)
+                    client.close_after(error_message(error), GONE_CODE, "the leaderboard is gone")
+            except AWAY as error:
+                log.warning("the watchers of board %s wait: %s", self._leaderboard_id, error)
                 await asyncio.sleep(RETRY_SECONDS)
             except Exception:
                 log.exception("the watchers of board %s wait", self._leaderboard_id)
@@ -143,30 +143,30 @@ class Room:
     async def _tick(self) -> None:
         now = time.monotonic()
         for chunk in _chunks([view for view in self._views.values() if view.retry_at <= now], AT_ONCE):
-            faults = await asyncio.gather(*(self._refresh(view, 0.0) for view in chunk), return_exceptions=True)
-            for view, fault in zip(chunk, faults, strict=True):
-                if fault is not None:
-                    self._stumble(view, fault)
+            errors = await asyncio.gather(*(self._refresh(view, 0.0) for view in chunk), return_exceptions=True)
+            for view, error in zip(chunk, errors, strict=True):
+                if error is not None:
+                    self._stumble(view, error)
         await self._announce_ends(utc_now())
 
-    def _stumble(self, view: LiveView, fault: BaseException) -> None:
+    def _stumble(self, view: LiveView, error: BaseException) -> None:
         """What stops one view stops no other of the room; what is true of the whole board, or of PostgreSQL, is raised."""
-        if isinstance(fault, (LeaderboardNotFound, *AWAY)) or not isinstance(fault, Exception):
-            raise fault
+        if isinstance(error, (LeaderboardNotFound, *AWAY)) or not isinstance(error, Exception):
+            raise error
         view.retry_at = time.monotonic() + RETRY_SECONDS
-        if isinstance(fault, ValidationError):
-            self._give_way(view, fault)
-        elif not isinstance(fault, DomainError):
-            log.error("a view of board %s waits", self._leaderboard_id, exc_info=fault)
+        if isinstance(error, ValidationError):
+            self._give_way(view, error)
+        elif not isinstance(error, DomainError):
+            log.error("a view of board %s waits", self._leaderboard_id, exc_info=error)
 
-    def _give_way(self, view: LiveView, fault: DomainError) -> None:
+    def _give_way(self, view: LiveView, error: DomainError) -> None:
         """The view's window is none of the board any more: its clients are told so, and shown the current window instead."""
         wanted = msgspec.structs.replace(view.wanted, window_key=CURRENT)
         instead = self._views.get(wanted)
         if instead is None:
             instead = self._views[wanted] = LiveView(wanted)
         for client in list(view.clients):
-            client.tell(error_message(fault))
+            client.tell(error_message(error))
             instead.clients.add(client)
             client.look_at(instead)
             self._drop(client, view)

@@ -106,15 +106,15 @@ class Sockets:
             admitted(admission.principal.tenant_id, admission.principal.kind)
             _check(facts, admission)
             await admission.charge()
-        except Exception as fault:  # the edge of the process: whatever it is, it becomes an answer
-            await _refuse(scope, send, fault, request_id)
+        except Exception as error:  # the edge of the process: whatever it is, it becomes an answer
+            await _refuse(scope, send, error, request_id)
             return
         try:
             with self._place(admission.principal):
                 room = self._room(admission.principal.tenant_id, leaderboard_id)
                 await self._serve(room, Upgrade(scope, receive, send, request_id), facts, admission)
-        except RateLimited as fault:
-            await _refuse(scope, send, fault, request_id)
+        except RateLimited as error:
+            await _refuse(scope, send, error, request_id)
 
     @contextlib.contextmanager
     def _place(self, principal: Principal) -> Iterator[None]:
@@ -141,9 +141,9 @@ class Sockets:
         room.clients.add(client)
         try:
             await room.look(client, Wanted(window_key=CURRENT))
-        except Exception as fault:  # the same edge
+        except Exception as error:  # the same edge
             await self._leave(room, client)
-            await _refuse(scope, send, fault, request_id)
+            await _refuse(scope, send, error, request_id)
             return
         connection = SocketConnection(client, facts)
         self._connections.add(connection)
@@ -209,15 +209,15 @@ class Sockets:
             for connection in list(self._connections):
                 try:
                     _check(connection.facts, await self._admit(connection.facts))
-                except REFUSED as fault:
-                    connection.client.close(EXPIRED, fault.message)
-                except Forbidden as fault:
-                    connection.client.close(FORBIDDEN, fault.message)
-                except DomainError as fault:
-                    if fault.status == 403:
-                        connection.client.close(FORBIDDEN, fault.message)
-                except (psycopg.Error, PoolTimeout, OSError) as fault:
-                    log.warning("the credentials of open connections cannot be checked now: %s", fault)
+                except REFUSED as error:
+                    connection.client.close(EXPIRED, error.message)
+                except Forbidden as error:
+                    connection.client.close(FORBIDDEN, error.message)
+                except DomainError as error:
+                    if error.status == 403:
+                        connection.client.close(FORBIDDEN, error.message)
+                except (psycopg.Error, PoolTimeout, OSError) as error:
+                    log.warning("the credentials of open connections cannot be checked now: %s", error)
                     break
 
 
@@ -227,9 +227,9 @@ def _check(facts: RequestFacts, admission: Admission) -> None:
         raise Forbidden("The credential's role does not allow this")
 
 
-async def _refuse(scope: Any, send: Send, fault: Exception, request_id: bytes) -> None:
+async def _refuse(scope: Any, send: Send, error: Exception, request_id: bytes) -> None:
     """An HTTP answer in the place of the upgrade, where the server can give one."""
-    reply = error_reply(fault, request_id)
+    reply = error_reply(error, request_id)
     if "websocket.http.response" not in (scope.get("extensions") or {}):
         await send({"type": "websocket.close", "code": FORBIDDEN, "reason": ""})
         return
@@ -260,9 +260,9 @@ async def _converse(room: Room, client: Client, admission: Admission, receive: R
     await asyncio.wait({sender, reader}, return_when=asyncio.FIRST_COMPLETED)
     for task in (sender, reader):
         task.cancel()
-    for fault in await asyncio.gather(sender, reader, return_exceptions=True):
-        if isinstance(fault, Exception) and not isinstance(fault, OSError):
-            log.error("a connection has failed", exc_info=fault)
+    for error in await asyncio.gather(sender, reader, return_exceptions=True):
+        if isinstance(error, Exception) and not isinstance(error, OSError):
+            log.error("a connection has failed", exc_info=error)
 
 
 async def _read(room: Room, client: Client, admission: Admission, receive: Receive) -> None:
@@ -278,8 +278,8 @@ async def _read(room: Room, client: Client, admission: Admission, receive: Recei
         try:
             await admission.charge()
             await room.hear(client, body)
-        except Exception as fault:  # the edge of the conversation: the client is told, the connection stays
-            client.tell(error_message(known_error(fault) or internal_error(fault, "of a WebSocket")))
+        except Exception as error:  # the edge of the conversation: the client is told, the connection stays
+            client.tell(error_message(known_error(error) or internal_error(error, "of a WebSocket")))
         await client.drained()
 
 

@@ -216,8 +216,8 @@ async def _adjust_all(connection: Connection, principal: Principal, data: Adjust
             reason, place = item.reason or data.reason or "", f"adjustments[{number}]."
             try:
                 wanted[number] = _adjustment(users[item.user], item, reason, currencies=currencies, place=place)
-            except ValidationError as fault:
-                outcomes[number] = fault
+            except ValidationError as error:
+                outcomes[number] = error
     made = await adjust_many(connection, principal.tenant_id, list(wanted.values()), utc_now())
     for number, outcome in zip(wanted, made, strict=True):
         item = data.adjustments[number]
@@ -230,8 +230,8 @@ async def _adjust_all(connection: Connection, principal: Principal, data: Adjust
 
 def _refuse_all(refusals: list[DomainError | None]) -> None:
     """Raise the first refusal, with all of them as its details; nothing when there is none."""
-    details = [{"field": f"adjustments[{n}]", "message": fault.message} for n, fault in enumerate(refusals) if fault is not None]
-    first = next((fault for fault in refusals if fault is not None), None)
+    details = [{"field": f"adjustments[{n}]", "message": error.message} for n, error in enumerate(refusals) if error is not None]
+    first = next((error for error in refusals if error is not None), None)
     if first is not None:
         raise type(first)(f"{details[0]['field']}: {first.message}; nothing was adjusted", details=details, **first.facts)
 

@@ -97,8 +97,8 @@ class TokenVerifier:
                 claims = await self._verify_foreign(text, header, issuer)
         except jwt.ExpiredSignatureError:
             raise Unauthorized("The token has expired") from None
-        except jwt.PyJWTError as fault:
-            raise Unauthorized(f"The token is not valid: {_reason(fault)}") from None
+        except jwt.PyJWTError as error:
+            raise Unauthorized(f"The token is not valid: {_reason(error)}") from None
         except (ValueError, TypeError, OverflowError):
             raise Unauthorized("The token is malformed") from None
         return _identity(claims, platform=issuer == PLATFORM_ISSUER)
@@ -117,10 +117,10 @@ class TokenVerifier:
         return _decode(text, key.key, algorithms=[key.algorithm_name], issuer=known.issuer, audience=known.audience)
 
 
-def _reason(fault: jwt.PyJWTError) -> str:
+def _reason(error: jwt.PyJWTError) -> str:
     """Why a token is refused, in the words of tokens and not of the library that reads them."""
-    if isinstance(fault, jwt.MissingRequiredClaimError):
-        return f"the claim {fault.claim} is missing"
+    if isinstance(error, jwt.MissingRequiredClaimError):
+        return f"the claim {error.claim} is missing"
     reasons: tuple[tuple[type[jwt.PyJWTError], str], ...] = (
         (jwt.InvalidSignatureError, "its signature does not match"),
         (jwt.InvalidAudienceError, "it is meant for another audience"),
@@ -128,7 +128,7 @@ def _reason(fault: jwt.PyJWTError) -> str:
         (jwt.ImmatureSignatureError, "it is not valid yet"),
         (jwt.DecodeError, "it is malformed"),
     )
-    return next((reason for kind, reason in reasons if isinstance(fault, kind)), "it cannot be verified")
+    return next((reason for kind, reason in reasons if isinstance(error, kind)), "it cannot be verified")
 
 
 def _identity(claims: dict[str, Any], *, platform: bool) -> Identity:

@@ -1,4 +1,4 @@
-"""The editor of event types: a schema with its faults at their place, and a sample event that is tried against it while one types."""
+"""The editor of event types: a schema with its errors at their place, and a sample event that is tried against it while one types."""
 
 import json
 from datetime import UTC
@@ -96,11 +96,11 @@ def _rules(part: dict[str, Any]) -> str:
     return ", ".join(said)
 
 
-def pointer_of(text: str, fault: json.JSONDecodeError) -> str:
+def pointer_of(text: str, error: json.JSONDecodeError) -> str:
     """The line at which the JSON breaks off, with a mark below the character."""
     lines = text.split("\n")
-    line = lines[fault.lineno - 1] if fault.lineno <= len(lines) else ""
-    return f"{line}\n{' ' * (fault.colno - 1)}▲"
+    line = lines[error.lineno - 1] if error.lineno <= len(lines) else ""
+    return f"{line}\n{' ' * (error.colno - 1)}▲"
 
 
 def _object(text: str) -> tuple[dict[str, Any] | None, str, str]:
@@ -109,11 +109,11 @@ def _object(text: str) -> tuple[dict[str, Any] | None, str, str]:
         return None, "", ""
     try:
         value = json.loads(text)
-    except json.JSONDecodeError as fault:
+    except json.JSONDecodeError as error:
         return (
             None,
-            _("Line {line}, column {column}: {fault}", line=fault.lineno, column=fault.colno, fault=fault.msg),
-            pointer_of(text, fault),
+            _("Line {line}, column {column}: {error}", line=error.lineno, column=error.colno, error=error.msg),
+            pointer_of(text, error),
         )
     except RecursionError:
         return None, _("Too deeply nested."), ""
@@ -124,8 +124,8 @@ def _object(text: str) -> tuple[dict[str, Any] | None, str, str]:
 
 def preview_of(values: EventTypeValues, visit: Visit) -> EventTypePreview:
     """Try the schema and the sample. Writes nothing; the rules are those of ingestion."""
-    schema, fault, pointer = _object(values.schema)
-    made = EventTypePreview(schema_error=fault, pointer=pointer)
+    schema, error, pointer = _object(values.schema)
+    made = EventTypePreview(schema_error=error, pointer=pointer)
     if schema is not None:
         try:
             check_schema_shape(schema)
@@ -281,9 +281,9 @@ async def change(visit: Visit, name: str) -> Response[bytes] | Redirect:
 
 async def _save(visit: Visit, declared: dict[str, Any] | None) -> Response[bytes] | Redirect:
     values = _sent(visit.form)
-    schema, fault, _pointer = _object(values.schema)
-    if fault:
-        refusal = Refusal(code="VALIDATION_ERROR", message="", status=400, details=[{"field": "schema", "message": fault}])
+    schema, error, _pointer = _object(values.schema)
+    if error:
+        refusal = Refusal(code="VALIDATION_ERROR", message="", status=400, details=[{"field": "schema", "message": error}])
         return _form(visit, values, declared=declared, error=refusal)
     body = {"description": values.description or None, "schema": schema, "server_only": values.server_only}
     reason = visit.form.text("reason")

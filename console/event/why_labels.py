@@ -32,7 +32,7 @@ WORDS = {
 
 
 def why_words(why: dict[str, Any], zone: tzinfo) -> str:
-    """One or two short sentences. What only the API can say (a fault of a formula) is shown as it says it."""
+    """One or two short sentences. What only the API can say (an error of a formula) is shown as it says it."""
     words = WORDS.get(why["code"])
     if words is None:
         return said(str(why.get("text", "")))

@@ -137,8 +137,8 @@ def _decoded(text: str, field: str, errors: dict[str, str]) -> Any:
         return {}
     try:
         return msgspec.json.decode(text.encode())
-    except msgspec.DecodeError as fault:
-        errors[field] = _("Invalid JSON: {fault}", fault=str(fault))
+    except msgspec.DecodeError as error:
+        errors[field] = _("Invalid JSON: {error}", error=str(error))
         return {}
 
 
@@ -193,16 +193,16 @@ def preview_of(values: LeaderboardValues, now: datetime) -> LeaderboardPreview:
     body = definition_of(values, errors)
     try:
         definition = parse_definition(body | {"leaderboard_id": values.leaderboard_id or "new", "name": values.name or "new"})
-    except DomainError as fault:
-        for each in fault.details or [{"field": "", "message": fault.message}]:
+    except DomainError as error:
+        for each in error.details or [{"field": "", "message": error.message}]:
             errors.setdefault(each["field"], each["message"])
     if errors:
         return LeaderboardPreview(errors=errors)
     preview = LeaderboardPreview(windows=_windows(definition, now))
     try:
         event = validate_event(values.sample.encode(), now)
-    except DomainError as fault:
-        preview.sample_error = fault.message
+    except DomainError as error:
+        preview.sample_error = error.message
         return preview
     version = BoardVersion(board_id=UUID(int=0), version=1, status=BoardStatus.ACTIVE, config=definition.config, valid_from=now)
     document = {**decode_stored(event.body), "tenant_id": ""}
@@ -243,7 +243,7 @@ COLUMNS = {"event_type": mark("Event type"), "points_expression": mark("Points")
 
 
 def place_words(field: str) -> str:
-    """Where a fault is, by the labels of the form: “Rule 2 · Points” for `config.scoring.rules[1].points_expression`."""
+    """Where an error is, by the labels of the form: “Rule 2 · Points” for `config.scoring.rules[1].points_expression`."""
     if found := FAULTY_RULE.match(field):
         column = found.group(2).split(".")[0]
         return f"{_('Rule {n}', n=int(found.group(1)) + 1)} · {_(COLUMNS.get(column, column))}"

@@ -210,8 +210,8 @@ def preview_of(values: ScheduleValues, choices: Choices, now: datetime, zone: Zo
     try:
         preview.coming = coming_runs(body["when"], now)
         preview.when = when_words(body["when"])
-    except DomainError as fault:
-        for each in fault.details or [{"field": "when", "message": fault.message}]:
+    except DomainError as error:
+        for each in error.details or [{"field": "when", "message": error.message}]:
             errors.setdefault(each["field"], each["message"])
     preview.audience = audience_words(body["audience"], choices.boards)
     if body["reward_config_id"] and (config := choices.configs.get(body["reward_config_id"])):

@@ -103,8 +103,8 @@ def preview_of(values: EarningRuleValues, now: datetime, zone: ZoneInfo) -> Earn
     try:
         rule = parse_earning_rule(body | {"name": values.name or "new"})
         event = validate_event(values.sample.encode(), now)
-    except DomainError as fault:
-        for each in fault.details or [{"field": "", "message": fault.message}]:
+    except DomainError as error:
+        for each in error.details or [{"field": "", "message": error.message}]:
             preview.errors.setdefault(each["field"], each["message"])
         return preview
     document = decode_stored(event.body)
@@ -113,8 +113,8 @@ def preview_of(values: EarningRuleValues, now: datetime, zone: ZoneInfo) -> Earn
     elif reason := why_not(parse_conditions(rule.conditions, "conditions"), document):
         preview.reason = reason
     else:
-        points, fault_text = evaluate(parse_expression(rule.points_expression), document)
-        preview.points, preview.reason = score_number(capped(rule, points)), fault_text or ""
+        points, error_text = evaluate(parse_expression(rule.points_expression), document)
+        preview.points, preview.reason = score_number(capped(rule, points)), error_text or ""
     return preview
 
 

@@ -303,8 +303,8 @@ def preview_of(values: RewardValues, reward: Mapping[str, Any] | None, now: date
         parsed = parse_reward(body | {"name": values.name or _("New reward"), "slug": values.slug or "new"})
         reward_id = UUID(reward["reward_id"]) if reward else SAMPLE_ID
         return RewardPreview(errors=errors, body=example_body(parsed, reward_id, now), reward=parsed)
-    except DomainError as fault:
-        for each in fault.details or [{"field": "", "message": fault.message}]:
+    except DomainError as error:
+        for each in error.details or [{"field": "", "message": error.message}]:
             errors.setdefault(each["field"], each["message"])
     return RewardPreview(errors=errors)
 

@@ -37,8 +37,8 @@ async def change_settings(visit: Visit) -> Response[bytes] | Redirect:
     typed = {name: visit.form.text(name) for name in ("event_types", "users", "timezone", "metadata")}
     try:
         metadata = msgspec.json.decode((typed["metadata"] or "{}").encode())
-    except (ValueError, RecursionError) as fault:
-        told = Refusal(code="VALIDATION_ERROR", message=str(fault), status=400, details=[{"field": "metadata", "message": str(fault)}])
+    except (ValueError, RecursionError) as error:
+        told = Refusal(code="VALIDATION_ERROR", message=str(error), status=400, details=[{"field": "metadata", "message": str(error)}])
         return await _page(visit, status=400, error=told, typed=typed)
     answer = await visit.api.patch("/v1/admin/settings", {**typed, "metadata": metadata}, reason=visit.form.text("reason"))
     if answer.error is not None:

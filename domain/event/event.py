@@ -1,6 +1,6 @@
 """IngestionEventV1: what a valid event is (contract 2), decoded from the bytes that are stored.
 
-A well-formed event of the known shape passes one typed decode. Everything else (unknown fields, deep nesting, faults) takes the slow
+A well-formed event of the known shape passes one typed decode. Everything else (unknown fields, deep nesting, errors) takes the slow
 road, which is the authority and finds the words for what is wrong.
 """
 
@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from domain.errors import ValidationError
-from domain.misfit import MOST_FAULTS, near_miss, shown
+from domain.misfit import MOST_ERRORS, near_miss, shown
 from domain.wire import (
     EARLIEST,
     EVENT_ID,
@@ -21,8 +21,8 @@ from domain.wire import (
     EXTERNAL_ID,
     RESERVED_EXTERNAL_IDS,
     decode_json,
+    error_of,
     external_id_problem,
-    fault_of,
     malformed,
     many_digits,
 )
@@ -107,23 +107,23 @@ def validate_event(body: bytes, now: datetime) -> AcceptedEvent:
 
 
 def decode_bulk(body: bytes) -> list[bytes]:
-    """The events of a bulk call, each as its own bytes. A fault of the envelope is a ValidationError of the whole call."""
+    """The events of a bulk call, each as its own bytes. An error of the envelope is a ValidationError of the whole call."""
     try:
         if not body.isascii():
             body.decode("utf-8")
         events = _decode_envelope(body).events
     except msgspec.ValidationError as error:
-        raise fault_of(error, decode_json(body), _Envelope) from None
+        raise error_of(error, decode_json(body), _Envelope) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise malformed(body, error) from None
     if len(events) > MAX_BULK:
-        raise _envelope_fault(f"Bulk request can contain maximum {MAX_BULK} events")
+        raise _envelope_error(f"Bulk request can contain maximum {MAX_BULK} events")
     if not events:
-        raise _envelope_fault("Bulk request must contain at least 1 event")
+        raise _envelope_error("Bulk request must contain at least 1 event")
     return [bytes(event) for event in events]
 
 
-def _envelope_fault(message: str) -> ValidationError:
+def _envelope_error(message: str) -> ValidationError:
     return ValidationError(message, details=[{"field": "events", "message": message}])
 
 
@@ -150,28 +150,28 @@ def _examine(body: bytes, now: datetime) -> AcceptedEvent:
     """The slow road: every rule of contract 2 in turn, each with its own message."""
     try:
         document = decode_json(body)
-    except ValidationError as fault:
-        raise ValidationError(FAILED + fault.message) from None
+    except ValidationError as error:
+        raise ValidationError(FAILED + error.message) from None
     if not isinstance(document, dict):
         raise ValidationError(FAILED + "an event must be an object")
-    faults: list[ValidationError] = []
+    errors: list[ValidationError] = []
     read: dict[str, Any] = {}
     for member, check in _CHECKS.items():
         try:
             read[member] = check(document, now)
-        except ValidationError as fault:
-            faults.append(fault)
-    if faults:
-        raise _together(faults)
+        except ValidationError as error:
+            errors.append(error)
+    if errors:
+        raise _together(errors)
     if _deeper_than(document, MAX_DOCUMENT_NESTING):
         raise ValidationError(f"{FAILED}the event is nested deeper than {MAX_DOCUMENT_NESTING} levels")
     return AcceptedEvent(read["event_id"], read["type"], read["user_id"], read["occurred_at"], read["attrs"], body)
 
 
-def _together(faults: list[ValidationError]) -> ValidationError:
-    """Every fault of an event in one refusal, `Validation failed: ` once in front."""
-    message = FAILED + "; ".join(fault.message.removeprefix(FAILED) for fault in faults)
-    return ValidationError(message, details=[detail for fault in faults for detail in fault.details or []])
+def _together(errors: list[ValidationError]) -> ValidationError:
+    """Every error of an event in one refusal, `Validation failed: ` once in front."""
+    message = FAILED + "; ".join(error.message.removeprefix(FAILED) for error in errors)
+    return ValidationError(message, details=[detail for error in errors for detail in error.details or []])
 
 
 def _event_id_of(document: dict[str, Any], _: datetime) -> str:
@@ -205,7 +205,7 @@ def _tenant_of(document: dict[str, Any], _: datetime) -> None:
 def _text(document: dict[str, Any], key: str, field: str) -> str:
     value = document.get(key)
     if value is None or value == "":
-        names = islice((name for name in document if name not in _MEMBERS), MOST_FAULTS)
+        names = islice((name for name in document if name not in _MEMBERS), MOST_ERRORS)
         meant = next((name for name in names if near_miss(name, [key]) == key), None)
         raise _fail(field, "cannot be empty" + (f": it is called {key} here, not {shown(meant)}" if meant is not None else ""))
     if not isinstance(value, str):
@@ -259,7 +259,7 @@ _CHECKS: Mapping[str, Callable[[dict[str, Any], datetime], Any]] = {
     "occurred_at": _occurred_at,
     "attrs": _attrs_of,
 }
-"""In the order in which faults are told."""
+"""In the order in which errors are told."""
 
 
 def _deeper_than(value: Any, levels: int) -> bool:

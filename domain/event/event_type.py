@@ -94,9 +94,9 @@ def check_type_name(name: str) -> str:
 def check_schema_shape(schema: dict[str, Any]) -> None:
     """Raise `ValidationError` for a schema that is too large, too deep, or uses what cannot be bounded."""
     if len(msgspec.json.encode(schema)) > limits.SCHEMA_BYTES.value:
-        raise _fault(f"is larger than {limits.SCHEMA_BYTES.value} bytes")
+        raise _error(f"is larger than {limits.SCHEMA_BYTES.value} bytes")
     if count_nodes(schema) > limits.SCHEMA_NODES.value:
-        raise _fault(f"has more than {limits.SCHEMA_NODES.value} parts")
+        raise _error(f"has more than {limits.SCHEMA_NODES.value} parts")
     _walk(schema, 1)
 
 
@@ -113,7 +113,7 @@ def count_nodes(value: Any) -> int:
     return nodes
 
 
-def _fault(message: str) -> ValidationError:
+def _error(message: str) -> ValidationError:
     return ValidationError.of("schema", message)
 
 
@@ -121,9 +121,9 @@ def _walk(schema: Any, depth: int) -> None:
     if isinstance(schema, bool):
         return
     if not isinstance(schema, dict):
-        raise _fault("contains a part that is not an object, true or false")
+        raise _error("contains a part that is not an object, true or false")
     if depth > limits.SCHEMA_DEPTH.value:
-        raise _fault(f"is nested deeper than {limits.SCHEMA_DEPTH.value} schemas")
+        raise _error(f"is nested deeper than {limits.SCHEMA_DEPTH.value} schemas")
     for keyword, value in schema.items():
         if keyword in ONE_SCHEMA:
             _walk(value, depth + 1)
@@ -136,13 +136,13 @@ def _walk(schema: Any, depth: int) -> None:
         elif keyword == "pattern":
             _check_pattern(value)
         elif keyword == "$schema" and value != DIALECT:
-            raise _fault(f"$schema must be {DIALECT}")
+            raise _error(f"$schema must be {DIALECT}")
         elif keyword not in PLAIN:
-            raise _fault(f"the keyword '{keyword[:50]}' is not supported")
+            raise _error(f"the keyword '{keyword[:50]}' is not supported")
 
 
 def _check_pattern(pattern: Any) -> None:
     if not isinstance(pattern, str):
-        raise _fault("a pattern must be a string")
+        raise _error("a pattern must be a string")
     if problem := pattern_problem(pattern):
-        raise _fault(f"a pattern {problem}")
+        raise _error(f"a pattern {problem}")

@@ -128,8 +128,8 @@ def _check_pattern(when: When, field: str) -> None:
     try:
         pattern = pattern_of(when)
         found = next(pattern.local_times(datetime(2000, 1, 1)), None)  # noqa: DTZ001 - a wall clock's time has no zone
-    except (CronSimError, ValueError) as fault:
-        raise ValidationError.of(field, f"is not a time: {fault}") from None
+    except (CronSimError, ValueError) as error:
+        raise ValidationError.of(field, f"is not a time: {error}") from None
     if found is None:
         raise ValidationError.of(field, "never occurs")
 
@@ -141,8 +141,8 @@ def _check_field(name: str, value: Field, where: str) -> None:
         try:
             fields = {"minute": "0", "hour": "0", "day_of_month": "*", "month": "*", "day_of_week": "*"} | {name: _text(each)}
             CronSim(" ".join(fields[part] for part in FIELDS), datetime(2000, 1, 1))  # noqa: DTZ001
-        except (CronSimError, ValueError) as fault:
-            raise ValidationError.of(where, f"{each!r} is not valid: {fault}") from None
+        except (CronSimError, ValueError) as error:
+            raise ValidationError.of(where, f"{each!r} is not valid: {error}") from None
 
 
 def _text(value: Field | str) -> str:

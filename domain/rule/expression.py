@@ -125,7 +125,7 @@ class _Parser:
         self.symbol, self.start, self.end = "", 0, 0
         self.step()
 
-    def fault(self, message: str, start: int | None = None) -> ValidationError:
+    def refusal(self, message: str, start: int | None = None) -> ValidationError:
         position = (self.start if start is None else start) + 1
         return ValidationError.of(self.field, f"{message} (at position {position})")
 
@@ -136,7 +136,7 @@ class _Parser:
             self.start = self.end + len(rest) - len(rest.lstrip(" \t\r\n"))
             self.kind, self.symbol = None, ""
             if self.start < len(self.text):
-                raise self.fault(f"unexpected {self.text[self.start]!r}")
+                raise self.refusal(f"unexpected {self.text[self.start]!r}")
             return
         self.kind = found.lastgroup
         self.symbol = found[self.kind or 0]
@@ -144,12 +144,12 @@ class _Parser:
 
     def expect(self, sign: str) -> None:
         if self.symbol != sign:
-            raise self.fault(f"expected {sign!r}" + (f" instead of {self.symbol!r}" if self.symbol else ""))
+            raise self.refusal(f"expected {sign!r}" + (f" instead of {self.symbol!r}" if self.symbol else ""))
         self.step()
 
     def chain(self, level: int, depth: int) -> Node:
         if depth > MAX_DEPTH:
-            raise self.fault(f"nested deeper than {MAX_DEPTH}")
+            raise self.refusal(f"nested deeper than {MAX_DEPTH}")
         if level == len(self.PRECEDENCE):
             return self.atom(depth)
         first = self.chain(level + 1, depth)
@@ -173,12 +173,12 @@ class _Parser:
             inner = self.chain(0, depth + 1)
             self.expect(")")
             return inner
-        raise self.fault(f"unexpected {self.symbol!r}" if self.symbol else "unexpected end")
+        raise self.refusal(f"unexpected {self.symbol!r}" if self.symbol else "unexpected end")
 
     def number(self) -> Node:
         value = float(self.symbol)
         if not math.isfinite(value):
-            raise self.fault("number is out of range")
+            raise self.refusal("number is out of range")
         self.step()
         return Number(value)
 
@@ -187,10 +187,10 @@ class _Parser:
         self.step()
         if self.symbol == "(":
             if name not in FUNCTIONS:
-                raise self.fault(f"unknown function {name!r}; the functions are {', '.join(FUNCTIONS)}", start)
+                raise self.refusal(f"unknown function {name!r}; the functions are {', '.join(FUNCTIONS)}", start)
             return self.call(name, start, depth)
         if not name.startswith(("attrs.", "actor.metadata.")):
-            raise self.fault(
+            raise self.refusal(
                 f"unknown name {name!r}: a path starts with attrs. or actor.metadata., as in attrs.{name.rpartition('.')[2]}", start
             )
         return Path(name)
@@ -203,7 +203,7 @@ class _Parser:
             arguments.append(self.chain(0, depth + 1))
         self.expect(")")
         if name not in ("min", "max") and len(arguments) != 1:
-            raise self.fault(f"{name} takes one argument", start)
+            raise self.refusal(f"{name} takes one argument", start)
         return Call(name, tuple(arguments))
 
 
@@ -216,7 +216,7 @@ def parse_expression(text: str, field: str = "points_expression") -> Node:
     parser = _Parser(text, field)
     tree = parser.chain(0, 1)
     if parser.start < len(text) or parser.symbol:
-        raise parser.fault(f"unexpected {parser.symbol!r}")
+        raise parser.refusal(f"unexpected {parser.symbol!r}")
     return tree
 
 

@@ -31,15 +31,15 @@ def pattern_problem(pattern: str) -> str | None:
         return f"is longer than {limits.PATTERN_CHARACTERS.value} characters"
     try:
         compiled = _compiled(pattern)
-    except (re2.error, ValueError) as fault:
-        return f"is not a regular expression of RE2: {_said(fault)}"
+    except (re2.error, ValueError) as error:
+        return f"is not a regular expression of RE2: {_said(error)}"
     if compiled.programsize > limits.PATTERN_PROGRAM.value:
         return f"is too large when compiled ({compiled.programsize} instructions, at most {limits.PATTERN_PROGRAM.value}): repeat less"
     return None
 
 
-def _said(fault: Exception) -> str:
-    argument = fault.args[0] if fault.args else ""
+def _said(error: Exception) -> str:
+    argument = error.args[0] if error.args else ""
     return argument.decode(errors="replace") if isinstance(argument, bytes) else str(argument)
 
 

@@ -87,8 +87,8 @@ def call_back(redemption_id, body):
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:
                 status = answer.status
-        except urllib.error.HTTPError as fault:
-            status = fault.code
+        except urllib.error.HTTPError as error:
+            status = error.code
         except OSError:
             status = 503
         print(f"callback {redemption_id}: {status}", flush=True)

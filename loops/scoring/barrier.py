@@ -68,8 +68,8 @@ class Barrier:
             try:
                 async with self._pool.connection() as connection:
                     self._tell(await look_at_barrier(connection))
-            except DATABASE_AWAY as fault:
-                log.warning("closing windows wait for PostgreSQL: %s", fault)
+            except DATABASE_AWAY as error:
+                log.warning("closing windows wait for PostgreSQL: %s", error)
                 pause = AWAY_SECONDS
             await asyncio.sleep(pause)
 

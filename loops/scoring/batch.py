@@ -244,8 +244,8 @@ class Scorer:
             try:
                 async with connection.transaction():
                     publications = await self._apply(connection, part, position, mine)
-            except POISON as fault:
-                parts += parts_without(part, fault, condemned)
+            except POISON as error:
+                parts += parts_without(part, error, condemned)
                 continue
             for tenant_id, rows in mine.items():
                 found[tenant_id].update(rows)

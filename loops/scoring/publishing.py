@@ -64,7 +64,7 @@ class Publisher:
         self._task = asyncio.create_task(self.run(), name=f"publish-{self.partition}")
         return self._task
 
-    def raise_fault(self) -> None:
+    def raise_error(self) -> None:
         """Raise what has ended `run`, if anything did: an owner that cannot publish must not go on in silence."""
         if self._task is not None and self._task.done():
             self._task.result()
@@ -83,11 +83,11 @@ class Publisher:
             publications = await self._next()
             try:
                 await self._handle(publications)
-            except AWAY as fault:
+            except AWAY as error:
                 self._spoil(publications)
-                self._pause(f"the live store is away: {fault}")
-            except DATABASE_AWAY as fault:
-                self._pause(f"PostgreSQL is away: {fault}")
+                self._pause(f"the live store is away: {error}")
+            except DATABASE_AWAY as error:
+                self._pause(f"PostgreSQL is away: {error}")
             if publications:
                 self._handled += 1
 

@@ -59,8 +59,8 @@ class PumpShare:
             try:
                 async with await connect(self._database_url, PRESENCE, answer_seconds=BRISK_SECONDS) as connection:
                     await self._look(connection, stop)
-            except DATABASE_AWAY as fault:
-                log.warning("who else scores cannot be asked: %s", fault)
+            except DATABASE_AWAY as error:
+                log.warning("who else scores cannot be asked: %s", error)
                 await pause(stop, LOOK_SECONDS)
 
     async def _look(self, connection: Connection, stop: asyncio.Event) -> None:

@@ -61,9 +61,9 @@ def window_scores(
     while True:
         try:
             outcome = run_rules(book, rescore.tenant_id, healthy, closings)
-        except PoisonEvent as fault:
-            log.warning("rescore %s leaves an event out: %s", rescore.rescore_id, fault)
-            healthy = [event for event in healthy if event.position != fault.position]
+        except PoisonEvent as error:
+            log.warning("rescore %s leaves an event out: %s", rescore.rescore_id, error)
+            healthy = [event for event in healthy if event.position != error.position]
         else:
             return outcome.board(rescore.board_id).get(rescore.window_key)
 
@@ -72,7 +72,7 @@ def _scorable(event: LoggedEvent, tenant_text: str) -> ScorableEvent:
     try:
         document = decode_stored(event.body)
         document["tenant_id"] = tenant_text
-    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as fault:
-        raise PoisonEvent(event.position, f"the stored event cannot be read: {fault}") from fault
+    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
+        raise PoisonEvent(event.position, f"the stored event cannot be read: {error}") from error
     occurred_at = event.occurred_at if event.occurred_at.tzinfo is UTC else event.occurred_at.astimezone(UTC)
     return ScorableEvent(event.position, event.accepted_at, occurred_at, event.user_id, document)

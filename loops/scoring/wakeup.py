@@ -61,8 +61,8 @@ class Wakeup:
                 async with await connect(self._database_url, "wakeup", answer_seconds=BRISK_SECONDS) as connection:
                     await connection.execute(f"LISTEN {CHANNEL}")
                     await self._follow(connection)
-            except (psycopg.Error, OSError) as fault:
-                log.warning("the wake-up connection is lost: %s", fault)
+            except (psycopg.Error, OSError) as error:
+                log.warning("the wake-up connection is lost: %s", error)
             self._wake()
             await asyncio.sleep(RECONNECT_SECONDS)
 

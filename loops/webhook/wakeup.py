@@ -46,8 +46,8 @@ class EndpointWakeup:
                     async for payload in notices(connection):
                         if (event := self._events.get(payload)) is not None:
                             event.set()
-            except (psycopg.Error, OSError) as fault:
-                log.warning("the connection that wakes the endpoints' pumps is lost: %s", fault)
+            except (psycopg.Error, OSError) as error:
+                log.warning("the connection that wakes the endpoints' pumps is lost: %s", error)
             self._wake_all()
             await asyncio.sleep(RECONNECT_SECONDS)
 

@@ -211,11 +211,11 @@ class GroupCommitWriter:
                     connection = await self._connect()
                 results = await self._append(connection, ordered)
                 break
-            except Exception as fault:  # whatever it is: every request of the batch waits for its answer
-                cause = cause_of(fault)
-                known = isinstance(fault, DATABASE_AWAY)
-                log.warning("a batch of %d events was not committed (%s): %s", len(events), cause, fault, exc_info=not known)
-                if connection is not None and leads_astray(fault):
+            except Exception as error:  # whatever it is: every request of the batch waits for its answer
+                cause = cause_of(error)
+                known = isinstance(error, DATABASE_AWAY)
+                log.warning("a batch of %d events was not committed (%s): %s", len(events), cause, error, exc_info=not known)
+                if connection is not None and leads_astray(error):
                     await connection.close()
         if results is None:
             UNAVAILABLE.labels(cause).inc(len(events))
@@ -231,14 +231,14 @@ class GroupCommitWriter:
     async def _append(self, connection: Connection, events: list[NewEvent]) -> list[Outcome]:
         """Append in one statement; if that fails for what is in it, in halves, so that a bad event never fails its neighbours.
 
-        Only what PostgreSQL holds against the data is an event's fault. A sender drops what was refused for good, so a server that is
+        Only what PostgreSQL holds against the data is an event's error. A sender drops what was refused for good, so a server that is
         read-only, full, of another release or at a loss must never be told as one: whatever is not known to be the event's is ours.
         """
         try:
             return await self._append_whole(connection, events)
-        except (*BAD_DATA, UnicodeError) as fault:
+        except (*BAD_DATA, UnicodeError) as error:
             if len(events) == 1:
-                log.warning("event %r of tenant %s cannot be stored: %s", events[0].event_id, events[0].tenant_id, fault)
+                log.warning("event %r of tenant %s cannot be stored: %s", events[0].event_id, events[0].tenant_id, error)
                 return [ValidationError("Validation failed: the event cannot be stored")]
         middle = len(events) // 2
         return await self._append(connection, events[:middle]) + await self._append(connection, events[middle:])
@@ -288,8 +288,8 @@ class GroupCommitWriter:
                     connection = await connect(self._settings.session_url, "event-notify", answer_seconds=BRISK_SECONDS)
                 await connection.execute(f"NOTIFY {CHANNEL}")
                 await self._learn_users(connection)
-            except (psycopg.Error, OSError) as fault:
-                log.warning("the scoring pumps were not woken: %s", fault)
+            except (psycopg.Error, OSError) as error:
+                log.warning("the scoring pumps were not woken: %s", error)
                 if connection is not None:
                     with suppress(psycopg.Error, OSError):
                         await connection.close()

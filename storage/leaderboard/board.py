@@ -124,8 +124,8 @@ class Boards:
         board = live_board(view.board, view.standings_id, view.starts_at)
         try:
             page = await self.live.page(board, first, limit)
-        except (RedisError, OSError) as fault:
-            self._redis_failed(fault)
+        except (RedisError, OSError) as error:
+            self._redis_failed(error)
             return None
         return None if page is None else (board, page)
 
@@ -185,8 +185,8 @@ class Boards:
         if self._redis_may_answer():
             try:
                 answer = await self.live.around(board, external_id, limit)
-            except (RedisError, OSError) as fault:
-                self._redis_failed(fault)
+            except (RedisError, OSError) as error:
+                self._redis_failed(error)
             else:
                 if answer is not None:
                     rank, page = answer
@@ -221,8 +221,8 @@ class Boards:
         if view.frozen is None and self._redis_may_answer():
             try:
                 answer = await self.live.ranks(board, external_ids)
-            except (RedisError, OSError) as fault:
-                self._redis_failed(fault)
+            except (RedisError, OSError) as error:
+                self._redis_failed(error)
             else:
                 if answer is not None:
                     total, ranks = answer
@@ -235,9 +235,9 @@ class Boards:
     def _redis_may_answer(self) -> bool:
         return time.monotonic() >= self._away_until
 
-    def _redis_failed(self, fault: Exception) -> None:
+    def _redis_failed(self, error: Exception) -> None:
         """Ask PostgreSQL alone for a moment, so that readers do not each wait for a server that is away."""
-        log.warning("the live store does not answer, boards are read from PostgreSQL: %s", fault)
+        log.warning("the live store does not answer, boards are read from PostgreSQL: %s", error)
         self._away_until = time.monotonic() + AWAY_SECONDS
 
 

@@ -51,9 +51,9 @@ class BoardFeed:
         while True:
             try:
                 await self._listen()
-            except AWAY as fault:
+            except AWAY as error:
                 if self.up:
-                    log.warning("word of changed boards does not arrive, boards are looked at from time to time: %s", fault)
+                    log.warning("word of changed boards does not arrive, boards are looked at from time to time: %s", error)
                 self.up = False
                 with contextlib.suppress(*AWAY):
                     await self._pubsub.aclose()  # type: ignore[no-untyped-call]

@@ -128,8 +128,8 @@ class Profiles:
                     self._listening = True
                     async for payload in notices(connection, PROBE_SECONDS):
                         self._forget(payload)
-            except (psycopg.Error, OSError) as fault:
-                log.warning("the profile connection is lost: %s", fault)
+            except (psycopg.Error, OSError) as error:
+                log.warning("the profile connection is lost: %s", error)
             finally:
                 self._listening = False
                 self._forget_all()

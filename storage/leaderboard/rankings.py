@@ -237,11 +237,11 @@ class LiveStore:
             known = verb == "EVALSHA"
             commands = [(verb, call[0].digest if known else call[0].text, len(call[1]), *call[1], *call[2]) for call in calls]
             answers = await self.redis.line.ask(commands)
-            faults = [answer for answer in answers if isinstance(answer, Exception)]
-            if not faults:
+            errors = [answer for answer in answers if isinstance(answer, Exception)]
+            if not errors:
                 return answers
-            if verb == "EVAL" or not all(_unknown_script(fault) for fault in faults):
-                raise faults[0]
+            if verb == "EVAL" or not all(_unknown_script(error) for error in errors):
+                raise errors[0]
         raise RedisError("unreachable")
 
 
@@ -303,5 +303,5 @@ def _rank(answer: list[Any]) -> LiveRank:
     return LiveRank(answer[0], answer[1], answer[2]) if len(answer) > 1 else LiveRank(answer[0], None, b"")
 
 
-def _unknown_script(fault: BaseException) -> bool:
-    return str(fault).startswith("NOSCRIPT")
+def _unknown_script(error: BaseException) -> bool:
+    return str(error).startswith("NOSCRIPT")

@@ -143,8 +143,8 @@ async def _pay(connection: Connection, named: dict[str, object]) -> dict[str, An
                 if row is not None and row["full_users"]:
                     raise _Full(row["full_users"])
                 return row
-        except _Full as fault:
-            full += fault.users
+        except _Full as error:
+            full += error.users
 
 
 async def _review_tiers(connection: Connection, tenant_id: UUID, named: dict[str, object], now: datetime) -> None:

@@ -10,7 +10,7 @@ import msgspec
 from psycopg.rows import tuple_row
 
 from runtime.metrics import Reading
-from runtime.postgres import DATABASE_FAULTS, Pool
+from runtime.postgres import DATABASE_ERRORS, Pool
 
 log = logging.getLogger(__name__)
 
@@ -186,10 +186,10 @@ async def read_gauges(pool: Pool) -> list[Reading]:
                     await cursor.execute("SELECT set_config('statement_timeout', %s, true)", (f"{QUESTION_SECONDS * 1000:.0f}",))
                     await cursor.execute(gauge.sql)
                     rows = [(tuple(str(label) for label in labels), float(value)) for value, *labels in await cursor.fetchall()]
-            except DATABASE_FAULTS as fault:
+            except DATABASE_ERRORS as error:
                 if connection.closed:
                     raise
-                log.warning("%s could not be read: %s", gauge.name, fault)
+                log.warning("%s could not be read: %s", gauge.name, error)
             else:
                 readings.append(Reading(name=gauge.name, help=gauge.help, labels=gauge.labels, rows=rows))
     return readings

@@ -86,14 +86,14 @@ class Readiness:
         try:
             async with asyncio.timeout(PROBE_SECONDS), self._pool.connection(timeout=PROBE_SECONDS) as connection:
                 await prove_ready(connection, self._partitions)
-        except NotReady as fault:
-            log.warning("not ready: %s", fault)
-            return fault.reason
+        except NotReady as error:
+            log.warning("not ready: %s", error)
+            return error.reason
         except TimeoutError:
             return "timeout"
-        except Exception as fault:  # whatever stops it would stop an event
-            log.warning("not ready: %s", fault)
-            return cause_of(fault)
+        except Exception as error:  # whatever stops it would stop an event
+            log.warning("not ready: %s", error)
+            return cause_of(error)
         finally:
             self._proved_at = time.monotonic()
         return ""

@@ -144,7 +144,7 @@ async def post_credits(connection: Connection, credits: Sequence[Credit], now: d
 
 
 async def post_what_fits(connection: Connection, credits: Sequence[Credit], now: datetime) -> None:
-    """The same, but an account that would have too much gets what it has room for, the first credits first: events are no one's fault,
+    """The same, but an account that would have too much gets what it has room for, the first credits first: events are no one's error,
     and a user whose balance is full must not hold up the others of a batch."""
     _, rooms = await _post(connection, credits, now)
     if rooms:

@@ -162,8 +162,8 @@ async def _each(connection: Connection, rows: list[dict[str, Any]], work: Callab
         async with connection.transaction():
             for row in ordered:
                 await work(row)
-    except Exception as fault:
-        if is_away(fault):
+    except Exception as error:
+        if is_away(error):
             raise
     else:
         return
@@ -171,8 +171,8 @@ async def _each(connection: Connection, rows: list[dict[str, Any]], work: Callab
         try:
             async with connection.transaction():
                 await work(row)
-        except Exception as fault:
-            if is_away(fault):
+        except Exception as error:
+            if is_away(error):
                 raise
             log.exception("account %s of tenant %s is left out: laurel verify-ledger says more", row["account_id"], row["tenant_id"])
 

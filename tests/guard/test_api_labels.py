@@ -36,8 +36,8 @@ MACHINES_ONLY = {
 }
 """Files whose sentences the console never gets, with what they are about."""
 BUILT_OF_WORDS = {"must be {} {}", "must be a whole number, {}", "has {} {}; at most {} are allowed", "needs at least {} {}"}
-"""Sentences with words where others have facts. `test_faults_of_a_body_are_told_in_vietnamese` has each of them."""
-TOLD_BY = {"fault"}
+"""Sentences with words where others have facts. `test_errors_of_a_body_are_told_in_vietnamese` has each of them."""
+TOLD_BY = {"refusal"}
 """Methods that make a refusal of their sentence: the expression's parser."""
 
 
@@ -113,9 +113,9 @@ def test_a_sentence_without_vietnamese_is_noticed(tmp_path: Path) -> None:
 
 
 def test_no_vietnamese_sentence_is_left_over() -> None:
-    """Each has its longest part in some text of the code, or is what a faulty body is told."""
+    """Each has its longest part in some text of the code, or is what a wrong body is told."""
     texts = set(texts_of_code())
-    code = "\n".join([*texts, *(fault.message for fault in misfit.misfits(BODY, Shape))])
+    code = "\n".join([*texts, *(error.message for error in misfit.misfits(BODY, Shape))])
     parts = {english: max(english.split("{}"), key=len).strip() for english in api_labels.catalog()}
     assert [english for english, part in parts.items() if part not in code] == []
 
@@ -191,10 +191,10 @@ BODY |= {
 }
 
 
-def test_faults_of_a_body_are_told_in_vietnamese() -> None:
-    faults = misfit.misfits(BODY, Shape)
-    assert {fault.field for fault in faults} == set(Shape.__struct_fields__)
-    assert [each for each in faults if api_labels.translated(each.message) is None] == []
+def test_errors_of_a_body_are_told_in_vietnamese() -> None:
+    errors = misfit.misfits(BODY, Shape)
+    assert {error.field for error in errors} == set(Shape.__struct_fields__)
+    assert [each for each in errors if api_labels.translated(each.message) is None] == []
 
 
 def test_a_refusal_of_fields_names_each_in_vietnamese() -> None:

@@ -32,7 +32,7 @@ READERS = {
         "path": "the address of the page, for its links; `present_path` marks one of the navigation",
         "provide_visit": "the page to come back to after the sign-in, which `safe_path` judges then",
     },
-    "console/app.py": {"answer_fault": "a line of the log, and the page to come back to"},
+    "console/app.py": {"answer_error": "a line of the log, and the page to come back to"},
 }
 """Functions of api/ and console/ that read a request's path, each with its reason. A new one wants `scope["path_template"]` instead."""
 
@@ -46,14 +46,14 @@ def functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
 
 
 def reads_a_path(node: ast.AST) -> bool:
-    """`scope["path"]`, `scope["raw_path"]`, `scope.get("path")`, `request.url.path`, `facts.path` and `fault.path`."""
+    """`scope["path"]`, `scope["raw_path"]`, `scope.get("path")`, `request.url.path`, `facts.path` and `error.path`."""
     match node:
         case ast.Subscript(value=of, slice=ast.Constant(value="path" | "raw_path"), ctx=ast.Load()):
             return ast.unparse(of).endswith("scope")
         case ast.Call(func=ast.Attribute(value=of, attr="get"), args=[ast.Constant(value="path" | "raw_path"), *_]):
             return ast.unparse(of).endswith("scope")
         case ast.Attribute(value=of, attr="path", ctx=ast.Load()):
-            return ast.unparse(of).endswith(("url", "facts", "fault"))
+            return ast.unparse(of).endswith(("url", "facts", "error"))
     return False
 
 

@@ -70,7 +70,7 @@ def test_the_sample_fits_or_says_what_does_not_and_nothing_is_saved(world: World
         assert admin.get("/v1/admin/event-types").json()["event_types"] == []
 
 
-def test_faults_of_the_schema_are_shown_where_they_are(world: World) -> None:
+def test_errors_of_the_schema_are_shown_where_they_are(world: World) -> None:
     broken = preview(world, schema='{\n  "type" "object"\n}')
     assert "Line 2, column 10" in broken
     assert "  &#34;type&#34; &#34;object&#34;\n" + " " * 9 + "▲" in broken

@@ -73,7 +73,7 @@ def test_the_preview_shows_points_and_windows_and_saves_nothing(world: World) ->
         assert admin.get("/v1/admin/leaderboards").json()["total"] == 0
 
 
-def test_a_fault_in_an_expression_is_shown_where_it_is_and_nothing_typed_is_lost(world: World) -> None:
+def test_an_error_in_an_expression_is_shown_where_it_is_and_nothing_typed_is_lost(world: World) -> None:
     tab = signed_in(world)
     tab.get("/leaderboards/new")
     wrong = FORM | {"points_expression": ["attrs.goals * * 2", ""], "description": "typed with care"}

@@ -52,7 +52,7 @@ def test_a_prize_list_is_made_shown_in_plain_words_changed_and_archived(world: W
     assert [reason for (reason,) in reasons] == [None, "fewer", "over"]
 
 
-def test_the_preview_saves_nothing_and_faults_stand_at_their_line(world: World) -> None:
+def test_the_preview_saves_nothing_and_errors_stand_at_their_line(world: World) -> None:
     purse = add_item(world)
     tab = signed_in(world)
     tab.get("/prizes/new")

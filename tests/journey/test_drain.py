@@ -101,8 +101,8 @@ def test_clients_that_keep_asking_lose_nothing_and_go_elsewhere(api: tuple[subpr
             try:
                 while ask(connection)[1].get("connection") != "close":
                     pass
-            except (OSError, AssertionError) as fault:
-                lost.append(repr(fault))
+            except (OSError, AssertionError) as error:
+                lost.append(repr(error))
             else:
                 sent_off.append(number)
 

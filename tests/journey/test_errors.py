@@ -1,4 +1,4 @@
-"""Every fault that contract 1 lists, over HTTP: the code, the status and the shape of the body."""
+"""Every error that contract 1 lists, over HTTP: the code, the status and the shape of the body."""
 
 from typing import Any
 

@@ -50,7 +50,7 @@ def operations() -> list[Any]:
 
 def test_no_request_finds_a_defect(world: World, request: pytest.FixtureRequest) -> None:
     things, count = furnish(world), request.config.getoption("--fuzz") or EXAMPLES
-    faults: dict[str, str] = {}
+    errors: dict[str, str] = {}
     with world.client("server") as server:
         gamer = server.post("/v1/auth/gamer-token", json={"user_id": "ann"}).json()["token"]
     for operation in sorted(operations(), key=lambda each: each.method.upper() == "DELETE"):
@@ -68,6 +68,6 @@ def test_no_request_finds_a_defect(world: World, request: pytest.FixtureRequest)
 
         try:
             walk()
-        except (Exception, FailureGroup) as fault:  # every operation is walked before the suite says what it found
-            faults[f"{operation.method.upper()} {operation.path}"] = f"{type(fault).__name__}: {fault}"[:1500]
-    assert not faults, "\n\n".join(f"{route}: {fault}" for route, fault in faults.items())
+        except (Exception, FailureGroup) as error:  # every operation is walked before the suite says what it found
+            errors[f"{operation.method.upper()} {operation.path}"] = f"{type(error).__name__}: {error}"[:1500]
+    assert not errors, "\n\n".join(f"{route}: {error}" for route, error in errors.items())

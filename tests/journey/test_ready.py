@@ -15,7 +15,7 @@ from runtime.settings import Settings
 from storage.platform import partitions
 from storage.platform.readiness import Readiness
 from tests.api_world import World, event, make_world, serving
-from tests.storage.test_database_faults import server_setting
+from tests.storage.test_database_errors import server_setting
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Payout schedules over HTTP: made, looked at, changed, previewed, triggered, backfilled; every fault names its field."""
+"""Payout schedules over HTTP: made, looked at, changed, previewed, triggered, backfilled; every error names its field."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -137,7 +137,7 @@ def test_a_segment_of_all_users_is_paid(client: httpx.Client) -> None:
     assert [points_of(client, user)["available"] for user in users] == [5, 5, 0]
 
 
-FAULTS: list[tuple[dict[str, Any], str]] = [
+ERRORS: list[tuple[dict[str, Any], str]] = [
     ({"name": ""}, "name"),
     ({"when": {}}, "when"),
     ({"when": {"cron": "0 25 * * *"}}, "when.cron"),
@@ -165,11 +165,11 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-def test_every_fault_names_its_field(client: httpx.Client) -> None:
+def test_every_error_names_its_field(client: httpx.Client) -> None:
     right = body(client, add_users(client, 1))
     made = post(client, "/v1/admin/schedules", right)
     path = f"/v1/admin/schedules/{made['schedule_id']}"
-    for change, field in FAULTS:
+    for change, field in ERRORS:
         for answer in (client.post("/v1/admin/schedules", json=right | change), client.patch(path, json=change)):
             assert answer.status_code == 400, (change, answer.text)
             fields = [each["field"] for each in answer.json()["error"]["details"]]

@@ -150,8 +150,8 @@ def test_a_message_that_cannot_be_followed_is_told_and_changes_nothing(stack: St
         make_board(client, "wswrong")
     with watching(stack.described["api_url"], "wswrong", stack.described["api_key"]) as socket:
         socket.connection.send(wrong)
-        fault = socket.answer("error")
-        assert (fault["code"], bool(fault["message"])) == ("VALIDATION_ERROR", True)
+        error = socket.answer("error")
+        assert (error["code"], bool(error["message"])) == ("VALIDATION_ERROR", True)
         assert socket.configure()["page_size"] == 100
 
 

@@ -35,9 +35,9 @@ async def test_a_crowd_without_redis_is_answered_or_refused_soon_and_never_takes
         locking.execute("LOCK TABLE standing IN ACCESS EXCLUSIVE MODE")
         crowd = [asyncio.create_task(boards.page(view, first % 50, 10)) for first in range(200)]
         others = [asyncio.create_task(boards.page(view, 50 + first, 10)) for first in range(100)]
-        refused = [fault for fault in await asyncio.gather(*others, return_exceptions=True) if isinstance(fault, Unavailable)]
+        refused = [error for error in await asyncio.gather(*others, return_exceptions=True) if isinstance(error, Unavailable)]
         assert len(refused) == 100
-        assert all(fault.facts["retry_after"] == 1 for fault in refused)
+        assert all(error.facts["retry_after"] == 1 for error in refused)
         async with asyncio.timeout(5), world.pool.connection() as connection:  # for somebody else
             await connection.execute("SELECT 1")
         locking.rollback()

@@ -202,7 +202,7 @@ async def test_wallets_fulfilled_and_failed_at_once_credit_or_return(world: Worl
     assert await world.findings() == []
 
 
-def test_a_file_of_codes_is_read_in_batches_and_a_fault_names_its_line(tmp_path: Path):
+def test_a_file_of_codes_is_read_in_batches_and_an_error_names_its_line(tmp_path: Path):
     file = tmp_path / "codes"
     file.write_bytes(b"\xef\xbb\xbfA\r\n\r\nB\n C \n")
     assert list(batches(file)) == [(["A", "B", "C"], file.stat().st_size)]

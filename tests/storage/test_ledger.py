@@ -53,7 +53,7 @@ async def test_the_same_event_and_rule_never_earn_twice(world: World):
     assert await world.findings() == []
 
 
-async def test_earnings_of_an_unknown_currency_are_a_loud_fault(world: World):
+async def test_earnings_of_an_unknown_currency_are_a_loud_error(world: World):
     unknown = msgspec.structs.replace(world.earning(await world.user("ann"), 5), currency_id="gold")
     async with world.pool.connection() as connection:
         with pytest.raises(psycopg.errors.ForeignKeyViolation):

@@ -22,13 +22,13 @@ def fresh_url(postgres_server: int) -> str:
 
 def test_a_held_lock_puts_a_revision_off_and_others_pass(fresh_url: str) -> None:
     schema.upgrade(fresh_url, "0016")
-    faults: list[BaseException] = []
+    errors: list[BaseException] = []
 
     def migrate() -> None:
         try:
             schema.upgrade(fresh_url)
-        except BaseException as fault:
-            faults.append(fault)
+        except BaseException as error:
+            errors.append(error)
 
     with psycopg.connect(fresh_url) as holder, psycopg.connect(fresh_url, autocommit=True) as other:
         holder.execute("SELECT FROM earning_usage")  # 0017 alters it
@@ -44,7 +44,7 @@ def test_a_held_lock_puts_a_revision_off_and_others_pass(fresh_url: str) -> None
         assert time.monotonic() - began < 15
         holder.rollback()
         migrating.join(60)
-    assert not faults
+    assert not errors
     assert schema.revisions(fresh_url)[0] == schema.known_revisions()[0]
     schema.check(fresh_url)
 

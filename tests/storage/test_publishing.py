@@ -65,7 +65,7 @@ async def test_a_board_that_was_not_changed_lately_is_found_to_be_missing(world:
             await all_there(world, boards)
             await forget_all()
         await all_there(world, boards)
-        publisher.raise_fault()
+        publisher.raise_error()
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

@@ -52,8 +52,8 @@ async def refusal(attempts: Iterable[Awaitable[object]]) -> LimitReached:
     for attempt in attempts:
         try:
             await attempt
-        except LimitReached as fault:
-            return fault
+        except LimitReached as error:
+            return error
     raise AssertionError("nothing was refused")
 
 

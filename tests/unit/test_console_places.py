@@ -1,4 +1,4 @@
-"""Where a fault of a board's form is, as its labels say it."""
+"""Where an error of a board's form is, as its labels say it."""
 
 import pytest
 

@@ -70,7 +70,7 @@ def test_a_course_needs_two_values() -> None:
     assert line([0, 4]).split() == ["0.0,32.0", "100.0,4.0"]
 
 
-def test_the_pointer_stands_below_the_fault() -> None:
+def test_the_pointer_stands_below_the_error() -> None:
     assert pointer("a + b", "unexpected '+' (at position 3)") == "a + b\n  ▲"
     assert pointer("a", "is wrong") == ""
 

@@ -146,7 +146,7 @@ def test_a_bulk_call_gives_each_event_its_own_bytes() -> None:
         (b'{"events": [{]}', "Malformed JSON"),
     ],
 )
-def test_a_fault_of_the_envelope_fails_the_whole_call(body: bytes, message: str) -> None:
+def test_an_error_of_the_envelope_fails_the_whole_call(body: bytes, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         decode_bulk(body)
 

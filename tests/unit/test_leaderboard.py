@@ -1,4 +1,4 @@
-"""Definitions of boards: defaults, round trip, and faults that name their field."""
+"""Definitions of boards: defaults, round trip, and errors that name their field."""
 
 from typing import Any
 

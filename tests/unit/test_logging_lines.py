@@ -18,6 +18,6 @@ def test_a_line_stays_one_line() -> None:
 def test_a_traceback_stands_below_its_line() -> None:
     try:
         raise ValueError("broken")
-    except ValueError as fault:
-        record = logging.LogRecord("laurel", logging.ERROR, "", 0, "failed", (), (type(fault), fault, fault.__traceback__))
+    except ValueError as error:
+        record = logging.LogRecord("laurel", logging.ERROR, "", 0, "failed", (), (type(error), error, error.__traceback__))
     assert TextFormatter().format(record).splitlines()[-1] == "ValueError: broken"

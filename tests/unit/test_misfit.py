@@ -19,7 +19,7 @@ from api.tenant.tenant import Origin
 from domain.errors import ValidationError
 from domain.event.event import validate_event
 from domain.leaderboard.definition import LeaderboardDefinition
-from domain.misfit import MOST_FAULTS, PATTERN_WORDS, misfits, near_miss
+from domain.misfit import MOST_ERRORS, PATTERN_WORDS, misfits, near_miss
 from domain.payout.schedule import ScheduleBody
 from domain.points.earning_rule import EarningRule
 from domain.points.tier import TierName
@@ -72,11 +72,11 @@ def test_it_finds_something_exactly_when_msgspec_refuses(case: tuple[Any, Any]) 
         assert found == []
     assert len(found) <= 20
     typed = msgspec.json.encode(value).decode()
-    said = [word.group() for fault in found for word in FOREIGN_WORDS.finditer(fault.message)]
+    said = [word.group() for error in found for word in FOREIGN_WORDS.finditer(error.message)]
     assert [word for word in said if word not in typed] == []
 
 
-def test_every_fault_is_told_at_once_and_the_choices_are_listed() -> None:
+def test_every_error_is_told_at_once_and_the_choices_are_listed() -> None:
     timeframe = {"type": "week", "reset_day": True}
     value = {"nmae": "Cup", "config": {"timeframe": timeframe, "scoring": {"rules": [{"event_type": 5}], "aggregation": "average"}}}
     with pytest.raises(ValidationError) as refused:
@@ -159,7 +159,7 @@ def calls(function: Any, run: Callable[[], Any]) -> int:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_thousands_of_strange_members_cost_no_more_than_those_that_are_told(shape: Any) -> None:
     body = {f"strange_{number}": 1 for number in range(5000)}
-    assert calls(near_miss, lambda: misfits(body, shape)) <= 3 * MOST_FAULTS
+    assert calls(near_miss, lambda: misfits(body, shape)) <= 3 * MOST_ERRORS
 
 
 def test_an_event_without_an_id_is_compared_with_few_of_its_strange_members() -> None:
@@ -169,7 +169,7 @@ def test_an_event_without_an_id_is_compared_with_few_of_its_strange_members() ->
         with pytest.raises(ValidationError):
             validate_event(body, datetime.now(UTC))
 
-    assert calls(near_miss, refuse) <= 3 * MOST_FAULTS
+    assert calls(near_miss, refuse) <= 3 * MOST_ERRORS
 
 
 def test_what_a_list_has_too_much_is_not_looked_at() -> None:
@@ -177,7 +177,7 @@ def test_what_a_list_has_too_much_is_not_looked_at() -> None:
     many, more = ({"adjustments": [one] * number} for number in (1001, 5000))
     first = calls(None, lambda: misfits(many, AdjustmentsBody))
     assert calls(None, lambda: misfits(more, AdjustmentsBody)) < 1.1 * first
-    assert [fault.field for fault in misfits(more, AdjustmentsBody)] == ["adjustments"]
+    assert [error.field for error in misfits(more, AdjustmentsBody)] == ["adjustments"]
 
 
 def test_a_refusal_repeats_little_of_what_was_sent() -> None:

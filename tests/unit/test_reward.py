@@ -115,7 +115,7 @@ def test_what_an_admin_reads_can_be_written_back():
         ({"eligibility": {"attributes": {"country": {"like": "V"}}}}, "eligibility.attributes.country.like"),
     ],
 )
-def test_a_fault_names_its_field(given: dict[str, Any], field: str):
+def test_an_error_names_its_field(given: dict[str, Any], field: str):
     with pytest.raises(ValidationError) as refused:
         reward(**given)
     assert refused.value.details[0]["field"] == field

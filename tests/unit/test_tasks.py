@@ -41,7 +41,7 @@ async def test_the_same_question_is_asked_once_and_goes_on_when_the_first_asker_
     assert asked == ["a", "b", "a"]
 
 
-async def test_a_fault_is_each_askers_and_is_not_remembered() -> None:
+async def test_an_error_is_each_askers_and_is_not_remembered() -> None:
     answers = SharedAnswers("question")
 
     async def divide(by: int) -> float:

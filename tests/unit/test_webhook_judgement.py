@@ -29,7 +29,7 @@ def test_any_other_answer_is_tried_again(status):
 
 
 @pytest.mark.parametrize("error", ["dns", "refused", "reset", "timeout", "tls"])
-def test_network_faults_are_tried_again(error):
+def test_network_errors_are_tried_again(error):
     assert judge(None, error) is AnswerVerdict.RETRY
     assert error_class(None, error) == error
 

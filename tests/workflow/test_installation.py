@@ -74,10 +74,10 @@ async def test_of_many_that_come_at_once_one_has_it(client: Client) -> None:
     rivals = [uuid4() for _ in range(8)]
     claims = [claim_namespace(client, rival) for rival in rivals for _ in range(2)]
     told = await asyncio.gather(*claims, return_exceptions=True)
-    owners = {str(rival) for rival, fault in zip([r for r in rivals for _ in range(2)], told, strict=True) if fault is None}
+    owners = {str(rival) for rival, error in zip([r for r in rivals for _ in range(2)], told, strict=True) if error is None}
     assert owners == {await namespace_owner(client)}
-    assert sum(fault is None for fault in told) == 2
-    assert all(isinstance(fault, ForeignNamespaceError) for fault in told if fault is not None)
+    assert sum(error is None for error in told) == 2
+    assert all(isinstance(error, ForeignNamespaceError) for error in told if error is not None)
 
 
 async def test_a_temporal_that_lost_it_is_marked_again(client: Client, pool: Pool, temporal_settings: Settings) -> None:

@@ -198,11 +198,11 @@ async def test_a_suspended_tenants_schedules_wait_and_catch_up_once_it_is_active
 async def test_what_fails_in_one_step_stops_no_other(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
 
-    def step(name: str, fault: Exception | None = None) -> Callable[..., Awaitable[int]]:
+    def step(name: str, error: Exception | None = None) -> Callable[..., Awaitable[int]]:
         async def run(*_: Any) -> int:
             done.append(name)
-            if fault is not None:
-                raise fault
+            if error is not None:
+                raise error
             return 0
 
         return run

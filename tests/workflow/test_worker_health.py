@@ -19,7 +19,7 @@ from runtime.settings import Settings
 from stack.processes import free_port
 from storage.leaderboard.rankings import LiveStore
 from storage.platform import partitions
-from tests.storage.test_database_faults import server_setting
+from tests.storage.test_database_errors import server_setting
 
 PATIENCE_SECONDS = 60.0
 

@@ -228,12 +228,12 @@ async def test_the_loops_of_a_worker_outlive_a_database_that_cannot_serve(pool: 
     await asyncio.gather(*loops)
 
 
-def test_each_fault_has_its_cause() -> None:
+def test_each_error_has_its_cause() -> None:
     states = {"25006": "read_only", "42883": "schema", "53100": "disk_full", "57014": "timeout", "57P01": "connection", "XX000": "other"}
     assert {state: _cause(state) for state in states} == states
 
 
 def _cause(state: str) -> str:
-    fault = psycopg.Error()
-    fault.sqlstate = state
-    return cause_of(fault)
+    error = psycopg.Error()
+    error.sqlstate = state
+    return cause_of(error)
