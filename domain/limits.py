@@ -354,7 +354,10 @@ BRISK_SECONDS = _limit(
 LOCK_SECONDS = _limit(
     TIME, "a wait for a lock in PostgreSQL", 12, "seconds", scope="connection", beyond="the statement fails and is retried, or 503"
 )
-IDLE_SECONDS = _limit(TIME, "a transaction in which nothing happens", 10, "seconds", scope="connection", beyond="it is rolled back")
+IDLE_SECONDS = _limit(
+    TIME, "a transaction that is idle, or an answer not read", 10, "seconds", scope="connection", beyond="it is rolled back"
+)
+TAKEN_SECONDS = _limit(TIME, "commands for Temporal taken and not settled", 15, "seconds", scope="process", beyond="others take them over")
 REDIS_SECONDS = _limit(TIME, "an answer of Redis", 2, "seconds", scope="connection", beyond="PostgreSQL answers, or 503 `UNAVAILABLE`")
 TEMPORAL_SECONDS = _limit(TIME, "an answer of Temporal", 5, "seconds", scope="request", beyond="the call is retried or fails")
 TEMPORAL_POLL_SECONDS = _limit(

@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 BATCH = 50
 POLL_SECONDS = 1.0
+DELIVERY_SECONDS = 2 * RPC_TIMEOUT.total_seconds()
 AWAY_SECONDS = 1.0
 AWAY = frozenset({RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED, RPCStatusCode.RESOURCE_EXHAUSTED})
 
@@ -146,7 +147,7 @@ class Relay:
         """Deliver one command; None when Temporal has it or needs it no more."""
         try:
             with tracing.continued(row.trace_context):
-                async with asyncio.timeout(2 * RPC_TIMEOUT.total_seconds()):
+                async with asyncio.timeout(DELIVERY_SECONDS):
                     await self._deliver(row)
         except WorkflowAlreadyStartedError:
             return None

@@ -13,6 +13,7 @@ import msgspec
 import psycopg
 from psycopg import errors
 from psycopg.abc import RV, Params, PQGen, QueryNoTemplate
+from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, Row, dict_row
 from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
@@ -32,8 +33,13 @@ LISTEN_SECONDS = 15.0
 """A connection that listens is asked this often whether it still leads to the server."""
 DEAD_PEER: dict[str, Any] = {"tcp_user_timeout": 5000, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 2}
 """A host that vanished without a word is noticed after 5 to 9 seconds, not after the kernel's minutes and hours."""
-SESSION = {"timezone": "UTC", "idle_in_transaction_session_timeout": "10s", "lock_timeout": "12s"}
-"""A process that froze in a transaction, or whose host is gone, holds its locks for 10 seconds at most; nobody queues for ever."""
+SESSION = {"timezone": "UTC", "idle_in_transaction_session_timeout": "10s", "tcp_user_timeout": "10s", "lock_timeout": "12s"}
+"""A process that froze in a transaction, or whose host is gone, holds its locks for 10 seconds at most; nobody queues for ever.
+
+To the server one that froze over a long answer is not idle: it waits to be read, without end but for its `tcp_user_timeout`.
+"""
+BOUNDS = "SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in SESSION.items())
+"""The same for one transaction."""
 
 ROWS_IN_A_ROW = 100
 """So many rows are decoded before other tasks have their turn: about a millisecond."""
@@ -115,6 +121,17 @@ class Connection(psycopg.AsyncConnection[DictRow]):
     """A connection on which every exchange has its time: one that gets no answer is closed, as if the server had closed it."""
 
     answer_seconds: float = ANSWER_SECONDS
+    pooled = False
+    """Whether a pooler stands between, so that `SESSION` is set for each transaction anew."""
+
+    @asynccontextmanager
+    async def transaction(self, savepoint_name: str | None = None, force_rollback: bool = False) -> AsyncIterator[psycopg.AsyncTransaction]:
+        """What psycopg gives; none is without its bounds."""
+        unbounded = self.pooled and self.info.transaction_status == TransactionStatus.IDLE
+        async with super().transaction(savepoint_name, force_rollback) as begun:
+            if unbounded:
+                await self.execute(BOUNDS)
+            yield begun
 
     async def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:  # noqa: ASYNC109 - psycopg's own
         """What psycopg does for each exchange; raises `OperationalError` when no answer came in time."""
@@ -260,7 +277,7 @@ def make_pool(
     """A closed pool; `await pool.open()` starts it (it also opens while Postgres is away, and waits)."""
 
     async def configure(connection: Connection) -> None:
-        connection.answer_seconds = answer_seconds
+        connection.answer_seconds, connection.pooled = answer_seconds, pooled
         if pooled:  # of all that can be set, poolers carry this along for each client
             await connection.execute("SET timezone TO 'UTC'")
 

@@ -12,11 +12,12 @@ from uuid import UUID
 import msgspec
 from psycopg.types.json import Jsonb
 
+from domain import limits
 from runtime import tracing
 from runtime.postgres import Connection, count_changed, notify
 
 CHANNEL = "outbox"
-LEASE = timedelta(seconds=30)
+LEASE = timedelta(seconds=limits.TAKEN_SECONDS.value)
 MAXIMUM_BACKOFF_SECONDS = 60
 
 
@@ -101,7 +102,7 @@ def _columns(tenant_id: UUID, entry: OutboxCommand) -> tuple[object, ...]:
 
 
 async def lease_due(connection: Connection, limit: int, *, workflow_id: str | None = None) -> list[LeasedCommand]:
-    """Take up to `limit` due commands for 30 s, the oldest unsent one of each workflow. With `workflow_id`, only that workflow's."""
+    """Take up to `limit` due commands for `LEASE`, the oldest unsent one of each workflow. With `workflow_id`, only that workflow's."""
     # Materialized: as a subquery it may be run again for each row it is joined with, and then it takes others, beyond the limit.
     cursor = await connection.execute(
         """

@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 
 from domain import limits
+from loops.relay import DELIVERY_SECONDS, POLL_SECONDS
 from runtime import http, http_server, jwks, postgres, redis, resolver, temporal_limits
 from storage.limit import COUNTED
+from workflows.scoring import HEARTBEAT_TIMEOUT
 
 REPOSITORY = Path(__file__).parent.parent.parent
 DOCUMENT = REPOSITORY / "docs/limits.md"
@@ -42,7 +44,9 @@ def test_what_knows_no_business_has_the_same_bounds() -> None:
     assert limits.ANSWER_SECONDS.value == postgres.ANSWER_SECONDS
     assert limits.BRISK_SECONDS.value == postgres.BRISK_SECONDS
     assert f"{limits.LOCK_SECONDS.value}s" == postgres.SESSION["lock_timeout"]
-    assert f"{limits.IDLE_SECONDS.value}s" == postgres.SESSION["idle_in_transaction_session_timeout"]
+    assert (
+        f"{limits.IDLE_SECONDS.value}s" == postgres.SESSION["idle_in_transaction_session_timeout"] == postgres.SESSION["tcp_user_timeout"]
+    )
     assert limits.REDIS_SECONDS.value == redis.TIMEOUT_SECONDS
     assert limits.WEBHOOK_READ_BYTES.value == http.READ_BYTES
     assert limits.LOOK_UPS.value == resolver.LOOK_UPS
@@ -50,3 +54,11 @@ def test_what_knows_no_business_has_the_same_bounds() -> None:
     assert limits.TEMPORAL_CALL_SECONDS.value == temporal_limits.CALL_SECONDS
     assert limits.TEMPORAL_CONNECT_SECONDS.value == temporal_limits.CONNECT_SECONDS
     assert limits.TEMPORAL_POLL_SECONDS.value == temporal_limits.POLL_TIMEOUT.total_seconds()
+
+
+def test_a_process_that_freezes_costs_nobody_else_more_than_twenty_seconds() -> None:
+    """Its transactions, its pumps, and the commands that it took; these are not taken over while they may still be under way."""
+    assert limits.IDLE_SECONDS.value < limits.LOCK_SECONDS.value < 20
+    assert HEARTBEAT_TIMEOUT.total_seconds() + limits.IDLE_SECONDS.value <= 20
+    assert limits.TAKEN_SECONDS.value > DELIVERY_SECONDS
+    assert limits.TAKEN_SECONDS.value + POLL_SECONDS <= 20

@@ -18,7 +18,7 @@ from loops.relay import run_relay
 from loops.sweep import run_sweep
 from runtime import postgres, temporal
 from runtime.ids import utc_now
-from runtime.postgres import Pool, cause_of, connect, notices, transaction
+from runtime.postgres import Connection, Pool, cause_of, connect, make_pool, notices, transaction
 from runtime.settings import Settings
 from storage.event.log import GroupCommitWriter, NewEvent
 from storage.platform import partitions
@@ -196,11 +196,35 @@ async def test_a_pool_parts_with_connections_that_lead_to_a_read_only_server(set
 
 async def test_who_falls_silent_in_a_transaction_is_ended_by_the_server(settings: Settings, pool: Pool) -> None:
     async with pool.connection() as connection:
-        names = ("idle_in_transaction_session_timeout", "lock_timeout")
-        for name in names:
-            row = await (await connection.execute("SELECT current_setting(%s) AS value", (name,))).fetchone()
-            assert row is not None
-            assert row["value"] not in ("0", "")
+        assert "0" not in await bounds_of(connection)
+
+
+async def test_each_transaction_has_its_bounds_where_a_pooler_carries_no_settings(settings: Settings) -> None:
+    async with make_pool(settings.database_url, "test", pooled=True) as behind_a_pooler, behind_a_pooler.connection() as connection:
+        for _ in range(2):
+            async with connection.transaction():
+                assert "0" not in await bounds_of(connection)
+            assert await bounds_of(connection) == ["0"] * 3
+
+
+async def bounds_of(connection: Connection) -> list[str]:
+    names = ("idle_in_transaction_session_timeout", "tcp_user_timeout", "lock_timeout")
+    shown = [await (await connection.execute(f"SHOW {name}")).fetchone() for name in names]
+    return [str(value) for row in shown if row for value in row.values()]
+
+
+async def test_who_reads_no_more_in_a_transaction_is_ended_by_the_server(settings: Settings, pool: Pool) -> None:
+    """As one does that freezes over a long answer: the server is then busy writing it, and not idle in a transaction."""
+    await an_event(pool)
+    stuck = await connect(settings.database_url, "stuck")
+    try:
+        await stuck.execute("BEGIN")
+        await stuck.execute("SELECT FROM scoring_cursor FOR UPDATE")
+        stuck.pgconn.send_query(b"SELECT repeat('x', 1000) FROM generate_series(1, 100000)")
+        async with transaction(pool) as connection:  # waits no longer than `lock_timeout`
+            await connection.execute("SELECT FROM scoring_cursor FOR UPDATE")
+    finally:
+        stuck.pgconn.finish()
 
 
 @pytest.mark.parametrize("break_it", ["read-only", "schema"])
