@@ -253,6 +253,7 @@ def create_app(settings: Settings, drain: Drain | None = None) -> Front:
         request_class=StrictRequest,
         request_max_body_size=MAXIMUM_BODY_BYTES,
         openapi_config=openapi.CONFIG,
+        plugins=[openapi.StructsInBook()],
     )
     with warnings.catch_warnings():
         # The names by which handlers ask for what is injected are those of Litestar 2, to which the project is pinned.

@@ -12,7 +12,7 @@ from api.auth import OPERATOR, PUBLIC, in_token_family, rule_of
 from api.declared import As, PartOf
 from api.errors import known_codes
 from api.operation import BODIES, CALLBACK, PATH, QUERY, REFUSALS, TAGS, TEXT
-from api.query import query_names, query_shapes
+from api.query import query_names, query_shapes, struct_fields
 from api.schema_book import SchemaBook, example_of_schema
 from domain.errors import DomainError
 
@@ -35,15 +35,15 @@ HEADERS: dict[str, dict[str, Any]] = {
     },
 }
 """The header that a route takes because of a refusal that it declares."""
-EVENT = {"$ref": "#/components/schemas/IngestionEventV1"}
 SUCCESS = {
     "200": "Done",
     "201": "Made",
     "202": "Accepted; the effect follows",
     "204": "Done; there is nothing to show",
+    "304": "What you have is current",
     "503": "Not now; the body says why",
 }
-LISTS = {"show_catalog": "rewards", "list_orders": "orders", "list_snapshots": "snapshots"}
+LISTS = {"show_catalog": "rewards", "list_orders": "orders"}
 """Lists whose noun is not the last fixed segment of their path."""
 NOT_FOUND = {
     "external_id": "USER_NOT_FOUND",
@@ -62,29 +62,6 @@ FACTS: dict[str, dict[str, Any]] = {
     "INVALID_STATE": {"present": "archived"},
 }
 """The extra members that the example of a code shows."""
-EVENT_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "required": ["event_id", "type", "actor", "occurred_at"],
-    "properties": {
-        "tenant_id": {"type": "string", "description": "Optional; always overwritten with the credential's tenant"},
-        "event_id": {"type": "string", "minLength": 1, "maxLength": 255},
-        "type": {"type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,100}$"},
-        "actor": {
-            "type": "object",
-            "required": ["user_id"],
-            "properties": {"user_id": {"type": "string", "minLength": 1, "maxLength": 255}, "metadata": {"type": "object"}},
-        },
-        "subject": {"type": "object", "properties": {"type": {"type": "string"}, "id": {"type": "string"}}},
-        "occurred_at": {"type": "string", "format": "date-time", "description": "At most 1 h ahead of the server's clock"},
-        "attrs": {"type": "object", "description": "Nested up to 8 levels"},
-    },
-}
-"""Events are decoded from their bytes, in front of the routes, so their shape is described by hand."""
-EVENTS = {
-    "type": "object",
-    "required": ["events"],
-    "properties": {"events": {"type": "array", "items": EVENT, "minItems": 1, "maxItems": 100}},
-}
 ERROR_SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["error"],
@@ -115,7 +92,6 @@ def document_of(app: Litestar) -> dict[str, Any]:
         if operation is not None:
             _complete(operation, handler, path, book)
             refusals |= _describe_refusals(operation, handler, path)
-    book.add("IngestionEventV1", EVENT_SCHEMA)
     book.add("Error", ERROR_SCHEMA)
     components = document["components"]
     components["examples"] = {code: {"value": example_of(error)} for code, error in sorted(known_codes().items())}
@@ -170,7 +146,7 @@ def name_of(handler: HTTPRouteHandler, path: str) -> str:
     own = handler.operation_id
     if isinstance(own, str):
         return own
-    return "show_score" if "/score/" in path else str(handler.fn.__name__)
+    return str(handler.fn.__name__)
 
 
 def _complete(operation: dict[str, Any], handler: HTTPRouteHandler, path: str, book: SchemaBook) -> None:
@@ -188,12 +164,12 @@ def _complete(operation: dict[str, Any], handler: HTTPRouteHandler, path: str, b
 
 def _describe_body(operation: dict[str, Any], handler: HTTPRouteHandler, name: str, book: SchemaBook) -> None:
     """What `data` says: a Struct, an object `As` a Struct or a `PartOf` one."""
-    sent = {"append_event": EVENT, "append_events": EVENTS, "explain_event": EVENT, "call_redemption_back": CALLBACK}.get(name)
+    sent = {"call_redemption_back": CALLBACK}.get(name)
     data = handler.parsed_fn_signature.parameters.get("data")
     shape, is_partial = BODIES.get(name, (None if data is None else data.annotation, False))
     is_required = data is not None or not is_partial
     if (optional := handler.opt.get("body")) is not None:
-        sent, is_required = book.body(optional), False
+        sent, is_required = book.body(optional), any(field.required for field in struct_fields(optional))
     note = None if data is None else next((each for each in data.metadata if isinstance(each, As | PartOf)), None)
     if isinstance(note, As):
         sent = book.body(note.shape)

@@ -10,7 +10,9 @@ import msgspec
 from litestar import Litestar, Response, get
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme
+from litestar.openapi.spec import Components, OpenAPIType, Schema, SecurityScheme
+from litestar.plugins import OpenAPISchemaPlugin
+from litestar.typing import FieldDefinition
 
 from api.document import document_of, query_names_of
 from runtime.version import VERSION
@@ -43,6 +45,20 @@ CONFIG = OpenAPIConfig(
     ),
     security=[{"bearer": []}, {"api_key": []}],
 )
+
+
+class StructsInBook(OpenAPISchemaPlugin):
+    """Keeps Litestar from describing Structs: `api/schema_book.py` does, which tells bodies from answers. Litestar would also stumble over
+    defaults that are Structs themselves."""
+
+    @staticmethod
+    def is_plugin_supported_type(value: Any) -> bool:
+        """Every Struct."""
+        return isinstance(value, type) and issubclass(value, msgspec.Struct)
+
+    def to_openapi_schema(self, field_definition: FieldDefinition, schema_creator: Any) -> Schema:
+        """A place holder."""
+        return Schema(type=OpenAPIType.OBJECT)
 
 
 @get("/openapi.json", operation_id="openapi", include_in_schema=False)

@@ -8,7 +8,6 @@ from typing import Any
 
 from api.redemption.redeem import PurchaseBody
 from api.redemption.redemption import MOVES_BY_HAND
-from domain.leaderboard.definition import LeaderboardDefinition
 from domain.redemption.redemption import CALLBACK_STATES, State
 from domain.reward.config import ConfigBody
 from domain.reward.reward import RewardBody
@@ -62,19 +61,9 @@ TAGS = (
 )
 """The group of an operation: that of the first beginning of a path that fits."""
 
-BOARD_PAGE = {"window_key": TEXT, "limit": whole(1, 1000, 100), "offset": whole(0, 100_000_000, 0)}
 BETWEEN = {"from": INSTANT, "to": INSTANT}
 SOURCE = {"source_type": TEXT, "source_id": TEXT}
 QUERY: dict[str, dict[str, Any]] = {
-    "list_events": {"user_id": TEXT, "type": TEXT, "event_id": TEXT, **BETWEEN},
-    "get_event": {"user_id": TEXT},
-    "list_definitions": {"status": one_of("active", "archived", "all")},
-    "show_page": BOARD_PAGE,
-    "show_around": {"window_key": TEXT, "limit": whole(1, 1000, 11)},
-    "show_rank": {"window_key": TEXT},
-    "show_score": {"window_key": TEXT},
-    "list_snapshots": BETWEEN,
-    "show_snapshot": {name: schema for name, schema in BOARD_PAGE.items() if name != "window_key"},
     "list_redemptions": {
         "user_id": TEXT,
         "external_user_id": TEXT,
@@ -97,14 +86,6 @@ REDEEMING = ("INSUFFICIENT_POINTS", "OUT_OF_STOCK", "USER_LIMIT_REACHED", "NOT_E
 STATE = ("INVALID_STATE",)
 VERSION = ("VERSION_CONFLICT",)
 REFUSALS: dict[str, tuple[str, ...]] = {
-    "append_event": ("EVENT_TYPE_NOT_DECLARED", "USER_NOT_FOUND"),
-    "create_event_type": ("ALREADY_EXISTS",),
-    "delete_event_type": STATE,
-    "replay_dead_letter": (*STATE, "EVENTS_EXPIRED"),
-    "add_board": ("ALREADY_EXISTS",),
-    "replace_definition": (*STATE, *VERSION),
-    "archive_definition": VERSION,
-    "rescore_window": (*STATE, "EVENTS_EXPIRED", "NOT_FOUND"),
     "add_reward": ("ALREADY_EXISTS",),
     "replace_reward": ("ALREADY_EXISTS", *VERSION),
     "change_reward": ("ALREADY_EXISTS", *VERSION),
@@ -137,8 +118,6 @@ PATH = {"move": one_of(*sorted(MOVES_BY_HAND))}
 """Parameters in paths of which there are few."""
 
 BODIES: dict[str, tuple[type, bool]] = {
-    "add_board": (LeaderboardDefinition, False),
-    "replace_definition": (LeaderboardDefinition, False),
     "add_reward": (RewardBody, False),
     "replace_reward": (RewardBody, False),
     "change_reward": (RewardBody, True),

@@ -1,19 +1,30 @@
 """The event log for admins: what came, what it did, and what broke scoring (contract 2)."""
 
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from litestar import Request, get, post
+from litestar import get, post
+from msgspec import Meta, structs
 
 from api.auth import Principal, allow
-from api.event.explained import effects_of
+from api.event.explained import BoardEffect, EventEffects, RuleEffect, effects_of
 from api.pagination import Page, decode_cursor, encode_cursor
-from api.query import instant_in
+from api.query import Between
 from domain.errors import EventsExpired, InvalidState, NotFound, ValidationError
 from domain.event.event import decode_stored
-from domain.wire import amount_number, optional_rfc3339, rfc3339
+from domain.event.event_wire import (
+    DeadLetterAnswer,
+    DeadLetterListAnswer,
+    EventEarning,
+    EventListAnswer,
+    EventSender,
+    EventState,
+    EventSummary,
+    ReplayedEvent,
+)
+from domain.wire import FreeForm, amount_number, optional_rfc3339, rfc3339
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
 from runtime.settings import Settings
@@ -25,32 +36,56 @@ from storage.tenant.user import find_user
 ADMIN = [allow("admin")]
 SAME_ID = 50
 MAX_BOARDS = 200
-AnyRequest = Request[Any, Any, Any]
 
 
-def event_wire(event: FoundEvent) -> dict[str, Any]:
+class EventParams(Between, frozen=True, kw_only=True):
+    """Which events."""
+
+    event_id: Annotated[str, Meta(max_length=255)] | None = None
+    type: Annotated[str, Meta(max_length=255)] | None = None
+    user_id: Annotated[str, Meta(max_length=255, description="The tenant's own id of the user")] | None = None
+
+
+class SenderParams(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose event, where several gamers sent one with this id."""
+
+    user_id: Annotated[str, Meta(max_length=255, description="The tenant's own id of the user")] | None = None
+
+
+class EventDetails(EventSummary, frozen=True, kw_only=True):
+    """An event, and what it did."""
+
+    event: Annotated[FreeForm | None, Meta(description="As it was sent; null when it cannot be read")]
+    state: EventState
+    dead_letter: DeadLetterAnswer | None
+    earnings: list[EventEarning]
+    leaderboards: list[BoardEffect]
+    earning_rules: list[RuleEffect]
+
+
+def event_summary(event: FoundEvent) -> EventSummary:
     """An event in a list."""
-    return {
-        "event_id": event.event_id,
-        "type": event.type,
-        "user_id": event.external_user_id,
-        "sender": "gamer" if event.sender else "server",
-        "occurred_at": rfc3339(event.occurred_at),
-        "accepted_at": rfc3339(event.accepted_at),
-        "position": event.position,
-    }
+    return EventSummary(
+        event_id=event.event_id,
+        type=event.type,
+        user_id=event.external_user_id,
+        sender=EventSender.GAMER if event.sender else EventSender.SERVER,
+        occurred_at=rfc3339(event.occurred_at),
+        accepted_at=rfc3339(event.accepted_at),
+        position=event.position,
+    )
 
 
-def letter_wire(letter: DeadLetter) -> dict[str, Any]:
-    """A dead letter on the wire."""
-    return {
-        "position": letter.position,
-        "event_id": letter.event_id,
-        "reason": letter.reason,
-        "accepted_at": rfc3339(letter.accepted_at),
-        "created_at": rfc3339(letter.created_at),
-        "replayed_at": optional_rfc3339(letter.replayed_at),
-    }
+def letter_answer(letter: DeadLetter) -> DeadLetterAnswer:
+    """A dead letter as admins see it."""
+    return DeadLetterAnswer(
+        position=letter.position,
+        event_id=letter.event_id,
+        reason=letter.reason,
+        accepted_at=rfc3339(letter.accepted_at),
+        created_at=rfc3339(letter.created_at),
+        replayed_at=optional_rfc3339(letter.replayed_at),
+    )
 
 
 def _place(page: Page, until: datetime) -> LogPlace:
@@ -63,13 +98,12 @@ def _place(page: Page, until: datetime) -> LogPlace:
         raise ValidationError.of("cursor", "is not a cursor for this list") from None
 
 
-async def _search(connection: Connection, principal: Principal, request: AnyRequest, partitions: int) -> Search | None:
+async def _search(connection: Connection, principal: Principal, params: EventParams, partitions: int) -> Search | None:
     """What the query string asks for; None when it names a user whom the tenant does not have."""
-    given_since, given_until = instant_in(request, "from"), instant_in(request, "to")
     tenant = await find_tenant(connection, principal.tenant_id)
     user_id: UUID | None = None
-    if (external_id := request.query_params.get("user_id")) is not None:
-        user = await find_user(connection, principal.tenant_id, external_id)
+    if params.user_id is not None:
+        user = await find_user(connection, principal.tenant_id, params.user_id)
         if user is None:
             return None
         user_id = user.user_id
@@ -78,39 +112,31 @@ async def _search(connection: Connection, principal: Principal, request: AnyRequ
     until = utc_now() + timedelta(days=1)
     return Search(
         partitions=range(partitions) if user_id is None else [user_id.bytes[15] % partitions],
-        since=oldest if given_since is None else max(given_since, oldest),
-        until=until if given_until is None else min(given_until, until),
-        type=request.query_params.get("type"),
+        since=oldest if params.since is None else max(params.since, oldest),
+        until=until if params.until is None else min(params.until, until),
+        type=params.type,
         user_id=user_id,
     )
 
 
-def _without_nul(request: AnyRequest) -> None:
-    for name in ("event_id", "user_id", "type"):
-        if "\0" in request.query_params.get(name, ""):
-            raise ValidationError.of(name, "must not contain the character U+0000")
-
-
-@get("/v1/admin/events", guards=ADMIN, operation_id="list_events")
-async def list_events(request: AnyRequest, principal: Principal, pool: Pool, settings: Settings, page: Page) -> dict[str, Any]:
-    """List accepted events, newest first. Filters: `event_id`, `type`, `user_id`, and `from` and `to` on `accepted_at`.
+@get("/v1/admin/events", guards=ADMIN)
+async def list_events(params: EventParams, principal: Principal, pool: Pool, settings: Settings, page: Page) -> EventListAnswer:
+    """List accepted events, newest first. `from` and `to` are about `accepted_at`.
 
     A call searches a limited part of the log: a page can be short or even empty and still have a `next_cursor`.
     """
-    _without_nul(request)
-    event_id = request.query_params.get("event_id")
     async with pool.connection() as connection:
-        search = await _search(connection, principal, request, settings.scoring_partitions)
+        search = await _search(connection, principal, params, settings.scoring_partitions)
         if search is None:
-            return {"events": [], "next_cursor": None}
-        if event_id is not None:
+            return EventListAnswer(events=[], next_cursor=None)
+        if params.event_id is not None:
             same = await storage.events_of_id(
-                connection, principal.tenant_id, event_id, range(settings.scoring_partitions), limit=page.limit
+                connection, principal.tenant_id, params.event_id, range(settings.scoring_partitions), limit=page.limit
             )
-            return {"events": [event_wire(each) for each in same if _fits(each, search)], "next_cursor": None}
+            return EventListAnswer(events=[event_summary(each) for each in same if _fits(each, search)], next_cursor=None)
         found, place = await storage.search_events(connection, principal.tenant_id, search, _place(page, search.until), limit=page.limit)
     cursor = None if place is None else encode_cursor(place.day.isoformat(), place.position)
-    return {"events": [event_wire(each) for each in found], "next_cursor": cursor}
+    return EventListAnswer(events=[event_summary(each) for each in found], next_cursor=cursor)
 
 
 def _fits(event: FoundEvent, search: Search) -> bool:
@@ -119,14 +145,13 @@ def _fits(event: FoundEvent, search: Search) -> bool:
     )
 
 
-@get("/v1/admin/events/{event_id:path}", guards=ADMIN, operation_id="get_event")
-async def get_event(request: AnyRequest, event_id: str, principal: Principal, pool: Pool, settings: Settings) -> dict[str, Any]:
+@get("/v1/admin/events/{event_id:path}", guards=ADMIN)
+async def get_event(params: SenderParams, event_id: str, principal: Principal, pool: Pool, settings: Settings) -> EventDetails:
     """Get an event with what it did: what each board and each earning rule in force at the time made of it, or why not.
 
     `user_id` distinguishes events with the same id from several gamers.
     """
-    _without_nul(request)
-    wanted = request.query_params.get("user_id")
+    wanted = params.user_id
     async with transaction(pool) as connection:
         same = await storage.events_of_id(
             connection, principal.tenant_id, event_id.removeprefix("/"), range(settings.scoring_partitions), limit=SAME_ID
@@ -138,18 +163,21 @@ async def get_event(request: AnyRequest, event_id: str, principal: Principal, po
         letter = await storage.find_dead_letter(connection, principal.tenant_id, event.position)
         scored = await storage.scored_position(connection, principal.tenant_id, event.scoring_partition)
         earnings = await storage.earnings_of(connection, principal.tenant_id, event.position)
-        state = "dead_letter" if letter is not None else "scored" if event.position <= scored else "pending"
-        did: dict[str, Any] = {"leaderboards": [], "earning_rules": []}
-        if document and state == "scored":
+        state = EventState.SCORED if event.position <= scored else EventState.PENDING
+        state = state if letter is None else EventState.DEAD_LETTER
+        did = EventEffects()
+        if document and state is EventState.SCORED:
             given = {row["rule_id"]: row["amount"] for row in earnings if row["kind"] == "earn"}
-            did = await effects_of(connection, principal.tenant_id, event, document, given=given)
-    return event_wire(event) | {
-        "event": document and document | {"tenant_id": str(principal.tenant_id)},
-        "state": state,
-        "dead_letter": None if letter is None else letter_wire(letter),
-        "earnings": [_earning_wire(row) for row in earnings],
-        **did,
-    }
+            did = await effects_of(connection, principal.tenant_id, event, document=document, given=given)
+    return EventDetails(
+        **structs.asdict(event_summary(event)),
+        event=document and document | {"tenant_id": str(principal.tenant_id)},
+        state=state,
+        dead_letter=None if letter is None else letter_answer(letter),
+        earnings=[_earning(row) for row in earnings],
+        leaderboards=did.leaderboards,
+        earning_rules=did.earning_rules,
+    )
 
 
 def _document(body: bytes) -> dict[str, Any] | None:
@@ -160,17 +188,17 @@ def _document(body: bytes) -> dict[str, Any] | None:
         return None
 
 
-def _earning_wire(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "transaction_id": str(row["transfer_id"]),
-        "rule_id": row["rule_id"],
-        "currency_id": row["currency_id"],
-        "amount": amount_number(row["amount"], row["decimal_places"]),
-    }
+def _earning(row: dict[str, Any]) -> EventEarning:
+    return EventEarning(
+        transaction_id=row["transfer_id"],
+        rule_id=row["rule_id"],
+        currency_id=row["currency_id"],
+        amount=amount_number(row["amount"], row["decimal_places"]),
+    )
 
 
-@get("/v1/admin/dead-letters", guards=ADMIN, operation_id="list_dead_letters")
-async def list_dead_letters(principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+@get("/v1/admin/dead-letters", guards=ADMIN)
+async def list_dead_letters(principal: Principal, pool: Pool, page: Page) -> DeadLetterListAnswer:
     """List events that broke scoring, with the reason, newest first."""
     before = END
     if page.cursor is not None:
@@ -180,11 +208,11 @@ async def list_dead_letters(principal: Principal, pool: Pool, page: Page) -> dic
     async with pool.connection() as connection:
         letters = await storage.list_dead_letters(connection, principal.tenant_id, before=before, limit=page.limit)
     cursor = encode_cursor(letters[-1].position) if len(letters) == page.limit else None
-    return {"dead_letters": [letter_wire(letter) for letter in letters], "next_cursor": cursor}
+    return DeadLetterListAnswer(dead_letters=[letter_answer(letter) for letter in letters], next_cursor=cursor)
 
 
-@post("/v1/admin/dead-letters/{position:int}/replay", guards=ADMIN, operation_id="replay_dead_letter", status_code=202)
-async def replay_dead_letter(principal: Principal, position: int, pool: Pool) -> dict[str, Any]:
+@post("/v1/admin/dead-letters/{position:int}/replay", guards=ADMIN, status_code=202, refusals=(InvalidState, EventsExpired))
+async def replay_dead_letter(principal: Principal, position: int, pool: Pool) -> ReplayedEvent:
     """Score an event that broke scoring again, as if it was accepted now: by the current rules, into windows that are open now."""
     if not 0 <= position <= END:
         raise NotFound("Dead letter not found")
@@ -197,7 +225,7 @@ async def replay_dead_letter(principal: Principal, position: int, pool: Pool) ->
         new_position = await storage.replay(connection, principal.tenant_id, letter)
         if new_position is None:
             raise EventsExpired("The event is no longer kept")
-    return {"event_id": letter.event_id, "position": new_position, "status": "accepted"}
+    return ReplayedEvent(event_id=letter.event_id, position=new_position)
 
 
-routes = [list_events, get_event, list_dead_letters, replay_dead_letter]
+routes: list[Any] = [list_events, get_event, list_dead_letters, replay_dead_letter]

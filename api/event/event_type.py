@@ -13,6 +13,7 @@ from api.pagination import Page, decode_cursor, encode_cursor
 from domain import limits
 from domain.errors import AlreadyExists, InvalidState, NotFound, ValidationError
 from domain.event.event_type import DeclaredType, EventType, TypeRules, check_schema_shape, check_type_name, count_nodes
+from domain.event.event_wire import EventTypeAnswer, EventTypeListAnswer
 from domain.rule.pattern import ENGINE
 from domain.tenant.tenant import TenantAccess
 from domain.wire import rfc3339
@@ -64,7 +65,7 @@ def _compiled(declared: EventType) -> DeclaredType:
     return DeclaredType(declared.server_only, compile_schema(declared.schema, ENGINE), count_nodes(declared.schema))
 
 
-class NewEventType(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class EventTypeBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What is said of a new type. `schema` is a JSON Schema (2020-12) for attrs, without references."""
 
     name: str
@@ -82,21 +83,9 @@ class EventTypeChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, 
     server_only: bool | UnsetType = UNSET
 
 
-class EventTypeBody(msgspec.Struct, kw_only=True):
-    """A declared event type on the wire."""
-
-    name: str
-    description: str | None
-    schema: dict[str, Any] | None
-    server_only: bool
-    is_system: bool
-    created_at: str
-    updated_at: str
-
-
-def type_body(declared: EventType) -> EventTypeBody:
+def type_answer(declared: EventType) -> EventTypeAnswer:
     """The type as its tenant sees it."""
-    return EventTypeBody(
+    return EventTypeAnswer(
         name=declared.name,
         description=declared.description,
         schema=declared.schema,
@@ -123,8 +112,8 @@ async def _present(connection: Connection, tenant_id: UUID, name: str) -> EventT
     return declared
 
 
-@post("/v1/admin/event-types", guards=ADMIN, operation_id="create_event_type")
-async def create_event_type(principal: Principal, data: NewEventType, pool: Pool) -> EventTypeBody:
+@post("/v1/admin/event-types", guards=ADMIN, refusals=(AlreadyExists,))
+async def create_event_type(principal: Principal, data: EventTypeBody, pool: Pool) -> EventTypeAnswer:
     """Declare an event type."""
     check_type_name(data.name)
     _check_schema(data.schema)
@@ -136,28 +125,28 @@ async def create_event_type(principal: Principal, data: NewEventType, pool: Pool
             await storage.insert_type(connection, principal.tenant_id, declared)
     except psycopg.errors.UniqueViolation:
         raise AlreadyExists("An event type with this name already exists") from None
-    return type_body(declared)
+    return type_answer(declared)
 
 
-@get("/v1/admin/event-types", guards=ADMIN, operation_id="list_event_types")
-async def list_event_types(principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+@get("/v1/admin/event-types", guards=ADMIN)
+async def list_event_types(principal: Principal, pool: Pool, page: Page) -> EventTypeListAnswer:
     """List the declared event types by name."""
     after = None if page.cursor is None else str(decode_cursor(page.cursor, 1)[0])
     async with pool.connection() as connection:
         types = await storage.list_types(connection, principal.tenant_id, after=after, limit=page.limit)
     cursor = encode_cursor(types[-1].name) if len(types) == page.limit else None
-    return {"event_types": [type_body(each) for each in types], "next_cursor": cursor}
+    return EventTypeListAnswer(event_types=[type_answer(each) for each in types], next_cursor=cursor)
 
 
-@get("/v1/admin/event-types/{name:str}", guards=ADMIN, operation_id="get_event_type")
-async def get_event_type(principal: Principal, name: str, pool: Pool) -> EventTypeBody:
-    """One declared event type."""
+@get("/v1/admin/event-types/{name:str}", guards=ADMIN)
+async def get_event_type(principal: Principal, name: str, pool: Pool) -> EventTypeAnswer:
+    """Get a declared event type."""
     async with pool.connection() as connection:
-        return type_body(await _present(connection, principal.tenant_id, name))
+        return type_answer(await _present(connection, principal.tenant_id, name))
 
 
-@patch("/v1/admin/event-types/{name:str}", guards=ADMIN, operation_id="update_event_type")
-async def update_event_type(principal: Principal, name: str, data: EventTypeChange, pool: Pool) -> EventTypeBody:
+@patch("/v1/admin/event-types/{name:str}", guards=ADMIN)
+async def update_event_type(principal: Principal, name: str, data: EventTypeChange, pool: Pool) -> EventTypeAnswer:
     """Change the given fields of an event type. Events accepted within the next second may still be checked against the old ones."""
     _check_schema(None if isinstance(data.schema, UnsetType) else data.schema)
     given = {field: value for field, value in msgspec.structs.asdict(data).items() if value is not UNSET}
@@ -166,10 +155,10 @@ async def update_event_type(principal: Principal, name: str, data: EventTypeChan
         present = await _present(connection, principal.tenant_id, name)
         declared = msgspec.structs.replace(present, **given, updated_at=utc_now())
         await storage.update_type(connection, principal.tenant_id, declared)
-    return type_body(declared)
+    return type_answer(declared)
 
 
-@delete("/v1/admin/event-types/{name:str}", guards=ADMIN, operation_id="delete_event_type", status_code=204)
+@delete("/v1/admin/event-types/{name:str}", guards=ADMIN, status_code=204, refusals=(InvalidState,))
 async def delete_event_type(principal: Principal, name: str, pool: Pool) -> None:
     """Delete an event type, unless it is a system type. Accepted events of the type are kept."""
     async with transaction(pool) as connection:
@@ -179,4 +168,4 @@ async def delete_event_type(principal: Principal, name: str, pool: Pool) -> None
         await storage.delete_type(connection, principal.tenant_id, name)
 
 
-routes = [create_event_type, list_event_types, get_event_type, update_event_type, delete_event_type]
+routes: list[Any] = [create_event_type, list_event_types, get_event_type, update_event_type, delete_event_type]

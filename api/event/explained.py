@@ -2,18 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
+import msgspec
+from msgspec import Meta, structs
+
 from domain import limits
+from domain.leaderboard.board_wire import LeaderboardId, WindowKey
 from domain.leaderboard.definition import BoardStatus, BoardVersion
 from domain.points.earning_limit import NOTHING_KNOWN, periods_of
 from domain.points.earning_rule import EarningVersion
+from domain.points.ledger_wire import CurrencyId
 from domain.scoring.earning_why import Known, Promise, promise, why_less
 from domain.scoring.rules import Explanation, RuleBook, ScorableEvent, explain
-from domain.scoring.why import SilenceCause, Why, at_instant, why_wire
+from domain.scoring.why import SilenceCause, Why, at_instant, sentence
 from domain.tenant.erasure import PREFIX
-from domain.wire import amount_number, score_number
+from domain.wire import Id, Number, amount_number, score_number
 from runtime.postgres import Connection
 from storage.event.search import FoundEvent
 from storage.leaderboard.definition import boards_by_id, find_window, load_rule_book
@@ -25,22 +30,69 @@ MOST_RULES = 20
 ERASED = Why(code=SilenceCause.USER_ERASED)
 
 
+class FailedRule(msgspec.Struct, frozen=True, kw_only=True):
+    """A rule of a board that gave nothing, and why."""
+
+    rule: Annotated[int, Meta(description="Its place in the list of rules, from 0", examples=[0])]
+    event_type: str
+    why: Why | None
+    reason: Annotated[str | None, Meta(description="`why` in words")]
+
+
+class BoardEffect(msgspec.Struct, frozen=True, kw_only=True):
+    """What a board made of an event, or why it made nothing of it."""
+
+    leaderboard_id: LeaderboardId
+    version: Annotated[int | None, Meta(description="Of the definition in force then; null before the first")]
+    counted: bool = False
+    points: Number | None = None
+    window_key: WindowKey | None = None
+    why: Why | None = None
+    reason: Annotated[str | None, Meta(description="`why` in words")] = None
+    rules: Annotated[list[FailedRule], Meta(description="Its rules that gave nothing")] = []
+
+    def silent(self, why: Why, rules: Sequence[FailedRule] = ()) -> "BoardEffect":
+        """The same board, which made nothing of the event."""
+        return structs.replace(self, why=why, reason=sentence(why), rules=list(rules))
+
+
+class RuleEffect(msgspec.Struct, frozen=True, kw_only=True):
+    """What an earning rule gave for an event, or why it gave less than it promised."""
+
+    rule_id: Id
+    name: str
+    version: int
+    currency_id: CurrencyId
+    matched: bool
+    promised: Number
+    given: Number
+    why: Why | None
+    reason: Annotated[str | None, Meta(description="`why` in words")]
+
+
+class EventEffects(msgspec.Struct, frozen=True, kw_only=True):
+    """What boards and earning rules made of an event, those that did something first."""
+
+    leaderboards: list[BoardEffect] = []
+    earning_rules: list[RuleEffect] = []
+
+
 async def effects_of(
-    connection: Connection, tenant_id: UUID, event: FoundEvent, document: dict[str, Any], *, given: Mapping[str, int]
-) -> dict[str, Any]:
-    """`leaderboards` and `earning_rules`, those that did something first. `given`: what rules gave, by id, in the smallest unit."""
+    connection: Connection, tenant_id: UUID, event: FoundEvent, *, document: dict[str, Any], given: Mapping[str, int]
+) -> EventEffects:
+    """What boards and earning rules made of the event. `given`: what rules gave, by id, in the smallest unit."""
     book = await load_rule_book(connection, tenant_id)
     told = document | {"tenant_id": str(tenant_id)}
     scorable = ScorableEvent(event.position, event.accepted_at, event.occurred_at.astimezone(UTC), event.user_id, told)
-    return {
-        "leaderboards": await _boards(connection, tenant_id, book, event, scorable=scorable),
-        "earning_rules": await _rules(connection, tenant_id, book, event, scorable=scorable, given=given),
-    }
+    return EventEffects(
+        leaderboards=await _boards(connection, tenant_id, book, event=event, scorable=scorable),
+        earning_rules=await _rules(connection, tenant_id, book, event=event, scorable=scorable, given=given),
+    )
 
 
 async def _boards(
-    connection: Connection, tenant_id: UUID, book: RuleBook, event: FoundEvent, *, scorable: ScorableEvent
-) -> list[dict[str, Any]]:
+    connection: Connection, tenant_id: UUID, book: RuleBook, *, event: FoundEvent, scorable: ScorableEvent
+) -> list[BoardEffect]:
     then = {board.board_id: board for board in book.boards if board.valid_from <= event.accepted_at}
     now = {board.board_id: board for board in book.boards}
     first = {board.board_id: board.valid_from for board in reversed(book.boards)}
@@ -50,52 +102,48 @@ async def _boards(
     said = []
     for board in ordered:
         version = then.get(board.board_id)
-        known = {"leaderboard_id": names[board.board_id].leaderboard_id, "version": version.version if version else None}
+        effect = BoardEffect(leaderboard_id=names[board.board_id].leaderboard_id, version=version.version if version else None)
         if version is None:
-            said.append(known | _not_counted(at_instant(SilenceCause.NOT_IN_FORCE, first[board.board_id])))
+            said.append(effect.silent(at_instant(SilenceCause.NOT_IN_FORCE, first[board.board_id])))
         else:
-            said.append(known | await _board(connection, tenant_id, version, event, scorable=scorable))
-    return sorted(said, key=lambda each: not each["counted"])
+            said.append(await _board(connection, tenant_id, version, event=event, scorable=scorable, effect=effect))
+    return sorted(said, key=lambda each: not each.counted)
 
 
 def _looks_at(board: BoardVersion, event_type: str) -> bool:
     return any(rule.event_type in ("*", event_type) for rule in board.config.scoring.rules)
 
 
-def _not_counted(why: Why) -> dict[str, Any]:
-    return {"counted": False, "points": None, "window_key": None, **why_wire(why), "rules": []}
-
-
 async def _board(
-    connection: Connection, tenant_id: UUID, version: BoardVersion, event: FoundEvent, *, scorable: ScorableEvent
-) -> dict[str, Any]:
-    """One row of the answer."""
+    connection: Connection, tenant_id: UUID, version: BoardVersion, *, event: FoundEvent, scorable: ScorableEvent, effect: BoardEffect
+) -> BoardEffect:
+    """What this version of a board made of the event."""
     if _is_erased(event):
-        return _not_counted(ERASED)
+        return effect.silent(ERASED)
     try:
         said = explain(version, event.type, scorable)
     except Exception as error:  # what breaks scoring breaks its explanation too: that is the explanation
-        return _not_counted(Why(code=SilenceCause.BROKEN, text=f"{type(error).__name__}: {error}"))
+        return effect.silent(Why(code=SilenceCause.BROKEN, text=f"{type(error).__name__}: {error}"))
     if said.why is not None or said.window is None:
-        return _not_counted(said.why or Why(code=SilenceCause.OUTSIDE_TIME)) | {"rules": _failed_rules(said, event.type)}
+        return effect.silent(said.why or Why(code=SilenceCause.OUTSIDE_TIME), _failed_rules(said, event.type))
     row = await find_window(connection, tenant_id, version.board_id, said.window.key)
     closes_at = row.closes_at if row else said.window.closes_at(version.config.timeframe.grace_seconds)
     late = closes_at is not None and event.accepted_at >= closes_at
-    return {
-        "counted": not late,
-        "points": None if said.points is None else score_number(said.points),
-        "window_key": said.window.key,
-        **why_wire(Why(code=SilenceCause.WINDOW_CLOSED) if late else None),
-        "rules": [],
-    }
+    counted = structs.replace(
+        effect,
+        counted=not late,
+        points=None if said.points is None else score_number(said.points),
+        window_key=said.window.key,
+    )
+    return counted.silent(Why(code=SilenceCause.WINDOW_CLOSED)) if late else counted
 
 
-def _failed_rules(said: Explanation, event_type: str) -> list[dict[str, Any]]:
+def _failed_rules(said: Explanation, event_type: str) -> list[FailedRule]:
     """The rules that look at the event's type, when none of them gave points; else nothing."""
     if said.why is None or said.why.code is not SilenceCause.NO_RULE:
         return []
     concerned = [rule for rule in said.rules if rule.event_type in ("*", event_type)][:MOST_RULES]
-    return [{"rule": rule.rule, "event_type": rule.event_type, **why_wire(rule.why)} for rule in concerned]
+    return [FailedRule(rule=rule.rule, event_type=rule.event_type, why=rule.why, reason=rule.reason) for rule in concerned]
 
 
 def _is_erased(event: FoundEvent) -> bool:
@@ -106,11 +154,11 @@ async def _rules(
     connection: Connection,
     tenant_id: UUID,
     book: RuleBook,
-    event: FoundEvent,
     *,
+    event: FoundEvent,
     scorable: ScorableEvent,
     given: Mapping[str, int],
-) -> list[dict[str, Any]]:
+) -> list[RuleEffect]:
     then = {version.rule_id: version for version in book.earning_rules if version.valid_from <= event.accepted_at}
     now = {version.rule_id: version for version in book.earning_rules}
     first = {version.rule_id: version.valid_from for version in reversed(book.earning_rules)}
@@ -132,7 +180,7 @@ async def _rules(
     said = said[: limits.EXPLAINED.value]
     lacking = [each for each in said if given.get(str(each.version.rule_id), 0) < each.amount]
     known = await _known(connection, tenant_id, event, lacking)
-    return [_rule_wire(each, given.get(str(each.version.rule_id), 0), known) for each in said]
+    return [_rule(each, given.get(str(each.version.rule_id), 0), known) for each in said]
 
 
 def _promise(version: EarningVersion, event_type: str, scorable: ScorableEvent, index: Any) -> Promise:
@@ -158,15 +206,16 @@ async def _known(connection: Connection, tenant_id: UUID, event: FoundEvent, lac
     )
 
 
-def _rule_wire(of: Promise, given: int, known: Known) -> dict[str, Any]:
-    version = of.version
-    return {
-        "rule_id": str(version.rule_id),
-        "name": version.rule.name,
-        "version": version.version,
-        "currency_id": version.rule.currency,
-        "matched": of.matched,
-        "promised": amount_number(of.amount, version.decimal_places),
-        "given": amount_number(given, version.decimal_places),
-        **why_wire(why_less(of, given, known)),
-    }
+def _rule(of: Promise, given: int, known: Known) -> RuleEffect:
+    version, why = of.version, why_less(of, given, known)
+    return RuleEffect(
+        rule_id=version.rule_id,
+        name=version.rule.name,
+        version=version.version,
+        currency_id=version.rule.currency,
+        matched=of.matched,
+        promised=amount_number(of.amount, version.decimal_places),
+        given=amount_number(given, version.decimal_places),
+        why=why,
+        reason=None if why is None else sentence(why),
+    )

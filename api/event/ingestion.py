@@ -7,14 +7,24 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, post
 from litestar.types import Receive, Scope
+from msgspec import UNSET
 
 from api.auth import Admission, Principal, Rule, check_query, check_role, check_tenant, origin_allowed, request_facts
 from api.event.event_type import TypeMemory
 from api.middleware import Reply, cors_headers, read_body
 from api.tenant.credential import Authenticator
-from domain.errors import DomainError, Forbidden, Unavailable, UserNotFound, ValidationError
+from domain.errors import DomainError, EventTypeNotDeclared, Forbidden, Unavailable, UserNotFound, ValidationError
 from domain.event.event import AcceptedEvent, decode_bulk, readable_event_id, validate_event
 from domain.event.event_type import TypeRules
+from domain.event.event_wire import (
+    AcceptedEventAnswer,
+    BatchStatus,
+    EventBatch,
+    EventBatchResults,
+    EventResult,
+    EventStatus,
+    IngestionEventV1,
+)
 from domain.tenant.tenant import TenantStatus
 from runtime.ids import utc_now
 from runtime.logging import admitted
@@ -33,25 +43,6 @@ GAMER_EVENT_AGE = timedelta(hours=24)
 REPEATED = b',"status":"accepted","duplicate":true}'
 
 _encode = msgspec.json.encode
-
-
-class EventResult(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What became of one event of a bulk call."""
-
-    event_id: str | None
-    status: str
-    error: str | None = None
-    duplicate: bool = False
-
-
-class BulkAnswer(msgspec.Struct, kw_only=True):
-    """What became of a bulk call, in the order of the request."""
-
-    status: str
-    total: int
-    accepted: int
-    failed: int
-    results: list[EventResult]
 
 
 class Ingest:
@@ -207,19 +198,20 @@ def _result(event: NewEvent, outcome: Outcome) -> EventResult:
 
 
 def _accepted(event_id: str, *, is_new: bool) -> EventResult:
-    return EventResult(event_id=event_id, status="accepted", duplicate=not is_new)
+    return EventResult(event_id=event_id, status=EventStatus.ACCEPTED, duplicate=UNSET if is_new else True)
 
 
 def _failed(event_id: str | None, refusal: DomainError) -> EventResult:
     EVENTS_REFUSED.inc()
     error = refusal.message if isinstance(refusal, ValidationError) else f"{refusal.code}: {refusal.message}"
-    return EventResult(event_id=event_id, status="failed", error=error)
+    return EventResult(event_id=event_id, status=EventStatus.FAILED, error=error)
 
 
 def _bulk_reply(results: list[EventResult]) -> Reply:
-    accepted = sum(result.status == "accepted" for result in results)
-    status = "accepted" if accepted == len(results) else "partial" if accepted else "failed"
-    answer = BulkAnswer(status=status, total=len(results), accepted=accepted, failed=len(results) - accepted, results=results)
+    accepted = sum(result.status is EventStatus.ACCEPTED for result in results)
+    some = BatchStatus.PARTIAL if accepted else BatchStatus.FAILED
+    status = BatchStatus.ACCEPTED if accepted == len(results) else some
+    answer = EventBatchResults(status=status, total=len(results), accepted=accepted, failed=len(results) - accepted, results=results)
     return Reply(status=202, body=_encode(answer))
 
 
@@ -229,16 +221,23 @@ async def _by_litestar(request: Request[Any, Any, Any]) -> Response[bytes]:
     return Response(reply.body, status_code=reply.status, media_type="application/json")
 
 
-@post(SINGLE, opt=RULE, operation_id="append_event", status_code=202)
-async def append_event(request: Request[Any, Any, Any]) -> Response[bytes]:
+@post(
+    SINGLE,
+    opt=RULE,
+    status_code=202,
+    body=IngestionEventV1,
+    refusals=(EventTypeNotDeclared, UserNotFound),
+    answers={202: AcceptedEventAnswer},
+)
+async def send_event(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Accept one event (IngestionEventV1). The response is sent when it is on disk."""
     return await _by_litestar(request)
 
 
-@post(BULK, opt=RULE, operation_id="append_events", status_code=202)
-async def append_events(request: Request[Any, Any, Any]) -> Response[bytes]:
+@post(BULK, opt=RULE, status_code=202, body=EventBatch, answers={202: EventBatchResults})
+async def send_events(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Accept 1 to 100 events. Each is handled on its own; the results have the order of the request."""
     return await _by_litestar(request)
 
 
-routes = [append_event, append_events]
+routes: list[Any] = [send_event, send_events]

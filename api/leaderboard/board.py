@@ -5,25 +5,37 @@ import hashlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, get
+from msgspec import Meta, structs
 
 from api.auth import Principal, allow
-from api.leaderboard.entry_cache import BoardLines, EntryWire, entry_wire
-from api.pagination import Page, whole_number
+from api.leaderboard.entry_cache import BoardLines, leaderboard_entry
+from api.pagination import Page
 from api.tenant.user import READERS as USER_READERS
 from api.tenant.user import user_for
 from domain import limits
 from domain.errors import LeaderboardNotFound, UserNotFound, ValidationError
+from domain.leaderboard.board_wire import (
+    EntriesAroundUser,
+    LeaderboardEntry,
+    LeaderboardPage,
+    LeaderboardRank,
+    LeaderboardSummary,
+    LeaderboardSummaryListAnswer,
+    UserPlace,
+    UserPlaces,
+)
+from domain.leaderboard.window_messages import WindowStatus
 from domain.wire import optional_rfc3339, rfc3339, score_number
 from runtime.ids import utc_now
 from runtime.postgres import Pool
 from runtime.shelf import Shelf
 from runtime.tasks import SharedAnswers
-from storage.leaderboard.board import Boards, RankedPlace, Slice, View
+from storage.leaderboard.board import Boards, Slice, View
 from storage.leaderboard.definition import Leaderboard, boards_after
 from storage.leaderboard.profile import NOBODY, Profiles
 
@@ -116,11 +128,11 @@ class BoardReader:
             live = await self.boards.live_page(view, offset, limit)
             if live is not None:
                 board, held = live
-                head = msgspec.json.encode(envelope(view, Slice(held.total, held.first, []), limit, []))
+                head = msgspec.json.encode(board_page(view, Slice(held.total, held.first, []), limit, []))
                 entries, marks = await self.lines.render(tenant_id, board.method, held)
                 return b"%b%b]}" % (head[:-2], entries), head + marks
             found = await self.boards.page(view, offset, limit)
-            body = msgspec.json.encode(envelope(view, found, limit, await self.entries(tenant_id, found)))
+            body = msgspec.json.encode(board_page(view, found, limit, await self.entries(tenant_id, found)))
             return body, body
 
         # The integer of the id hashes in C, a UUID in Python, and a question is looked up five times.
@@ -151,11 +163,11 @@ class BoardReader:
             raise ValidationError.of("window_key", "is not a window of this leaderboard; use 'current' for the current one")
         return view
 
-    async def entries(self, tenant_id: UUID, found: Slice) -> list[EntryWire]:
+    async def entries(self, tenant_id: UUID, found: Slice) -> list[LeaderboardEntry]:
         """The entries with ranks and profiles, as JSON values."""
         profiles = await self.profiles.of(tenant_id, [entry.external_user_id for entry in found.entries])
         ranked = enumerate(found.entries, found.first + 1)
-        return [entry_wire(rank, entry, profiles.get(entry.external_user_id, NOBODY)) for rank, entry in ranked]
+        return [leaderboard_entry(rank, entry, profiles.get(entry.external_user_id, NOBODY)) for rank, entry in ranked]
 
 
 def no_such_board(leaderboard_id: str) -> LeaderboardNotFound:
@@ -163,20 +175,20 @@ def no_such_board(leaderboard_id: str) -> LeaderboardNotFound:
     return LeaderboardNotFound(f"Leaderboard '{leaderboard_id}' not found")
 
 
-def envelope(view: View, found: Slice, limit: int, entries: list[EntryWire]) -> dict[str, Any]:
-    """A page of a window as it is sent."""
-    return {
-        "leaderboard_id": view.board.leaderboard_id,
-        "tenant_id": str(view.board.tenant_id),
-        "window_key": view.window_key,
-        "status": view.status,
-        "starts_at": optional_rfc3339(view.starts_at),
-        "ends_at": optional_rfc3339(view.ends_at),
-        "total": found.total,
-        "limit": limit,
-        "offset": found.first,
-        "entries": entries,
-    }
+def board_page(view: View, found: Slice, limit: int, entries: list[LeaderboardEntry]) -> LeaderboardPage:
+    """A page of a window. Its entries come last, which `BoardReader.page` makes use of."""
+    return LeaderboardPage(
+        leaderboard_id=view.board.leaderboard_id,
+        tenant_id=view.board.tenant_id,
+        window_key=view.window_key,
+        status=WindowStatus(view.status),
+        starts_at=optional_rfc3339(view.starts_at),
+        ends_at=optional_rfc3339(view.ends_at),
+        total=found.total,
+        limit=limit,
+        offset=found.first,
+        entries=entries,
+    )
 
 
 def answer(request: AnyRequest, rendered: Rendered) -> Response[bytes]:
@@ -188,51 +200,66 @@ def answer(request: AnyRequest, rendered: Rendered) -> Response[bytes]:
     return Response(rendered.body, media_type="application/json", headers=headers)
 
 
-def _window_key(request: AnyRequest) -> str | None:
-    key: str | None = request.query_params.get("window_key")
-    if key == "":
-        raise ValidationError.of("window_key", "cannot be empty")
-    return key
+class WindowParams(msgspec.Struct, frozen=True, kw_only=True):
+    """Which window of a board."""
+
+    window_key: Annotated[str, Meta(min_length=1, description="A window's key, or current, the default")] | None = None
+
+
+class PageParams(WindowParams, frozen=True, kw_only=True):
+    """Which page of which window."""
+
+    limit: Annotated[int, Meta(ge=1, le=PAGE_LIMIT_MAXIMUM, description="How many entries at most")] = PAGE_LIMIT
+    offset: Annotated[int, Meta(ge=0, le=OFFSET_MAXIMUM, description="How many of the best are passed over")] = 0
+
+
+class AroundParams(WindowParams, frozen=True, kw_only=True):
+    """How many entries of which window."""
+
+    limit: Annotated[int, Meta(ge=1, le=PAGE_LIMIT_MAXIMUM, description="How many entries, the user's own included")] = AROUND_LIMIT
 
 
 @get("/v1/leaderboards", guards=READERS)
-async def list_boards(principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+async def list_leaderboards(principal: Principal, pool: Pool, page: Page) -> LeaderboardSummaryListAnswer:
     """List the active boards, in the order of creation."""
     async with pool.connection() as connection:
         total, boards = await boards_after(connection, principal.tenant_id, statuses=("active",), after=page.after_id(), limit=page.limit)
-    return {"total": total, "leaderboards": [_summary(board) for board in boards], "next_cursor": page.cursor_of(boards, "board_id")}
+    shown = [_summary(board) for board in boards]
+    return LeaderboardSummaryListAnswer(total=total, leaderboards=shown, next_cursor=page.cursor_of(boards, "board_id"))
 
 
-def _summary(board: Leaderboard) -> dict[str, Any]:
+def _summary(board: Leaderboard) -> LeaderboardSummary:
     config = board.config_of(utc_now())
-    return {
-        "leaderboard_id": board.leaderboard_id,
-        "tenant_id": str(board.tenant_id),
-        "name": board.name,
-        "description": board.description,
-        "status": board.status,
-        "timeframe": msgspec.to_builtins(config.timeframe),
-        "aggregation": config.scoring.aggregation,
-        "ranking": msgspec.to_builtins(board.config.ranking),
-        "created_at": rfc3339(board.created_at),
-        "updated_at": rfc3339(board.updated_at),
-    }
+    return LeaderboardSummary(
+        leaderboard_id=board.leaderboard_id,
+        tenant_id=board.tenant_id,
+        name=board.name,
+        description=board.description,
+        status=board.status,
+        timeframe=config.timeframe,
+        aggregation=config.scoring.aggregation,
+        ranking=board.config.ranking,
+        created_at=rfc3339(board.created_at),
+        updated_at=rfc3339(board.updated_at),
+    )
 
 
-@get("/v1/leaderboards/{leaderboard_id:str}", guards=READERS)
-async def show_page(leaderboard_id: str, request: AnyRequest, principal: Principal, reader: BoardReader) -> Response[bytes]:
+@get("/v1/leaderboards/{leaderboard_id:str}", guards=READERS, answers={200: LeaderboardPage, 304: None})
+async def get_leaderboard_page(
+    leaderboard_id: str, params: PageParams, request: AnyRequest, principal: Principal, reader: BoardReader
+) -> Response[bytes]:
     """Get a page of the board."""
-    limit = whole_number(request, "limit", default=PAGE_LIMIT, low=1, high=PAGE_LIMIT_MAXIMUM)
-    offset = whole_number(request, "offset", default=0, low=0, high=OFFSET_MAXIMUM)
-    window_key = _window_key(request)
-    return answer(request, await reader.page(principal.tenant_id, leaderboard_id, limit=limit, offset=offset, window_key=window_key))
+    limit, offset = params.limit, params.offset
+    page = await reader.page(principal.tenant_id, leaderboard_id, limit=limit, offset=offset, window_key=params.window_key)
+    return answer(request, page)
 
 
-@get("/v1/leaderboards/{leaderboard_id:str}/user/{user_id:str}", guards=READERS)
-async def show_around(leaderboard_id: str, user_id: str, request: AnyRequest, principal: Principal, reader: BoardReader) -> Response[bytes]:
+@get("/v1/leaderboards/{leaderboard_id:str}/user/{user_id:str}", guards=READERS, answers={200: EntriesAroundUser, 304: None})
+async def get_entries_around_user(  # what it asks for, and of whom
+    leaderboard_id: str, user_id: str, params: AroundParams, request: AnyRequest, principal: Principal, reader: BoardReader
+) -> Response[bytes]:
     """Get the entries around a user, including the user's own."""
-    limit = whole_number(request, "limit", default=AROUND_LIMIT, low=1, high=PAGE_LIMIT_MAXIMUM)
-    window_key = _window_key(request)
+    limit, window_key = params.limit, params.window_key
     user_id = principal.named(user_id)
 
     async def render() -> Written:
@@ -243,7 +270,8 @@ async def show_around(leaderboard_id: str, user_id: str, request: AnyRequest, pr
         place, found = around
         entries = await reader.entries(principal.tenant_id, found)
         user = entries[place.rank - 1 - found.first]
-        body = msgspec.json.encode({**envelope(view, found, limit, entries), "user": user})
+        page = structs.asdict(board_page(view, found, limit, entries))
+        body = msgspec.json.encode(EntriesAroundUser(**page, user=user))
         return body, body
 
     question = (principal.tenant_id, leaderboard_id, "around", user_id, limit, window_key)
@@ -259,53 +287,76 @@ def _no_entry(view: View, user_id: str) -> UserNotFound:
     )
 
 
-@get(
-    ["/v1/leaderboards/{leaderboard_id:str}/rank/{user_id:str}", "/v1/leaderboards/{leaderboard_id:str}/score/{user_id:str}"],
-    guards=READERS,
-)
-async def show_rank(leaderboard_id: str, user_id: str, request: AnyRequest, principal: Principal, reader: BoardReader) -> dict[str, Any]:
+@get("/v1/leaderboards/{leaderboard_id:str}/rank/{user_id:str}", guards=READERS)
+async def get_leaderboard_rank(
+    leaderboard_id: str, user_id: str, params: WindowParams, principal: Principal, reader: BoardReader
+) -> LeaderboardRank:
     """Get a user's rank and score."""
+    return await _rank(reader, principal, leaderboard_id, user_id, window_key=params.window_key)
+
+
+@get("/v1/leaderboards/{leaderboard_id:str}/score/{user_id:str}", guards=READERS)
+async def get_leaderboard_score(
+    leaderboard_id: str, user_id: str, params: WindowParams, principal: Principal, reader: BoardReader
+) -> LeaderboardRank:
+    """Get a user's score and rank."""
+    return await _rank(reader, principal, leaderboard_id, user_id, window_key=params.window_key)
+
+
+async def _rank(reader: BoardReader, principal: Principal, leaderboard_id: str, user_id: str, *, window_key: str | None) -> LeaderboardRank:
     user_id = principal.named(user_id)
-    view = await reader.view(principal.tenant_id, leaderboard_id, _window_key(request))
+    view = await reader.view(principal.tenant_id, leaderboard_id, window_key)
     place = await reader.boards.place(view, user_id)
     if place is None:
         raise _no_entry(view, user_id)
-    return {
-        "leaderboard_id": leaderboard_id,
-        "window_key": view.window_key,
-        "user_id": user_id,
-        **_place_wire(place),
-        "percentile": round(100 * (place.total - place.rank) / place.total, 2),
-    }
-
-
-def _place_wire(place: RankedPlace) -> dict[str, Any]:
-    return {"rank": place.rank, "score": score_number(place.entry.score), "total": place.total}
+    return LeaderboardRank(
+        leaderboard_id=leaderboard_id,
+        window_key=view.window_key,
+        user_id=user_id,
+        rank=place.rank,
+        score=score_number(place.entry.score),
+        total=place.total,
+        percentile=round(100 * (place.total - place.rank) / place.total, 2),
+    )
 
 
 @get("/v1/users/{user_id:str}/leaderboards", guards=USER_READERS)
-async def show_users_boards(user_id: str, principal: Principal, pool: Pool, reader: BoardReader) -> dict[str, Any]:
+async def list_user_leaderboards(user_id: str, principal: Principal, pool: Pool, reader: BoardReader) -> UserPlaces:
     """List the active boards on which a user has an entry, with the rank. Gamers can only read their own (`me`)."""
     async with pool.connection() as connection:
         user = await user_for(connection, principal, user_id)
         _, boards = await boards_after(connection, principal.tenant_id, statuses=("active",), after=None, limit=limits.LEADERBOARDS.value)
-    return {"leaderboards": await _places(reader, boards, user.external_id, utc_now())}
+    return UserPlaces(leaderboards=await _places(reader, boards, user.external_id, utc_now()))
 
 
-async def _places(reader: BoardReader, boards: Sequence[Leaderboard], user_id: str, now: datetime) -> list[dict[str, Any]]:
+async def _places(reader: BoardReader, boards: Sequence[Leaderboard], user_id: str, now: datetime) -> list[UserPlace]:
     """Some boards at a time: one after the other would add up their round trips, all at once would take every connection of the pool."""
-    found = []
+    found: list[UserPlace | None] = []
     for start in range(0, len(boards), BOARDS_AT_ONCE):
         found += await asyncio.gather(*(_place_on(reader, board, user_id, now) for board in boards[start : start + BOARDS_AT_ONCE]))
     return [place for place in found if place is not None]
 
 
-async def _place_on(reader: BoardReader, board: Leaderboard, user_id: str, now: datetime) -> dict[str, Any] | None:
+async def _place_on(reader: BoardReader, board: Leaderboard, user_id: str, now: datetime) -> UserPlace | None:
     view = await reader.boards.view(board, None, now)
     place = await reader.boards.place(view, user_id) if view is not None else None
     if view is None or place is None:
         return None
-    return {"leaderboard_id": board.leaderboard_id, "name": board.name, "window_key": view.window_key, **_place_wire(place)}
+    return UserPlace(
+        leaderboard_id=board.leaderboard_id,
+        name=board.name,
+        window_key=view.window_key,
+        rank=place.rank,
+        score=score_number(place.entry.score),
+        total=place.total,
+    )
 
 
-routes = [list_boards, show_page, show_around, show_rank, show_users_boards]
+routes: list[Any] = [
+    list_leaderboards,
+    get_leaderboard_page,
+    get_entries_around_user,
+    get_leaderboard_rank,
+    get_leaderboard_score,
+    list_user_leaderboards,
+]

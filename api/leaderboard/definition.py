@@ -1,6 +1,6 @@
 """The definitions of boards: create, read, replace, archive, and explain what an event would do (contract 3, Definition)."""
 
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -8,16 +8,30 @@ from litestar import Request, delete, get, post, put
 from psycopg.errors import UniqueViolation
 
 from api.auth import Principal, allow
+from api.declared import As
 from api.if_match import check_version
 from api.leaderboard.board import BoardReader, no_such_board
 from api.pagination import Page
-from domain.errors import AlreadyExists, InvalidState, ValidationError
+from domain.errors import AlreadyExists, InvalidState, ValidationError, VersionConflict
 from domain.event.event import decode_stored, validate_event
+from domain.event.event_wire import IngestionEventV1
 from domain.leaderboard import window_sequence
-from domain.leaderboard.definition import BoardStatus, BoardVersion, TimelineSegment, config_wire, parse_definition
+from domain.leaderboard.board_wire import (
+    ComingSegment,
+    EventExplanation,
+    ExplainedEntry,
+    ExplainedRule,
+    ExplainedWindow,
+    LeaderboardAnswer,
+    LeaderboardListAnswer,
+    SegmentInForce,
+)
+from domain.leaderboard.definition import BoardStatus, BoardVersion, LeaderboardDefinition, TimelineSegment, parse_definition
 from domain.leaderboard.standing import Contribution, is_ranked, merge, score_of
+from domain.leaderboard.window_messages import WindowStatus
 from domain.leaderboard.window_sequence import in_force, may_change, segment_at, segment_of
-from domain.scoring.rules import Explanation, ScorableEvent, explain, min_score_units
+from domain.scoring.rules import Explanation, RuleExplanation, ScorableEvent, explain, min_score_units
+from domain.scoring.why import SilenceCause, Why, sentence
 from domain.wire import optional_rfc3339, rfc3339, score_number
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, Pool, transaction
@@ -39,43 +53,53 @@ from storage.tenant.user import find_user
 
 ADMIN = [allow("admin")]
 AnyRequest = Request[Any, Any, Any]
-STATUSES = tuple(status.value for status in BoardStatus)
 
 
-def board_wire(board: Leaderboard) -> dict[str, Any]:
-    """The definition as the contract shows it."""
-    return {
-        "leaderboard_id": board.leaderboard_id,
-        "tenant_id": str(board.tenant_id),
-        "name": board.name,
-        "description": board.description,
-        "status": board.status,
-        "version": board.version,
-        "config": config_wire(board.config),
-        **windows_wire(board),
-        "reward_config_id": None if board.reward_config_id is None else str(board.reward_config_id),
-        "created_at": rfc3339(board.created_at),
-        "updated_at": rfc3339(board.updated_at),
-    }
+class LeaderboardParams(msgspec.Struct, frozen=True, kw_only=True):
+    """Which definitions."""
+
+    status: BoardStatus | None = None
 
 
-def windows_wire(board: Leaderboard) -> dict[str, Any]:
-    """What the present window is, and what comes when. `config` is what was asked for; its rules count at once, these with a window."""
+def board_answer(board: Leaderboard) -> LeaderboardAnswer:
+    """The definition as admins see it."""
+    present, coming = windows_of(board)
+    return LeaderboardAnswer(
+        leaderboard_id=board.leaderboard_id,
+        tenant_id=board.tenant_id,
+        name=board.name,
+        description=board.description,
+        status=board.status,
+        version=board.version,
+        config=board.config,
+        in_force=present,
+        coming=coming,
+        reward_config_id=board.reward_config_id,
+        created_at=rfc3339(board.created_at),
+        updated_at=rfc3339(board.updated_at),
+    )
+
+
+def windows_of(board: Leaderboard) -> tuple[SegmentInForce, list[ComingSegment]]:
+    """What the present window is, and what comes when."""
     now = utc_now()
-    coming = [segment for segment in board.segments if segment.starts_at is not None and segment.starts_at > now]
-    return {
-        "in_force": _segment_wire(board, segment_at(board.segments, now)),
-        "coming": [_segment_wire(board, each) | {"takes_effect_at": optional_rfc3339(each.starts_at)} for each in coming],
-    }
+    coming = [
+        ComingSegment(**_segment(board, segment), takes_effect_at=rfc3339(segment.starts_at))
+        for segment in board.segments
+        if segment.starts_at is not None and segment.starts_at > now
+    ]
+    return SegmentInForce(**_segment(board, segment_at(board.segments, now))), coming
 
 
-def _segment_wire(board: Leaderboard, segment: TimelineSegment) -> dict[str, Any]:
-    timeframe = msgspec.to_builtins(in_force(board.config, segment).timeframe)
+def _segment(board: Leaderboard, segment: TimelineSegment) -> dict[str, Any]:
+    timeframe = in_force(board.config, segment).timeframe
     return {"timeframe": timeframe, "aggregation": segment.aggregation, "method": segment.method}
 
 
-@post("/v1/admin/leaderboards", guards=ADMIN, status_code=201)
-async def add_board(data: dict[str, Any], principal: Principal, pool: Pool, reader: BoardReader) -> dict[str, Any]:
+@post("/v1/admin/leaderboards", guards=ADMIN, status_code=201, refusals=(AlreadyExists,))
+async def create_leaderboard(
+    data: Annotated[dict[str, Any], As(LeaderboardDefinition)], principal: Principal, pool: Pool, reader: BoardReader
+) -> LeaderboardAnswer:
     """Create a board. It counts events accepted from now on. The id of an archived board can be used again."""
     definition = parse_definition(data)
     if definition.leaderboard_id is None:
@@ -93,29 +117,27 @@ async def add_board(data: dict[str, Any], principal: Principal, pool: Pool, read
     except UniqueViolation:
         raise taken from None
     reader.forget()
-    return board_wire(board)
+    return board_answer(board)
 
 
 @get("/v1/admin/leaderboards", guards=ADMIN)
-async def list_definitions(request: AnyRequest, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+async def list_leaderboard_definitions(params: LeaderboardParams, principal: Principal, pool: Pool, page: Page) -> LeaderboardListAnswer:
     """List definitions in the order of creation. `status` selects one status; archived boards are only listed with it."""
-    wanted = request.query_params.get("status")
-    if wanted is not None and wanted not in STATUSES:
-        raise ValidationError.of("status", f"must be one of {', '.join(STATUSES)}")
-    statuses = (wanted,) if wanted else (BoardStatus.ACTIVE.value, BoardStatus.INACTIVE.value)
+    statuses = (params.status.value,) if params.status else (BoardStatus.ACTIVE.value, BoardStatus.INACTIVE.value)
     async with pool.connection() as connection:
         total, boards = await boards_after(connection, principal.tenant_id, statuses=statuses, after=page.after_id(), limit=page.limit)
-    return {"total": total, "leaderboards": [board_wire(board) for board in boards], "next_cursor": page.cursor_of(boards, "board_id")}
+    shown = [board_answer(board) for board in boards]
+    return LeaderboardListAnswer(total=total, leaderboards=shown, next_cursor=page.cursor_of(boards, "board_id"))
 
 
 @get("/v1/admin/leaderboards/{leaderboard_id:str}", guards=ADMIN)
-async def show_definition(leaderboard_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
+async def get_leaderboard_definition(leaderboard_id: str, principal: Principal, pool: Pool) -> LeaderboardAnswer:
     """Get a definition; for an archived id, the latest incarnation."""
     async with pool.connection() as connection:
         board = await find_any_board(connection, principal.tenant_id, leaderboard_id)
     if board is None:
         raise no_such_board(leaderboard_id)
-    return board_wire(board)
+    return board_answer(board)
 
 
 async def _present(connection: Connection, tenant_id: UUID, leaderboard_id: str) -> Leaderboard:
@@ -128,10 +150,15 @@ async def _present(connection: Connection, tenant_id: UUID, leaderboard_id: str)
     raise no_such_board(leaderboard_id)
 
 
-@put("/v1/admin/leaderboards/{leaderboard_id:str}", guards=ADMIN)
-async def replace_definition(
-    leaderboard_id: str, data: dict[str, Any], request: AnyRequest, principal: Principal, pool: Pool, reader: BoardReader
-) -> dict[str, Any]:
+@put("/v1/admin/leaderboards/{leaderboard_id:str}", guards=ADMIN, refusals=(InvalidState, VersionConflict))
+async def replace_leaderboard(  # its definition, and what replaces it
+    leaderboard_id: str,
+    data: Annotated[dict[str, Any], As(LeaderboardDefinition)],
+    request: AnyRequest,
+    principal: Principal,
+    pool: Pool,
+    reader: BoardReader,
+) -> LeaderboardAnswer:
     """Replace a definition. Events accepted from now on are scored by it. A change of timeframe, aggregation or method takes effect with
     the first window that starts more than an hour later."""
     definition = parse_definition(data)
@@ -155,11 +182,11 @@ async def replace_definition(
             connection, principal.tenant_id, board.board_id, definition=definition, instant=instant, timeline=kept
         )
     reader.forget()
-    return board_wire(changed)
+    return board_answer(changed)
 
 
-@delete("/v1/admin/leaderboards/{leaderboard_id:str}", guards=ADMIN, status_code=204)
-async def archive_definition(leaderboard_id: str, request: AnyRequest, principal: Principal, pool: Pool, reader: BoardReader) -> None:
+@delete("/v1/admin/leaderboards/{leaderboard_id:str}", guards=ADMIN, status_code=204, refusals=(VersionConflict,))
+async def archive_leaderboard(leaderboard_id: str, request: AnyRequest, principal: Principal, pool: Pool, reader: BoardReader) -> None:
     """Archive a board. Its open window closes without a payout, and its id can be used again. Archiving it again changes nothing."""
     async with transaction(pool) as connection:
         try:
@@ -172,8 +199,8 @@ async def archive_definition(leaderboard_id: str, request: AnyRequest, principal
     reader.forget()
 
 
-@post("/v1/admin/leaderboards/{leaderboard_id:str}/explain", guards=ADMIN, status_code=200)
-async def explain_event(leaderboard_id: str, request: AnyRequest, principal: Principal, pool: Pool) -> dict[str, Any]:
+@post("/v1/admin/leaderboards/{leaderboard_id:str}/explain", guards=ADMIN, status_code=200, body=IngestionEventV1)
+async def explain_event(leaderboard_id: str, request: AnyRequest, principal: Principal, pool: Pool) -> EventExplanation:
     """Explain what the event in the body would score on the board if it was accepted now. Writes nothing."""
     now = utc_now()
     event = validate_event(await request.body(), now)
@@ -198,57 +225,65 @@ async def explain_event(leaderboard_id: str, request: AnyRequest, principal: Pri
         present = await find_contribution(connection, principal.tenant_id, window.standings, user.user_id) if window and user else None
     closes_at = window.closes_at if window else said.window.closes_at(board.config.timeframe.grace_seconds) if said.window else None
     late = said.matched and closes_at is not None and now >= closes_at
-    return {
-        "leaderboard_id": leaderboard_id,
-        "version": board.version,
-        **windows_wire(board),
-        "event_id": event.event_id,
-        "matched": said.matched and not late,
-        "reason": "the window has closed" if late else said.reason,
-        "points": None if said.points is None else score_number(said.points),
-        "rules": [_rule_wire(rule) for rule in said.rules],
-        "window": _window_wire(said, window, optional_rfc3339(closes_at)),
-        "entry": None if late else _entry_wire(board, user_id, said, present),
-    }
+    at_present, coming = windows_of(board)
+    return EventExplanation(
+        leaderboard_id=leaderboard_id,
+        version=board.version,
+        in_force=at_present,
+        coming=coming,
+        event_id=event.event_id,
+        matched=said.matched and not late,
+        reason=sentence(Why(code=SilenceCause.WINDOW_CLOSED)) if late else said.reason,
+        points=None if said.points is None else score_number(said.points),
+        rules=[_rule(rule) for rule in said.rules],
+        window=_window(said, window, optional_rfc3339(closes_at)),
+        entry=None if late else _entry(board, user_id, said, present),
+    )
 
 
-def _rule_wire(rule: Any) -> dict[str, Any]:
-    return {
-        "rule": rule.rule,
-        "event_type": rule.event_type,
-        "matched": rule.matched,
-        "points": None if rule.points is None else score_number(rule.points),
-        "reason": rule.reason,
-    }
+def _rule(rule: RuleExplanation) -> ExplainedRule:
+    return ExplainedRule(
+        rule=rule.rule,
+        event_type=rule.event_type,
+        matched=rule.matched,
+        points=None if rule.points is None else score_number(rule.points),
+        reason=rule.reason,
+    )
 
 
-def _window_wire(said: Explanation, row: BoardWindow | None, closes_at: str | None) -> dict[str, Any] | None:
+def _window(said: Explanation, row: BoardWindow | None, closes_at: str | None) -> ExplainedWindow | None:
     if said.window is None:
         return None
-    return {
-        "window_key": said.window.key,
-        "status": row.status if row else "open",
-        "starts_at": optional_rfc3339(said.window.starts_at),
-        "ends_at": optional_rfc3339(said.window.ends_at),
-        "closes_at": closes_at,
-    }
+    return ExplainedWindow(
+        window_key=said.window.key,
+        status=WindowStatus(row.status) if row else WindowStatus.OPEN,
+        starts_at=optional_rfc3339(said.window.starts_at),
+        ends_at=optional_rfc3339(said.window.ends_at),
+        closes_at=closes_at,
+    )
 
 
-def _entry_wire(board: Leaderboard, user_id: str, said: Explanation, present: Contribution | None) -> dict[str, Any] | None:
+def _entry(board: Leaderboard, user_id: str, said: Explanation, present: Contribution | None) -> ExplainedEntry | None:
     """The user's entry with the event on top of what counts already."""
     event = said.entry
     if event is None:
         return None
     aggregation = board.config_of(said.window.starts_at if said.window else None).scoring.aggregation
     score, reached_at = score_of(aggregation, merge(aggregation, present, event) if present else event)
-    before = score_number(score_of(aggregation, present)[0]) if present else None
-    return {
-        "user_id": user_id,
-        "score": score_number(score),
-        "score_before": before,
-        "updated_at": rfc3339(reached_at),
-        "ranked": is_ranked(score, min_score_units(board.config)),
-    }
+    return ExplainedEntry(
+        user_id=user_id,
+        score=score_number(score),
+        score_before=score_number(score_of(aggregation, present)[0]) if present else None,
+        updated_at=rfc3339(reached_at),
+        ranked=is_ranked(score, min_score_units(board.config)),
+    )
 
 
-routes = [add_board, list_definitions, show_definition, replace_definition, archive_definition, explain_event]
+routes: list[Any] = [
+    create_leaderboard,
+    list_leaderboard_definitions,
+    get_leaderboard_definition,
+    replace_leaderboard,
+    archive_leaderboard,
+    explain_event,
+]

@@ -6,12 +6,12 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Sequence
-from datetime import datetime
 from uuid import UUID
 
 import msgspec
 
 from domain import limits
+from domain.leaderboard.board_wire import LeaderboardEntry
 from domain.leaderboard.definition import Method
 from domain.leaderboard.standing import decode_member
 from domain.wire import score_number
@@ -27,20 +27,9 @@ MARK_BYTES = 12
 _ABSENT = KnownProfile(0.0, (None, None))
 
 
-class EntryWire(msgspec.Struct, frozen=True, gc=False):
-    """One entry as it is sent; `updated_at` is the instant at which the score was reached, which is what orders equal scores."""
-
-    rank: int
-    user_id: str
-    score: int | float
-    display_name: str | None
-    avatar_url: str | None
-    updated_at: datetime
-
-
-def entry_wire(rank: int, entry: RankedEntry, profile: Profile) -> EntryWire:
-    """One entry."""
-    return EntryWire(rank, entry.external_user_id, score_number(entry.score), profile[0], profile[1], entry.reached_at)
+def leaderboard_entry(rank: int, entry: RankedEntry, profile: Profile) -> LeaderboardEntry:
+    """The entry as it is sent."""
+    return LeaderboardEntry(rank, entry.external_user_id, score_number(entry.score), profile[0], profile[1], entry.reached_at)
 
 
 class CachedEntry(msgspec.Struct):
@@ -145,7 +134,7 @@ class BoardLines:
             if line.text and known.profile == line.known.profile:
                 line.known = known
             else:
-                text = msgspec.json.encode(entry_wire(0, line.entry, known.profile))[len(b'{"rank":0') :]
+                text = msgspec.json.encode(leaderboard_entry(0, line.entry, known.profile))[len(b'{"rank":0') :]
                 fresh[member] = CachedEntry(line.entry, known, text, hashlib.blake2b(text, digest_size=MARK_BYTES).digest())
         self._keep((tenant_id.bytes, method), table, fresh)
         return fresh

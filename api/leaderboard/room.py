@@ -11,9 +11,10 @@ from uuid import UUID
 import msgspec
 
 from api.leaderboard.board import BoardReader
-from api.leaderboard.entry_cache import EntryWire, entry_wire
+from api.leaderboard.entry_cache import leaderboard_entry
 from api.leaderboard.socket_session import Client, LiveView, Shown, encode, error_message
 from domain.errors import DomainError, LeaderboardNotFound, Unavailable, ValidationError
+from domain.leaderboard.board_wire import LeaderboardEntry
 from domain.leaderboard.view import CURRENT, AroundUser, Configure, Ping, Users, Wanted, read_request, wanted_after
 from runtime.ids import utc_now
 from runtime.postgres import DATABASE_AWAY
@@ -246,9 +247,9 @@ class Room:
                 return Shown(window, found.total, [])
         return Shown(window, found.total, await self._reader.entries(self._tenant_id, found))
 
-    async def _wire(self, places: Sequence[RankedPlace]) -> list[EntryWire]:
+    async def _wire(self, places: Sequence[RankedPlace]) -> list[LeaderboardEntry]:
         profiles = await self._reader.profiles.of(self._tenant_id, [place.entry.external_user_id for place in places])
-        return [entry_wire(place.rank, place.entry, profiles.get(place.entry.external_user_id, NOBODY)) for place in places]
+        return [leaderboard_entry(place.rank, place.entry, profiles.get(place.entry.external_user_id, NOBODY)) for place in places]
 
 
 def _is_over(window: View) -> bool:

@@ -1,11 +1,12 @@
 """The final standings of closed windows (contract 3, Queries)."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, get
+from msgspec import Meta, structs
 
 from api.auth import Principal
 from api.leaderboard.board import (
@@ -16,12 +17,13 @@ from api.leaderboard.board import (
     BoardReader,
     Written,
     answer,
-    envelope,
+    board_page,
     no_such_board,
 )
-from api.pagination import Page, decode_cursor, encode_cursor, whole_number
-from api.query import instant_in
+from api.pagination import Page, decode_cursor, encode_cursor
+from api.query import Between
 from domain.errors import NotFound, UserNotFound, ValidationError
+from domain.leaderboard.board_wire import SnapshotAnswer, SnapshotEntry, SnapshotListAnswer, SnapshotPage
 from domain.wire import optional_rfc3339, rfc3339, score_number
 from runtime.postgres import Connection, Pool
 from storage.leaderboard.board import window_view
@@ -61,47 +63,57 @@ def _instant(text: str, field: str = "snapshot_time") -> datetime:
 
 
 @get("/v1/snapshots/{leaderboard_id:str}", guards=READERS)
-async def list_snapshots(leaderboard_id: str, request: AnyRequest, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+async def list_snapshots(leaderboard_id: str, params: Between, principal: Principal, pool: Pool, page: Page) -> SnapshotListAnswer:
     """List the board's snapshots, newest first, with `from` ≤ time < `to`."""
     wanted = SnapshotRange(
-        since=instant_in(request, "from"),
-        until=instant_in(request, "to"),
+        since=params.since,
+        until=params.until,
         before=_instant(str(decode_cursor(page.cursor, 1)[0]), "cursor") if page.cursor else None,
     )
     async with pool.connection() as connection:
         board = await _board(connection, principal.tenant_id, leaderboard_id)
         windows = await snapshots_of(connection, principal.tenant_id, board.board_id, wanted, limit=page.limit)
     more = windows and len(windows) == page.limit
-    return {
-        "snapshots": [_snapshot_wire(window) for window in windows],
-        "next_cursor": encode_cursor(optional_rfc3339(windows[-1].ends_at)) if more else None,
-    }
+    cursor = encode_cursor(optional_rfc3339(windows[-1].ends_at)) if more else None
+    return SnapshotListAnswer(snapshots=[_snapshot(window) for window in windows], next_cursor=cursor)
 
 
-def _snapshot_wire(window: BoardWindow) -> dict[str, Any]:
-    return {
-        "snapshot_time": optional_rfc3339(window.ends_at),
-        "window_key": window.window_key,
-        "starts_at": optional_rfc3339(window.starts_at),
-        "ends_at": optional_rfc3339(window.ends_at),
-        "total": window.total,
-        "closed_at": optional_rfc3339(window.closed_at),
-    }
+def _snapshot(window: BoardWindow) -> SnapshotAnswer:
+    return SnapshotAnswer(
+        snapshot_time=optional_rfc3339(window.ends_at),
+        window_key=window.window_key,
+        starts_at=optional_rfc3339(window.starts_at),
+        ends_at=optional_rfc3339(window.ends_at),
+        total=window.total,
+        closed_at=optional_rfc3339(window.closed_at),
+    )
 
 
-@get("/v1/snapshots/{leaderboard_id:str}/{snapshot_time:str}", guards=READERS)
-async def show_snapshot(
-    leaderboard_id: str, snapshot_time: str, request: AnyRequest, principal: Principal, pool: Pool, reader: BoardReader
+class SnapshotParams(msgspec.Struct, frozen=True, kw_only=True):
+    """Which page of a snapshot."""
+
+    limit: Annotated[int, Meta(ge=1, le=PAGE_LIMIT_MAXIMUM, description="How many entries at most")] = PAGE_LIMIT
+    offset: Annotated[int, Meta(ge=0, le=OFFSET_MAXIMUM, description="How many of the best are passed over")] = 0
+
+
+@get("/v1/snapshots/{leaderboard_id:str}/{snapshot_time:str}", guards=READERS, answers={200: SnapshotPage, 304: None})
+async def get_snapshot(  # what it asks for, and of which board
+    leaderboard_id: str,
+    snapshot_time: str,
+    params: SnapshotParams,
+    request: AnyRequest,
+    principal: Principal,
+    pool: Pool,
+    reader: BoardReader,
 ) -> Response[bytes]:
     """Get a page of a snapshot. `total` counts all ranked users; the snapshot holds the top `size`."""
-    limit = whole_number(request, "limit", default=PAGE_LIMIT, low=1, high=PAGE_LIMIT_MAXIMUM)
-    offset = whole_number(request, "offset", default=0, low=0, high=OFFSET_MAXIMUM)
+    limit, offset = params.limit, params.offset
 
     async def render() -> Written:
         board, window = await _found(pool, principal.tenant_id, leaderboard_id, snapshot_time)
         found = await reader.boards.snapshot_page(window_view(board, window), offset, limit)
-        page = envelope(window_view(board, window), found, limit, await reader.entries(principal.tenant_id, found))
-        body = msgspec.json.encode({**page, "snapshot_time": optional_rfc3339(window.ends_at)})
+        page = board_page(window_view(board, window), found, limit, await reader.entries(principal.tenant_id, found))
+        body = msgspec.json.encode(SnapshotPage(**structs.asdict(page), snapshot_time=optional_rfc3339(window.ends_at)))
         return body, body
 
     question = (principal.tenant_id, leaderboard_id, "snapshot", snapshot_time, limit, offset)
@@ -109,7 +121,7 @@ async def show_snapshot(
 
 
 @get("/v1/snapshots/{leaderboard_id:str}/{snapshot_time:str}/user/{user_id:str}", guards=READERS)
-async def show_user_in_snapshot(leaderboard_id: str, snapshot_time: str, user_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
+async def get_snapshot_entry(leaderboard_id: str, snapshot_time: str, user_id: str, principal: Principal, pool: Pool) -> SnapshotEntry:
     """Get a user's final rank and score."""
     user_id = principal.named(user_id)
     board, window = await _found(pool, principal.tenant_id, leaderboard_id, snapshot_time)
@@ -123,17 +135,17 @@ async def show_user_in_snapshot(leaderboard_id: str, snapshot_time: str, user_id
         )
     rank, entry = found
     total = window.total or 0
-    return {
-        "leaderboard_id": board.leaderboard_id,
-        "window_key": window.window_key,
-        "snapshot_time": optional_rfc3339(window.ends_at),
-        "user_id": user_id,
-        "rank": rank,
-        "score": score_number(entry.score),
-        "total": total,
-        "percentile": round(100 * (total - rank) / total, 2),
-        "updated_at": rfc3339(entry.reached_at),
-    }
+    return SnapshotEntry(
+        leaderboard_id=board.leaderboard_id,
+        window_key=window.window_key,
+        snapshot_time=optional_rfc3339(window.ends_at),
+        user_id=user_id,
+        rank=rank,
+        score=score_number(entry.score),
+        total=total,
+        percentile=round(100 * (total - rank) / total, 2),
+        updated_at=rfc3339(entry.reached_at),
+    )
 
 
-routes = [list_snapshots, show_snapshot, show_user_in_snapshot]
+routes: list[Any] = [list_snapshots, get_snapshot, get_snapshot_entry]

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from api.leaderboard.entry_cache import EntryWire
 from domain.errors import DomainError
+from domain.leaderboard.board_wire import LeaderboardEntry
 from domain.leaderboard.view import Wanted, difference
 from domain.wire import optional_rfc3339, rfc3339
 from runtime.ids import utc_now
@@ -38,7 +38,7 @@ class Shown(msgspec.Struct, frozen=True):
 
     window: View
     total: int
-    entries: list[EntryWire]
+    entries: list[LeaderboardEntry]
 
     def same_window(self, other: "Shown | None") -> bool:
         """Whether both show one window of one incarnation of the board."""

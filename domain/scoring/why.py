@@ -83,11 +83,6 @@ def sentence(why: Why) -> str:
     return SENTENCES[why.code].format_map(facts | {"value": "missing" if why.value is None else why.value})
 
 
-def why_wire(why: Why | None) -> dict[str, Any]:
-    """`why`, with the facts that it has, and the `reason` that it is in words; both None when nothing stood in the way."""
-    return {"why": None if why is None else msgspec.to_builtins(why), "reason": None if why is None else sentence(why)}
-
-
 def failed_condition(definition: Any, field: str, document: Document) -> Why | None:
     """The first of a definition's conditions that does not hold; None when all do. `field` is `conditions` or `filters`."""
     failed = first_failed(parse_conditions(definition, field), document)
