@@ -19,6 +19,9 @@ EXAMPLE_DEPTH = 8
 EXAMPLES = {"date-time": "2025-11-18T12:00:00Z", "uuid": "0193f1de-7c1a-7e2b-9d65-0c8b5d1f4a10", "date": "2025-11-18"}
 """What stands in examples for a format, where the field gives no example of its own."""
 
+SCHEMAS_WITHIN = frozenset({"properties", "items", "prefixItems", "additionalProperties", "anyOf", "oneOf"})
+NULL = {"type": "null"}
+
 Schema = dict[str, Any]
 
 
@@ -117,7 +120,37 @@ def _example_of_kind(schema: Schema, schemas: dict[str, Schema], depth: int) -> 
 
 def _described(shape: Any) -> tuple[Schema, dict[str, Schema]]:
     (found,), known = msgspec.json.schema_components((shape,), ref_template=PLACE)
-    return found, known
+    return _tidied(found), {name: _tidied(schema) for name, schema in known.items()}
+
+
+def _tidied(schema: Schema) -> Schema:
+    """The schema as generators of clients read it best: a number is `number` alone, choices of texts say that they are texts, and what is
+    said of a value that can be null stands beside its choices."""
+    tidy = dict(schema)
+    for place in SCHEMAS_WITHIN & tidy.keys():
+        within = tidy[place]
+        if place == "properties":
+            tidy[place] = {name: _tidied(each) for name, each in within.items()}
+        elif isinstance(within, list):
+            tidy[place] = [_tidied(each) for each in within]
+        elif isinstance(within, dict):
+            tidy[place] = _tidied(within)
+    if "type" not in tidy and all(isinstance(each, str) for each in tidy.get("enum", (None,))):
+        tidy["type"] = "string"
+    return _with_few_choices(tidy) if "anyOf" in tidy else tidy
+
+
+def _with_few_choices(schema: Schema) -> Schema:
+    choices = [each for each in schema["anyOf"] if each.get("type") != "integer" or each | {"type": "number"} not in schema["anyOf"]]
+    if len(choices) == 1:
+        only: Schema = choices[0]
+        return only | {name: value for name, value in schema.items() if name != "anyOf"}
+    told = [each for each in choices if each != NULL]
+    if len(told) > 1:
+        return schema | {"anyOf": choices}
+    about = {name: told[0][name] for name in ("description", "examples") if name in told[0]}
+    bare = {name: value for name, value in told[0].items() if name not in about}
+    return about | schema | {"anyOf": [bare if each is told[0] else each for each in choices]}
 
 
 Kind = inspect.StructType | inspect.TypedDictType

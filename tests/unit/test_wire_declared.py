@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -107,3 +107,23 @@ def test_an_example_is_put_together_from_the_fields() -> None:
     references, schemas = document()
     assert example_of_schema(references["sent"], schemas) == {"name": "Sword", "inner": {"size": 3}, "colour": "blue", "note": "text"}
     assert example_of_schema(references["alone"], schemas) == {"count": 5, "free": {}}
+
+
+class Loose(Struct, kw_only=True):
+    """With choices of several kinds."""
+
+    amount: Annotated[int | float, Meta(examples=[5])]
+    ends: Annotated[Annotated[int | float, Meta(description="When it ends", examples=[7])] | None, Meta()]
+    way: Literal["up", "down"]
+    either: int | str
+
+
+def test_choices_are_as_few_as_can_be_and_say_what_they_are() -> None:
+    book = SchemaBook()
+    schemas = book.finish({"answer": book.answer(Loose)})
+    assert schemas["Loose"]["properties"] == {
+        "amount": {"type": "number", "examples": [5]},
+        "ends": {"description": "When it ends", "examples": [7], "anyOf": [{"type": "number"}, {"type": "null"}]},
+        "way": {"type": "string", "enum": ["down", "up"]},
+        "either": {"anyOf": [{"type": "integer"}, {"type": "string"}]},
+    }
