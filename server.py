@@ -44,7 +44,7 @@ from api.points import currency as ledger
 from api.points import earning_rule as earning
 from api.query import read_params
 from api.redemption import order, redeem, redemption, resend
-from api.reward import code, reward
+from api.reward import catalog, code, reward
 from api.reward import config as reward_config
 from api.reward import item as reward_item
 from api.tenant import audit, erasure, tenant, user
@@ -93,6 +93,7 @@ FEATURES = (
     ledger,
     adjustment,
     reward,
+    catalog,
     redeem,
     reward_item,
     reward_config,

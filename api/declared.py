@@ -4,7 +4,7 @@ A handler's signature is the declaration: `data` is the body, `params` the query
 answer. These few notes say what a signature cannot:
 
     @patch(PATH, refusals=(VersionConflict,), ...)
-    async def update_reward_item(data: Annotated[dict[str, Any], PartOf(ItemBody)], ...) -> RewardItem: ...
+    async def update_reward_item(data: Annotated[dict[str, Any], PartOf(RewardItemBody)], ...) -> RewardItem: ...
 
 At the route stand `refusals` (classes of `domain/errors.py`, besides those that follow from path, body and credential), `answers` (shapes
 of further statuses) and `body` (the shape of a

@@ -43,7 +43,7 @@ SUCCESS = {
     "304": "What you have is current",
     "503": "Not now; the body says why",
 }
-LISTS = {"show_catalog": "rewards", "list_orders": "orders"}
+LISTS = {"list_orders": "orders"}
 """Lists whose noun is not the last fixed segment of their path."""
 NOT_FOUND = {
     "external_id": "USER_NOT_FOUND",

@@ -9,8 +9,6 @@ from typing import Any
 from api.redemption.redeem import PurchaseBody
 from api.redemption.redemption import MOVES_BY_HAND
 from domain.redemption.redemption import CALLBACK_STATES, State
-from domain.reward.config import ConfigBody
-from domain.reward.reward import RewardBody
 
 TEXT: dict[str, Any] = {"type": "string"}
 ID: dict[str, Any] = {"type": "string", "format": "uuid"}
@@ -75,8 +73,6 @@ QUERY: dict[str, dict[str, Any]] = {
         **BETWEEN,
     },
     "list_orders": {"reward_id": ID, "status": one_of(*State), "flag": TEXT, **SOURCE, **BETWEEN},
-    "show_catalog": {"balance": {"type": "string"}, "purchasable": one_of("true", "false"), "currency": TEXT},
-    "show_catalog_entry": {"balance": {"type": "string"}, "purchasable": one_of("true", "false"), "currency": TEXT},
     "show_grants": {"user_id": TEXT, "item_id": ID, **SOURCE, **BETWEEN},
     "read_user_grants": {"item_id": ID, **SOURCE, **BETWEEN},
 }
@@ -84,14 +80,7 @@ QUERY: dict[str, dict[str, Any]] = {
 
 REDEEMING = ("INSUFFICIENT_POINTS", "OUT_OF_STOCK", "USER_LIMIT_REACHED", "NOT_ELIGIBLE", "IDEMPOTENCY_CONFLICT", "REWARD_NOT_FOUND")
 STATE = ("INVALID_STATE",)
-VERSION = ("VERSION_CONFLICT",)
 REFUSALS: dict[str, tuple[str, ...]] = {
-    "add_reward": ("ALREADY_EXISTS",),
-    "replace_reward": ("ALREADY_EXISTS", *VERSION),
-    "change_reward": ("ALREADY_EXISTS", *VERSION),
-    "replace_config": VERSION,
-    "change_config": VERSION,
-    "end_config": STATE,
     "grant_by_hand": ("IDEMPOTENCY_CONFLICT", "USER_NOT_FOUND", "OUT_OF_STOCK"),
     "show_grants": ("USER_NOT_FOUND",),
     "purchase": (*REDEEMING, "USER_NOT_FOUND"),
@@ -118,12 +107,6 @@ PATH = {"move": one_of(*sorted(MOVES_BY_HAND))}
 """Parameters in paths of which there are few."""
 
 BODIES: dict[str, tuple[type, bool]] = {
-    "add_reward": (RewardBody, False),
-    "replace_reward": (RewardBody, False),
-    "change_reward": (RewardBody, True),
-    "add_config": (ConfigBody, False),
-    "replace_config": (ConfigBody, False),
-    "change_config": (ConfigBody, True),
     "purchase": (PurchaseBody, True),
 }
 """The shape of bodies that the handler itself decodes, and whether every field may be left out."""

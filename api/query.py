@@ -4,6 +4,7 @@ Numbers are written in digits, flags as `true` or `false`, instants with an offs
 not know are refused before (`api/auth.py`), and `query_names` says which it knows.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
@@ -22,6 +23,7 @@ Query = TypeVar("Query", bound=msgspec.Struct)
 
 MOST_DIGITS = 12
 MOST = 10**MOST_DIGITS - 1
+NUMBER = re.compile(r"[0-9]{1,16}(\.[0-9]{1,16})?")
 INJECTED = ("params", "page")
 """The parameters of handlers that are read off the query string."""
 INSTANT_PROBLEM = "must be an RFC 3339 time with an offset, such as 2025-11-18T12:00:00Z"
@@ -89,12 +91,18 @@ def _kinds(kind: inspect.Type) -> Iterator[inspect.Type]:
 
 
 def _value_of(text: str, kinds: list[inspect.Type]) -> Any:
-    """The text as what msgspec converts to one of these kinds, or a Misfit of no field."""
-    (kind,) = kinds
+    """The text as what msgspec converts to the first of these kinds that it fits, or the first's Misfit of no field."""
     if "\0" in text:
         return Misfit("", "must not contain the character U+0000")
+    found = [_as_kind(text, kind) for kind in kinds]
+    return next((each for each in found if not isinstance(each, Misfit)), found[0])
+
+
+def _as_kind(text: str, kind: inspect.Type) -> Any:
     if isinstance(kind, inspect.IntType):
         return _whole_number(text, kind)
+    if isinstance(kind, inspect.FloatType):
+        return _number(text, kind)
     if isinstance(kind, inspect.BoolType):
         return text == "true" if text in ("true", "false") else Misfit("", "must be true or false")
     if isinstance(kind, inspect.DateTimeType):
@@ -107,6 +115,13 @@ def _whole_number(text: str, kind: inspect.IntType) -> int | Misfit:
     if text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS and low <= int(text) <= high:
         return int(text)
     return Misfit("", f"must be a whole number from {low} to {high}")
+
+
+def _number(text: str, kind: inspect.FloatType) -> float | Misfit:
+    low, high = kind.ge or 0, MOST if kind.le is None else kind.le
+    if NUMBER.fullmatch(text) and low <= float(text) <= high:
+        return float(text)
+    return Misfit("", f"must be a number from {low:g} to {high:.16g}")
 
 
 def _instant(text: str) -> datetime | Misfit:

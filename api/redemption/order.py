@@ -14,7 +14,7 @@ from domain.errors import InvalidState, RedemptionNotFound
 from domain.payout.grant import order_wire
 from domain.player import order_for_player
 from domain.redemption.redemption import WAITING, Move, Redemption, State
-from domain.reward.reward import Field, check_fields
+from domain.reward.reward import RewardField, check_fields
 from loops.relay import Relay
 from runtime.postgres import Connection, Pool, transaction
 from storage.payout.grant_list import GrantFilter, list_grants
@@ -113,7 +113,7 @@ async def claim(order_id: str, data: ClaimBody, principal: Principal, pool: Pool
     if order.status is not State.PENDING_CLAIM:
         raise InvalidState(f"A redemption that is {order.status} cannot be claimed", present=order.status.value)
     filled = {**order.fields, **data.fields}
-    check_fields(msgspec.convert(order.fulfilment.get("claim_fields", []), list[Field]), filled)
+    check_fields(msgspec.convert(order.fulfilment.get("claim_fields", []), list[RewardField]), filled)
     check_size(filled)
     to = State.PENDING_APPROVAL if order.fulfilment.get("requires_approval") else State.PENDING
     move = Move(to=to, by=principal.actor, note="claimed", fields=filled, only_from=frozenset({State.PENDING_CLAIM}))

@@ -13,7 +13,7 @@ from api.pagination import Page
 from api.reward.code import CodesBody
 from domain.errors import InvalidState, NotFound, ValidationError, VersionConflict
 from domain.reward.code import ItemCodeImport, ItemCodePool, check_codes
-from domain.reward.item import ItemBody, credit_of, item_body_wire, parse_item
+from domain.reward.item import RewardItemBody, credit_of, item_body_wire, parse_item
 from domain.reward.item_wire import RewardItemAnswer, RewardItemListAnswer, item_answer
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, Pool, transaction
@@ -39,7 +39,7 @@ async def _write(connection: Connection, principal: Principal, item_id: UUID, va
 
 
 @post("/v1/admin/reward-items", guards=ADMIN, status_code=201)
-async def create_reward_item(data: Annotated[dict[str, Any], As(ItemBody)], principal: Principal, pool: Pool) -> RewardItemAnswer:
+async def create_reward_item(data: Annotated[dict[str, Any], As(RewardItemBody)], principal: Principal, pool: Pool) -> RewardItemAnswer:
     """Create a reward item."""
     async with transaction(pool) as connection:
         return await _write(connection, principal, new_id(), data)
@@ -62,7 +62,7 @@ async def get_reward_item(item_id: UUID, principal: Principal, pool: Pool) -> Re
 
 @put("/v1/admin/reward-items/{item_id:uuid}", guards=ADMIN, refusals=(VersionConflict,))
 async def replace_reward_item(
-    item_id: UUID, data: Annotated[dict[str, Any], As(ItemBody)], request: AnyRequest, principal: Principal, pool: Pool
+    item_id: UUID, data: Annotated[dict[str, Any], As(RewardItemBody)], request: AnyRequest, principal: Principal, pool: Pool
 ) -> RewardItemAnswer:
     """Replace an item. Earlier grants do not change, and runs that have started give the old version."""
     async with transaction(pool) as connection:
@@ -72,7 +72,7 @@ async def replace_reward_item(
 
 @patch("/v1/admin/reward-items/{item_id:uuid}", guards=ADMIN, refusals=(VersionConflict,))
 async def update_reward_item(
-    item_id: UUID, data: Annotated[dict[str, Any], PartOf(ItemBody)], request: AnyRequest, principal: Principal, pool: Pool
+    item_id: UUID, data: Annotated[dict[str, Any], PartOf(RewardItemBody)], request: AnyRequest, principal: Principal, pool: Pool
 ) -> RewardItemAnswer:
     """Change the given fields of an item."""
     async with transaction(pool) as connection:

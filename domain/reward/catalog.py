@@ -6,11 +6,14 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from msgspec import structs
 
 from domain.errors import DomainError, NotEligible, OutOfStock, UserLimitReached
 from domain.points.ledger import POINTS, Currency, insufficient_points
+from domain.reward.catalog_wire import BuyerView, CatalogEntryAnswer, CatalogVariantAnswer, ObstacleAnswer, ObstacleCode, PurchaseTerms
 from domain.reward.offer import chosen_variant, obstacles
-from domain.reward.reward import Price, Reward, prices_wire, variants_wire
+from domain.reward.reward import Price, Reward
+from domain.reward.reward_wire import prices_shown, variants_shown
 from domain.wire import amount_number, optional_rfc3339
 
 
@@ -66,16 +69,12 @@ def refusals(
     return found
 
 
-def _offer(found: Sequence[DomainError]) -> dict[str, Any]:
-    """`eligible`: whether the user may have it, points and stock apart; `why_not`: what else than that stands in the way, too."""
-    return {
-        "eligible": not any(isinstance(each, NotEligible | UserLimitReached) for each in found),
-        "why_not": [{"code": each.code, "message": each.message, **each.facts} for each in found],
-    }
-
-
-UNKNOWN: dict[str, Any] = {"eligible": None, "why_not": None}
-"""For whoever is no user."""
+def _offer(found: Sequence[DomainError]) -> BuyerView:
+    """Points and stock apart from the rest: whoever lacks them may have it, and can see what is missing."""
+    return BuyerView(
+        eligible=not any(isinstance(each, NotEligible | UserLimitReached) for each in found),
+        why_not=[ObstacleAnswer(code=ObstacleCode(each.code), message=each.message, **each.facts) for each in found],
+    )
 
 
 def catalog_entry(
@@ -86,43 +85,49 @@ def catalog_entry(
     currency: str | None = None,
     buyer: Buyer | None = None,
     now: datetime,
-) -> dict[str, Any]:
+) -> CatalogEntryAnswer:
     """The reward as the catalog shows it; without balances `affordable` and `points_needed` are null, without a buyer `eligible` and
     `why_not` are.
 
     What is missing is told in `currency`, else in points, where the reward has such a price. A reward with variants is as near as its
     nearest one.
     """
-    variants = variants_wire(reward, currencies)
-    offer = UNKNOWN
-    if buyer is not None:
-        forms: list[str | None] = [variant.id for variant in reward.variants] or [None]
-        offers = [_offer(refusals(reward, form, buyer, currencies=currencies, balances=balances, now=now)) for form in forms]
-        offer = min(offers, key=lambda each: (not each["eligible"], len(each["why_not"])))
-        variants = [{**variant, **each} for variant, each in zip(variants, offers, strict=False)]
-    else:
-        variants = [{**variant, **UNKNOWN} for variant in variants]
+    offers = _offers(reward, buyer, currencies=currencies, balances=balances, now=now)
+    offer = min(offers, key=lambda each: (not each.eligible, len(each.why_not or ())))
     needed = None if balances is None else points_needed(reward, balances, currency or POINTS)
-    return {
-        "id": str(reward.reward_id),
-        "slug": reward.slug,
-        "name": reward.name,
-        "description": reward.description,
-        "image_url": reward.image_url,
-        "type": reward.type,
-        "value": reward.value,
-        "fields": msgspec.to_builtins(reward.fields),
-        "purchase": {"prices": prices_wire(reward.prices, currencies)},
-        "variants": variants,
-        "stock": reward.stock,
-        "available_from": optional_rfc3339(reward.available_from),
-        "available_until": optional_rfc3339(reward.available_until),
-        "affordable": None if needed is None else needed.amount == 0,
-        "points_needed": None if needed is None else amount_number(needed.amount, currencies[needed.currency].decimal_places),
-        **offer,
-    }
+    return CatalogEntryAnswer(
+        id=reward.reward_id,
+        slug=reward.slug,
+        name=reward.name,
+        description=reward.description,
+        image_url=reward.image_url,
+        type=reward.type,
+        value=reward.value,
+        fields=reward.fields,
+        purchase=PurchaseTerms(prices=prices_shown(reward.prices, currencies)),
+        variants=[
+            CatalogVariantAnswer(**structs.asdict(variant), **structs.asdict(each))
+            for variant, each in zip(variants_shown(reward, currencies), offers, strict=False)
+        ],
+        stock=reward.stock,
+        available_from=optional_rfc3339(reward.available_from),
+        available_until=optional_rfc3339(reward.available_until),
+        affordable=None if needed is None else needed.amount == 0,
+        points_needed=None if needed is None else amount_number(needed.amount, currencies[needed.currency].decimal_places),
+        **structs.asdict(offer),
+    )
 
 
-def can_be_bought(entry: Mapping[str, Any]) -> bool:
+def _offers(
+    reward: Reward, buyer: Buyer | None, *, currencies: Mapping[str, Currency], balances: Mapping[str, int] | None, now: datetime
+) -> list[BuyerView]:
+    """What each form of the reward is to whoever asks: its variants, or the reward itself."""
+    forms: list[str | None] = [variant.id for variant in reward.variants] or [None]
+    if buyer is None:
+        return [BuyerView(eligible=None, why_not=None) for _ in forms]
+    return [_offer(refusals(reward, form, buyer, currencies=currencies, balances=balances, now=now)) for form in forms]
+
+
+def can_be_bought(entry: CatalogEntryAnswer) -> bool:
     """Whether nothing stands in the way of the user who asked, or nobody did."""
-    return not entry["why_not"]
+    return not entry.why_not

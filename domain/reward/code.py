@@ -12,6 +12,8 @@ from domain.wire import Id
 MAX_CODE_CHARACTERS = 255
 
 Total = Annotated[int, Meta(description="How many codes were imported", examples=[500])]
+Added = Annotated[int, Meta(description="How many codes were new", examples=[20])]
+Known = Annotated[int, Meta(description="How many had been in the pool before", examples=[0])]
 Left = Annotated[int, Meta(description="How many of them nobody has", examples=[480])]
 
 
@@ -40,8 +42,21 @@ class ItemCodePool(CodePool, frozen=True, kw_only=True):
 class ItemCodeImport(ItemCodePool, frozen=True, kw_only=True):
     """What an import brought, and the pool after it."""
 
-    added: Annotated[int, Meta(description="How many codes were new", examples=[20])]
-    known: Annotated[int, Meta(description="How many had been in the pool before", examples=[0])]
+    added: Added
+    known: Known
+
+
+class RewardCodePool(CodePool, frozen=True, kw_only=True):
+    """The codes of a reward."""
+
+    reward_id: Id
+
+
+class RewardCodeImport(RewardCodePool, frozen=True, kw_only=True):
+    """What an import brought, and the pool after it."""
+
+    added: Added
+    known: Known
 
 
 def code_problem(code: str) -> str | None:

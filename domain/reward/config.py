@@ -11,7 +11,7 @@ from msgspec import Meta
 from domain.errors import ValidationError
 from domain.points.ledger import Currency, amount_from_wire
 from domain.reward.item import PrizeItem
-from domain.wire import amount_number, convert_value, number_problem, points_units, rfc3339, score_number
+from domain.wire import amount_number, convert_value, number_problem, points_units
 
 MAX_TIERS = 100
 MAX_ITEMS = 50
@@ -19,23 +19,29 @@ MAX_BUDGETS = 20
 Number = int | float
 
 
-class WireTier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A tier as admins write it: by rank, by score or by percent; without any of these everybody fits."""
+ItemIds = Annotated[list[UUID], Meta(min_length=1, max_length=MAX_ITEMS, description="What whoever fits gets")]
+Budget = Annotated[
+    dict[str, Number], Meta(description="The most that a run gives: amounts by currency, counts by item id", examples=[{"points": 100000}])
+]
 
-    item_ids: Annotated[list[UUID], Meta(min_length=1, max_length=MAX_ITEMS)]
-    name: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
-    min_rank: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
-    max_rank: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+
+class RewardTierBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who gets what: by rank, by score or by percent; without any of these everybody fits."""
+
+    item_ids: ItemIds
+    name: Annotated[str, Meta(min_length=1, max_length=255, examples=["Top 10"])] | None = None
+    min_rank: Annotated[int, Meta(ge=1, le=1_000_000, examples=[1])] | None = None
+    max_rank: Annotated[int, Meta(ge=1, le=1_000_000, examples=[10])] | None = None
     min_score: Annotated[float, Meta(ge=-9e11, le=9e11)] | int | None = None
-    top_percent: Annotated[float, Meta(gt=0, le=100)] | int | None = None
+    top_percent: Annotated[float, Meta(gt=0, le=100, description="Of those who are ranked, rounded up")] | int | None = None
 
 
-class ConfigBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of POST and PUT. A user gets the items of the first tier that fits."""
+class RewardConfigBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an admin writes of a reward config. A user gets the items of the first tier that fits."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=255)]
-    tiers: Annotated[list[WireTier], Meta(min_length=1, max_length=MAX_TIERS)]
-    budget: dict[str, Number] = {}
+    name: Annotated[str, Meta(min_length=1, max_length=255, examples=["Weekly winners"])]
+    tiers: Annotated[list[RewardTierBody], Meta(min_length=1, max_length=MAX_TIERS)]
+    budget: Budget = {}
 
 
 class PrizeTier(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,15 +79,15 @@ class RewardConfig(msgspec.Struct, frozen=True, kw_only=True):
     archived_at: datetime | None = None
 
 
-def parse_config(value: Any) -> ConfigBody:
+def parse_config(value: Any) -> RewardConfigBody:
     """A decoded request body as a checked config; ValidationError names the faulty field."""
-    body = convert_value(value, ConfigBody)
+    body = convert_value(value, RewardConfigBody)
     for place, tier in enumerate(body.tiers):
         _check_tier(tier, f"tiers[{place}]")
     return body
 
 
-def _check_tier(tier: WireTier, where: str) -> None:
+def _check_tier(tier: RewardTierBody, where: str) -> None:
     if len(set(tier.item_ids)) != len(tier.item_ids):
         raise ValidationError.of(f"{where}.item_ids", "contains an item twice")
     by_rank = tier.min_rank is not None or tier.max_rank is not None
@@ -96,7 +102,7 @@ def _check_tier(tier: WireTier, where: str) -> None:
         raise ValidationError.of(f"{where}.top_percent", "must be more than 0 and at most 100")
 
 
-def kept_tiers(body: ConfigBody, items: Collection[UUID]) -> list[PrizeTier]:
+def kept_tiers(body: RewardConfigBody, items: Collection[UUID]) -> list[PrizeTier]:
     """The tiers as they are kept; ValidationError for an item that is not among these."""
     for place, tier in enumerate(body.tiers):
         for number, item_id in enumerate(tier.item_ids):
@@ -137,32 +143,3 @@ def kept_budget(budget: Mapping[str, Number], items: Collection[UUID], currencie
 def budget_wire(budget: Mapping[str, int], places: Mapping[str, int]) -> dict[str, Any]:
     """A budget as admins write it."""
     return {key: amount_number(limit, places.get(key, 0)) for key, limit in budget.items()}
-
-
-def tier_wire(tier: PrizeTier) -> dict[str, Any]:
-    """A tier with the bounds that it has."""
-    bounds: dict[str, Any] = {"min_rank": tier.min_rank, "max_rank": tier.max_rank, "top_percent": tier.top_percent}
-    if tier.min_score is not None:
-        bounds["min_score"] = score_number(tier.min_score)
-    shown = {name: bound for name, bound in bounds.items() if bound is not None}
-    return {"name": tier.name, **shown, "item_ids": [str(item_id) for item_id in tier.item_ids]}
-
-
-def config_body_wire(config: RewardConfig, places: Mapping[str, int]) -> dict[str, Any]:
-    """What an admin may write of the config: `parse_config` takes it back."""
-    return {
-        "name": config.name,
-        "tiers": [tier_wire(tier) for tier in config.tiers],
-        "budget": budget_wire(config.budget, places),
-    }
-
-
-def config_wire(config: RewardConfig, places: Mapping[str, int]) -> dict[str, Any]:
-    """The config as admins see it."""
-    return {
-        "reward_config_id": str(config.reward_config_id),
-        **config_body_wire(config, places),
-        "version": config.version,
-        "created_at": rfc3339(config.created_at),
-        "updated_at": rfc3339(config.updated_at),
-    }

@@ -11,11 +11,19 @@ from msgspec import Meta
 from domain.canonical_json import canonical_json
 from domain.errors import ValidationError
 from domain.points.ledger import POINTS, Currency, amount_from_wire
-from domain.reward.reward import DEFAULT_DEADLINE_SECONDS, MAX_JSON_BYTES
-from domain.wire import convert_value
+from domain.reward.reward import DEFAULT_DEADLINE_SECONDS, MAX_JSON_BYTES, AnswerIsCallback, DeadlineSeconds
+from domain.wire import FreeForm, convert_value
 
 WALLET_TYPES = ("points", "currency")
 RECORDED_TYPES = ("badge", "item")
+
+RewardType = Annotated[
+    str, Meta(min_length=1, max_length=64, description="points, currency, item, badge, or a word of your own", examples=["badge"])
+]
+RewardValue = Annotated[Any, Meta(description="Of points and currencies the amount", examples=[100])]
+ItemPayload = Annotated[
+    FreeForm, Meta(description="What the partner is told with it; of a currency, `currency` names it", examples=[{"colour": "gold"}])
+]
 
 
 class ItemFulfilment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -23,19 +31,19 @@ class ItemFulfilment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     redemption without a price."""
 
     type: Literal["wallet", "recorded", "webhook", "codes", "manual"]
-    endpoint_id: UUID | None = None
-    deadline_seconds: Annotated[int, Meta(ge=10, le=31_536_000)] = DEFAULT_DEADLINE_SECONDS
-    answer_is_callback: bool = False
+    endpoint_id: Annotated[UUID | None, Meta(description="The webhook endpoint that is told; null: whichever subscribes")] = None
+    deadline_seconds: DeadlineSeconds = DEFAULT_DEADLINE_SECONDS
+    answer_is_callback: AnswerIsCallback = False
 
 
-class ItemBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of POST and PUT. Without `fulfilment` the type says it."""
+class RewardItemBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an admin writes of a reward item. Without `fulfilment` the type says it."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=255)]
-    reward_type: Annotated[str, Meta(min_length=1, max_length=64)]
+    name: Annotated[str, Meta(min_length=1, max_length=255, examples=["Winner's badge"])]
+    reward_type: RewardType
     description: Annotated[str, Meta(max_length=10_000)] | None = None
-    reward_value: Any = None
-    payload: dict[str, Any] = {}
+    reward_value: RewardValue = None
+    payload: ItemPayload = {}
     fulfilment: ItemFulfilment | None = None
 
 
@@ -71,9 +79,9 @@ class PrizeItem(msgspec.Struct, frozen=True, kw_only=True):
     amount: int | None = None
 
 
-def parse_item(value: Any) -> ItemBody:
+def parse_item(value: Any) -> RewardItemBody:
     """A decoded request body as a checked item with its fulfilment; ValidationError names the faulty field."""
-    body = convert_value(value, ItemBody)
+    body = convert_value(value, RewardItemBody)
     if len(canonical_json([body.reward_value, body.payload])) > MAX_JSON_BYTES:
         raise ValidationError.of("payload", f"is larger than {MAX_JSON_BYTES} bytes, including reward_value")
     fulfilment = body.fulfilment or ItemFulfilment(type=default_fulfilment(body.reward_type))
@@ -89,7 +97,7 @@ def default_fulfilment(reward_type: str) -> Literal["wallet", "recorded", "webho
     return "recorded" if reward_type in RECORDED_TYPES else "webhook"
 
 
-def credit_of(body: ItemBody, currencies: Mapping[str, Currency]) -> tuple[str | None, int | None]:
+def credit_of(body: RewardItemBody, currencies: Mapping[str, Currency]) -> tuple[str | None, int | None]:
     """What a wallet item credits: the currency and the amount in its smallest unit; ValidationError when it does not say so."""
     if body.fulfilment is None or body.fulfilment.type != "wallet":
         return None, None

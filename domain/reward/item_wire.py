@@ -1,12 +1,12 @@
 """Reward items as admins see them (contract 4, Reward items and configs)."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
-from domain.reward.item import ItemFulfilment, RewardItem
-from domain.wire import FreeForm, Id, Instant, NextCursor, rfc3339
+from domain.reward.item import ItemFulfilment, ItemPayload, RewardItem, RewardType, RewardValue
+from domain.wire import Id, Instant, NextCursor, rfc3339
 
 
 class RewardItemAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,9 +15,9 @@ class RewardItemAnswer(msgspec.Struct, frozen=True, kw_only=True):
     item_id: Id
     name: Annotated[str, Meta(examples=["Winner's badge"])]
     description: str | None
-    reward_type: Annotated[str, Meta(description="points, currency, item, badge, or a word of your own", examples=["badge"])]
-    reward_value: Annotated[Any, Meta(description="Of points and currencies the amount", examples=[100])]
-    payload: FreeForm
+    reward_type: RewardType
+    reward_value: RewardValue
+    payload: ItemPayload
     fulfilment: ItemFulfilment
     version: Annotated[int, Meta(description="For If-Match", examples=[1])]
     created_at: Instant

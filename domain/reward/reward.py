@@ -14,9 +14,10 @@ from domain.canonical_json import canonical_json
 from domain.errors import NotEligible, ValidationError
 from domain.misfit import shown
 from domain.points.ledger import Currency, amount_from_wire
+from domain.points.ledger_wire import CurrencyId
 from domain.rule.pattern import fits, pattern_problem, program_size
-from domain.rule.segment import parse_segment
-from domain.wire import amount_number, convert_value, optional_rfc3339, parse_client_id, rfc3339
+from domain.rule.segment import SegmentForm, parse_segment
+from domain.wire import FreeForm, GivenInstant, convert_value, parse_client_id
 
 DEFAULT_DEADLINE_SECONDS = 259_200
 MAX_JSON_BYTES = 32_768
@@ -25,77 +26,88 @@ MAX_VALUE_BYTES = 24_576
 """With the 32 KB that a user may fill in, it fits into a webhook of 64 KB."""
 MAX_FIELD_CHARACTERS = 1000
 
+LimitPeriod = Literal["day", "week", "month", "ever"]
+DeadlineSeconds = Annotated[int, Meta(ge=10, le=31_536_000, description="How long the fulfilment may take before the points are returned")]
+AnswerIsCallback = Annotated[bool, Meta(description="The partner's answer to the webhook says at once what became of it")]
+
 TEXT_TYPES = ("text", "string", "textarea", "email", "tel", "phone", "url", "date")
 DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 URL = re.compile(r"https?://[^\s/?#]+\S*")
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
 
-class WirePrice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RewardPrice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One of the alternatives that a reward can be bought for."""
 
-    currency: str
-    amount: Annotated[int, Meta(ge=0)] | Annotated[float, Meta(ge=0)]
+    currency: CurrencyId
+    amount: Annotated[
+        Annotated[int, Meta(ge=0)] | Annotated[float, Meta(ge=0)], Meta(description="In units of the currency", examples=[500])
+    ]
 
 
-class Field(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RewardField(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the user has to fill in when redeeming. `pattern` has to match the whole value."""
 
-    name: str
-    label: Annotated[str, Meta(max_length=255)] | None = None
+    name: Annotated[str, Meta(description="What the value is called in a redemption's `fields`", examples=["size"])]
+    label: Annotated[str, Meta(max_length=255, description="For people", examples=["Your size"])] | None = None
     required: bool = False
     type: Literal["text", "string", "textarea", "email", "tel", "phone", "url", "date", "number", "integer", "boolean"] = "text"
-    pattern: Annotated[str, Meta(max_length=255)] | None = None
+    pattern: Annotated[str, Meta(max_length=255, description="A regular expression (RE2)", examples=["[SML]"])] | None = None
 
 
-class Fulfilment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RewardFulfilment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the user gets it: a partner is told by `webhook`, the `wallet` is credited, one of the `codes` is given, or a person
     finishes it (`manual`)."""
 
     type: Literal["webhook", "wallet", "codes", "manual"] = "webhook"
-    endpoint_id: UUID | None = None
-    deadline_seconds: Annotated[int, Meta(ge=10, le=31_536_000)] = DEFAULT_DEADLINE_SECONDS
-    answer_is_callback: bool = False
+    endpoint_id: Annotated[UUID | None, Meta(description="The webhook endpoint that is told; null: whichever subscribes")] = None
+    deadline_seconds: DeadlineSeconds = DEFAULT_DEADLINE_SECONDS
+    answer_is_callback: AnswerIsCallback = False
 
 
-class WireVariant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RewardVariant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One of the forms that a reward comes in. What is null is the reward's own; a `stock` is counted apart."""
 
-    id: str
-    name: Annotated[str, Meta(min_length=1, max_length=255)]
-    prices: Annotated[list[WirePrice], Meta(min_length=1, max_length=20)] | None = None
-    stock: Annotated[int, Meta(ge=0, le=2_147_483_647)] | None = None
+    id: Annotated[str, Meta(description="Your id of the variant, of its reward alone", examples=["large"])]
+    name: Annotated[str, Meta(min_length=1, max_length=255, examples=["Large"])]
+    prices: Annotated[list[RewardPrice], Meta(min_length=1, max_length=20)] | None = None
+    stock: Annotated[int, Meta(ge=0, le=2_147_483_647, examples=[100])] | None = None
     value: Any = None
-
-
-Instant = Annotated[datetime, Meta(tz=True)]
 
 
 class RewardBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of POST and PUT. `stock` None is unlimited; no prices: it can only be granted."""
+    """What an admin writes of a reward in the store."""
 
-    slug: str
-    name: Annotated[str, Meta(min_length=1, max_length=255)]
+    slug: Annotated[str, Meta(description="Your id of the reward, for paths; unique in the tenant", examples=["coffee"])]
+    name: Annotated[str, Meta(min_length=1, max_length=255, examples=["A coffee"])]
     description: Annotated[str, Meta(max_length=10_000)] | None = None
-    image_url: Annotated[str, Meta(max_length=2048)] | None = None
-    active: bool = True
-    type: Annotated[str, Meta(min_length=1, max_length=64)] = "item"
-    value: Any = None
-    prices: Annotated[list[WirePrice], Meta(max_length=20)] = []
-    variants: Annotated[list[WireVariant], Meta(max_length=100)] = []
-    stock: Annotated[int, Meta(ge=0, le=2_147_483_647)] | None = None
-    max_per_user: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
-    per_user_period: Literal["day", "week", "month", "ever"] = "ever"
-    visible_from: Instant | None = None
-    visible_until: Instant | None = None
-    available_from: Instant | None = None
-    available_until: Instant | None = None
-    eligibility: dict[str, Any] | None = None
-    requires_claim: bool = False
-    requires_approval: bool = False
-    fields: Annotated[list[Field], Meta(max_length=50)] = []
-    fulfilment: Fulfilment = Fulfilment()
-    config: dict[str, Any] = {}
+    image_url: Annotated[str, Meta(max_length=2048, examples=["https://example.com/coffee.png"])] | None = None
+    active: Annotated[bool, Meta(description="Whether it is on sale")] = True
+    type: Annotated[str, Meta(min_length=1, max_length=64, description="points, currency, item, voucher, or a word of your own")] = "item"
+    value: Annotated[Any, Meta(description="What it is worth, for the partner; of a `wallet` reward the amount that is credited")] = None
+    prices: Annotated[
+        list[RewardPrice], Meta(max_length=20, description="Alternatives, of which a user pays one; without any it can only be granted")
+    ] = []
+    variants: Annotated[list[RewardVariant], Meta(max_length=100, description="A user chooses one, where there are any")] = []
+    stock: (
+        Annotated[int, Meta(ge=0, le=2_147_483_647, description="How many are left; null: any number. With `codes` it is their number")]
+        | None
+    ) = None
+    max_per_user: Annotated[int, Meta(ge=1, le=1_000_000, description="In each `per_user_period`; null: no limit")] | None = None
+    per_user_period: Annotated[LimitPeriod, Meta(description="In the tenant's time")] = "ever"
+    visible_from: Annotated[GivenInstant | None, Meta(description="When the catalog begins to show it")] = None
+    visible_until: GivenInstant | None = None
+    available_from: Annotated[GivenInstant | None, Meta(description="When it can be redeemed for the first time")] = None
+    available_until: GivenInstant | None = None
+    eligibility: Annotated[SegmentForm | None, Meta(description="Who may have it; null: everybody")] = None
+    requires_claim: Annotated[bool, Meta(description="The user claims it within 7 days, and fills in `fields` then")] = False
+    requires_approval: Annotated[bool, Meta(description="A person approves each redemption")] = False
+    fields: Annotated[list[RewardField], Meta(max_length=50)] = []
+    fulfilment: RewardFulfilment = RewardFulfilment()
+    config: Annotated[
+        FreeForm,
+        Meta(description="`currency` of a `wallet` reward, `low_stock` (endpoints are told of a stock that small), and your own"),
+    ] = {}
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,8 +138,8 @@ class Reward(msgspec.Struct, frozen=True, kw_only=True):
     type: str
     value: Any
     prices: list[Price]
-    fields: list[Field]
-    fulfilment: Fulfilment
+    fields: list[RewardField]
+    fulfilment: RewardFulfilment
     config: dict[str, Any]
     stock: int | None
     version: int
@@ -136,7 +148,7 @@ class Reward(msgspec.Struct, frozen=True, kw_only=True):
     variants: list[Variant] = []
     variant_stock: dict[str, int] = {}
     max_per_user: int | None = None
-    per_user_period: str = "ever"
+    per_user_period: LimitPeriod = "ever"
     visible_from: datetime | None = None
     visible_until: datetime | None = None
     available_from: datetime | None = None
@@ -198,7 +210,7 @@ def _check_span(start: datetime | None, end: datetime | None, field: str) -> Non
         raise ValidationError.of(field, "must be after the start")
 
 
-def _check_pattern(field: Field, where: str) -> None:
+def _check_pattern(field: RewardField, where: str) -> None:
     if field.pattern is None:
         return
     if field.type not in TEXT_TYPES:
@@ -231,7 +243,7 @@ def _unspendable(named: str, currencies: Mapping[str, Currency]) -> str:
     return f"{shown(named)} is not a currency that can be spent" + (f"; there are {', '.join(choices)}" if choices else "")
 
 
-def _kept_prices(given: list[WirePrice], currencies: Mapping[str, Currency], field: str) -> list[Price]:
+def _kept_prices(given: list[RewardPrice], currencies: Mapping[str, Currency], field: str) -> list[Price]:
     prices: list[Price] = []
     for place, price in enumerate(given):
         currency = currencies.get(price.currency)
@@ -262,7 +274,7 @@ def choose_price(reward: Reward, currency: str | None) -> Price:
     raise ValidationError.of("currency", f"is not one of this reward's prices ({offered})")
 
 
-def check_fields(fields: Sequence[Field], given: Mapping[str, Any], *, is_complete: bool = True) -> None:
+def check_fields(fields: Sequence[RewardField], given: Mapping[str, Any], *, is_complete: bool = True) -> None:
     """ValidationError that names the field that is missing (when it has to be complete), unknown, or not of its type or pattern."""
     known = {field.name: field for field in fields}
     for name in given:
@@ -277,7 +289,7 @@ def check_fields(fields: Sequence[Field], given: Mapping[str, Any], *, is_comple
             raise ValidationError.of(f"fields.{field.name}", problem)
 
 
-def _field_problem(field: Field, value: Any) -> str | None:
+def _field_problem(field: RewardField, value: Any) -> str | None:
     if field.type == "boolean":
         return None if isinstance(value, bool) else "must be true or false"
     if field.type in ("number", "integer"):
@@ -308,65 +320,3 @@ def _is_date(value: str) -> bool:
 def reward_snapshot(reward: Reward) -> dict[str, Any]:
     """The reward as redemptions and webhooks show it, as it was when the user redeemed."""
     return {"id": str(reward.reward_id), "slug": reward.slug, "name": reward.name, "type": reward.type, "value": reward.value}
-
-
-def prices_wire(prices: list[Price], currencies: Mapping[str, Currency]) -> list[dict[str, Any]]:
-    """Prices as JSON values, in the units of their currencies."""
-    return [
-        {"currency": price.currency, "amount": amount_number(price.amount, currencies[price.currency].decimal_places)} for price in prices
-    ]
-
-
-def variants_wire(reward: Reward, currencies: Mapping[str, Currency]) -> list[dict[str, Any]]:
-    """The variants as JSON values; `stock` null means that the reward's counts."""
-    return [
-        {
-            "id": variant.id,
-            "name": variant.name,
-            "prices": None if variant.prices is None else prices_wire(variant.prices, currencies),
-            "stock": reward.variant_stock.get(variant.id),
-            "value": variant.value,
-        }
-        for variant in reward.variants
-    ]
-
-
-def body_wire(reward: Reward, currencies: Mapping[str, Currency]) -> dict[str, Any]:
-    """What an admin may write of the reward, as JSON values: `parse_reward` takes it back, so PATCH is this with the changes on top."""
-    return {
-        "slug": reward.slug,
-        "name": reward.name,
-        "description": reward.description,
-        "image_url": reward.image_url,
-        "active": reward.active,
-        "type": reward.type,
-        "value": reward.value,
-        "prices": prices_wire(reward.prices, currencies),
-        "variants": [{**each, "stock": None} if reward.fulfilment.type == "codes" else each for each in variants_wire(reward, currencies)],
-        "stock": None if reward.fulfilment.type == "codes" else reward.stock,
-        "max_per_user": reward.max_per_user,
-        "per_user_period": reward.per_user_period,
-        "visible_from": optional_rfc3339(reward.visible_from),
-        "visible_until": optional_rfc3339(reward.visible_until),
-        "available_from": optional_rfc3339(reward.available_from),
-        "available_until": optional_rfc3339(reward.available_until),
-        "eligibility": reward.eligibility,
-        "requires_claim": reward.requires_claim,
-        "requires_approval": reward.requires_approval,
-        "fields": msgspec.to_builtins(reward.fields),
-        "fulfilment": msgspec.to_builtins(reward.fulfilment),
-        "config": reward.config,
-    }
-
-
-def reward_wire(reward: Reward, currencies: Mapping[str, Currency]) -> dict[str, Any]:
-    """The reward as admins see it."""
-    return {
-        "reward_id": str(reward.reward_id),
-        **body_wire(reward, currencies),
-        "variants": variants_wire(reward, currencies),
-        "stock": reward.stock,
-        "version": reward.version,
-        "created_at": rfc3339(reward.created_at),
-        "updated_at": rfc3339(reward.updated_at),
-    }

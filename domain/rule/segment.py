@@ -1,14 +1,18 @@
 """Segments: whom something is for, by what the tenant says of its users and by their tiers (contract 4, Segment)."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from domain.errors import ValidationError
 from domain.rule.condition import Condition, matches, parse_conditions
+from domain.wire import FreeForm
 
 MAX_TIERS = 100
+SegmentForm = Annotated[FreeForm, Meta(examples=[{"tiers": ["gold"], "attributes": {"country": {"eq": "VN"}}}])]
+"""A segment as JSON has it: `tiers`, of which a user must have one, and conditions on `attributes`, by their paths."""
 
 
 class UserSegment(msgspec.Struct, frozen=True):
@@ -19,7 +23,7 @@ class UserSegment(msgspec.Struct, frozen=True):
 
 
 def parse_segment(definition: Any, field: str) -> UserSegment:
-    """Check `{"tiers": [name], "attributes": {path: {operator: operand}}}`; ValidationError names the faulty field."""
+    """Check `{"tiers": [name], "attributes": {path: {operator: operand}}}`; ValidationError names the wrong field."""
     if not isinstance(definition, dict):
         raise ValidationError.of(field, 'must be an object such as {"attributes": {"country": {"eq": "VN"}}}')
     for name in definition:

@@ -9,7 +9,7 @@ from psycopg.types.json import Jsonb
 
 from domain import limits
 from domain.errors import InvalidState, NotFound
-from domain.reward.item import ItemBody, RewardItem
+from domain.reward.item import RewardItem, RewardItemBody
 from runtime.postgres import Connection
 from storage.limit import check_room
 
@@ -55,7 +55,7 @@ async def list_items(connection: Connection, tenant_id: UUID, *, after: UUID | N
 
 
 async def write_item(
-    connection: Connection, tenant_id: UUID, item_id: UUID, body: ItemBody, *, credit: tuple[str | None, int | None], now: datetime
+    connection: Connection, tenant_id: UUID, item_id: UUID, body: RewardItemBody, *, credit: tuple[str | None, int | None], now: datetime
 ) -> RewardItem:
     """Make the item or replace it (then lock it before). What was given keeps what it was given as."""
     await check_room(connection, tenant_id, limits.REWARD_ITEMS, beside=item_id)

@@ -11,7 +11,7 @@ from cli.codes import batches
 from domain.errors import InsufficientPoints, InvalidState, ValidationError
 from domain.points.ledger import Adjustment
 from domain.redemption.redemption import Decision, Move, State
-from domain.reward.reward import Fulfilment
+from domain.reward.reward import RewardFulfilment
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
 from storage.points.adjustment import adjust
@@ -28,7 +28,7 @@ async def world(pool: Pool) -> World:
 
 
 def test_every_kind_that_a_reward_may_name_is_in_the_registry():
-    assert set(get_args(get_type_hints(Fulfilment)["type"])) == set(KINDS)
+    assert set(get_args(get_type_hints(RewardFulfilment)["type"])) == set(KINDS)
 
 
 async def with_codes(world: World, *codes: str, **more):
@@ -127,14 +127,15 @@ async def test_fulfilling_and_cancelling_at_once_give_the_code_to_one_side(world
 
 
 async def test_a_switch_to_codes_counts_the_pool(world: World):
-    from domain.reward.reward import body_wire, parse_reward
+    from domain.reward.reward import parse_reward
+    from domain.reward.reward_wire import reward_body_wire
     from storage.points.currency import currencies_of
     from storage.reward.reward import write_reward
 
     reward = await with_codes(world, "A", "B")
     async with transaction(world.pool) as connection:
         currencies = await currencies_of(connection, world.tenant_id)
-        body = parse_reward({**body_wire(reward, currencies), "name": "Other"})
+        body = parse_reward({**reward_body_wire(reward, currencies), "name": "Other"})
         written = await write_reward(connection, world.tenant_id, reward.reward_id, body=body, currencies=currencies, now=utc_now())
     assert (written.name, written.stock) == ("Other", 2)
 

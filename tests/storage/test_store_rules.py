@@ -8,7 +8,8 @@ import pytest_asyncio
 
 from domain.errors import NotEligible, UserLimitReached
 from domain.redemption.redemption import RETURNED, Move, State
-from domain.reward.reward import body_wire, parse_reward
+from domain.reward.reward import parse_reward
+from domain.reward.reward_wire import reward_body_wire
 from domain.tenant.user import Identify
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
@@ -114,7 +115,7 @@ async def test_a_change_of_the_reward_loses_no_sale_of_a_variant(world: World):
         sales = [asyncio.create_task(world.try_redeem("ann", variant_id=name)) for name in ("s", "m")]
         await asyncio.wait(sales, timeout=0.5)
         currencies = await currencies_of(connection, world.tenant_id)
-        body = parse_reward(body_wire(present, currencies))
+        body = parse_reward(reward_body_wire(present, currencies))
         await write_reward(connection, world.tenant_id, reward.reward_id, body=body, currencies=currencies, now=utc_now())
     assert await asyncio.gather(*sales) == ["redeemed", "redeemed"]
     assert await stocks(world, reward) == (8, {"s": 4})

@@ -8,7 +8,8 @@ import pytest_asyncio
 from domain.errors import ValidationError
 from domain.redemption.redemption import Move, State
 from domain.reward.code import check_pool
-from domain.reward.reward import body_wire, parse_reward
+from domain.reward.reward import parse_reward
+from domain.reward.reward_wire import reward_body_wire
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from storage.points.currency import currencies_of
@@ -83,7 +84,7 @@ async def test_a_change_of_the_reward_keeps_the_pools_and_a_new_variant_begins_e
         present = await find_reward(connection, world.tenant_id, reward_id=reward.reward_id, lock=True)
         assert present is not None
         currencies = await currencies_of(connection, world.tenant_id)
-        body = body_wire(present, currencies)
+        body = reward_body_wire(present, currencies)
         body["variants"] = [body["variants"][0], {"id": "hundred", "name": "100 K"}]
         await write_reward(connection, world.tenant_id, reward.reward_id, body=parse_reward(body), currencies=currencies, now=utc_now())
     async with world.pool.connection() as connection:

@@ -24,13 +24,13 @@ from domain.payout.schedule import ScheduleBody
 from domain.points.earning_rule import EarningRule
 from domain.points.tier import TierName
 from domain.redemption.redemption import read_callback
-from domain.reward.config import ConfigBody
-from domain.reward.item import ItemBody
+from domain.reward.config import RewardConfigBody
+from domain.reward.item import RewardItemBody
 from domain.reward.reward import RewardBody
 from domain.tenant.user import Identify
 from domain.wire import convert_value, decode_body, decode_json, parse_client_id
 
-SHAPES: tuple[Any, ...] = (EarningRule, LeaderboardDefinition, ScheduleBody, RewardBody, ConfigBody, ItemBody)
+SHAPES: tuple[Any, ...] = (EarningRule, LeaderboardDefinition, ScheduleBody, RewardBody, RewardConfigBody, RewardItemBody)
 FOREIGN_WORDS = re.compile(r"`|\b(?:str|int|float|bool|dict|NoneType|Struct|datetime|Expected|Object|enum)\b")
 BOARD: dict[str, Any] = {
     "name": "Cup",

@@ -7,7 +7,8 @@ import pytest
 from domain.errors import NotEligible, ValidationError
 from domain.points.ledger import Currency
 from domain.reward.catalog import catalog_entry
-from domain.reward.reward import Reward, body_wire, check_fields, choose_price, parse_reward, prices_of, variants_of
+from domain.reward.reward import Reward, check_fields, choose_price, parse_reward, prices_of, variants_of
+from domain.reward.reward_wire import reward_body_wire
 from runtime.ids import utc_now
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
@@ -69,7 +70,7 @@ TWO_PRICES = [{"currency": "points", "amount": 100}, {"currency": "coins", "amou
 def test_prices_are_kept_in_smallest_units_and_shown_as_they_were_written():
     both = reward(prices=TWO_PRICES)
     assert [price.amount for price in both.prices] == [100, 250]
-    assert body_wire(both, CURRENCIES)["prices"] == TWO_PRICES
+    assert reward_body_wire(both, CURRENCIES)["prices"] == TWO_PRICES
 
 
 def test_what_an_admin_reads_can_be_written_back():
@@ -79,8 +80,8 @@ def test_what_an_admin_reads_can_be_written_back():
         max_per_user=2, per_user_period="week", visible_from="2026-01-02T00:00:00Z", available_until="2027-01-02T00:00:00Z",
         eligibility={"attributes": {"country": {"eq": "VN"}}}, requires_claim=True, requires_approval=True,
     )  # fmt: skip
-    wire = body_wire(full, CURRENCIES)
-    assert body_wire(reward(**{name: value for name, value in wire.items() if name not in ("slug", "name")}), CURRENCIES) == wire
+    wire = reward_body_wire(full, CURRENCIES)
+    assert reward_body_wire(reward(**{name: value for name, value in wire.items() if name not in ("slug", "name")}), CURRENCIES) == wire
 
 
 @pytest.mark.parametrize(
@@ -183,19 +184,19 @@ def test_fields_that_do_not_fit_are_named(given: dict[str, Any], field: str):
 
 def test_the_catalog_says_how_many_points_are_missing_for_the_nearest_price():
     both = reward(prices=TWO_PRICES)
-    assert catalog_entry(both, CURRENCIES, None, now=utc_now())["affordable"] is None
-    assert catalog_entry(both, CURRENCIES, {"points": 100}, now=utc_now())["affordable"] is True
+    assert catalog_entry(both, CURRENCIES, None, now=utc_now()).affordable is None
+    assert catalog_entry(both, CURRENCIES, {"points": 100}, now=utc_now()).affordable is True
     near = catalog_entry(both, CURRENCIES, {"points": 60}, now=utc_now())
-    assert (near["affordable"], near["points_needed"]) == (False, 40)
+    assert (near.affordable, near.points_needed) == (False, 40)
 
 
 def test_what_is_missing_is_told_in_points_or_in_the_currency_that_was_asked_for():
     both = reward(prices=[{"currency": "points", "amount": 100}, {"currency": "coins", "amount": 0.5}])
     poor = {"points": 10, "coins": 20}
-    assert catalog_entry(both, CURRENCIES, poor, now=utc_now())["points_needed"] == 90, (
+    assert catalog_entry(both, CURRENCIES, poor, now=utc_now()).points_needed == 90, (
         "30 of the other currency's smallest unit are not fewer points"
     )
-    assert catalog_entry(both, CURRENCIES, poor, currency="coins", now=utc_now())["points_needed"] == 0.3
-    assert catalog_entry(both, CURRENCIES, {"coins": 50}, now=utc_now())["affordable"] is True
+    assert catalog_entry(both, CURRENCIES, poor, currency="coins", now=utc_now()).points_needed == 0.3
+    assert catalog_entry(both, CURRENCIES, {"coins": 50}, now=utc_now()).affordable is True
     coins_only = reward(prices=[{"currency": "coins", "amount": 0.5}])
-    assert catalog_entry(coins_only, CURRENCIES, poor, now=utc_now())["points_needed"] == 0.3
+    assert catalog_entry(coins_only, CURRENCIES, poor, now=utc_now()).points_needed == 0.3

@@ -26,11 +26,16 @@ class Asked(Struct, frozen=True, kw_only=True):
     limit: Annotated[int, Meta(ge=1, le=100)] = 10
     is_open: bool = False
     text: Annotated[str, Meta(max_length=5)] | None = None
+    price: Annotated[float, Meta(ge=0, le=99.5)] | bool | None = None
 
 
 def test_a_query_is_read_as_its_struct() -> None:
     asked = query_as({"colour": "red", "limit": "7", "is_open": "true", "from": "2025-11-18T14:00:00 02:00", "other": "1"}, Asked)
     assert asked == Asked(colour=Colour.RED, limit=7, is_open=True, since=datetime(2025, 11, 18, 12, tzinfo=UTC))
+
+
+def test_a_query_that_may_be_of_several_kinds_is_the_first_that_it_fits() -> None:
+    assert [query_as({"price": text}, Asked).price for text in ("1.5", "12", "true")] == [1.5, 12.0, True]
 
 
 @pytest.mark.parametrize(
@@ -46,6 +51,9 @@ def test_a_query_is_read_as_its_struct() -> None:
         ({"owner": "nobody"}, 'owner: must be a UUID, not "nobody"'),
         ({"from": "2025-11-18T12:00:00"}, "from: must be an RFC 3339 time with an offset, such as 2025-11-18T12:00:00Z"),
         ({"from": "0001-01-01T00:00:00+14:00"}, "from: must be an RFC 3339 time with an offset, such as 2025-11-18T12:00:00Z"),
+        ({"price": "100"}, "price: must be a number from 0 to 99.5"),
+        ({"price": "-1"}, "price: must be a number from 0 to 99.5"),
+        ({"price": "nan"}, "price: must be a number from 0 to 99.5"),
         ({"text": "\0"}, "text: must not contain the character U+0000"),
         ({"text": "longer"}, "text: is longer than 5 characters"),
         ({"limit": "x", "is_open": "y"}, "limit: must be a whole number from 1 to 100; is_open: must be true or false"),
