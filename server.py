@@ -34,7 +34,7 @@ from api.leaderboard import (
 from api.leaderboard import (
     window as leaderboard_window,
 )
-from api.leaderboard.fast_page import HotPages
+from api.leaderboard.fast_page import FastPages
 from api.middleware import MAXIMUM_BODY_BYTES, Front
 from api.pagination import read_page
 from api.payout import grant, schedule
@@ -73,7 +73,7 @@ from runtime.temporal import connect, task_queues
 from storage.event.log import GroupCommitWriter
 from storage.leaderboard.board import Boards
 from storage.leaderboard.profile import Profiles
-from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.rankings import Rankings
 from storage.platform.rate_limit import RateLimiter
 from storage.platform.readiness import Readiness
 
@@ -122,7 +122,7 @@ INJECTED = (
     "readiness",
     "pool",
     "redis",
-    "live",
+    "rankings",
     "reader",
     "settings",
     "temporal",
@@ -203,9 +203,9 @@ def relay_of(settings: Settings, pool: Pool, temporal: Client, claim: NamespaceC
 def create_app(settings: Settings, drain: Drain | None = None) -> Front:
     """The whole API as an ASGI application. Nothing is opened before its lifespan starts. `drain` tells when the process is to leave."""
     pool, credentials, boards = make_pools(settings)
-    live = LiveStore(redis := make_redis(settings))
+    rankings = Rankings(redis := make_redis(settings))
     authenticator = Authenticator(settings, credentials, RateLimiter(redis, settings.rate_limit_per_second))
-    reader = leaderboard.BoardReader(Boards(boards, live), Profiles(boards, settings.session_url))
+    reader = leaderboard.BoardReader(Boards(boards, rankings), Profiles(boards, settings.session_url))
     writer = GroupCommitWriter(settings)
     ingest = event.Ingest(authenticator, writer, event_type.TypeMemory(pool), pool)
     sockets = socket.Sockets(settings, reader, redis, authenticator)
@@ -215,7 +215,7 @@ def create_app(settings: Settings, drain: Drain | None = None) -> Front:
         "pool": pool,
         "readiness": Readiness(pool, settings.scoring_partitions, drain or Drain()),
         "redis": redis,
-        "live": live,
+        "rankings": rankings,
         "reader": reader,
         "admit": authenticator,
         "authenticator": authenticator,
@@ -248,7 +248,7 @@ def create_app(settings: Settings, drain: Drain | None = None) -> Front:
     config = AppConfig(
         route_handlers=feature_routes(),
         state=State(resources),
-        lifespan=[lambda _app: opened(credentials, boards), lifespan, lambda _app: following_database(pool, live)],
+        lifespan=[lambda _app: opened(credentials, boards), lifespan, lambda _app: following_database(pool, rankings)],
         dependencies=dependencies(),
         exception_handlers=EXCEPTION_HANDLERS,
         request_class=StrictRequest,
@@ -266,5 +266,5 @@ def create_app(settings: Settings, drain: Drain | None = None) -> Front:
         settings=settings, pool=pool, app=app, admit=authenticator.admit_console, secret=secret, temporal=lambda: app.state.temporal
     )
     return Front(
-        app, ingest, HotPages(authenticator, reader), sockets, authenticator=authenticator, console=Console(parts), settings=settings
+        app, ingest, FastPages(authenticator, reader), sockets, authenticator=authenticator, console=Console(parts), settings=settings
     )

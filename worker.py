@@ -50,7 +50,7 @@ from runtime.settings import Settings
 from runtime.shares import TurnShares
 from runtime.tasks import pause
 from runtime.temporal import TaskQueues
-from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.rankings import Rankings
 from storage.platform.readiness import PROBE_SECONDS, Readiness
 from workflows.endpoint import EndpointWorkflow
 from workflows.erasure import EraseUserWorkflow
@@ -102,7 +102,7 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     pool: Pool
     payouts: Pool
     redis: Redis
-    live: LiveStore
+    rankings: Rankings
 
     @property
     def vault(self) -> Vault:
@@ -126,7 +126,7 @@ async def run(settings: Settings, ready: Callable[[], None]) -> None:
     async with open_resources(settings, client) as resources, AsyncExitStack() as running:
         workers = [core_worker(resources), chore_worker(resources), webhook_worker(resources), endpoint_worker(resources)]
         share = PumpShare(settings.session_url, settings.scoring_partitions)
-        scoring = ScoringActivities(resources.pool, resources.live, settings.session_url, share)
+        scoring = ScoringActivities(resources.pool, resources.rankings, settings.session_url, share)
         running.push_async_callback(scoring.close)  # after the workers have shut down
         workers += [window_worker(resources), scoring_worker(resources, share, scoring)]
         workers += [payout_worker(resources), schedule_worker(resources)]
@@ -155,7 +155,7 @@ async def keep_books(resources: Resources, share: PumpShare, stop: asyncio.Event
         "gauges": (2 * LATE_SECONDS, lambda: run_gauges(pool, stop)),
         "statistics": (2 * LATE_SECONDS, lambda: run_statistics(pool, stop)),
         "share": (LATE_SECONDS, lambda: share.run(stop)),
-        "database-life": (LATE_SECONDS, lambda: follow_database(pool, resources.live, stop)),
+        "database-life": (LATE_SECONDS, lambda: follow_database(pool, resources.rankings, stop)),
     }
     async with asyncio.TaskGroup() as group:
         for name, (within, run_loop) in loops.items():
@@ -251,7 +251,7 @@ async def open_resources(settings: Settings, client: Client) -> AsyncIterator[Re
             pool=pool,
             payouts=payouts,
             redis=redis,
-            live=LiveStore(redis),
+            rankings=Rankings(redis),
         )
     finally:
         await redis.aclose()
@@ -286,7 +286,7 @@ def chore_worker(resources: Resources) -> Worker:
 
 def _chores(resources: Resources) -> list[Callable[..., Any]]:
     platform = PlatformActivities(resources.pool, resources.settings.event_retention_days)
-    erasure = ErasureActivities(resources.pool, resources.live, resources.settings.scoring_partitions)
+    erasure = ErasureActivities(resources.pool, resources.rankings, resources.settings.scoring_partitions)
     return [erasure.settle, erasure.scrub_events, erasure.leave_boards, erasure.scrub_documents, erasure.complete, platform.run]
 
 
@@ -319,8 +319,8 @@ def endpoint_worker(resources: Resources) -> Worker:
 
 def window_worker(resources: Resources) -> Worker:
     """The ends of windows and their rescores: thousands may end at midnight, in front of nobody."""
-    window = WindowActivities(resources.pool, resources.live)
-    rescore = RescoreActivities(resources.pool, resources.live)
+    window = WindowActivities(resources.pool, resources.rankings)
+    rescore = RescoreActivities(resources.pool, resources.rankings)
     return _worker(
         resources,
         resources.queues.windows,

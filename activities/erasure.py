@@ -9,7 +9,7 @@ from domain.tenant.erasure import ErasureInput
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from storage.leaderboard.erasure import leave_boards
-from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.rankings import Rankings
 from storage.redemption.erasure import cancel_redemption, open_redemptions_of
 from storage.tenant import erasure as storage
 from storage.tenant.erasure import Erasure
@@ -18,8 +18,8 @@ from storage.tenant.erasure import Erasure
 class ErasureActivities:
     """Activities of many short transactions."""
 
-    def __init__(self, pool: Pool, live: LiveStore, partitions: int) -> None:
-        self._pool, self._live, self._partitions = pool, live, partitions
+    def __init__(self, pool: Pool, rankings: Rankings, partitions: int) -> None:
+        self._pool, self._rankings, self._partitions = pool, rankings, partitions
 
     @activity.defn(name="settle_erased")
     async def settle(self, given: ErasureInput) -> None:
@@ -86,7 +86,7 @@ class ErasureActivities:
         async with transaction(self._pool) as connection:
             boards = await leave_boards(connection, of)
         for board in boards:
-            await self._live.forget(board)
+            await self._rankings.forget(board)
 
     async def _scrub_documents(self, of: Erasure) -> None:
         async with transaction(self._pool) as connection:

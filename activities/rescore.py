@@ -21,8 +21,8 @@ from loops.scoring.rule_run import window_scores
 from runtime.postgres import Connection, Pool, transaction
 from storage import binary_columns
 from storage.leaderboard import rescore as storage
-from storage.leaderboard.definition import boards_by_id, find_window, live_board, load_rule_book
-from storage.leaderboard.rankings import LiveBoard, LiveStore, RedisError
+from storage.leaderboard.definition import boards_by_id, find_window, load_rule_book, ranked_board
+from storage.leaderboard.rankings import RankedBoard, Rankings, RedisError
 from storage.leaderboard.rankings_repair import rebuild_window
 from storage.leaderboard.rescore import Lane, Rescore
 from storage.leaderboard.standing import WindowDeltas, merge_windows
@@ -104,8 +104,8 @@ class Reader:
 class RescoreActivities:
     """Activities that may be run twice: each batch notes how far it came in its own transaction."""
 
-    def __init__(self, pool: Pool, live: LiveStore) -> None:
-        self._pool, self._live = pool, live
+    def __init__(self, pool: Pool, rankings: Rankings) -> None:
+        self._pool, self._rankings = pool, rankings
         self._turns = asyncio.Semaphore(AT_WORK)
         self._books = Books()
         self._readers: dict[UUID, Reader] = {}
@@ -124,7 +124,7 @@ class RescoreActivities:
 
     @activity.defn(name="switch_to_rescored")
     async def switch(self, given: RescoreInput) -> RescoreProgress:
-        """Fill the live store beside what is shown, then let the window's standings be the new ones, in one transaction."""
+        """Fill the rankings beside what is shown, then let the window's standings be the new ones, in one transaction."""
         rescore = await self._find(given)
         if rescore.status is RescoreStatus.RUNNING:
             async with heartbeats():
@@ -152,7 +152,7 @@ class RescoreActivities:
         if standings_id is None:
             return 0
         with contextlib.suppress(RedisError, OSError):
-            await self._live.retire(await self._live_board(rescore, standings_id))
+            await self._rankings.retire(await self._ranked_board(rescore, standings_id))
         cleared, gone = 0, DELETE_LIMIT
         async with heartbeats():
             while gone == DELETE_LIMIT:
@@ -183,19 +183,19 @@ class RescoreActivities:
 
     async def _fill(self, rescore: Rescore) -> None:
         """So that readers need not wait for it after the switch. If Redis is away, they read PostgreSQL, and the pumps repair it."""
-        board = await self._live_board(rescore, rescore.rescore_id)
+        board = await self._ranked_board(rescore, rescore.rescore_id)
         with contextlib.suppress(RedisError, OSError):
-            await rebuild_window(self._pool, self._live, board)
+            await rebuild_window(self._pool, self._rankings, board)
 
-    async def _live_board(self, rescore: Rescore, standings_id: UUID) -> LiveBoard:
+    async def _ranked_board(self, rescore: Rescore, standings_id: UUID) -> RankedBoard:
         async with self._pool.connection() as connection:
             board = (await boards_by_id(connection, rescore.tenant_id, [rescore.board_id]))[rescore.board_id]
             window = await find_window(connection, rescore.tenant_id, rescore.board_id, rescore.window_key)
-        return live_board(board, standings_id, window.starts_at if window else None)
+        return ranked_board(board, standings_id, window.starts_at if window else None)
 
     async def _announce(self, rescore: Rescore) -> None:
         with contextlib.suppress(RedisError, OSError):
-            await self._live.announce(rescore.tenant_id, rescore.board_id)
+            await self._rankings.announce(rescore.tenant_id, rescore.board_id)
 
 
 async def _switch(connection: Connection, given: RescoreInput) -> None:

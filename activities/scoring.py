@@ -23,7 +23,7 @@ from loops.scoring.values import ScoringBatch
 from loops.scoring.wakeup import Wakeup
 from runtime.postgres import DATABASE_AWAY, Pool, briskly, transaction
 from runtime.pulse import pulse
-from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.rankings import Rankings
 from storage.scoring.pump import StaleOwner, log_head, take_partition
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class ScoringPump:
     def __init__(
         self,
         pool: Pool,
-        live: LiveStore,
+        rankings: Rankings,
         wakeup: Wakeup,
         partition: int,
         *,
@@ -80,7 +80,7 @@ class ScoringPump:
         shares: ScoringShares | None = None,
     ) -> None:
         self._books, self._shares = books, shares or ScoringShares()
-        self.pool, self.live, self.wakeup = pool, live, wakeup
+        self.pool, self.rankings, self.wakeup = pool, rankings, wakeup
         self.progress = ScoringProgress(partition=partition)
         self._careful: set[str] = set()
         self._one_at_a_time = asyncio.Lock()
@@ -93,7 +93,7 @@ class ScoringPump:
         epoch = await self._own()
         self.progress.epoch = epoch
         scorer = Scorer(self.pool, self.progress.partition, epoch, self._books, shares=self._shares)
-        publisher = Publisher(self.pool, self.live, self.progress.partition, epoch)
+        publisher = Publisher(self.pool, self.rankings, self.progress.partition, epoch)
         publishing = publisher.start()
         catching_up = asyncio.create_task(self._catch_up(scorer, publisher, stop), name=f"backlog-{self.progress.partition}")
         pulse.expect(self._name, LATE_SECONDS)
@@ -217,14 +217,14 @@ class Owner:
 
 
 class ScoringActivities:
-    """What the scoring workflows run; all pumps of a process share one pool, one live store and one wake-up connection.
+    """What the scoring workflows run; all pumps of a process share one pool, one set of rankings and one wake-up connection.
 
     A pump belongs to the process, one at most for each partition; the activity watches it. While Temporal is away, activities end, for they
     are not heard of, and their pumps go on: until the partition is given out again, here or to another process, or `close`.
     """
 
-    def __init__(self, pool: Pool, live: LiveStore, database_url: str, share: PumpShare | None = None) -> None:
-        self.pool, self.live, self._share = pool, live, share
+    def __init__(self, pool: Pool, rankings: Rankings, database_url: str, share: PumpShare | None = None) -> None:
+        self.pool, self.rankings, self._share = pool, rankings, share
         self.wakeup = Wakeup(database_url)
         self._books, self._shares = Books(), ScoringShares()
         self._owners: dict[int, Owner] = {}
@@ -258,7 +258,7 @@ class ScoringActivities:
         while (before := self._owners.get(partition)) is not None and not before.task.done():
             await before.end()
         owner = self._owners[partition] = Owner(
-            ScoringPump(self.pool, self.live, self.wakeup, partition, books=self._books, shares=self._shares)
+            ScoringPump(self.pool, self.rankings, self.wakeup, partition, books=self._books, shares=self._shares)
         )
         return owner
 

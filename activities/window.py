@@ -18,8 +18,8 @@ from domain.wire import optional_rfc3339, score_number
 from loops.scoring.barrier import Barrier
 from runtime.ids import utc_now
 from runtime.postgres import DATABASE_AWAY, Connection, Pool, transaction
-from storage.leaderboard.definition import live_board_of
-from storage.leaderboard.rankings import LiveStore, RedisError
+from storage.leaderboard.definition import ranked_board_of
+from storage.leaderboard.rankings import Rankings, RedisError
 from storage.leaderboard.rescore import is_being_rescored
 from storage.leaderboard.snapshot import lock_freezing, snapshot_page
 from storage.leaderboard.window import WindowBoard, begin_closing, close_early, open_window, window_with_board
@@ -42,8 +42,8 @@ CLOSED_EVENT = "leaderboard.window_closed"
 class WindowActivities:
     """Activities in one transaction each, safe to run twice."""
 
-    def __init__(self, pool: Pool, live: LiveStore) -> None:
-        self._pool, self._live = pool, live
+    def __init__(self, pool: Pool, rankings: Rankings) -> None:
+        self._pool, self._rankings = pool, rankings
         self._barrier = Barrier(pool)
         self._turns = asyncio.Semaphore(TURNS)
         self._freezing = asyncio.Semaphore(FREEZING_TURNS)
@@ -109,7 +109,7 @@ class WindowActivities:
     async def freeze(self, given: WindowInput) -> FrozenWindow:
         """Write the snapshot, close the window and announce it, in one transaction.
 
-        The live store may then forget it: closed windows are read from the snapshot.
+        The rankings may then forget it: closed windows are read from the snapshot.
         """
         async with heartbeats(), self._freezing:
             async with transaction(self._pool) as connection:
@@ -120,13 +120,13 @@ class WindowActivities:
                     await _announce(connection, given, found, frozen)
             await self._give_word(given, found)
             with contextlib.suppress(RedisError, OSError):
-                await self._live.retire(live_board_of(given.tenant_id, found.window.board_id, found.window.standings, found.config))
+                await self._rankings.retire(ranked_board_of(given.tenant_id, found.window.board_id, found.window.standings, found.config))
         return frozen
 
     async def _give_word(self, given: WindowInput, found: WindowBoard) -> None:
         """Watchers see the window's new state at once; without Redis they look for themselves."""
         with contextlib.suppress(RedisError, OSError):
-            await self._live.announce(given.tenant_id, found.window.board_id)
+            await self._rankings.announce(given.tenant_id, found.window.board_id)
 
 
 async def _find(connection: Connection, given: WindowInput) -> WindowBoard:

@@ -7,10 +7,10 @@ from benchmarks.measure import BenchError
 from benchmarks.stack import Server
 from domain.leaderboard.definition import Method
 from runtime.ids import new_id
-from storage.leaderboard.rankings import LiveBoard
+from storage.leaderboard.rankings import RankedBoard
 
 
-def make_board(bench: Bench, api: Server, name: str) -> LiveBoard:
+def make_board(bench: Bench, api: Server, name: str) -> RankedBoard:
     """A board of all time by this name, whose rule is for an event type that nobody sends; raises `BenchError` when it is refused."""
     rules = [{"event_type": name, "points_expression": "attrs.score"}]
     config = {"timeframe": {"type": "all_time"}, "scoring": {"rules": rules}}
@@ -27,4 +27,4 @@ def make_board(bench: Bench, api: Server, name: str) -> LiveBoard:
             (window_id, bench.tenant_id, name),
         ).fetchone()
     assert found is not None
-    return LiveBoard(bench.tenant_id, found[0], window_id, Method.SCORE_DESC, None)
+    return RankedBoard(bench.tenant_id, found[0], window_id, Method.SCORE_DESC, None)

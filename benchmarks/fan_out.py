@@ -12,7 +12,7 @@ from benchmarks.watch import Watch, Watched
 from domain.leaderboard.standing import order_key
 from runtime.ids import utc_now
 from runtime.redis import make_redis
-from storage.leaderboard.rankings import LiveBoard, LiveStore, Mark
+from storage.leaderboard.rankings import Mark, RankedBoard, Rankings
 
 BOARD = "bench-fan-out"
 CLIENTS = 1000
@@ -75,18 +75,18 @@ def fan_out(bench: Bench) -> Iterator[list[Comparison]]:
         ]
 
 
-async def fill(bench: Bench, board: LiveBoard, position: int) -> None:
+async def fill(bench: Bench, board: RankedBoard, position: int) -> None:
     """Everybody with a score, published up to `position`."""
     redis = make_redis(bench.stack.settings)
-    live = LiveStore(redis)
-    await live.forget(board)
-    filling = live.begin_fill(board)
+    rankings = Rankings(redis)
+    await rankings.forget(board)
+    filling = rankings.begin_fill(board)
     await filling.add([(user.encode(), order_key(board.method, n, utc_now())) for n, user in enumerate(USERS)])
     await filling.swap([Mark(0, 1, position)])
     await redis.aclose()
 
 
-def watch(bench: Bench, api: Server, board: LiveBoard) -> Sample:
+def watch(bench: Bench, api: Server, board: RankedBoard) -> Sample:
     """One run of the clients; every message that was numbered has to have come."""
     asyncio.run(fill(bench, board, 1))
     plan = Watch(

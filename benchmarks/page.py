@@ -20,7 +20,7 @@ from benchmarks.stack import Server
 from domain.leaderboard.standing import KEY_LENGTH
 from runtime.postgres import make_pool
 from runtime.redis import make_redis
-from storage.leaderboard.rankings import LiveBoard, LiveStore
+from storage.leaderboard.rankings import RankedBoard, Rankings
 from storage.leaderboard.rankings_repair import rebuild_window
 
 PAGE = 100
@@ -58,7 +58,7 @@ def page(bench: Bench) -> Iterator[list[Comparison]]:
         ]
 
 
-def make_large_board(bench: Bench, api: Server) -> LiveBoard:
+def make_large_board(bench: Bench, api: Server) -> RankedBoard:
     """The board; its standings straight into PostgreSQL, and from there into Redis as a repair does it."""
     board = make_board(bench, api, BOARD)
     with psycopg.connect(bench.stack.settings.database_url, autocommit=True) as connection:
@@ -84,18 +84,18 @@ def fill_standings(connection: psycopg.Connection[tuple[UUID]], bench: Bench, wi
     connection.execute("ANALYZE app_user, standing")
 
 
-async def rebuild(bench: Bench, board: LiveBoard) -> None:
-    """Fill the live store from PostgreSQL."""
+async def rebuild(bench: Bench, board: RankedBoard) -> None:
+    """Fill the rankings from PostgreSQL."""
     client = make_redis(bench.stack.settings)
     pool = make_pool(bench.stack.settings.database_url, "bench-rebuild", max_size=1)
     await pool.open(wait=True)
     try:
-        outcome = await rebuild_window(pool, LiveStore(client), board)
+        outcome = await rebuild_window(pool, Rankings(client), board)
     finally:
         await pool.close()
         await client.aclose()
     if outcome != "done":
-        raise BenchError(f"the live store was not filled: {outcome}")
+        raise BenchError(f"the rankings were not filled: {outcome}")
 
 
 def check_page(bench: Bench, api: Server) -> None:
@@ -107,11 +107,13 @@ def check_page(bench: Bench, api: Server) -> None:
         raise BenchError(f"the page is not as it should be: total {body['total']}, ranks {ranks[:3]} …")
 
 
-def range_directly(bench: Bench, board: LiveBoard, offsets: list[int]) -> Sample:
+def range_directly(bench: Bench, board: RankedBoard, offsets: list[int]) -> Sample:
     """The bare range commands, at c=64, one in flight on each connection."""
     address = urlsplit(bench.stack.settings.redis_url)
-    with redis.Redis.from_url(bench.stack.settings.redis_url) as live:
-        (key,) = [found.decode() for found in live.scan_iter(match=f"{board.keys('')[0][:-2]}:*z", count=10_000) if b":fill:" not in found]
+    with redis.Redis.from_url(bench.stack.settings.redis_url) as server:
+        (key,) = [
+            found.decode() for found in server.scan_iter(match=f"{board.keys('')[0][:-2]}:*z", count=10_000) if b":fill:" not in found
+        ]
     assert address.port is not None
     load = Load(
         port=address.port,

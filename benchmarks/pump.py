@@ -1,7 +1,7 @@
 """Scoring whole and its floor, each in a process of its own: reads one `Plan` from standard input, answers one `Pumped`.
 
 `whole` is the product's own pump: read a batch of the log, evaluate the rules, merge the standings, move the cursor, commit, publish
-to the live store. `upsert` is only the statement that merges standings, with prepared columns of the same number of
+to the rankings. `upsert` is only the statement that merges standings, with prepared columns of the same number of
 rows for each transaction, and a commit.
 """
 
@@ -29,7 +29,7 @@ from runtime.postgres import connect, make_pool
 from runtime.redis import make_redis
 from runtime.settings import Settings
 from storage.leaderboard import standing
-from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.rankings import Rankings
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,12 +103,12 @@ class CountingPump(ScoringPump):
 async def whole(plan: Plan) -> Pumped:
     """Score everything that is in the log, one partition after the other, until it is published."""
     redis = make_redis(plan.settings)
-    live = LiveStore(redis)
+    rankings = Rankings(redis)
     pool = make_pool(plan.settings.database_url, "bench-pump", max_size=4)
     await pool.open(wait=True)
     calm_collector()
     wakeup, tally, stop = Wakeup(plan.settings.database_url), Tally(), asyncio.Event()
-    pumps = [CountingPump(pool, live, wakeup, partition) for partition in range(plan.settings.scoring_partitions)]
+    pumps = [CountingPump(pool, rankings, wakeup, partition) for partition in range(plan.settings.scoring_partitions)]
     print("begin", flush=True)
     start = time.perf_counter()
     for pump in pumps:

@@ -10,7 +10,7 @@ from loops.scoring.wakeup import Wakeup
 from runtime.postgres import make_pool
 from runtime.redis import make_redis
 from runtime.settings import Settings, load_settings, process_environment
-from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.rankings import Rankings
 
 
 async def serve(settings: Settings) -> None:
@@ -19,7 +19,7 @@ async def serve(settings: Settings) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     redis, wakeup = make_redis(settings), Wakeup(settings.database_url)
     async with make_pool(settings.database_url, "bench-pumps", max_size=settings.scoring_partitions * 2) as pool, wakeup:
-        pumps = [ScoringPump(pool, LiveStore(redis), wakeup, partition) for partition in range(settings.scoring_partitions)]
+        pumps = [ScoringPump(pool, Rankings(redis), wakeup, partition) for partition in range(settings.scoring_partitions)]
         await asyncio.gather(*(pump.run(stop) for pump in pumps))
     await redis.aclose()
 

@@ -13,7 +13,7 @@ from benchmarks.stack import Server
 from domain.leaderboard.standing import order_key
 from runtime.ids import utc_now
 from runtime.redis import make_redis
-from storage.leaderboard.rankings import LiveBoard, LiveStore
+from storage.leaderboard.rankings import RankedBoard, Rankings
 
 SMALL, LARGE, LARGEST = 10_000, 1_000_000, 5_000_000
 ASKED = 10_000
@@ -45,7 +45,7 @@ def spoken(number: int) -> str:
 
 
 def ask_about(bench: Bench, api: Server, members: int) -> list[list[str]]:
-    """A board of its own with so many members, its entries straight into the live store. Answers the questions about it."""
+    """A board of its own with so many members, its entries straight into the rankings. Answers the questions about it."""
     board_name = f"bench-rank-{members}"
     asyncio.run(fill(bench, make_board(bench, api, board_name), members))
     with bench.admin(api) as client:
@@ -61,15 +61,15 @@ def name(number: int) -> str:
     return f"ranked-{number * 2_654_435_761 % 2**32:010d}"
 
 
-async def fill(bench: Bench, board: LiveBoard, members: int) -> None:
-    """So many members into the live store, and no trace of them elsewhere: a rank is read from there alone."""
+async def fill(bench: Bench, board: RankedBoard, members: int) -> None:
+    """So many members into the rankings, and no trace of them elsewhere: a rank is read from there alone."""
     redis = make_redis(bench.stack.settings)
-    live, now = LiveStore(redis), utc_now()
-    filling = live.begin_fill(board)
+    rankings, now = Rankings(redis), utc_now()
+    filling = rankings.begin_fill(board)
     for first in range(0, members, CHUNK):
         numbers = range(first, min(first + CHUNK, members))
         await filling.add([(name(number).encode(), order_key(board.method, number, now)) for number in numbers])
     outcome = await filling.swap([])
     await redis.aclose()
     if outcome != "done":
-        raise BenchError(f"the live store was not filled: {outcome}")
+        raise BenchError(f"the rankings were not filled: {outcome}")

@@ -67,13 +67,13 @@ def count_events(bench: Bench, connection: psycopg.Connection[Any]) -> None:
 
 
 def count_board(bench: Bench, connection: psycopg.Connection[Any]) -> None:
-    """Bytes of a standing in PostgreSQL, and of a member in the live store."""
-    with redis.Redis.from_url(bench.stack.settings.redis_url) as live, bench.stack.server("api") as api:
-        used = live.info("memory")["used_memory"]
+    """Bytes of a standing in PostgreSQL, and of a member in the rankings."""
+    with redis.Redis.from_url(bench.stack.settings.redis_url) as server, bench.stack.server("api") as api:
+        used = server.info("memory")["used_memory"]
         standings, users = size(connection, "standing"), size(connection, "app_user")
         make_large_board(bench, api)
         members = bench.members
-        print(f"live store: {(live.info('memory')['used_memory'] - used) / members:.0f} bytes/member of a board")
+        print(f"rankings: {(server.info('memory')['used_memory'] - used) / members:.0f} bytes/member of a board")
         print(f"standing with its indexes: {(size(connection, 'standing') - standings) / members:.0f} bytes/member of a board")
         print(f"app_user with its indexes: {(size(connection, 'app_user') - users) / members:.0f} bytes/user")
 

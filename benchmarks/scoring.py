@@ -167,8 +167,8 @@ def rewind(bench: Bench) -> None:
         connection.execute(f"TRUNCATE {SCORED_TABLES} CASCADE".encode())
         connection.execute("UPDATE scoring_cursor SET position = 0, accepted_at = NULL")
         connection.execute("CHECKPOINT")
-    with redis.Redis.from_url(bench.stack.settings.redis_url) as live:
-        live.flushall()
+    with redis.Redis.from_url(bench.stack.settings.redis_url) as rankings:
+        rankings.flushall()
 
 
 def pump(bench: Bench, work: str, users: int, transactions: int) -> tuple[Pumped, Sample]:

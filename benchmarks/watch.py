@@ -21,7 +21,7 @@ from domain.leaderboard.standing import order_key
 from runtime.ids import utc_now
 from runtime.redis import make_redis
 from runtime.settings import Settings
-from storage.leaderboard.rankings import LiveBoard, LiveStore, Publication
+from storage.leaderboard.rankings import Publication, RankedBoard, Rankings
 
 SEQUENCE = re.compile(rb'"sequence":(\d+)')
 SETTLE_SECONDS = 1.0
@@ -35,7 +35,7 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     key: str
     leaderboard_id: str
-    board: LiveBoard
+    board: RankedBoard
     users: list[str]
     position: int
     clients: int
@@ -123,7 +123,7 @@ class Watcher(asyncio.Protocol):
             self.opened.set_result(None)
 
 
-async def change(live: LiveStore, watch: Watch, number: int) -> float:
+async def change(rankings: Rankings, watch: Watch, number: int) -> float:
     """Give some of those on the first page another score, as a pump publishes it; when that was done."""
     position = watch.position + number
     now = utc_now()
@@ -134,8 +134,8 @@ async def change(live: LiveStore, watch: Watch, number: int) -> float:
         for part in (watch.users[user].encode(), order_key(watch.board.method, (number * 7919 + user) % 10_000_000, now))
     ]
     publication = Publication(watch.board, 0, 1, position, position + 1, entries)
-    if await live.publish([publication]) != ["done"]:
-        raise RuntimeError("the live store did not take a publication")
+    if await rankings.publish([publication]) != ["done"]:
+        raise RuntimeError("the rankings did not take a publication")
     return time.perf_counter()
 
 
@@ -143,7 +143,7 @@ async def watch_board(watch: Watch) -> Watched:
     """Connect, change the board for a while, and sum up."""
     loop = asyncio.get_running_loop()
     redis = make_redis(watch.settings)
-    live = LiveStore(redis)
+    rankings = Rankings(redis)
     watchers = []
     for _ in range(watch.clients):
         _, watcher = await loop.create_connection(lambda: Watcher(watch), "127.0.0.1", watch.port)
@@ -157,7 +157,7 @@ async def watch_board(watch: Watch) -> Watched:
     began = time.perf_counter()
     moments: list[float] = []
     while time.perf_counter() < began + watch.seconds:
-        moments.append(await change(live, watch, len(moments)))
+        moments.append(await change(rankings, watch, len(moments)))
         await asyncio.sleep(max(0.0, began + len(moments) / watch.rate - time.perf_counter()))
     print("end", flush=True)
     await asyncio.sleep(SETTLE_SECONDS)

@@ -14,8 +14,8 @@ from runtime.redis import make_redis
 from runtime.settings import Settings
 from stack.data_directory import data_dir_option, settings_for
 from storage.leaderboard.definition import every_open_window
-from storage.leaderboard.rankings import LiveBoard, LiveStore, RedisError
-from storage.leaderboard.rankings_audit import NamedWindow, drift_lines, live_windows, verify_window
+from storage.leaderboard.rankings import RankedBoard, Rankings, RedisError
+from storage.leaderboard.rankings_audit import NamedWindow, drift_lines, ranked_windows, verify_window
 from storage.leaderboard.rankings_repair import rebuild_window
 from storage.tenant.tenant import find_tenant
 
@@ -43,11 +43,11 @@ async def _rebuild(settings: Settings, tenant: str | None) -> int:
     await pool.open()
     try:
         tenant_id = await _tenant_id(pool, tenant)
-        live = LiveStore(redis)
+        rankings = Rankings(redis)
         async with pool.connection() as connection:
-            await live.learn(connection)
+            await rankings.learn(connection)
             windows = await every_open_window(connection, tenant_id)
-        return await _rebuild_all(pool, live, windows)
+        return await _rebuild_all(pool, rankings, windows)
     finally:
         await pool.close()
         await redis.aclose()
@@ -67,25 +67,25 @@ async def _tenant_id(pool: Pool, tenant: str | None) -> UUID | None:
     return tenant_id
 
 
-async def _rebuild_all(pool: Pool, live: LiveStore, windows: list[LiveBoard]) -> int:
+async def _rebuild_all(pool: Pool, rankings: Rankings, windows: list[RankedBoard]) -> int:
     """How many windows could not be rebuilt."""
     console, failed = Console(stderr=True), 0
     with Progress(console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("Windows", total=len(windows))
         for window in windows:
-            failed += not await _rebuild_one(pool, live, window)
+            failed += not await _rebuild_one(pool, rankings, window)
             progress.advance(task)
     console.print(f"{len(windows) - failed} of {len(windows)} windows rebuilt")
     return failed
 
 
-async def _rebuild_one(pool: Pool, live: LiveStore, window: LiveBoard) -> bool:
+async def _rebuild_one(pool: Pool, rankings: Rankings, window: RankedBoard) -> bool:
     for _ in range(SWAP_ATTEMPTS):
-        if await rebuild_window(pool, live, window) == "done":
+        if await rebuild_window(pool, rankings, window) == "done":
             return True
-    await live.forget(window)  # it holds more than each fill, or says so: nothing that it says is trusted
+    await rankings.forget(window)  # it holds more than each fill, or says so: nothing that it says is trusted
     for _ in range(ATTEMPTS):
-        if await rebuild_window(pool, live, window) in ("done", "newer"):  # newer: a pump has rebuilt it since it was forgotten
+        if await rebuild_window(pool, rankings, window) in ("done", "newer"):  # newer: a pump has rebuilt it since it was forgotten
             return True
     return False
 
@@ -103,7 +103,7 @@ def verify_rankings(tenant: str | None, board: str | None, data_dir: Path) -> No
     try:
         drifting = asyncio.run(_verify(settings_for(data_dir), tenant, board))
     except RedisError as error:
-        raise SystemExit(f"the live store does not answer, so boards are read from PostgreSQL: {error}") from None
+        raise SystemExit(f"Redis does not answer, so boards are read from PostgreSQL: {error}") from None
     if drifting:
         raise SystemExit(f"{drifting} entries are wrong; `laurel rebuild-rankings` repairs them")
 
@@ -114,19 +114,19 @@ async def _verify(settings: Settings, tenant: str | None, board: str | None) -> 
     await pool.open()
     try:
         tenant_id = await _tenant_id(pool, tenant)
-        live = LiveStore(redis)
+        rankings = Rankings(redis)
         async with pool.connection() as connection:
-            await live.learn(connection)
-            windows = await live_windows(connection, tenant_id, board)
+            await rankings.learn(connection)
+            windows = await ranked_windows(connection, tenant_id, board)
         if board is not None and not windows:
             raise NotFound(f"No leaderboard {board} with an open window")
-        return await _verify_all(pool, live, windows)
+        return await _verify_all(pool, rankings, windows)
     finally:
         await pool.close()
         await redis.aclose()
 
 
-async def _verify_all(pool: Pool, live: LiveStore, windows: list[NamedWindow]) -> int:
+async def _verify_all(pool: Pool, rankings: Rankings, windows: list[NamedWindow]) -> int:
     """How many entries are wrong."""
     console, wrong, compared, stored = Console(stderr=True), 0, 0, 0
     columns = (*Progress.get_default_columns(), TextColumn("{task.fields[entries]:,} entries"))
@@ -139,8 +139,8 @@ async def _verify_all(pool: Pool, live: LiveStore, windows: list[NamedWindow]) -
             progress.update(task, entries=compared)
 
         for window in windows:
-            verdict = await verify_window(pool, live, window.board, progress=count)
-            stored += not verdict.live
+            verdict = await verify_window(pool, rankings, window.board, progress=count)
+            stored += not verdict.complete
             wrong += len(verdict.drifts)
             for line in drift_lines(window, verdict.drifts):
                 click.echo(line)

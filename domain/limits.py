@@ -259,7 +259,7 @@ PROFILE_BYTES = _limit(
 )
 DECODED_ENTRIES = _limit(
     BOARDS,
-    "entries of the live store, decoded (at most 1 500 bytes each)",
+    "entries of the rankings, decoded (at most 1 500 bytes each)",
     20_000,
     "entries",
     scope="process",

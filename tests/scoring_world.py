@@ -20,7 +20,7 @@ from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
 from storage.leaderboard import definition as definitions
 from storage.leaderboard.definition import Leaderboard
-from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.rankings import Rankings
 from storage.leaderboard.scored_window import NewWindow, ensure_windows
 from storage.leaderboard.standing import standings_page
 from storage.platform import partitions
@@ -58,8 +58,8 @@ def definition(aggregation: str = "sum", method: str = "score_desc", **more: Any
 class World:
     """One tenant on a real PostgreSQL and a real Valkey."""
 
-    def __init__(self, pool: Pool, live: LiveStore, database_url: str) -> None:
-        self.pool, self.live, self.wakeup = pool, live, Wakeup(database_url)
+    def __init__(self, pool: Pool, rankings: Rankings, database_url: str) -> None:
+        self.pool, self.rankings, self.wakeup = pool, rankings, Wakeup(database_url)
         self.tenant_id = new_id()
 
     async def open(self) -> "World":
@@ -122,7 +122,7 @@ class World:
 
     async def pump(self) -> list[ScoringPump]:
         """Score and publish all that is in the log."""
-        pumps = [ScoringPump(self.pool, self.live, self.wakeup, partition) for partition in range(PARTITIONS)]
+        pumps = [ScoringPump(self.pool, self.rankings, self.wakeup, partition) for partition in range(PARTITIONS)]
         async with asyncio.timeout(60):
             await asyncio.gather(*(pump.run(asyncio.Event(), until_idle=True) for pump in pumps))
         return pumps
@@ -157,7 +157,7 @@ class World:
         window = await self.window(board, key)
         if window is None:
             return []
-        page = await self.live.page(definitions.live_board(board, window), 0, 1000)
+        page = await self.rankings.page(definitions.ranked_board(board, window), 0, 1000)
         if page is None:
             return None
         assert page.total == len(page.members)
@@ -168,7 +168,7 @@ class World:
         window = await self.window(board, key)
         if window is None:
             return []
-        seen = definitions.live_board(board, window)
+        seen = definitions.ranked_board(board, window)
         async with self.pool.connection() as connection:
             entries = await standings_page(
                 connection, self.tenant_id, window, method=seen.method, min_score=seen.min_score, first=0, limit=1000

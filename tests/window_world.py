@@ -80,7 +80,7 @@ async def freeze(world: World, board: Leaderboard, key: str = KEY) -> FrozenWind
 
 async def page(world: World, board: Leaderboard, first: int = 0, limit: int = 1000) -> tuple[int, list[tuple[str, int]]]:
     """The board's one window as readers get it: how many are ranked, and (user, score) in order."""
-    boards = Boards(world.pool, world.live)
+    boards = Boards(world.pool, world.rankings)
     view = await boards.view(board, KEY, utc_now())
     assert view is not None
     found = await boards.page(view, first, limit)
@@ -91,7 +91,7 @@ async def page(world: World, board: Leaderboard, first: int = 0, limit: int = 10
 async def scoring(world: World, partitions: int = PARTITIONS) -> AsyncIterator[None]:
     """Pumps of the first partitions, running beside the test."""
     stop = asyncio.Event()
-    tasks = [asyncio.create_task(ScoringPump(world.pool, world.live, world.wakeup, number).run(stop)) for number in range(partitions)]
+    tasks = [asyncio.create_task(ScoringPump(world.pool, world.rankings, world.wakeup, number).run(stop)) for number in range(partitions)]
     async with world.wakeup:
         try:
             yield

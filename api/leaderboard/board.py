@@ -125,9 +125,9 @@ class BoardReader:
 
         async def render() -> Written:
             view = await self.recent_view(tenant_id, leaderboard_id, window_key)
-            live = await self.boards.live_page(view, offset, limit)
-            if live is not None:
-                board, held = live
+            ranked = await self.boards.ranking_page(view, offset, limit)
+            if ranked is not None:
+                board, held = ranked
                 head = msgspec.json.encode(board_page(view, Slice(held.total, held.first, []), limit, []))
                 entries, marks = await self.lines.render(tenant_id, board.method, held)
                 return b"%b%b]}" % (head[:-2], entries), head + marks

@@ -16,7 +16,7 @@ from domain.leaderboard.definition import Method
 from domain.leaderboard.standing import decode_member
 from domain.wire import score_number
 from storage.leaderboard.profile import KnownProfile, Profile, Profiles
-from storage.leaderboard.rankings import LivePage
+from storage.leaderboard.rankings import RankingPage
 from storage.leaderboard.standing import RankedEntry
 
 TABLE_SECONDS = 300.0
@@ -71,7 +71,7 @@ class BoardLines:
         self._timer: asyncio.TimerHandle | None = None
         self.size = 0
 
-    async def render(self, tenant_id: UUID, method: Method, page: LivePage) -> tuple[bytes, bytes]:
+    async def render(self, tenant_id: UUID, method: Method, page: RankingPage) -> tuple[bytes, bytes]:
         """The page's entries, between the brackets of a JSON array; and the marks of their lines, which tell them from any others."""
         table = self._table(tenant_id, method)
         lines, now = table.lines, time.monotonic()

@@ -33,7 +33,7 @@ class PageQuery(msgspec.Struct, frozen=True):
     window_key: str | None
 
 
-class HotPages:
+class FastPages:
     """Answers `GET /v1/leaderboards/{leaderboard_id}` as a plain function of the request."""
 
     prefix = PREFIX

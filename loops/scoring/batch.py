@@ -25,8 +25,8 @@ from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
 from storage import binary_columns as packed
 from storage.leaderboard import scored_window
-from storage.leaderboard.definition import ShownWindow, live_boards
-from storage.leaderboard.rankings import LiveBoard, Publication
+from storage.leaderboard.definition import ShownWindow, ranked_boards
+from storage.leaderboard.rankings import Publication, RankedBoard
 from storage.leaderboard.rankings_repair import merged_entries
 from storage.leaderboard.rescore import running_rescores
 from storage.leaderboard.scored_window import Window
@@ -237,7 +237,7 @@ class Scorer:
     ) -> list[Publication]:
         """Apply all but the events that break scoring. They are found by halving, in order, and each part is undone to a savepoint: what
         was read is not read again, and the others' events are committed with the rest."""
-        made: dict[LiveBoard, Publication] = {}
+        made: dict[RankedBoard, Publication] = {}
         parts = [events]
         while parts:
             part, mine = parts.pop(), defaultdict[UUID, dict[WindowKey, Window]](dict)
@@ -367,4 +367,4 @@ class Scorer:
             if each.standings_id not in self._known[each.tenant_id].boards:
                 unknown[each.tenant_id].append(ShownWindow(each.board_id, each.standings_id, each.scores.span.starts_at))
         for tenant_id, wanted in unknown.items():
-            self._known[tenant_id].boards |= await live_boards(connection, tenant_id, wanted)
+            self._known[tenant_id].boards |= await ranked_boards(connection, tenant_id, wanted)

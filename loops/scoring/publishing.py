@@ -1,4 +1,4 @@
-"""After the commit: what a pump changed goes to the live store, in order, without ever holding up scoring.
+"""After the commit: what a pump changed goes to the rankings, in order, without ever holding up scoring.
 
 A publication that did not arrive (Redis away, queue full, gap, board absent) makes its window *dirty*: it is then repaired from PostgreSQL,
 so nothing has to be kept for it.
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from runtime.postgres import DATABASE_AWAY, Connection, Pool
 from storage.leaderboard.definition import ChangedWindow, positions_of, windows_changed_lately, windows_of_partition
-from storage.leaderboard.rankings import LiveBoard, LiveStore, Publication, RedisError
+from storage.leaderboard.rankings import Publication, RankedBoard, Rankings, RedisError
 from storage.leaderboard.rankings_repair import repair_window
 from storage.walk import Place, pages
 
@@ -30,14 +30,14 @@ AWAY = (RedisError, OSError, asyncio.TimeoutError)
 class Publisher:
     """Publishes for one owner of one partition; `run` goes on until it is cancelled."""
 
-    def __init__(self, pool: Pool, live: LiveStore, partition: int, epoch: int) -> None:
-        self.pool, self.live, self.partition, self.epoch = pool, live, partition, epoch
+    def __init__(self, pool: Pool, rankings: Rankings, partition: int, epoch: int) -> None:
+        self.pool, self.rankings, self.partition, self.epoch = pool, rankings, partition, epoch
         self._task: asyncio.Task[None] | None = None
         self._verified = False
         self._offered = self._handled = 0
         self._queue: asyncio.Queue[Sequence[Publication]] = asyncio.Queue(QUEUE_LIMIT)
-        self._dirty: dict[LiveBoard, int] = {}
-        self._life = live.life
+        self._dirty: dict[RankedBoard, int] = {}
+        self._life = rankings.life
         self._rebuilding: asyncio.Task[None] | None = None
         self._verify_at = 0.0
         self._walked: Place | None = None
@@ -85,7 +85,7 @@ class Publisher:
                 await self._handle(publications)
             except AWAY as error:
                 self._spoil(publications)
-                self._pause(f"the live store is away: {error}")
+                self._pause(f"Redis is away: {error}")
             except DATABASE_AWAY as error:
                 self._pause(f"PostgreSQL is away: {error}")
             if publications:
@@ -95,10 +95,10 @@ class Publisher:
         if time.monotonic() < self._retry_at:
             self._spoil(publications)
             return
-        if not self.live.life:
+        if not self.rankings.life:
             async with self.pool.connection() as connection:
-                await self.live.learn(connection)
-        if self._life != self.live.life:
+                await self.rankings.learn(connection)
+        if self._life != self.rankings.life:
             self._begin_afresh()
         else:
             await self._publish(publications)
@@ -108,7 +108,7 @@ class Publisher:
 
     def _begin_afresh(self) -> None:
         """The database lives another life: what waits may tell of rows that are no more, and nothing that Redis held is read any longer."""
-        known, self._life = self._life, self.live.life
+        known, self._life = self._life, self.rankings.life
         if known:
             log.warning("the database is another or goes on from an earlier point: partition %d fills its boards anew", self.partition)
         while not self._queue.empty():
@@ -142,7 +142,7 @@ class Publisher:
 
     async def _publish(self, publications: Sequence[Publication]) -> None:
         # Dirty windows too: the refusal notes how far PostgreSQL is, so that a fill from before it is not read (`rankings_script.py`).
-        outcomes = await self.live.publish(publications)
+        outcomes = await self.rankings.publish(publications)
         self._spoil([publication for publication, outcome in zip(publications, outcomes, strict=True) if outcome in ("absent", "gap")])
 
     async def _verify(self) -> None:
@@ -151,7 +151,7 @@ class Publisher:
             return
         self._verify_at = time.monotonic() + VERIFY_SECONDS
         async with self.pool.connection() as connection:
-            if await self.live.learn(connection):
+            if await self.rankings.learn(connection):
                 self._begin_afresh()
                 self._verify_at = time.monotonic() + VERIFY_SECONDS
         if not self._verified:
@@ -168,11 +168,11 @@ class Publisher:
     async def _page(self, connection: Connection, after: Place | None) -> list[ChangedWindow]:
         return await windows_of_partition(connection, self.partition, after, VERIFY_LIMIT)
 
-    async def _compare(self, expected: list[tuple[LiveBoard, int]]) -> None:
+    async def _compare(self, expected: list[tuple[RankedBoard, int]]) -> None:
         """What Redis lacks is dirty; what it holds too much of is let go."""
-        ahead = dict[LiveBoard, int]()
+        ahead = dict[RankedBoard, int]()
         for chunk in _chunks(expected, 200):
-            held = await self.live.marks([board for board, _ in chunk], self.partition)
+            held = await self.rankings.marks([board for board, _ in chunk], self.partition)
             for (board, position), mark in zip(chunk, held, strict=True):
                 if mark is None or mark < position:
                     self._dirty[board] = max(position, self._dirty.get(board, 0))
@@ -181,7 +181,7 @@ class Publisher:
         if ahead:
             await self._forget_futures(ahead)
 
-    async def _forget_futures(self, ahead: dict[LiveBoard, int]) -> None:
+    async def _forget_futures(self, ahead: dict[RankedBoard, int]) -> None:
         """Boards that hold more than was committed, also when PostgreSQL is asked after Redis: its rows have been put back by other means
         than a failover or a restore, such as a snapshot of its disk. They are rebuilt."""
         async with self.pool.connection() as connection:
@@ -189,7 +189,7 @@ class Publisher:
         for board, mark in ahead.items():
             if board in committed and mark > committed[board]:
                 log.warning("a board of partition %d holds what PostgreSQL does not: it is filled anew", self.partition)
-                await self.live.forget(board)
+                await self.rankings.forget(board)
                 self._dirty[board] = committed[board]
 
     async def _repair(self) -> None:
@@ -201,7 +201,7 @@ class Publisher:
         dirty = list(self._dirty.items())
         absent = []
         for chunk in _chunks(dirty, 200):
-            held = await self.live.marks([board for board, _ in chunk], self.partition)
+            held = await self.rankings.marks([board for board, _ in chunk], self.partition)
             absent += [item for item, mark in zip(chunk, held, strict=True) if mark is None]
             for (board, position), mark in zip(chunk, held, strict=True):
                 if mark is not None:
@@ -209,15 +209,15 @@ class Publisher:
         if absent and self._rebuilding is None:
             self._rebuilding = asyncio.create_task(self._rebuild(absent), name=f"rebuild-{self.partition}")
 
-    async def _rebuild(self, absent: list[tuple[LiveBoard, int]]) -> None:
+    async def _rebuild(self, absent: list[tuple[RankedBoard, int]]) -> None:
         for board, position in absent:
             await self._mend(board, position)
 
-    async def _mend(self, board: LiveBoard, position: int) -> None:
-        done = await repair_window(self.pool, self.live, board, partition=self.partition, epoch=self.epoch, position=position)
+    async def _mend(self, board: RankedBoard, position: int) -> None:
+        done = await repair_window(self.pool, self.rankings, board, partition=self.partition, epoch=self.epoch, position=position)
         if done and self._dirty.get(board) == position:
             del self._dirty[board]
 
 
-def _chunks(items: list[tuple[LiveBoard, int]], size: int) -> Iterator[list[tuple[LiveBoard, int]]]:
+def _chunks(items: list[tuple[RankedBoard, int]], size: int) -> Iterator[list[tuple[RankedBoard, int]]]:
     return (items[start : start + size] for start in range(0, len(items), size))

@@ -10,7 +10,7 @@ from domain.leaderboard.rescore import under_present_rules
 from domain.points import ledger
 from domain.scoring.rules import RuleBook, ScoringOutcome, WindowScores
 from runtime.ids import new_id
-from storage.leaderboard.rankings import LiveBoard, Publication
+from storage.leaderboard.rankings import Publication, RankedBoard
 from storage.leaderboard.rescore import RunningRescore
 from storage.leaderboard.scored_window import NewWindow, Window
 from storage.points.tier import TieredTenant
@@ -51,7 +51,7 @@ class KnownTenant(msgspec.Struct):
     rescore_books: dict[UUID, RuleBook] = {}
     windows: dict[WindowKey, Window] = {}
     closings: dict[WindowKey, datetime | None] = {}
-    boards: dict[UUID, LiveBoard] = {}
+    boards: dict[UUID, RankedBoard] = {}
 
     def rescore_book(self, rescore: RunningRescore) -> RuleBook:
         """The rules by which a rescore counts what was accepted before it began: one book, so that it is compiled once."""

@@ -18,9 +18,9 @@ from runtime.metrics import BOARD_FALLBACKS
 from runtime.postgres import Pool
 from storage.leaderboard import snapshot, standing
 from storage.leaderboard.board_scan import BoardScans
-from storage.leaderboard.definition import Leaderboard, find_board, latest_ended_window, live_board
+from storage.leaderboard.definition import Leaderboard, find_board, latest_ended_window, ranked_board
 from storage.leaderboard.definition import find_window as find_row
-from storage.leaderboard.rankings import LiveBoard, LivePage, LiveRank, LiveStore, RedisError
+from storage.leaderboard.rankings import RankedBoard, RankingPage, Rankings, RedisError, UserRank
 from storage.leaderboard.standing import RankedEntry
 from storage.leaderboard.window import BoardWindow
 
@@ -34,7 +34,7 @@ ENDLESS_OR_ONLY = (TimeframeType.CUSTOM, TimeframeType.ALL_TIME)
 class Frozen(msgspec.Struct, frozen=True, kw_only=True):
     """The result of a closed window: `total` were ranked, the snapshot keeps the first `kept`; and the ranking that was in force then."""
 
-    live: LiveBoard
+    ranked: RankedBoard
     window_id: UUID
     total: int
     kept: int
@@ -71,8 +71,8 @@ class RankedPlace(msgspec.Struct, frozen=True):
 class Boards:
     """Reads of boards for one process."""
 
-    def __init__(self, pool: Pool, live: LiveStore) -> None:
-        self.pool, self.live = pool, live
+    def __init__(self, pool: Pool, rankings: Rankings) -> None:
+        self.pool, self.rankings = pool, rankings
         self._away_until = 0.0
         self._scans = BoardScans()
 
@@ -111,19 +111,19 @@ class Boards:
             return Slice(0, first, [])
         if view.frozen is not None:
             return await self._frozen_page(view.frozen, first, limit)
-        live = await self.live_page(view, first, limit)
-        if live is not None:
-            return _slice(*live)
+        found = await self.ranking_page(view, first, limit)
+        if found is not None:
+            return _slice(*found)
         BOARD_FALLBACKS.inc()
-        return await self._stored_page(live_board(view.board, view.standings_id, view.starts_at), first, limit)
+        return await self._stored_page(ranked_board(view.board, view.standings_id, view.starts_at), first, limit)
 
-    async def live_page(self, view: View, first: int, limit: int) -> tuple[LiveBoard, LivePage] | None:
+    async def ranking_page(self, view: View, first: int, limit: int) -> tuple[RankedBoard, RankingPage] | None:
         """The same as Redis holds it; None for a window that is frozen or empty, and when Redis is not certain to be right."""
         if view.standings_id is None or view.frozen is not None or not self._redis_may_answer():
             return None
-        board = live_board(view.board, view.standings_id, view.starts_at)
+        board = ranked_board(view.board, view.standings_id, view.starts_at)
         try:
-            page = await self.live.page(board, first, limit)
+            page = await self.rankings.page(board, first, limit)
         except (RedisError, OSError) as error:
             self._redis_failed(error)
             return None
@@ -132,9 +132,9 @@ class Boards:
     async def _frozen_page(self, frozen: Frozen, first: int, limit: int) -> Slice:
         """From the snapshot, and beyond its size from the standings, which do not change any more."""
         if frozen.kept < min(first + limit, frozen.total):
-            return await self._stored_page(frozen.live, first, limit)
+            return await self._stored_page(frozen.ranked, first, limit)
         async with self.pool.connection() as connection:
-            entries = await snapshot.snapshot_page(connection, frozen.live.tenant_id, frozen.window_id, first=first, limit=limit)
+            entries = await snapshot.snapshot_page(connection, frozen.ranked.tenant_id, frozen.window_id, first=first, limit=limit)
         return Slice(frozen.total, first, entries)
 
     async def snapshot_page(self, view: View, first: int, limit: int) -> Slice:
@@ -145,17 +145,17 @@ class Boards:
 
     async def _frozen_around(self, frozen: Frozen, external_id: str, limit: int) -> tuple[RankedPlace, Slice] | None:
         async with self.pool.connection() as connection:
-            found = await snapshot.find_snapshot_entry(connection, frozen.live.tenant_id, frozen.window_id, external_id)
+            found = await snapshot.find_snapshot_entry(connection, frozen.ranked.tenant_id, frozen.window_id, external_id)
         if found is None:
-            return None if frozen.kept == frozen.total else await self._stored_around(frozen.live, external_id, limit)
+            return None if frozen.kept == frozen.total else await self._stored_around(frozen.ranked, external_id, limit)
         rank, entry = found
         first = standing.around_offset(rank - 1, frozen.total, limit)
         return RankedPlace(rank, frozen.total, entry), await self._frozen_page(frozen, first, limit)
 
-    async def _stored_page(self, board: LiveBoard, first: int, limit: int) -> Slice:
+    async def _stored_page(self, board: RankedBoard, first: int, limit: int) -> Slice:
         return await self._scans.ask(board.tenant_id, (board, first, limit), lambda: self._scan_page(board, first, limit))
 
-    async def _scan_page(self, board: LiveBoard, first: int, limit: int) -> Slice:
+    async def _scan_page(self, board: RankedBoard, first: int, limit: int) -> Slice:
         async with self.pool.connection() as connection, connection.transaction():
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             total = await standing.ranked_total(connection, board.tenant_id, board.window_id, board.min_score)
@@ -181,10 +181,10 @@ class Boards:
             return None
         if view.frozen is not None:
             return await self._frozen_around(view.frozen, external_id, limit)
-        board = live_board(view.board, view.standings_id, view.starts_at)
+        board = ranked_board(view.board, view.standings_id, view.starts_at)
         if self._redis_may_answer():
             try:
-                answer = await self.live.around(board, external_id, limit)
+                answer = await self.rankings.around(board, external_id, limit)
             except (RedisError, OSError) as error:
                 self._redis_failed(error)
             else:
@@ -194,11 +194,11 @@ class Boards:
         BOARD_FALLBACKS.inc()
         return await self._stored_around(board, external_id, limit)
 
-    async def _stored_around(self, board: LiveBoard, external_id: str, limit: int) -> tuple[RankedPlace, Slice] | None:
+    async def _stored_around(self, board: RankedBoard, external_id: str, limit: int) -> tuple[RankedPlace, Slice] | None:
         question = (board, external_id, limit)
         return await self._scans.ask(board.tenant_id, question, lambda: self._scan_around(board, external_id, limit))
 
-    async def _scan_around(self, board: LiveBoard, external_id: str, limit: int) -> tuple[RankedPlace, Slice] | None:
+    async def _scan_around(self, board: RankedBoard, external_id: str, limit: int) -> tuple[RankedPlace, Slice] | None:
         tenant_id, window_id, method, bound = board.tenant_id, board.window_id, board.method, board.min_score
         async with self.pool.connection() as connection, connection.transaction():
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -217,10 +217,10 @@ class Boards:
         """How many are ranked, and the places of those of these users who are, best first."""
         if view.standings_id is None:
             return 0, []
-        board = live_board(view.board, view.standings_id, view.starts_at)
+        board = ranked_board(view.board, view.standings_id, view.starts_at)
         if view.frozen is None and self._redis_may_answer():
             try:
-                answer = await self.live.ranks(board, external_ids)
+                answer = await self.rankings.ranks(board, external_ids)
             except (RedisError, OSError) as error:
                 self._redis_failed(error)
             else:
@@ -237,7 +237,7 @@ class Boards:
 
     def _redis_failed(self, error: Exception) -> None:
         """Ask PostgreSQL alone for a moment, so that readers do not each wait for a server that is away."""
-        log.warning("the live store does not answer, boards are read from PostgreSQL: %s", error)
+        log.warning("Redis does not answer, boards are read from PostgreSQL: %s", error)
         self._away_until = time.monotonic() + AWAY_SECONDS
 
 
@@ -250,14 +250,14 @@ def _entry(method: Method, member: bytes) -> RankedEntry:
 _DECODED = {method: lru_cache(maxsize=limits.DECODED_ENTRIES.value // len(Method))(partial(_entry, method)) for method in Method}
 
 
-def _place(board: LiveBoard, external_id: str, rank: LiveRank) -> RankedPlace:
+def _place(board: RankedBoard, external_id: str, rank: UserRank) -> RankedPlace:
     """The place of a user who is ranked."""
     assert rank.rank is not None
     score, reached_at, _ = decode_member(board.method, rank.order_key)
     return RankedPlace(rank.rank + 1, rank.total, RankedEntry(external_id, score, reached_at))
 
 
-def _slice(board: LiveBoard, page: LivePage) -> Slice:
+def _slice(board: RankedBoard, page: RankingPage) -> Slice:
     decoded = _DECODED[board.method]
     return Slice(page.total, page.first, [decoded(member) for member in page.members])
 
@@ -287,5 +287,5 @@ def window_view(board: Leaderboard, row: BoardWindow) -> View:
 def _frozen(board: Leaderboard, row: BoardWindow) -> Frozen | None:
     if row.total is None or row.ranking_method is None:
         return None
-    live = LiveBoard(board.tenant_id, board.board_id, row.standings, row.ranking_method, row.ranking_min_score)
-    return Frozen(live=live, window_id=row.window_id, total=row.total, kept=row.snapshot_size or 0)
+    ranked = RankedBoard(board.tenant_id, board.board_id, row.standings, row.ranking_method, row.ranking_min_score)
+    return Frozen(ranked=ranked, window_id=row.window_id, total=row.total, kept=row.snapshot_size or 0)

@@ -25,7 +25,7 @@ from domain.leaderboard.window_sequence import Timeline, in_force, segment_at, s
 from domain.points.earning_rule import EarningRule, EarningVersion
 from domain.scoring.rules import RuleBook, least_units, min_score_units
 from runtime.postgres import Connection
-from storage.leaderboard.rankings import LiveBoard
+from storage.leaderboard.rankings import RankedBoard
 from storage.leaderboard.window import WINDOW_COLUMNS, BoardWindow, close_all_early
 from storage.limit import check_room, check_rules
 from storage.walk import FIRST, Place
@@ -61,14 +61,14 @@ GIVEN = "tenant_id, board_id, leaderboard_id, name, description, status, version
 COLUMNS = f"{GIVEN}, timeline"
 
 
-def live_board(board: Leaderboard, standings_id: UUID, starts_at: datetime | None = None) -> LiveBoard:
-    """The window that starts then as the live store knows it, with the board's present bound."""
-    return live_board_of(board.tenant_id, board.board_id, standings_id, board.config_of(starts_at))
+def ranked_board(board: Leaderboard, standings_id: UUID, starts_at: datetime | None = None) -> RankedBoard:
+    """The window that starts then as the rankings know it, with the board's present bound."""
+    return ranked_board_of(board.tenant_id, board.board_id, standings_id, board.config_of(starts_at))
 
 
-def live_board_of(tenant_id: UUID, board_id: UUID, standings_id: UUID, config: LeaderboardConfig) -> LiveBoard:
+def ranked_board_of(tenant_id: UUID, board_id: UUID, standings_id: UUID, config: LeaderboardConfig) -> RankedBoard:
     """The same, of the config in force for it."""
-    return LiveBoard(tenant_id, board_id, standings_id, config.ranking.method, min_score_units(config))
+    return RankedBoard(tenant_id, board_id, standings_id, config.ranking.method, min_score_units(config))
 
 
 def _board(row: dict[str, Any]) -> Leaderboard:
@@ -285,10 +285,10 @@ RANKED = "coalesce(b.config -> 'ranking', '{}') AS ranking, b.timeline"
 """What a live board needs of its board's row. The rest of the config is not read: hundreds of boards are asked for at once, and often."""
 
 
-def _ranked_window(row: dict[str, Any]) -> LiveBoard:
+def _ranked_window(row: dict[str, Any]) -> RankedBoard:
     ranking, timeline = msgspec.convert(row["ranking"], Ranking), load_timeline(row["timeline"])
     method = segment_at(timeline, row["starts_at"]).method if timeline else ranking.method
-    return LiveBoard(row["tenant_id"], row["board_id"], row["window_id"], method, least_units(ranking.min_score))
+    return RankedBoard(row["tenant_id"], row["board_id"], row["window_id"], method, least_units(ranking.min_score))
 
 
 class ShownWindow(msgspec.Struct, frozen=True):
@@ -299,8 +299,8 @@ class ShownWindow(msgspec.Struct, frozen=True):
     starts_at: datetime | None
 
 
-async def live_boards(connection: Connection, tenant_id: UUID, wanted: Sequence[ShownWindow]) -> dict[UUID, LiveBoard]:
-    """These as the live store knows them, with the boards' present bounds, by the id of the standings: one question for all."""
+async def ranked_boards(connection: Connection, tenant_id: UUID, wanted: Sequence[ShownWindow]) -> dict[UUID, RankedBoard]:
+    """These as the rankings know them, with the boards' present bounds, by the id of the standings: one question for all."""
     cursor = await connection.execute(
         f"""
         SELECT b.tenant_id, b.board_id, given.standings_id AS window_id, given.starts_at, {RANKED}
@@ -318,8 +318,8 @@ def window_config(row: dict[str, Any]) -> LeaderboardConfig:
     return in_force(config, segment_at(segments(config, load_timeline(row["timeline"])), row["starts_at"]))
 
 
-async def every_open_window(connection: Connection, tenant_id: UUID | None) -> list[LiveBoard]:
-    """The open windows of boards that are not archived, of one tenant or (None) of all: what the live store should hold."""
+async def every_open_window(connection: Connection, tenant_id: UUID | None) -> list[RankedBoard]:
+    """The open windows of boards that are not archived, of one tenant or (None) of all: what the rankings should hold."""
     cursor = await connection.execute(
         f"""
         SELECT w.tenant_id, w.board_id, coalesce(w.standings_id, w.window_id) AS window_id, w.starts_at, {RANKED}
@@ -332,8 +332,8 @@ async def every_open_window(connection: Connection, tenant_id: UUID | None) -> l
     return [_ranked_window(row) for row in await cursor.fetchall()]
 
 
-async def windows_changed_lately(connection: Connection, partition: int, limit: int) -> list[tuple[LiveBoard, int]]:
-    """The open windows that a partition changed most lately, each with the position up to which it did (to repair the live store)."""
+async def windows_changed_lately(connection: Connection, partition: int, limit: int) -> list[tuple[RankedBoard, int]]:
+    """The open windows that a partition changed most lately, each with the position up to which it did (to repair the rankings)."""
     cursor = await connection.execute(
         f"""
         SELECT l.tenant_id, b.board_id, l.window_id, coalesce(o.starts_at, r.starts_at) AS starts_at, {RANKED},
@@ -351,7 +351,7 @@ async def windows_changed_lately(connection: Connection, partition: int, limit: 
 class ChangedWindow(msgspec.Struct, frozen=True):
     """An open window that a partition has changed, up to this position; `place` is where a walk over them stands."""
 
-    board: LiveBoard
+    board: RankedBoard
     position: int
     place: Place
 
@@ -372,7 +372,7 @@ async def windows_of_partition(connection: Connection, partition: int, after: Pl
     return [ChangedWindow(_ranked_window(row), row["position"], (row["tenant_id"], row["own_id"])) for row in await cursor.fetchall()]
 
 
-async def positions_of(connection: Connection, partition: int, boards: Sequence[LiveBoard]) -> dict[LiveBoard, int]:
+async def positions_of(connection: Connection, partition: int, boards: Sequence[RankedBoard]) -> dict[RankedBoard, int]:
     """Up to which position the partition has changed each of these; those that it has not are left out."""
     cursor = await connection.execute(
         "SELECT tenant_id, window_id, position FROM live_position JOIN unnest(%s::uuid[], %s::uuid[]) AS wanted (tenant_id, window_id)"

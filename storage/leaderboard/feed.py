@@ -1,4 +1,4 @@
-"""Word that a board has changed, as the live store's scripts give it. A hint, never truth: who watches looks from time to time anyway."""
+"""Word that a board has changed, as the rankings' scripts give it. A hint, never truth: who watches looks from time to time anyway."""
 
 import asyncio
 import contextlib

@@ -19,7 +19,7 @@ from storage.leaderboard import rankings_script
 from storage.leaderboard.rankings_script import Script
 from storage.platform.installation import database_life
 
-__all__ = ["Held", "LiveBoard", "LivePage", "LiveRank", "LiveStore", "Mark", "Publication", "RedisError"]
+__all__ = ["Held", "Mark", "Publication", "RankedBoard", "RankingPage", "Rankings", "RedisError", "UserRank"]
 
 FILL_CHUNK = 2000
 FILL_EXPIRES_SECONDS = 60
@@ -30,8 +30,8 @@ RETIRED_SECONDS = 600
 Outcome = Literal["done", "stale", "absent", "gap", "newer"]
 
 
-class LiveBoard(msgspec.Struct, frozen=True):
-    """One window of one board as the live store knows it; `min_score` in 1/10 000 point, None for no bound."""
+class RankedBoard(msgspec.Struct, frozen=True):
+    """One window of one board as the rankings know it; `min_score` in 1/10 000 point, None for no bound."""
 
     tenant_id: UUID
     board_id: UUID
@@ -67,7 +67,7 @@ class Publication(msgspec.Struct):
     `hidden`: nobody reads these standings yet (a rescore is at work), so nobody has to repair them.
     """
 
-    board: LiveBoard
+    board: RankedBoard
     partition: int
     epoch: int
     from_position: int
@@ -84,7 +84,7 @@ class Mark(msgspec.Struct, frozen=True):
     position: int
 
 
-class LivePage(msgspec.Struct):
+class RankingPage(msgspec.Struct):
     """Entries from the 0-based `first`, best first, and how many are ranked in all."""
 
     total: int
@@ -92,7 +92,7 @@ class LivePage(msgspec.Struct):
     members: list[bytes]
 
 
-class LiveRank(msgspec.Struct):
+class UserRank(msgspec.Struct):
     """A user's place: `rank` is 0-based and None when the user is not ranked."""
 
     total: int
@@ -101,13 +101,13 @@ class LiveRank(msgspec.Struct):
 
 
 class Held(msgspec.Struct, frozen=True):
-    """What the live store holds of some users at one instant: each partition's mark, and each user's order key and its member's score."""
+    """What the rankings hold of some users at one instant: each partition's mark, and each user's order key and its member's score."""
 
     marks: dict[int, int]
     entries: dict[bytes, tuple[bytes, bytes]]
 
 
-class LiveStore:
+class Rankings:
     """All commands that the product sends to Redis for boards. Methods raise RedisError; the reads of `board.py` catch it."""
 
     def __init__(self, redis: Redis) -> None:
@@ -123,7 +123,7 @@ class LiveStore:
         before, self.life = self.life, await database_life(connection)
         return self.life != before
 
-    def keys(self, board: LiveBoard) -> tuple[str, str, str]:
+    def keys(self, board: RankedBoard) -> tuple[str, str, str]:
         """The board's keys in the database's present life."""
         return board.keys(self.life)
 
@@ -134,39 +134,39 @@ class LiveStore:
         calls = [(rankings_script.publish, self.keys(each.board), _publish_arguments(each)) for each in publications]
         return [_outcome(answer) for answer in await self._run(calls)]
 
-    async def page(self, board: LiveBoard, first: int, limit: int) -> LivePage | None:
+    async def page(self, board: RankedBoard, first: int, limit: int) -> RankingPage | None:
         """The entries `first` … `first + limit - 1`, or None when the board is not complete here."""
         answer = await self._call(rankings_script.page, self.keys(board), (board.shape, first, first + limit - 1))
-        return None if answer is None else LivePage(answer[0], first, answer[1])
+        return None if answer is None else RankingPage(answer[0], first, answer[1])
 
-    async def rank(self, board: LiveBoard, external_id: str) -> LiveRank | None:
+    async def rank(self, board: RankedBoard, external_id: str) -> UserRank | None:
         """Where a user stands, or None when the board is not complete here."""
         answer = await self._call(rankings_script.rank, self.keys(board), (board.shape, external_id.encode()))
         return None if answer is None else _rank(answer)
 
-    async def around(self, board: LiveBoard, external_id: str, limit: int) -> tuple[LiveRank, LivePage] | None:
+    async def around(self, board: RankedBoard, external_id: str, limit: int) -> tuple[UserRank, RankingPage] | None:
         """Where a user stands and the `limit` entries nearest to it (none if it is not ranked); None when not complete here."""
         answer = await self._call(rankings_script.around, self.keys(board), (board.shape, external_id.encode(), limit))
         if answer is None:
             return None
-        return _rank(answer), LivePage(answer[0], answer[3], answer[4]) if len(answer) > 3 else LivePage(answer[0], 0, [])
+        return _rank(answer), RankingPage(answer[0], answer[3], answer[4]) if len(answer) > 3 else RankingPage(answer[0], 0, [])
 
-    async def ranks(self, board: LiveBoard, external_ids: Sequence[str]) -> tuple[int, list[LiveRank]] | None:
+    async def ranks(self, board: RankedBoard, external_ids: Sequence[str]) -> tuple[int, list[UserRank]] | None:
         """How many are ranked, and where each of these users stands; None when the board is not complete here."""
         arguments = (board.shape, *(external_id.encode() for external_id in external_ids))
         answer = await self._call(rankings_script.ranks, self.keys(board), arguments)
         if answer is None:
             return None
         total = answer[0]
-        return total, [LiveRank(total, rank if rank >= 0 else None, key) for rank, key in zip(answer[1::2], answer[2::2], strict=True)]
+        return total, [UserRank(total, rank if rank >= 0 else None, key) for rank, key in zip(answer[1::2], answer[2::2], strict=True)]
 
-    async def marks(self, boards: Sequence[LiveBoard], partition: int) -> list[int | None]:
+    async def marks(self, boards: Sequence[RankedBoard], partition: int) -> list[int | None]:
         """Up to which position each window holds what `partition` committed; None where it is absent, damaged or of another shape."""
         if not boards:
             return []
         return await self._run([(rankings_script.mark, self.keys(board), (board.shape, partition)) for board in boards])
 
-    async def held(self, board: LiveBoard, users: Sequence[bytes]) -> "Held | None":
+    async def held(self, board: RankedBoard, users: Sequence[bytes]) -> "Held | None":
         """What there is of these users, at one instant (at most some thousands); None when the board is not complete here."""
         answer = await self._call(rankings_script.held, self.keys(board), (board.shape, *users))
         if answer is None:
@@ -175,7 +175,7 @@ class LiveStore:
         entries = dict(zip(users, zip(found[::2], found[1::2], strict=True), strict=True))
         return Held(dict(zip(marks[::2], marks[1::2], strict=True)), entries)
 
-    async def users(self, board: LiveBoard, chunk: int) -> AsyncIterator[list[bytes]]:
+    async def users(self, board: RankedBoard, chunk: int) -> AsyncIterator[list[bytes]]:
         """All users with an order key, in chunks; somebody who comes or goes meanwhile may be missing."""
         position: int = 0
         while True:
@@ -185,11 +185,11 @@ class LiveStore:
             if position == 0:
                 return
 
-    async def forget(self, board: LiveBoard) -> None:
+    async def forget(self, board: RankedBoard) -> None:
         """Make the window absent, so that reads go to PostgreSQL until it is rebuilt."""
         await self.redis.unlink(*self.keys(board))
 
-    async def retire(self, board: LiveBoard, seconds: int = RETIRED_SECONDS) -> None:
+    async def retire(self, board: RankedBoard, seconds: int = RETIRED_SECONDS) -> None:
         """Let a closed window go after a while: it is read from its snapshot, but what was read before may still be asked for."""
         pipeline = self.redis.pipeline(transaction=True)
         for key_name in self.keys(board):
@@ -201,7 +201,7 @@ class LiveStore:
         await self.redis.publish(changed_channel(tenant_id, board_id), WINDOWS_CHANGED)
 
     @contextlib.asynccontextmanager
-    async def rebuild_claim(self, board: LiveBoard, seconds: int = CLAIM_SECONDS) -> AsyncIterator[bool]:
+    async def rebuild_claim(self, board: RankedBoard, seconds: int = CLAIM_SECONDS) -> AsyncIterator[bool]:
         """Whether the caller may rebuild the window, for as long as the block runs: the claim is renewed, and ends with its holder."""
         name, holder = f"{self.keys(board)[2]}:rebuild", uuid4().hex
         if not await self.redis.set(name, holder, nx=True, ex=seconds):
@@ -221,7 +221,7 @@ class LiveStore:
             with contextlib.suppress(RedisError, OSError):
                 await self._call(rankings_script.claim, [name], (holder, seconds))
 
-    def begin_fill(self, board: LiveBoard) -> "Fill":
+    def begin_fill(self, board: RankedBoard) -> "Fill":
         """Start to fill a window anew, beside what is there."""
         return Fill(self, board)
 
@@ -248,7 +248,7 @@ class LiveStore:
 class Fill:
     """A window's entries being written beside the live ones; they take their place in one step."""
 
-    def __init__(self, store: LiveStore, board: LiveBoard) -> None:
+    def __init__(self, store: Rankings, board: RankedBoard) -> None:
         self._store = store
         self._board = board
         self._place = store.keys(board)
@@ -299,8 +299,8 @@ def _outcome(answer: Any) -> Outcome:
     return outcome
 
 
-def _rank(answer: list[Any]) -> LiveRank:
-    return LiveRank(answer[0], answer[1], answer[2]) if len(answer) > 1 else LiveRank(answer[0], None, b"")
+def _rank(answer: list[Any]) -> UserRank:
+    return UserRank(answer[0], answer[1], answer[2]) if len(answer) > 1 else UserRank(answer[0], None, b"")
 
 
 def _unknown_script(error: BaseException) -> bool:

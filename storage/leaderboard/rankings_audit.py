@@ -1,8 +1,8 @@
 """The proof that live boards say what PostgreSQL says: `laurel verify-rankings`. Scoring may go on meanwhile.
 
-A user's entry is comparable once the live store holds its partition up to the position at which the standing was last changed. Redis is
+A user's entry is comparable once the rankings hold its partition up to the position at which the standing was last changed. Redis is
 read first and PostgreSQL after it, so PostgreSQL is never behind: a standing that changed after what Redis holds is looked at again.
-The order of a board is the byte order of its members, which are order key + user; the live store's scripts see to it that its hash
+The order of a board is the byte order of its members, which are order key + user; the scripts of the rankings see to it that its hash
 and its sorted set hold equally many. So a board is right when each user has the right order key, and that member is in the set.
 """
 
@@ -17,8 +17,8 @@ from psycopg.rows import tuple_row
 
 from domain.leaderboard.standing import KEY_LENGTH, decode_member, is_ranked, order_key
 from runtime.postgres import Connection, Pool
-from storage.leaderboard.definition import live_board_of, window_config
-from storage.leaderboard.rankings import Held, LiveBoard, LiveStore
+from storage.leaderboard.definition import ranked_board_of, window_config
+from storage.leaderboard.rankings import Held, RankedBoard, Rankings
 from storage.leaderboard.standing import each_standing
 
 CHUNK = 1000
@@ -29,11 +29,11 @@ LOOKS = 3
 
 
 class NamedWindow(msgspec.Struct, frozen=True, kw_only=True):
-    """A window as people know it, and as the live store does."""
+    """A window as people know it, and as the rankings do."""
 
     leaderboard_id: str
     window_key: str
-    board: LiveBoard
+    board: RankedBoard
 
 
 class Drift(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,9 +44,9 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuditVerdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What came out for a window. `live` is False when its readers are sent to PostgreSQL: there is nothing to compare."""
+    """What came out for a window. `complete` is False when its readers are sent to PostgreSQL: there is nothing to compare."""
 
-    live: bool
+    complete: bool
     compared: int = 0
     drifts: tuple[Drift, ...] = ()
 
@@ -68,12 +68,12 @@ class Suspect(msgspec.Struct):
     reason: str = ""
 
 
-class NotLive(Exception):
-    """The board is not complete in the live store: readers get their answers from PostgreSQL."""
+class NotComplete(Exception):
+    """The board is not complete in the rankings: readers get their answers from PostgreSQL."""
 
 
-async def live_windows(connection: Connection, tenant_id: UUID | None, leaderboard_id: str | None) -> list[NamedWindow]:
-    """The windows that the live store should hold: of one tenant or all (None), of one board or all."""
+async def ranked_windows(connection: Connection, tenant_id: UUID | None, leaderboard_id: str | None) -> list[NamedWindow]:
+    """The windows that the rankings should hold: of one tenant or all (None), of one board or all."""
     cursor = await connection.execute(
         """
         SELECT w.tenant_id, w.board_id, coalesce(w.standings_id, w.window_id) AS standings_id, w.window_key, b.leaderboard_id, b.config,
@@ -90,7 +90,7 @@ async def live_windows(connection: Connection, tenant_id: UUID | None, leaderboa
         NamedWindow(
             leaderboard_id=row["leaderboard_id"],
             window_key=row["window_key"],
-            board=live_board_of(row["tenant_id"], row["board_id"], row["standings_id"], window_config(row)),
+            board=ranked_board_of(row["tenant_id"], row["board_id"], row["standings_id"], window_config(row)),
         )
         for row in await cursor.fetchall()
     ]
@@ -98,13 +98,13 @@ async def live_windows(connection: Connection, tenant_id: UUID | None, leaderboa
 
 async def verify_window(
     pool: Pool,
-    live: LiveStore,
-    board: LiveBoard,
+    rankings: Rankings,
+    board: RankedBoard,
     *,
     progress: Callable[[int], None] = lambda _entries: None,
     patience_seconds: float = PATIENCE_SECONDS,
 ) -> AuditVerdict:
-    """Compare every entry; `progress` is told of entries as they are compared. Raises RedisError when the live store is away.
+    """Compare every entry; `progress` is told of entries as they are compared. Raises RedisError when Redis is away.
 
     What differs is looked at again until Redis holds it, at most for `patience_seconds`: a publisher that does not come that far is
     drift too, while one that keeps pace with a user who never rests is none.
@@ -112,41 +112,41 @@ async def verify_window(
     suspects: dict[bytes, Suspect] = {}
     compared = 0
     try:
-        async for differing, count in _each_chunk(pool, live, board):
+        async for differing, count in _each_chunk(pool, rankings, board):
             suspects.update(differing)
             compared += count
             progress(count)
-        drifts = await _look_again(pool, live, board, suspects, seconds=patience_seconds)
+        drifts = await _look_again(pool, rankings, board, suspects, seconds=patience_seconds)
         if drifts and not await _is_shown(pool, board):  # the window was closed or rescored meanwhile: nobody reads these entries
-            return AuditVerdict(live=False)
-    except NotLive:
-        return AuditVerdict(live=False)
-    return AuditVerdict(live=True, compared=compared, drifts=tuple(drifts))
+            return AuditVerdict(complete=False)
+    except NotComplete:
+        return AuditVerdict(complete=False)
+    return AuditVerdict(complete=True, compared=compared, drifts=tuple(drifts))
 
 
-async def _is_shown(pool: Pool, board: LiveBoard) -> bool:
+async def _is_shown(pool: Pool, board: RankedBoard) -> bool:
     async with pool.connection() as connection:
-        return board.window_id in {each.board.window_id for each in await live_windows(connection, board.tenant_id, None)}
+        return board.window_id in {each.board.window_id for each in await ranked_windows(connection, board.tenant_id, None)}
 
 
-async def _each_chunk(pool: Pool, live: LiveStore, board: LiveBoard) -> AsyncIterator[tuple[dict[bytes, Suspect], int]]:
+async def _each_chunk(pool: Pool, rankings: Rankings, board: RankedBoard) -> AsyncIterator[tuple[dict[bytes, Suspect], int]]:
     """All that PostgreSQL has, then all that Redis has: whoever differs, and how many were compared."""
     async with pool.connection() as connection, connection.transaction():
         async for rows in each_standing(connection, board.tenant_id, board.window_id, chunk=CHUNK):
             expected = {row[0].encode(): _key(board, row[1], row[2]) for row in rows}
-            held = await _held(live, board, list(expected))
+            held = await _held(rankings, board, list(expected))
             yield {user: Suspect(-1, -1) for user, key in expected.items() if not _agrees(held, user, key)}, len(rows)
-    async for found in live.users(board, CHUNK):
+    async for found in rankings.users(board, CHUNK):
         for users in _chunks(found):
-            yield await _compare(pool, live, board, {user: Suspect(-1, -1) for user in users}), 0
+            yield await _compare(pool, rankings, board, {user: Suspect(-1, -1) for user in users}), 0
 
 
-async def _look_again(pool: Pool, live: LiveStore, board: LiveBoard, suspects: dict[bytes, Suspect], *, seconds: float) -> list[Drift]:
+async def _look_again(pool: Pool, rankings: Rankings, board: RankedBoard, suspects: dict[bytes, Suspect], *, seconds: float) -> list[Drift]:
     deadline, drifts = time.monotonic() + seconds, list[Drift]()
     while suspects:
         differing: dict[bytes, Suspect] = {}
         for users in _chunks(list(suspects)):
-            differing |= await _compare(pool, live, board, {user: suspects[user] for user in users})
+            differing |= await _compare(pool, rankings, board, {user: suspects[user] for user in users})
         over = time.monotonic() >= deadline
         done = {user: suspect for user, suspect in differing.items() if over or suspect.looks >= LOOKS}
         drifts += [Drift(user=user.decode(errors="replace"), reason=suspect.reason) for user, suspect in sorted(done.items())]
@@ -156,9 +156,9 @@ async def _look_again(pool: Pool, live: LiveStore, board: LiveBoard, suspects: d
     return drifts
 
 
-async def _compare(pool: Pool, live: LiveStore, board: LiveBoard, suspects: dict[bytes, Suspect]) -> dict[bytes, Suspect]:
+async def _compare(pool: Pool, rankings: Rankings, board: RankedBoard, suspects: dict[bytes, Suspect]) -> dict[bytes, Suspect]:
     """Those of them who (still) differ, at equal positions or because Redis is behind."""
-    held = await _held(live, board, list(suspects))
+    held = await _held(rankings, board, list(suspects))
     async with pool.connection() as connection:
         lines = await _lines(connection, board, [user.decode(errors="replace") for user in suspects])
     differing: dict[bytes, Suspect] = {}
@@ -175,14 +175,14 @@ async def _compare(pool: Pool, live: LiveStore, board: LiveBoard, suspects: dict
     return differing
 
 
-async def _held(live: LiveStore, board: LiveBoard, users: Sequence[bytes]) -> Held:
-    found = await live.held(board, users)
+async def _held(rankings: Rankings, board: RankedBoard, users: Sequence[bytes]) -> Held:
+    found = await rankings.held(board, users)
     if found is None:
-        raise NotLive
+        raise NotComplete
     return found
 
 
-async def _lines(connection: Connection, board: LiveBoard, users: Sequence[str]) -> dict[bytes, AuditedStanding]:
+async def _lines(connection: Connection, board: RankedBoard, users: Sequence[str]) -> dict[bytes, AuditedStanding]:
     async with connection.cursor(row_factory=tuple_row, binary=True) as cursor:
         await cursor.execute(
             """
@@ -196,7 +196,7 @@ async def _lines(connection: Connection, board: LiveBoard, users: Sequence[str])
     return {user.encode(): AuditedStanding(_key(board, score, at), partition, position) for user, score, at, partition, position in rows}
 
 
-def _key(board: LiveBoard, score: int, reached_at: datetime) -> bytes:
+def _key(board: RankedBoard, score: int, reached_at: datetime) -> bytes:
     return order_key(board.method, score, reached_at) if is_ranked(score, board.min_score) else b""
 
 
@@ -205,14 +205,14 @@ def _agrees(held: Held, user: bytes, key: bytes) -> bool:
     return held.entries[user] == (key, b"0" if key else b"")
 
 
-def _difference(board: LiveBoard, held: Held, user: bytes, line: AuditedStanding) -> str:
+def _difference(board: RankedBoard, held: Held, user: bytes, line: AuditedStanding) -> str:
     key, member_score = held.entries[user]
     if key == line.key:
         return "its member is missing in the sorted set" if member_score == b"" else f"its member has the score {member_score.decode()}"
     return f"live {_told(board, key)}, stored {_told(board, line.key)}"
 
 
-def _told(board: LiveBoard, key: bytes) -> str:
+def _told(board: RankedBoard, key: bytes) -> str:
     if len(key) != KEY_LENGTH:
         return "not ranked" if not key else "unreadable"
     score, reached_at, _ = decode_member(board.method, key)

@@ -64,7 +64,7 @@ async def _each(redis: Redis, verb: str, keys: Sequence[bytes], *more: int) -> l
 
 
 async def _shown(connection: Connection, standings: Sequence[tuple[UUID, UUID]]) -> set[tuple[UUID, UUID]]:
-    """Those of the (tenant, standings) that readers are shown from the live store, or will be when a rescore is done."""
+    """Those of the (tenant, standings) that readers are shown from the rankings, or will be when a rescore is done."""
     async with connection.cursor(row_factory=tuple_row) as cursor:
         await cursor.execute(
             """

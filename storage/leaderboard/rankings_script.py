@@ -1,4 +1,4 @@
-"""The live store's Lua: every step on a board is one script, so nobody sees half of it (docs/architecture.md, the life of an event).
+"""The Lua of the rankings: every step on a board is one script, so nobody sees half of it (docs/architecture.md, the life of an event).
 
 A board's window has three keys. `z`: a sorted set of order key + external id, all scores 0, so that byte order is the order of the
 board. `u`: external id → order key. `m`: what the two hold: `shape` (the ranking they were made with; it exists only when they are

@@ -141,7 +141,7 @@ async def merge_windows(
 ) -> list[Merged]:
     """Add what a batch gave to the standings of windows with this aggregation: the standings as they are now.
 
-    `position` is the batch's last: rows keep it, so that a gap in the live store can be filled from them.
+    `position` is the batch's last: rows keep it, so that a gap in the rankings can be filled from them.
     """
     async with connection.cursor(row_factory=tuple_row, binary=True) as cursor:
         binary_columns.as_packed(cursor)

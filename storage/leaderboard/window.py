@@ -50,7 +50,7 @@ class BoardWindow(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def standings(self) -> UUID:
-        """Where its standings stand (`window_id` of the table `standing`), in PostgreSQL and in the live store."""
+        """Where its standings stand (`window_id` of the table `standing`), in PostgreSQL and in the rankings."""
         return self.standings_id or self.window_id
 
 

@@ -18,7 +18,7 @@ async def find_installation(connection: Connection) -> UUID | None:
 
 
 async def database_life(connection: Connection) -> str:
-    """A short name of this database's present life, for keys of the live store; empty before the platform is set up.
+    """A short name of this database's present life, for keys of the rankings; empty before the platform is set up.
 
     The first `OWN_CHARACTERS` stand for the installation, the rest for the history that its rows belong to: another after a failover or a
     recovery to a point in time (timeline), on another server (system identifier), and after a dump was restored (the table was made anew).

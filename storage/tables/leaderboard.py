@@ -74,7 +74,7 @@ leaderboard_window = Table(
 )
 
 # One partition of the log owns one user's standings, so only its pump writes them. No foreign key and no index on the score:
-# both would be paid on every scored event, while ranks are read from the live store (docs/decisions/0004).
+# both would be paid on every scored event, while ranks are read from the rankings (docs/decisions/0004).
 standing = Table(
     "standing",
     metadata,

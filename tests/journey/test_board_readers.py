@@ -15,7 +15,7 @@ from loops.scoring.wakeup import Wakeup
 from runtime.postgres import Pool
 from runtime.redis import Redis
 from runtime.settings import Settings
-from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.rankings import Rankings
 from tests.api_world import World, event
 
 DAY = "2099-01-01T00:00:00.000Z"
@@ -36,7 +36,7 @@ async def make_board(world: World, pool: Pool, redis: Redis, settings: Settings)
         for user, points in (("ann", 5), ("me-too", 3)):
             assert admin.post("/v1/events", json=event(user, user, type="goal", attrs={"points": points})).status_code == 202
     for partition in range(settings.scoring_partitions):
-        await ScoringPump(pool, LiveStore(redis), Wakeup(settings.database_url), partition).run(asyncio.Event(), until_idle=True)
+        await ScoringPump(pool, Rankings(redis), Wakeup(settings.database_url), partition).run(asyncio.Event(), until_idle=True)
 
 
 async def test_me_is_the_gamer_of_the_token_and_nobody_elses_alias(

@@ -9,7 +9,7 @@ from loops.scoring.wakeup import Wakeup
 from runtime.postgres import Pool
 from runtime.redis import Redis
 from runtime.settings import Settings
-from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.rankings import Rankings
 from tests.api_world import World, make_world
 from tests.console_world import heading, signed_in
 from tests.journey.programme import post
@@ -121,7 +121,7 @@ async def test_an_event_that_earned_nothing_says_why_in_the_readers_language(
     for name in ("evt-1", "evt-2", "evt-3"):
         sent(world, an_event(name))
     for partition in range(settings.scoring_partitions):
-        await ScoringPump(pool, LiveStore(redis_client), Wakeup(settings.database_url), partition).run(asyncio.Event(), until_idle=True)
+        await ScoringPump(pool, Rankings(redis_client), Wakeup(settings.database_url), partition).run(asyncio.Event(), until_idle=True)
     english = signed_in(world)
     page = english.get("/event-log/event", event_id="evt-2").text
     assert "Condition not met: attrs.mode eq &#34;ranked&#34;. The event has nothing there." in page

@@ -12,7 +12,7 @@ from loops.scoring.wakeup import Wakeup
 from runtime.postgres import Pool
 from runtime.redis import Redis
 from runtime.settings import Settings
-from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.rankings import Rankings
 from tests.api_world import World, event, make_world
 
 EVENTS = "/v1/admin/events"
@@ -24,7 +24,7 @@ async def scored(world: World, pool: Pool, redis_client: Redis, settings: Settin
 
     async def score() -> None:
         for partition in range(settings.scoring_partitions):
-            pump = ScoringPump(pool, LiveStore(redis_client), Wakeup(settings.database_url), partition)
+            pump = ScoringPump(pool, Rankings(redis_client), Wakeup(settings.database_url), partition)
             await pump.run(asyncio.Event(), until_idle=True)
 
     return score

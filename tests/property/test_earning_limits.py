@@ -13,7 +13,7 @@ import pytest
 
 from runtime.postgres import Pool
 from runtime.redis import Redis
-from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.rankings import Rankings
 from tests.scoring_world import PARTITIONS, Event, World, units
 
 ZONE = "America/New_York"
@@ -102,7 +102,7 @@ async def test_the_ledger_equals_the_reference(
 ) -> None:
     dice = random.Random(seed)
     monkeypatch.setattr("activities.scoring.BATCH_LIMIT", dice.choice([1, 7, 5000]))
-    world = await World(pool, LiveStore(redis_client), postgres_url).open()
+    world = await World(pool, Rankings(redis_client), postgres_url).open()
     places = dice.choice([0, 0, 1, 4])
     unit = 10 ** (4 - places)
     await set_up(world, places)
@@ -143,7 +143,7 @@ async def the_books_agree(world: World, rule_id: UUID, got: dict[int, int], rule
 
 
 async def test_a_raised_budget_gives_again_and_a_batch_may_span_the_change(pool: Pool, redis_client: Redis, postgres_url: str) -> None:
-    world = await World(pool, LiveStore(redis_client), postgres_url).open()
+    world = await World(pool, Rankings(redis_client), postgres_url).open()
     rule_id = await world.make_earning_rule("attrs.points", budget=10, max_per_day=100)
     await world.send([Event("u", 8, 0, "a"), Event("u", 8, 0, "b"), Event("u", 8, 0, "c")])
     await world.make_earning_rule("attrs.points", rule_id=rule_id, budget=15, max_per_day=12)

@@ -7,7 +7,7 @@ import pytest
 
 from runtime.postgres import Pool
 from runtime.redis import Redis
-from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.rankings import Rankings
 from tests.scoring_world import PARTITIONS, Event, World, definition, reference
 
 KINDS = [(aggregation, method) for aggregation in ("sum", "max", "min", "count", "avg") for method in ("score_desc", "score_asc")]
@@ -32,7 +32,7 @@ async def misbehave(world: World, dice: random.Random, redis_client: Redis) -> N
         case 2:  # an owner publishes long after it was replaced
             publications = (await (await world.owner(dice.randrange(PARTITIONS))).score(dice.randint(1, 50))).publications
             await world.pump()
-            await world.live.publish(publications)
+            await world.rankings.publish(publications)
         case 3:  # two owners at once
             await asyncio.gather(world.pump(), world.pump())
         case _:
@@ -45,7 +45,7 @@ async def test_boards_equal_the_reference(
 ) -> None:
     dice = random.Random(seed)
     monkeypatch.setattr("activities.scoring.BATCH_LIMIT", dice.choice([1, 3, 10, 5000]))
-    world = await World(pool, LiveStore(redis_client), postgres_url).open()
+    world = await World(pool, Rankings(redis_client), postgres_url).open()
     definitions = [definition(*dice.choice(KINDS), min_score=dice.choice([None, None, 0, 1])) for _ in range(3)]
     boards = [await world.make_board(f"b{n}", what) for n, what in enumerate(definitions)]
     events = some_events(dice)

@@ -18,13 +18,13 @@ from runtime.redis import Redis
 from storage.leaderboard.board import Boards
 from storage.leaderboard.feed import BoardFeed
 from storage.leaderboard.profile import Profiles
-from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.rankings import Rankings
 from tests.scoring_world import Event, World, definition
 
 
 @pytest_asyncio.fixture
 async def world(pool: Pool, redis_client: Redis, postgres_url: str) -> World:
-    return await World(pool, LiveStore(redis_client), postgres_url).open()
+    return await World(pool, Rankings(redis_client), postgres_url).open()
 
 
 class Listener:
@@ -51,7 +51,7 @@ async def test_a_view_of_a_window_that_is_none_any_more_stops_nobody_else(world:
     daily, weekly = ({"type": each, "timezone": "UTC"} for each in ("daily", "weekly"))
     board = await world.make_board("b", definition(timeframe=daily))
     profiles = Profiles(world.pool, postgres_url)
-    reader = BoardReader(Boards(world.pool, world.live), profiles)
+    reader = BoardReader(Boards(world.pool, world.rankings), profiles)
     room = Room(reader, BoardFeed(redis_client), world.tenant_id, "b")
     room.start()
     many, odd = [Listener() for _ in range(9)], Listener()
@@ -87,7 +87,7 @@ async def test_lines_are_bounded_by_bytes_and_the_tenant_with_most_gives_way(
     await world.send([Event(f"u{n}", n, 0, f"e{n}") for n in range(100)])
     await world.pump()
     profiles = Profiles(world.pool, postgres_url)
-    reader = BoardReader(Boards(world.pool, world.live), profiles)
+    reader = BoardReader(Boards(world.pool, world.rankings), profiles)
     try:
         for offset in range(0, 100, 10):
             page = await reader.page(world.tenant_id, "b", limit=10, offset=offset, window_key=None)

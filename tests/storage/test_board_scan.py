@@ -13,20 +13,20 @@ from runtime.postgres import Pool
 from runtime.redis import Redis
 from storage.leaderboard.board import Boards
 from storage.leaderboard.board_scan import BoardScans
-from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.rankings import Rankings
 from tests.scoring_world import Event, World, definition
 
 
 @pytest_asyncio.fixture
 async def world(pool: Pool, redis_client: Redis, postgres_url: str) -> World:
-    return await World(pool, LiveStore(redis_client), postgres_url).open()
+    return await World(pool, Rankings(redis_client), postgres_url).open()
 
 
 async def test_a_crowd_without_redis_is_answered_or_refused_soon_and_never_takes_the_pool(world: World, postgres_url: str) -> None:
     await world.make_board("b", definition())
     await world.send([Event(f"u{n}", n, 0, f"e{n}") for n in range(100)])
     await world.pump()
-    boards = Boards(world.pool, LiveStore(Redis(host="127.0.0.1", port=1, socket_connect_timeout=0.2)))
+    boards = Boards(world.pool, Rankings(Redis(host="127.0.0.1", port=1, socket_connect_timeout=0.2)))
     board = await boards.find(world.tenant_id, "b")
     assert board is not None
     view = await boards.view(board, "all", utc_now())

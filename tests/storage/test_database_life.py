@@ -16,8 +16,8 @@ from runtime.postgres import Pool, make_pool, transaction
 from runtime.redis import Redis
 from stack import postgres
 from storage.leaderboard.board import Boards
-from storage.leaderboard.definition import live_board
-from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.definition import ranked_board
+from storage.leaderboard.rankings import Rankings
 from storage.leaderboard.rankings_expiry import expire_unread
 from storage.platform.installation import OWN_CHARACTERS, database_life, find_installation
 from storage.scoring.pump import take_partition
@@ -32,7 +32,7 @@ AFTER = [Event("u1", 1, 0, "after")]
 
 @pytest_asyncio.fixture
 async def world(pool: Pool, redis_client: Redis, postgres_url: str) -> World:
-    return await World(pool, LiveStore(redis_client), postgres_url).open()
+    return await World(pool, Rankings(redis_client), postgres_url).open()
 
 
 def run(tool: str, address: str, *arguments: str, given: bytes = b"") -> bytes:
@@ -62,7 +62,7 @@ async def test_a_restored_database_takes_no_board_into_a_lost_future(
     backup = run("pg_dump", postgres_url)
     await world.send(LOST)
     await world.pump()
-    reader = LiveStore(redis_client)
+    reader = Rankings(redis_client)
     async with world.pool.connection() as connection:
         before = await database_life(connection)
         await reader.learn(connection)
@@ -164,12 +164,12 @@ async def test_a_large_board_that_is_filled_anew_holds_no_other_up(world: World,
     await world.pump()
     window = await world.window(large, "all")
     assert window is not None
-    held = live_board(large, window)
-    async with world.live.rebuild_claim(held, 1) as mine:  # somebody is at it, for longer than a claim lasts
+    held = ranked_board(large, window)
+    async with world.rankings.rebuild_claim(held, 1) as mine:  # somebody is at it, for longer than a claim lasts
         assert mine
-        await world.live.forget(held)
+        await world.rankings.forget(held)
         await asyncio.sleep(1.5)
-        async with world.live.rebuild_claim(held) as another:
+        async with world.rankings.rebuild_claim(held) as another:
             assert not another
         await world.send(AFTER)
         pumping = asyncio.create_task(world.pump())

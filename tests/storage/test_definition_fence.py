@@ -11,7 +11,7 @@ from domain.tenant.erasure import erased_id
 from runtime.postgres import Pool, transaction
 from runtime.redis import Redis
 from storage.leaderboard import definition as leaderboard
-from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.rankings import Rankings
 from storage.rules_lock import change_instant, fence_of, lock_definitions_shared
 from storage.scoring import pump as scoring
 from tests.scoring_world import PARTITIONS, Event, World, definition
@@ -19,12 +19,12 @@ from tests.scoring_world import PARTITIONS, Event, World, definition
 
 @pytest_asyncio.fixture
 async def world(pool: Pool, redis_client: Redis, postgres_url: str) -> World:
-    return await World(pool, LiveStore(redis_client), postgres_url).open()
+    return await World(pool, Rankings(redis_client), postgres_url).open()
 
 
 @asynccontextmanager
 async def another_tenant(world: World) -> AsyncIterator[World]:
-    yield await World(world.pool, world.live, "").open()
+    yield await World(world.pool, world.rankings, "").open()
 
 
 async def waits_for_a_lock(world: World) -> None:
@@ -58,7 +58,7 @@ async def test_a_change_that_is_under_way_holds_up_its_own_tenants_events_only(w
 
 
 async def test_batches_of_many_tenants_and_their_changes_never_deadlock(world: World) -> None:
-    tenants = [world] + [await World(world.pool, world.live, "").open() for _ in range(3)]
+    tenants = [world] + [await World(world.pool, world.rankings, "").open() for _ in range(3)]
 
     async def pump(ids: list[World]) -> None:
         for _ in range(25):

@@ -13,7 +13,7 @@ from runtime.postgres import Pool, transaction
 from runtime.redis import Redis
 from storage.event import search as event_search
 from storage.event.search import LogPlace, Search, find_dead_letter, replay, search_events
-from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.rankings import Rankings
 from tests.scoring_world import PARTITIONS, Event, World, definition, reference
 
 EVENTS = [Event(f"u{n % 7}", n % 5, n % 60, f"e{n:03}", "match" if n % 3 else "other") for n in range(60)]
@@ -22,7 +22,7 @@ DAY = dt.timedelta(days=1)
 
 @pytest_asyncio.fixture
 async def world(pool: Pool, redis_client: Redis, postgres_url: str) -> World:
-    return await World(pool, LiveStore(redis_client), postgres_url).open()
+    return await World(pool, Rankings(redis_client), postgres_url).open()
 
 
 async def walk(world: World, limit: int, **wanted: Any) -> list[str]:

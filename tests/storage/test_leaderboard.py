@@ -14,7 +14,7 @@ from storage.leaderboard import profile
 from storage.leaderboard.board import Boards
 from storage.leaderboard.definition import archive_board, find_any_board, find_board
 from storage.leaderboard.profile import Profiles
-from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.rankings import Rankings
 from tests.scoring_world import Event, World, definition
 
 LATER = datetime(2026, 2, 5, 12, tzinfo=UTC)
@@ -22,7 +22,7 @@ LATER = datetime(2026, 2, 5, 12, tzinfo=UTC)
 
 @pytest_asyncio.fixture
 async def world(pool: Pool, redis_client: Redis, postgres_url: str) -> World:
-    return await World(pool, LiveStore(redis_client), postgres_url).open()
+    return await World(pool, Rankings(redis_client), postgres_url).open()
 
 
 async def test_an_empty_current_window_gives_way_to_the_latest_closed_one(world: World) -> None:
@@ -30,7 +30,7 @@ async def test_an_empty_current_window_gives_way_to_the_latest_closed_one(world:
     await world.open_window(board, "2026-02-03")
     await world.send([Event("u", 1, 0, "a")])
     await world.pump()
-    boards = Boards(world.pool, world.live)
+    boards = Boards(world.pool, world.rankings)
     still_open = await boards.view(board, None, LATER)
     await world.rows("UPDATE leaderboard_window SET status = 'closed', total = 1", fetch=False)
     closed, current = await boards.view(board, None, LATER), await boards.view(board, "current", LATER)
@@ -93,7 +93,7 @@ async def test_when_the_first_to_ask_for_a_page_goes_away_another_one_renders_it
     world: World, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(board_api, "CACHE_SECONDS", 3600.0)
-    reader = BoardReader(Boards(world.pool, world.live), Profiles(world.pool, postgres_url))
+    reader = BoardReader(Boards(world.pool, world.rankings), Profiles(world.pool, postgres_url))
     begun, go_on, renderings = asyncio.Event(), asyncio.Event(), []
 
     async def render() -> Written:
@@ -119,7 +119,7 @@ async def test_when_the_first_to_ask_for_a_page_goes_away_another_one_renders_it
 
 
 async def test_all_who_wait_for_a_page_that_fails_are_told_and_the_next_one_is_served(world: World, postgres_url: str) -> None:
-    reader = BoardReader(Boards(world.pool, world.live), Profiles(world.pool, postgres_url))
+    reader = BoardReader(Boards(world.pool, world.rankings), Profiles(world.pool, postgres_url))
     begun, go_on = asyncio.Event(), asyncio.Event()
 
     async def fail() -> Written:

@@ -9,14 +9,14 @@ from loops.scoring import publishing
 from loops.scoring.publishing import Publisher
 from runtime.postgres import Pool
 from runtime.redis import Redis
-from storage.leaderboard.definition import Leaderboard, live_board
-from storage.leaderboard.rankings import LiveBoard, LiveStore
+from storage.leaderboard.definition import Leaderboard, ranked_board
+from storage.leaderboard.rankings import RankedBoard, Rankings
 from tests.scoring_world import Event, World, definition
 
 
 @pytest_asyncio.fixture
 async def world(pool: Pool, redis_client: Redis, postgres_url: str) -> World:
-    return await World(pool, LiveStore(redis_client), postgres_url).open()
+    return await World(pool, Rankings(redis_client), postgres_url).open()
 
 
 async def publisher_of(world: World) -> Publisher:
@@ -27,7 +27,7 @@ async def publisher_of(world: World) -> Publisher:
             await connection.execute("SELECT owner_epoch FROM scoring_cursor WHERE scoring_partition = %s", (partition,))
         ).fetchone()
     assert row is not None
-    return Publisher(world.pool, world.live, partition, row["owner_epoch"])
+    return Publisher(world.pool, world.rankings, partition, row["owner_epoch"])
 
 
 async def all_there(world: World, boards: list[Leaderboard]) -> None:
@@ -49,8 +49,8 @@ async def test_a_board_that_was_not_changed_lately_is_found_to_be_missing(world:
         for board in boards:
             window = await world.window(board, "all")
             assert window is not None
-            shown: LiveBoard = live_board(board, window)
-            await world.live.forget(shown)
+            shown: RankedBoard = ranked_board(board, window)
+            await world.rankings.forget(shown)
             assert await world.live_rows(board) is None
 
     publisher = await publisher_of(world)

@@ -17,7 +17,7 @@ from runtime.settings import Settings
 from storage.leaderboard import feed as board_feed
 from storage.leaderboard.board import Boards
 from storage.leaderboard.feed import BoardFeed
-from storage.leaderboard.rankings import LiveBoard, LiveStore
+from storage.leaderboard.rankings import RankedBoard, Rankings
 from storage.platform.rate_limit import RateLimiter
 from tests.api_world import event, make_world, serving
 from tests.scoring_world import Event, World, definition
@@ -53,14 +53,14 @@ def queued(redis: Redis) -> Any:
 
 def paths(redis: Redis) -> dict[str, Any]:
     """Everything that the product asks of Redis, and what crowds do."""
-    live, board = LiveStore(redis), LiveBoard(new_id(), new_id(), new_id(), "sum", None)
+    rankings, board = Rankings(redis), RankedBoard(new_id(), new_id(), new_id(), "sum", None)
     return {
         "command": redis.ping(),
         "pipeline": queued(redis),
         "subscribe": redis.pubsub().subscribe("silence"),
-        "page": live.page(board, 0, 10),
-        "marks": live.marks([board], 0),
-        "retire": live.retire(board),
+        "page": rankings.page(board, 0, 10),
+        "marks": rankings.marks([board], 0),
+        "retire": rankings.retire(board),
         **{f"line {number}": redis.line.ask([("PING",)]) for number in range(20)},
         **{f"command {number}": redis.ping() for number in range(20)},
     }
@@ -105,12 +105,12 @@ async def test_a_server_that_falls_silent_in_the_middle_of_an_answer_is_given_up
 
 async def test_a_crowd_of_readers_gets_its_board_from_postgres(pool: Pool, settings: Settings, postgres_url: str) -> None:
     async with behind_proxy(settings) as (proxy, redis):
-        world = await World(pool, LiveStore(redis), postgres_url).open()
+        world = await World(pool, Rankings(redis), postgres_url).open()
         board = await world.make_board("b", definition())
         await world.send([Event("u", 1, 0, "a")])
         await world.pump()
         fall_silent(proxy)
-        boards = Boards(pool, LiveStore(redis))
+        boards = Boards(pool, Rankings(redis))
         view = await boards.view(board, None, utc_now())
         assert view is not None
         for _ in range(2):
@@ -138,7 +138,7 @@ async def test_a_feed_whose_connection_carries_nothing_any_more_makes_a_new_one(
                 proxy.silence_present()
                 await heard.wait()  # connected anew: word may have been lost
                 heard.clear()
-                await LiveStore(redis).announce(tenant_id, board_id)
+                await Rankings(redis).announce(tenant_id, board_id)
                 await heard.wait()
         finally:
             listening.cancel()

@@ -14,7 +14,7 @@ from domain.leaderboard.rescore import RescoreInput, RescoreStatus
 from runtime.postgres import Pool, transaction
 from runtime.redis import Redis
 from storage.leaderboard.definition import find_board
-from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.rankings import Rankings
 from storage.leaderboard.rescore import Rescore, find_rescore
 from storage.leaderboard.rescore_request import request_rescore
 from storage.leaderboard.window import window_with_board
@@ -28,7 +28,7 @@ EVENTS = [Event(f"u{n % 9}", n * 7 % 5 - 1.5, n * 13 % 9, f"e{n:03}") for n in r
 
 @pytest_asyncio.fixture
 async def world(pool: Pool, redis_client: Redis, postgres_url: str) -> World:
-    return await World(pool, LiveStore(redis_client), postgres_url).open()
+    return await World(pool, Rankings(redis_client), postgres_url).open()
 
 
 async def begin(world: World, key: str = "all", board: str = "b") -> Rescore:
@@ -41,7 +41,7 @@ def given(rescore: Rescore) -> RescoreInput:
 
 
 async def finish(world: World, rescore: Rescore) -> RescoreStatus:
-    activities = RescoreActivities(world.pool, world.live)
+    activities = RescoreActivities(world.pool, world.rankings)
     while not (progress := await activities.read(given(rescore))).all_read:
         pass
     progress = await activities.switch(given(rescore))
@@ -152,7 +152,7 @@ async def test_the_old_standings_are_shown_until_the_switch_and_the_new_ones_at_
     what = msgspec.structs.replace(what, config=msgspec.structs.replace(what.config, timeframe=found.config.timeframe))  # the same window
     await world.change_board(board, what)
     rescore = await begin(world, KEY)
-    activities = RescoreActivities(world.pool, world.live)
+    activities = RescoreActivities(world.pool, world.rankings)
     while not (await activities.read(given(rescore))).all_read:
         pass
     assert await page(world, board) == before
@@ -231,7 +231,7 @@ async def test_a_rescore_that_is_given_up_leaves_the_board_as_it_was(world: Worl
     what = definition(expression="attrs.points * 2")
     await world.change_board(board, what)
     rescore = await begin(world)
-    activities = RescoreActivities(world.pool, world.live)
+    activities = RescoreActivities(world.pool, world.rankings)
     await activities.read(given(rescore))
     assert (await activities.give_up(given(rescore))).status is RescoreStatus.FAILED
     await activities.clear(given(rescore))

@@ -23,7 +23,7 @@ from loops.scoring.rule_books import Books
 from runtime.compiler import compile_beside
 from runtime.postgres import Pool, transaction
 from runtime.redis import Redis
-from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.rankings import Rankings
 from storage.leaderboard.rescore_request import request_rescore
 from storage.scoring.pump import LoggedEvent
 from tests.scoring_world import NOON, PARTITIONS, Event, World, definition, reference
@@ -31,7 +31,7 @@ from tests.scoring_world import NOON, PARTITIONS, Event, World, definition, refe
 
 @pytest_asyncio.fixture
 async def world(pool: Pool, redis_client: Redis, postgres_url: str) -> World:
-    return await World(pool, LiveStore(redis_client), postgres_url).open()
+    return await World(pool, Rankings(redis_client), postgres_url).open()
 
 
 def long_board(seed: int, event_type: str = "match", status: str = "active") -> LeaderboardDefinition:
@@ -94,7 +94,7 @@ async def test_pumps_of_a_process_compile_a_change_once_and_never_on_the_loop(wo
     events = [Event(f"u{n}", 1, 0, f"e{n}") for n in range(40)]
     await world.send(events)
     books = Books()
-    pumps = [ScoringPump(world.pool, world.live, world.wakeup, partition, books=books) for partition in range(PARTITIONS)]
+    pumps = [ScoringPump(world.pool, world.rankings, world.wakeup, partition, books=books) for partition in range(PARTITIONS)]
     await asyncio.gather(*(pump.run(asyncio.Event(), until_idle=True) for pump in pumps))
     assert len(await world.stored_rows(board)) == 40
     assert compiled == [False]
@@ -133,7 +133,10 @@ async def test_a_rescore_compiles_beside_the_loop_and_reads_no_more_at_a_time_th
     monkeypatch.setattr(limits, "TURN_WORK", limits.Limit(section="s", name="n", value=1, unit="u", scope="tenant", beyond="b"))
     async with transaction(world.pool) as connection:
         rescore = await request_rescore(connection, world.tenant_id, "b", "all")
-    activities, given = RescoreActivities(world.pool, world.live), RescoreInput(tenant_id=world.tenant_id, rescore_id=rescore.rescore_id)
+    activities, given = (
+        RescoreActivities(world.pool, world.rankings),
+        RescoreInput(tenant_id=world.tenant_id, rescore_id=rescore.rescore_id),
+    )
     while not (await activities.read(given)).all_read:
         pass
     await activities.switch(given)
@@ -174,7 +177,7 @@ def _longest_wait(work: Callable[[], object]) -> float:
 
 
 async def test_whose_rules_are_being_compiled_is_waited_for_by_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = await World(world.pool, world.live, "").open()
+    other = await World(world.pool, world.rankings, "").open()
     board, slow = await world.make_board("b", definition()), await other.make_board("b", definition())
     let = threading.Event()
     real = RuleSet.compiled

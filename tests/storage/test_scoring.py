@@ -8,7 +8,7 @@ import pytest_asyncio
 from activities.scoring import ScoringPump
 from runtime.postgres import Pool
 from runtime.redis import Redis
-from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.rankings import Rankings
 from storage.scoring.pump import StaleOwner
 from tests.scoring_world import PARTITIONS, Event, World, definition, reference
 
@@ -17,7 +17,7 @@ EVENTS = [Event(f"u{n % 7}", n * 7 % 5 - 1.5, n * 13 % 60, f"e{n:03}") for n in 
 
 @pytest_asyncio.fixture
 async def world(pool: Pool, redis_client: Redis, postgres_url: str) -> World:
-    return await World(pool, LiveStore(redis_client), postgres_url).open()
+    return await World(pool, Rankings(redis_client), postgres_url).open()
 
 
 @pytest.mark.parametrize("aggregation", ["sum", "max", "min", "count", "avg"])
@@ -69,7 +69,7 @@ async def test_an_owner_that_was_replaced_scores_nothing_and_its_late_publicatio
     await world.pump()
     with pytest.raises(StaleOwner):
         await old.score(5000)
-    assert await world.live.publish(late) == ["stale"]
+    assert await world.rankings.publish(late) == ["stale"]
     assert await world.live_rows(board) == [("u", 70_000)]
 
 
@@ -142,7 +142,7 @@ async def test_many_events_that_break_scoring_hold_up_no_other_user_of_their_par
         await world.send([event], bodies={each.event_id: b"not json" for each in unreadable})
     published = []
     for partition in range(PARTITIONS):
-        pump = ScoringPump(world.pool, world.live, world.wakeup, partition)
+        pump = ScoringPump(world.pool, world.rankings, world.wakeup, partition)
         batch = await pump.step(await world.owner(partition))
         assert not batch.behind
         published += batch.publications
@@ -153,7 +153,7 @@ async def test_many_events_that_break_scoring_hold_up_no_other_user_of_their_par
     assert {row["event_id"] for row in dead} == {event.event_id for event in [*breaking, *unreadable]}
     earned = await world.rows("SELECT sum(posted)::int AS posted FROM account")
     assert earned[0]["posted"] == 10 * len(healthy)
-    await world.live.publish(published)
+    await world.rankings.publish(published)
     await world.pump()
     assert await world.live_rows(board) == reference(definition(), healthy)
 

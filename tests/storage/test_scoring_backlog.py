@@ -18,7 +18,7 @@ from runtime.postgres import Pool, transaction
 from runtime.redis import Redis
 from storage.event.retention import drop_event_partitions
 from storage.leaderboard.definition import Leaderboard
-from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.rankings import Rankings
 from storage.leaderboard.rescore_request import request_rescore
 from storage.scoring import pump as scoring
 from storage.scoring.pump import StaleOwner
@@ -29,12 +29,12 @@ EVENTS = [Event(f"u{n % 7}", n * 7 % 5 - 1.5, n * 13 % 60, f"e{n:03}") for n in 
 
 @pytest_asyncio.fixture
 async def world(pool: Pool, redis_client: Redis, postgres_url: str) -> World:
-    return await World(pool, LiveStore(redis_client), postgres_url).open()
+    return await World(pool, Rankings(redis_client), postgres_url).open()
 
 
 @pytest_asyncio.fixture
 async def heavy(pool: Pool, redis_client: Redis, postgres_url: str, world: World) -> World:
-    return await World(pool, LiveStore(redis_client), postgres_url).open()
+    return await World(pool, Rankings(redis_client), postgres_url).open()
 
 
 @pytest.fixture
@@ -147,12 +147,12 @@ async def test_whatever_is_put_behind_counts_once_through_turns_crashes_and_owne
             except ConnectionResetError:
                 continue
             if dice.random() < 0.7:
-                await world.live.publish(batch.publications)
+                await world.rankings.publish(batch.publications)
             seen |= set(await behind(heavy))
     assert seen, "nobody was ever behind"
     monkeypatch.setattr(scoring, "advance_cursor", real)
     await world.pump()
-    await heavy.pump()  # its live store has to learn of the database too
+    await heavy.pump()  # its rankings have to learn of the database too
     assert await behind(world) == await behind(heavy) == []
     for each, aggregation in ((world, "sum"), (heavy, "max")):
         expected = reference(definition(aggregation), EVENTS)

@@ -13,7 +13,7 @@ from domain.points.tier import parse_tier_set
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
 from runtime.redis import Redis
-from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.rankings import Rankings
 from storage.points.adjustment import adjust
 from storage.points.tier import end_periods, lock_tier_set, write_tier_set
 from storage.tenant.tenant import lock_tenant, update_tenant
@@ -36,7 +36,7 @@ async def review_due_tiers(pool: Pool) -> int:
 
 @pytest_asyncio.fixture
 async def world(pool: Pool, redis_client: Redis, postgres_url: str) -> World:
-    return await World(pool, LiveStore(redis_client), postgres_url).open()
+    return await World(pool, Rankings(redis_client), postgres_url).open()
 
 
 async def write_tiers(world: World, basis: str = "lifetime_earned", **more: Any) -> None:

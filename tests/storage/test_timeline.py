@@ -18,7 +18,7 @@ from runtime.redis import Redis
 from storage.leaderboard.board import Boards
 from storage.leaderboard.definition import Leaderboard, boards_by_id, replace_board
 from storage.leaderboard.definition import find_window as find_row
-from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.rankings import Rankings
 from storage.leaderboard.window import latest_start
 from storage.rules_lock import change_instant
 from tests.scoring_world import NOON, Event, World, definition
@@ -27,7 +27,7 @@ from tests.window_world import close_now, freeze, scoring
 
 @pytest_asyncio.fixture
 async def world(pool: Pool, redis_client: Redis, postgres_url: str) -> World:
-    return await World(pool, LiveStore(redis_client), postgres_url).open()
+    return await World(pool, Rankings(redis_client), postgres_url).open()
 
 
 async def change(world: World, board: Leaderboard, what: LeaderboardDefinition) -> Leaderboard:
@@ -48,7 +48,7 @@ def at(instant: datetime) -> int:
 
 async def entries(world: World, board: Leaderboard, key: str) -> list[tuple[str, int]]:
     """The window's entries as readers get them, from Redis and from PostgreSQL."""
-    boards = Boards(world.pool, world.live)
+    boards = Boards(world.pool, world.rankings)
     view = await boards.view(board, key, utc_now())
     assert view is not None
     shown = [(entry.external_user_id, entry.score) for entry in (await boards.page(view, 0, 100)).entries]
@@ -92,7 +92,7 @@ async def test_the_next_window_is_the_one_that_the_change_announced(world: World
     await world.send([Event("u1", 1, at(now), "a")])
     await world.pump()
     board = await change(world, board, definition(timeframe={"type": "weekly"}))
-    switch, activities, key = board.segments[1].starts_at, WindowActivities(world.pool, world.live), ""
+    switch, activities, key = board.segments[1].starts_at, WindowActivities(world.pool, world.rankings), ""
     span = find_window(board.segments, now)
     while span.starts_at < switch:
         async with world.pool.connection() as connection:
@@ -112,7 +112,7 @@ async def test_changes_and_the_making_of_windows_at_once_leave_no_overlap(world:
     board = await world.make_board("b", definition(timeframe={"type": "hourly"}))
     await world.send([Event("u1", 1, at(utc_now()), "a")])
     await world.pump()
-    activities, kinds = WindowActivities(world.pool, world.live), ["daily", "hourly", "weekly", "hourly"]
+    activities, kinds = WindowActivities(world.pool, world.rankings), ["daily", "hourly", "weekly", "hourly"]
 
     async def make_windows() -> None:
         for _ in range(6):

@@ -14,7 +14,7 @@ from runtime.postgres import Pool, connect, transaction
 from runtime.redis import Redis
 from storage.leaderboard.board import Boards
 from storage.leaderboard.definition import Leaderboard, archive_board, latest_ended_window
-from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.rankings import Rankings
 from storage.outbox import lease_due
 from storage.rules_lock import change_instant
 from tests.scoring_world import PARTITIONS, Event, World, definition, reference
@@ -25,7 +25,7 @@ EVENTS = [Event(f"u{n % 11}", n * 7 % 5 - 1.5, n * 13 % 9, f"e{n:03}") for n in 
 
 @pytest_asyncio.fixture
 async def world(pool: Pool, redis_client: Redis, postgres_url: str) -> World:
-    return await World(pool, LiveStore(redis_client), postgres_url).open()
+    return await World(pool, Rankings(redis_client), postgres_url).open()
 
 
 async def commands(world: World) -> list[str]:
@@ -65,7 +65,7 @@ async def test_a_snapshot_keeps_the_best_and_pages_beyond_them_answer_as_before(
     board = await world.make_board("b", what)
     await world.send(EVENTS)
     await world.pump()
-    boards = Boards(world.pool, world.live)
+    boards = Boards(world.pool, world.rankings)
     users = [user for user, _ in reference(what, EVENTS)]
 
     async def answers():
@@ -230,7 +230,7 @@ async def test_an_event_in_time_opens_a_window_that_late_ones_had_made(world: Wo
     async with world.pool.connection() as connection:
         cursor = await connection.execute("SELECT scoring_partition FROM event_log WHERE event_id = %s", (name,))
         lagging = (await cursor.fetchone())["scoring_partition"]
-    pumps = [ScoringPump(world.pool, world.live, world.wakeup, partition) for partition in range(PARTITIONS) if partition != lagging]
+    pumps = [ScoringPump(world.pool, world.rankings, world.wakeup, partition) for partition in range(PARTITIONS) if partition != lagging]
     await asyncio.gather(*(pump.run(asyncio.Event(), until_idle=True) for pump in pumps))
     assert (await the_window(world, board)).status == "paid"
     assert await commands(world) == []

@@ -22,7 +22,7 @@ from runtime.postgres import Pool, transaction
 from runtime.redis import Redis
 from runtime.temporal import DATA_CONVERTER
 from storage.idempotency import KeyClaim, StoredAnswer, earlier_answer, keep_answer
-from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.rankings import Rankings
 from storage.platform import partitions
 from storage.tenant.erasure import begin_erasure, open_erasure
 from tests.recording import keep_history
@@ -35,7 +35,7 @@ PERSON = "ann.secret"
 
 
 def activities_of(pool: Pool, redis: Redis) -> ErasureActivities:
-    return ErasureActivities(pool, LiveStore(redis), 8)
+    return ErasureActivities(pool, Rankings(redis), 8)
 
 
 def steps_of(activities: ErasureActivities) -> list[Any]:

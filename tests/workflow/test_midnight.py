@@ -22,7 +22,7 @@ from runtime.postgres import Pool, transaction
 from runtime.redis import Redis
 from storage.leaderboard import definition
 from storage.leaderboard.definition import Leaderboard
-from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.rankings import Rankings
 from storage.leaderboard.window import Sight, look_at_barrier
 from storage.rules_lock import change_instant
 from tests.scoring_world import Event, World, reference
@@ -37,13 +37,13 @@ PATIENCE_SECONDS = 400
 
 @pytest_asyncio.fixture
 async def world(pool: Pool, redis_client: Redis, postgres_url: str) -> World:
-    return await World(pool, LiveStore(redis_client), postgres_url).open()
+    return await World(pool, Rankings(redis_client), postgres_url).open()
 
 
 @contextlib.asynccontextmanager
 async def worker(world: World, client: Client) -> AsyncIterator[None]:
     """What a worker process runs for windows: workflows, activities, relay."""
-    queues, stop, window = new_queues(), asyncio.Event(), WindowActivities(world.pool, world.live)
+    queues, stop, window = new_queues(), asyncio.Event(), WindowActivities(world.pool, world.rankings)
     steps = [window.plan, window.open_next, window.close_early, window.pass_barrier, window.freeze]
     # Nobody takes tasks from the core queue: however many redemptions wait there, windows end.
     ends = [LeaderboardWindowWorkflow]

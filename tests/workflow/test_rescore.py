@@ -19,7 +19,7 @@ from loops.sweep import restart_lost_rescores
 from runtime.postgres import Pool, transaction
 from runtime.redis import Redis
 from runtime.temporal import DATA_CONVERTER, TaskQueues
-from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.rankings import Rankings
 from storage.leaderboard.rescore import Rescore
 from storage.leaderboard.rescore_request import request_rescore
 from tests.recording import keep_history
@@ -34,7 +34,7 @@ DOUBLED = [Event(event.user, 2 * event.points, event.minute, event.event_id) for
 
 @pytest_asyncio.fixture
 async def world(pool: Pool, redis_client: Redis, postgres_url: str) -> World:
-    return await World(pool, LiveStore(redis_client), postgres_url).open()
+    return await World(pool, Rankings(redis_client), postgres_url).open()
 
 
 async def begin(world: World) -> Rescore:
@@ -48,7 +48,7 @@ async def begin(world: World) -> Rescore:
 
 
 def activities_of(world: World, client: Client, queues: TaskQueues) -> Worker:
-    rescore = RescoreActivities(world.pool, world.live)
+    rescore = RescoreActivities(world.pool, world.rankings)
     return Worker(client, task_queue=queues.windows, activities=[rescore.read, rescore.switch, rescore.give_up, rescore.clear])
 
 

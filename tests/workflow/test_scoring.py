@@ -19,7 +19,7 @@ from runtime.postgres import Pool
 from runtime.redis import Redis
 from runtime.settings import Settings
 from runtime.temporal import connect
-from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.rankings import Rankings
 from tests.conftest import settings_for
 from tests.recording import keep_history
 from tests.scoring_world import PARTITIONS, Event, World, definition, reference
@@ -31,7 +31,7 @@ EVENTS = [Event(f"u{n % 5}", n % 7, n % 60, f"e{n:03}") for n in range(40)]
 
 @pytest_asyncio.fixture
 async def world(pool: Pool, redis_client: Redis, postgres_url: str) -> World:
-    return await World(pool, LiveStore(redis_client), postgres_url).open()
+    return await World(pool, Rankings(redis_client), postgres_url).open()
 
 
 @pytest_asyncio.fixture
@@ -46,7 +46,7 @@ async def pumps(world: World, temporal_client: Client, temporal_settings: Settin
 
     async def worker() -> Worker:
         client = await connect(temporal_settings)  # one client cannot serve two workers of a queue
-        activities = ScoringActivities(world.pool, world.live, world.wakeup._database_url)
+        activities = ScoringActivities(world.pool, world.rankings, world.wakeup._database_url)
         return Worker(
             client,
             task_queue=queue,
@@ -71,7 +71,7 @@ async def test_workers_share_the_pumps_fairly_whoever_comes_goes_or_freezes(
     async def join(name: str, stack: AsyncExitStack) -> asyncio.Event:
         share, gone = PumpShare(world.wakeup._database_url, PARTITIONS), asyncio.Event()
         looking = asyncio.create_task(share.run(gone))
-        activities = ScoringActivities(world.pool, world.live, world.wakeup._database_url, share)
+        activities = ScoringActivities(world.pool, world.rankings, world.wakeup._database_url, share)
         few = FixedSizeSlotSupplier(4)
         tuner = WorkerTuner.create_composite(
             workflow_supplier=few, activity_supplier=PumpSlots(share), local_activity_supplier=few, nexus_supplier=few
@@ -194,7 +194,7 @@ async def test_pumps_go_on_while_temporal_is_away_and_have_one_owner_when_it_is_
     settings = settings_for(postgres_url, redis_url, own_temporal.address)
     client, share = await connect(settings), PumpShare(postgres_url, PARTITIONS)
     await ensure_scoring_workflows(client, task_queue=settings.task_queue, partitions=PARTITIONS)
-    scoring = ScoringActivities(world.pool, world.live, postgres_url, share)
+    scoring = ScoringActivities(world.pool, world.rankings, postgres_url, share)
     board = await world.make_board("b", definition())
     async with AsyncExitStack() as running:
         running.push_async_callback(scoring.close)
@@ -228,7 +228,7 @@ async def test_pumps_go_on_while_temporal_is_away_and_have_one_owner_when_it_is_
 
 
 async def test_a_pump_without_an_activity_gives_way_to_another_owner(world: World, postgres_url: str) -> None:
-    scoring = ScoringActivities(world.pool, world.live, postgres_url)
+    scoring = ScoringActivities(world.pool, world.rankings, postgres_url)
     board = await world.make_board("b", definition())
     owner = await scoring._begin(0)
     await until(lambda: _epoch_of(world, 0), 1)

@@ -28,7 +28,7 @@ from runtime.postgres import Pool, transaction
 from runtime.redis import Redis
 from runtime.temporal import DATA_CONVERTER, TaskQueues
 from storage.leaderboard.definition import Leaderboard, archive_board
-from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.rankings import Rankings
 from storage.reward.config import WrittenConfig, write_config
 from storage.reward.item import write_item
 from storage.rules_lock import change_instant
@@ -60,7 +60,7 @@ class Stage(msgspec.Struct, frozen=True):
 
     @contextlib.asynccontextmanager
     async def worker(self) -> AsyncIterator[None]:
-        window = WindowActivities(self.world.pool, self.world.live)
+        window = WindowActivities(self.world.pool, self.world.rankings)
         steps = [window.plan, window.open_next, window.close_early, window.pass_barrier, window.freeze]
         client = self.environment.client
         payout = PayoutActivities(self.world.pool, page=3)
@@ -72,7 +72,7 @@ class Stage(msgspec.Struct, frozen=True):
 
 @pytest_asyncio.fixture
 async def stage(pool: Pool, redis_client: Redis, postgres_url: str, temporal_env: WorkflowEnvironment) -> AsyncIterator[Stage]:
-    world = await World(pool, LiveStore(redis_client), postgres_url).open()
+    world = await World(pool, Rankings(redis_client), postgres_url).open()
     queues = new_queues()
     yield Stage(world, temporal_env, queues, Relay(pool, temporal_env.client, queues))
 

@@ -17,7 +17,7 @@ from runtime.pulse import HealthServer, Pulse
 from runtime.redis import Redis
 from runtime.settings import Settings
 from stack.processes import free_port
-from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.rankings import Rankings
 from storage.platform import partitions
 from tests.storage.test_database_errors import server_setting
 
@@ -26,8 +26,8 @@ PATIENCE_SECONDS = 60.0
 
 async def resources_of(settings: Settings, pool: Pool, redis: Redis) -> worker.Resources:
     client = await temporal.connect(settings, lazy=True)
-    queues, live = temporal.task_queues(settings), LiveStore(redis)
-    return worker.Resources(settings=settings, client=client, queues=queues, pool=pool, payouts=pool, redis=redis, live=live)
+    queues, rankings = temporal.task_queues(settings), Rankings(redis)
+    return worker.Resources(settings=settings, client=client, queues=queues, pool=pool, payouts=pool, redis=redis, rankings=rankings)
 
 
 async def answer(port: int, status: int) -> dict[str, str]:

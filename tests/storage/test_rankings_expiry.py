@@ -10,8 +10,8 @@ from loops.provisioning import run_upkeep
 from runtime.ids import new_id
 from runtime.postgres import Pool, transaction
 from runtime.redis import Redis
-from storage.leaderboard.definition import Leaderboard, archive_board, live_board
-from storage.leaderboard.rankings import LiveStore
+from storage.leaderboard.definition import Leaderboard, archive_board, ranked_board
+from storage.leaderboard.rankings import Rankings
 from storage.leaderboard.rankings_expiry import claim_expiry, expire_unread
 from storage.leaderboard.rankings_repair import rebuild_window
 from storage.leaderboard.window import begin_closing
@@ -25,7 +25,7 @@ EVENTS = [Event(f"u{n % 7}", n % 5, n % 3, f"e{n:03}") for n in range(30)]
 
 @pytest_asyncio.fixture
 async def world(pool: Pool, redis_client: Redis, postgres_url: str) -> World:
-    return await World(pool, LiveStore(redis_client), postgres_url).open()
+    return await World(pool, Rankings(redis_client), postgres_url).open()
 
 
 async def endless_keys(redis: Redis) -> set[str]:
@@ -44,8 +44,8 @@ async def test_what_no_window_shows_any_more_goes_and_what_is_shown_stays(world:
     before = await page(world, closed)
     await close_now(world, closed)
     await freeze(world, closed)  # and Redis was away when the keys should have been let go
-    late = live_board(closed, (await the_window(world, closed)).window_id)
-    assert await rebuild_window(world.pool, world.live, late) == "done"
+    late = ranked_board(closed, (await the_window(world, closed)).window_id)
+    assert await rebuild_window(world.pool, world.rankings, late) == "done"
     async with transaction(world.pool) as connection:
         instant = await change_instant(connection, world.tenant_id)
         await archive_board(connection, world.tenant_id, archived.board_id, instant=instant)
@@ -79,7 +79,7 @@ async def _freeze_by_activity(world: World, board: Leaderboard) -> int:
 
     window = await the_window(world, board)
     given = WindowInput(tenant_id=world.tenant_id, window_id=window.window_id)
-    return int((await ActivityEnvironment().run(WindowActivities(world.pool, world.live).freeze, given)).total)
+    return int((await ActivityEnvironment().run(WindowActivities(world.pool, world.rankings).freeze, given)).total)
 
 
 async def test_upkeep_looks_once_an_hour_whoever_it_is(world: World, redis_client: Redis) -> None:

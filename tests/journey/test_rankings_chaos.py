@@ -16,8 +16,8 @@ import redis
 from runtime.postgres import make_pool
 from runtime.redis import RedisError, make_redis
 from runtime.settings import load_settings
-from storage.leaderboard.rankings import LiveStore
-from storage.leaderboard.rankings_audit import AuditVerdict, live_windows, verify_window
+from storage.leaderboard.rankings import Rankings
+from storage.leaderboard.rankings_audit import AuditVerdict, ranked_windows, verify_window
 from tests.conftest import REPOSITORY, Stack, start_stack, stop_stack_process
 from tests.journey.programme import add_board, board_of, event, eventually, fresh
 from tests.journey.test_crash import USERS, Sender, fresh_and_alive, kill, pids_of
@@ -95,25 +95,25 @@ def verify(stack: Stack, board: str) -> list[AuditVerdict]:
     settings = load_settings(stack.described["env"])
 
     async def look() -> list[AuditVerdict]:
-        live = make_redis(settings)
+        rankings = make_redis(settings)
         async with make_pool(settings.database_url, "test", max_size=2) as pool:
-            rankings = LiveStore(live)
+            rankings = Rankings(rankings)
             async with pool.connection() as connection:
                 await rankings.learn(connection)
-                windows = await live_windows(connection, None, board)
+                windows = await ranked_windows(connection, None, board)
             try:
                 return [await verify_window(pool, rankings, window.board, patience_seconds=60.0) for window in windows]
             except RedisError:  # it is not ready yet: nothing is live
-                return [AuditVerdict(live=False) for _ in windows]
+                return [AuditVerdict(complete=False) for _ in windows]
             finally:
-                await live.aclose()
+                await rankings.aclose()
 
     return asyncio.run(look())
 
 
 def is_live(stack: Stack, board: str, entries: int) -> bool:
     """Whether the board is read from Redis and equals PostgreSQL."""
-    return verify(stack, board) == [AuditVerdict(live=True, compared=entries)]
+    return verify(stack, board) == [AuditVerdict(complete=True, compared=entries)]
 
 
 def test_boards_answer_right_at_once_whatever_happens_to_redis(own_stack: Stack) -> None:

@@ -11,33 +11,33 @@ from runtime.postgres import Pool
 from runtime.redis import Redis
 from storage.leaderboard import definition as definitions
 from storage.leaderboard.definition import Leaderboard
-from storage.leaderboard.rankings import LiveBoard, LiveStore
-from storage.leaderboard.rankings_audit import AuditVerdict, live_windows, verify_window
+from storage.leaderboard.rankings import RankedBoard, Rankings
+from storage.leaderboard.rankings_audit import AuditVerdict, ranked_windows, verify_window
 from storage.leaderboard.rankings_repair import rebuild_window
 from tests.scoring_world import NOON, PARTITIONS, Event, World, definition
 from tests.window_world import scoring
 
 EVENTS = [Event(f"u{n % 40}", n % 7, n % 5, f"e{n:04}") for n in range(200)]
 Keys = tuple[str, str, str]
-Tamper = Callable[[Redis, LiveBoard, Keys], Awaitable[None]]
+Tamper = Callable[[Redis, RankedBoard, Keys], Awaitable[None]]
 
 
 @pytest_asyncio.fixture
 async def world(pool: Pool, redis_client: Redis, postgres_url: str) -> World:
-    return await World(pool, LiveStore(redis_client), postgres_url).open()
+    return await World(pool, Rankings(redis_client), postgres_url).open()
 
 
-async def live(world: World, board: Leaderboard) -> LiveBoard:
+async def rankings(world: World, board: Leaderboard) -> RankedBoard:
     window = await world.window(board, "all")
     assert window is not None
-    return definitions.live_board(board, window)
+    return definitions.ranked_board(board, window)
 
 
-async def verify(world: World, board: LiveBoard, seconds: float = 60.0) -> AuditVerdict:
-    return await verify_window(world.pool, world.live, board, patience_seconds=seconds)
+async def verify(world: World, board: RankedBoard, seconds: float = 60.0) -> AuditVerdict:
+    return await verify_window(world.pool, world.rankings, board, patience_seconds=seconds)
 
 
-async def swap_members(redis: Redis, board: LiveBoard, keys: Keys) -> None:
+async def swap_members(redis: Redis, board: RankedBoard, keys: Keys) -> None:
     """Another score for u1, in both keys, so that nothing but a comparison can tell."""
     (old,) = await redis.hmget(keys[1], [b"u1"])
     new = order_key(board.method, 10**9, NOON)
@@ -46,18 +46,18 @@ async def swap_members(redis: Redis, board: LiveBoard, keys: Keys) -> None:
     await redis.hset(keys[1], b"u1", new)
 
 
-async def move_in_the_set(redis: Redis, board: LiveBoard, keys: Keys) -> None:
+async def move_in_the_set(redis: Redis, board: RankedBoard, keys: Keys) -> None:
     (key,) = await redis.hmget(keys[1], [b"u1"])
     await redis.zadd(keys[0], {key + b"u1": -1})
 
 
-async def other_member(redis: Redis, board: LiveBoard, keys: Keys) -> None:
+async def other_member(redis: Redis, board: RankedBoard, keys: Keys) -> None:
     (key,) = await redis.hmget(keys[1], [b"u1"])
     await redis.zrem(keys[0], key + b"u1")
     await redis.zadd(keys[0], {order_key(board.method, 7, NOON) + b"u1": 0})
 
 
-async def exchange_a_user(redis: Redis, board: LiveBoard, keys: Keys) -> None:
+async def exchange_a_user(redis: Redis, board: RankedBoard, keys: Keys) -> None:
     (key,) = await redis.hmget(keys[1], [b"u1"])
     await redis.zrem(keys[0], key + b"u1")
     await redis.hdel(keys[1], b"u1")
@@ -80,41 +80,41 @@ async def test_an_entry_that_was_changed_is_found_and_a_rebuild_makes_it_right(
     board = await world.make_board("b", definition())
     await world.send(EVENTS)
     await world.pump()
-    seen = await live(world, board)
-    assert await verify(world, seen) == AuditVerdict(live=True, compared=40)
-    await tamper(redis_client, seen, world.live.keys(seen))
+    seen = await rankings(world, board)
+    assert await verify(world, seen) == AuditVerdict(complete=True, compared=40)
+    await tamper(redis_client, seen, world.rankings.keys(seen))
     found = await verify(world, seen)
     assert [drift.user for drift in found.drifts] == users, found
-    assert await rebuild_window(world.pool, world.live, seen) == "done"
-    assert await verify(world, seen) == AuditVerdict(live=True, compared=40)
+    assert await rebuild_window(world.pool, world.rankings, seen) == "done"
+    assert await verify(world, seen) == AuditVerdict(complete=True, compared=40)
 
 
-async def delete_set(redis: Redis, board: LiveBoard, keys: Keys) -> None:
+async def delete_set(redis: Redis, board: RankedBoard, keys: Keys) -> None:
     await redis.delete(keys[0])
 
 
-async def delete_users(redis: Redis, board: LiveBoard, keys: Keys) -> None:
+async def delete_users(redis: Redis, board: RankedBoard, keys: Keys) -> None:
     await redis.delete(keys[1])
 
 
-async def delete_both(redis: Redis, board: LiveBoard, keys: Keys) -> None:
+async def delete_both(redis: Redis, board: RankedBoard, keys: Keys) -> None:
     await redis.delete(*keys[:2])
 
 
-async def delete_marks(redis: Redis, board: LiveBoard, keys: Keys) -> None:
+async def delete_marks(redis: Redis, board: RankedBoard, keys: Keys) -> None:
     await redis.delete(keys[2])
 
 
-async def drop_best(redis: Redis, board: LiveBoard, keys: Keys) -> None:
+async def drop_best(redis: Redis, board: RankedBoard, keys: Keys) -> None:
     await redis.zpopmin(keys[0])
 
 
-async def drop_a_user(redis: Redis, board: LiveBoard, keys: Keys) -> None:
+async def drop_a_user(redis: Redis, board: RankedBoard, keys: Keys) -> None:
     ((member, _),) = await redis.zpopmin(keys[0])
     await redis.hdel(keys[1], member[16:])
 
 
-async def add_a_stranger(redis: Redis, board: LiveBoard, keys: Keys) -> None:
+async def add_a_stranger(redis: Redis, board: RankedBoard, keys: Keys) -> None:
     await redis.zadd(keys[0], {order_key(board.method, 10**9, NOON) + b"stranger": 0})
 
 
@@ -128,28 +128,28 @@ async def test_keys_that_are_not_whole_are_not_read_and_the_pump_makes_them_whol
     board = await world.make_board("b", definition())
     await world.send(EVENTS[:150])
     await world.pump()
-    seen, stored = await live(world, board), await world.stored_rows(board)
+    seen, stored = await rankings(world, board), await world.stored_rows(board)
     assert await world.live_rows(board) == stored
-    await damage(redis_client, seen, world.live.keys(seen))
+    await damage(redis_client, seen, world.rankings.keys(seen))
     assert await world.live_rows(board) is None
-    assert await world.live.rank(seen, "u1") is None
-    assert await world.live.around(seen, "u1", 3) is None
-    assert await world.live.ranks(seen, ["u1"]) is None
-    assert await verify(world, seen) == AuditVerdict(live=False)
+    assert await world.rankings.rank(seen, "u1") is None
+    assert await world.rankings.around(seen, "u1", 3) is None
+    assert await world.rankings.ranks(seen, ["u1"]) is None
+    assert await verify(world, seen) == AuditVerdict(complete=False)
     await world.pump()  # without anything new, too
     assert await world.live_rows(board) == stored
-    await damage(redis_client, seen, world.live.keys(seen))
+    await damage(redis_client, seen, world.rankings.keys(seen))
     await world.send(EVENTS[150:])
     await world.pump()
     assert await world.live_rows(board) == await world.stored_rows(board)
-    assert await verify(world, seen) == AuditVerdict(live=True, compared=40)
+    assert await verify(world, seen) == AuditVerdict(complete=True, compared=40)
 
 
 async def test_a_publisher_that_does_not_come_far_enough_is_drift(world: World) -> None:
     board = await world.make_board("b", definition())
     await world.send(EVENTS[:100])
     await world.pump()
-    seen = await live(world, board)
+    seen = await rankings(world, board)
     await world.send([Event("u3", 5, 1, "x1")])
     for partition in range(PARTITIONS):  # scored, and never published
         await (await world.owner(partition)).score(1000)
@@ -161,7 +161,7 @@ async def test_while_boards_change_all_the_time_nothing_is_drift(world: World) -
     board = await world.make_board("b", definition(min_score=3))
     await world.send(EVENTS)
     await world.pump()
-    seen, stop = await live(world, board), asyncio.Event()
+    seen, stop = await rankings(world, board), asyncio.Event()
 
     async def play() -> None:
         number = 0
@@ -173,7 +173,7 @@ async def test_while_boards_change_all_the_time_nothing_is_drift(world: World) -
         playing = asyncio.create_task(play())
         verdicts: list[AuditVerdict] = []
         async with asyncio.timeout(60):
-            while sum(verdict.live and verdict.compared == 55 for verdict in verdicts) < 5:
+            while sum(verdict.complete and verdict.compared == 55 for verdict in verdicts) < 5:
                 verdicts.append(await verify(world, seen))
         stop.set()
         await playing
@@ -188,6 +188,6 @@ async def test_live_windows_are_listed_by_tenant_and_board(world: World) -> None
     await world.send(EVENTS[:10])
     await world.pump()
     async with world.pool.connection() as connection:
-        assert [window.leaderboard_id for window in await live_windows(connection, None, None)] == ["one", "two"]
-        assert [window.window_key for window in await live_windows(connection, world.tenant_id, "two")] == ["all"]
-        assert await live_windows(connection, world.tenant_id, "three") == []
+        assert [window.leaderboard_id for window in await ranked_windows(connection, None, None)] == ["one", "two"]
+        assert [window.window_key for window in await ranked_windows(connection, world.tenant_id, "two")] == ["all"]
+        assert await ranked_windows(connection, world.tenant_id, "three") == []
