@@ -10,6 +10,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from api.auth import OPERATOR, PUBLIC, in_token_family, rule_of
 from api.declared import As, PartOf
+from api.document_messages import add_examples, describe_websocket, webhooks
 from api.errors import known_codes
 from api.operation import BODIES, CALLBACK, PATH, QUERY, REFUSALS, TAGS, TEXT
 from api.query import query_names, query_shapes, struct_fields
@@ -92,6 +93,7 @@ def document_of(app: Litestar) -> dict[str, Any]:
         if operation is not None:
             _complete(operation, handler, path, book)
             refusals |= _describe_refusals(operation, handler, path)
+    document["webhooks"] = webhooks(book)
     book.add("Error", ERROR_SCHEMA)
     components = document["components"]
     components["examples"] = {code: {"value": example_of(error)} for code, error in sorted(known_codes().items())}
@@ -103,6 +105,7 @@ def document_of(app: Litestar) -> dict[str, Any]:
     components["schemas"] = {}
     components["schemas"] = book.finish(document)
     _add_examples(document)
+    add_examples(document, components["schemas"])
     document["tags"] = [{"name": name} for name in dict.fromkeys(name for _, name in TAGS)]
     return document
 
@@ -160,6 +163,8 @@ def _complete(operation: dict[str, Any], handler: HTTPRouteHandler, path: str, b
     _describe_body(operation, handler, name, book)
     _describe_parameters(operation, handler, name, book)
     _describe_answers(operation, handler, name, path, book=book)
+    if name == "watch_leaderboard":
+        describe_websocket(operation, book)
 
 
 def _describe_body(operation: dict[str, Any], handler: HTTPRouteHandler, name: str, book: SchemaBook) -> None:

@@ -177,7 +177,8 @@ def _as_answered(schema: Schema, kind: Kind) -> Schema:
     """What an answer of the shape is: everything that has a value is there, and a client is to pass over what it does not know."""
     if isinstance(kind, inspect.TypedDictType):
         return schema
-    always = [field.encode_name for field in kind.fields if field.required or not _may_be_unset(field)]
+    leaves_out = kind.cls.__struct_config__.omit_defaults
+    always = [field.encode_name for field in kind.fields if field.required or not (leaves_out or _may_be_unset(field))]
     if kind.tag_field is not None:
         always.insert(0, kind.tag_field)
     properties = {name: _without_default(each) for name, each in schema.get("properties", {}).items()}

@@ -98,7 +98,7 @@ def serving(settings: Settings) -> Iterator[str]:
         thread.join(START_SECONDS)
         listener.close()
     unsaid = sorted(witness.undocumented)
-    assert not unsaid, f"the API document does not say so; name it in REFUSALS of api/operation.py: {unsaid}"
+    assert not unsaid, f"the API document says something else; refusals and answers are declared at the route: {unsaid}"
 
 
 def event(event_id: str, user: str = "u1", *, age: timedelta = timedelta(minutes=1), **members: Any) -> dict[str, Any]:

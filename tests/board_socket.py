@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from domain.leaderboard.socket_wire import ServerMessage
 from stack import processes
 from tests.conftest import REPOSITORY, Stack
 
@@ -32,7 +34,9 @@ class BoardSocket:
 
     def receive(self, seconds: float = WAIT_SECONDS) -> dict[str, Any]:
         """The next message, already applied."""
-        message: dict[str, Any] = json.loads(self.connection.recv(seconds))
+        text = self.connection.recv(seconds)
+        msgspec.json.decode(text, type=ServerMessage)  # the message is one that the API document knows
+        message: dict[str, Any] = json.loads(text)
         self.sequence += 1
         assert message["sequence"] == self.sequence, message
         assert message["timestamp"].endswith("Z")

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import msgspec
 
+from domain.webhook.bodies_wire import BODIES
+
 
 class Received(msgspec.Struct, frozen=True):
     """A webhook as it came over the wire; header names in lower case."""
@@ -15,7 +17,10 @@ class Received(msgspec.Struct, frozen=True):
 
     @property
     def event(self) -> dict[str, object]:
-        return dict(msgspec.json.decode(self.body))
+        """The body, which is what the API document says of the event's webhook."""
+        body: dict[str, object] = msgspec.json.decode(self.body)
+        msgspec.convert(body, BODIES[str(body["event"])])
+        return body
 
 
 Answer = tuple[int, dict[str, str], bytes]

@@ -9,6 +9,7 @@ from typing import Any
 
 from domain.canonical_json import WRAPPED_LEVELS, canonical_json
 from domain.errors import ValidationError
+from domain.webhook.bodies_wire import members_of
 from domain.wire import rfc3339
 
 MAXIMUM_BYTES = 64 * 1024
@@ -22,29 +23,12 @@ def canonical_body(value: Any) -> bytes:
     return body
 
 
-FACTS = {
-    "redemption_updated": (
-        "redemption_id", "user_id", "external_user_id", "reward_id", "previous_status", "status", "fulfillment_data",
-    ),
-    "tier_change": ("user_id", "external_user_id", "previous_tier", "new_tier", "points"),
-    "reward_granted": (
-        "grant_id", "user_id", "external_user_id", "item_id", "reward_type", "reward_value", "source_type", "source_id",
-    ),
-    "points.expiring": ("user_id", "external_user_id", "currency", "amount", "expires_at"),
-    "leaderboard.window_closed": ("leaderboard_id", "window_key", "starts_at", "ends_at", "total", "top"),
-    "payout.completed": ("schedule_id", "run_id", "recipients", "paid", "skipped", "total"),
-    "reward.low_stock": ("reward_id", "slug", "name", "variant_id", "stock", "low_stock"),
-    "webhook.test": ("endpoint_id",),
-}  # fmt: skip
-"""The members between `event` and `timestamp` (contract 5; `reward.low_stock` is ours)."""
-
-
 def event_body(event: str, facts: Mapping[str, Any], now: datetime) -> bytes:
     """The body of an event other than `reward_redeemed`: `event`, its facts in the contract's order, `timestamp`.
 
     Facts are JSON values (ids and instants as text). Raises ValueError when one is missing or not in the contract.
     """
-    names = FACTS[event]
+    names = members_of(event)
     if set(facts) != set(names):
         raise ValueError(f"{event} has the facts {', '.join(names)}, not {', '.join(facts)}")
     return canonical_body({"event": event, **{name: facts[name] for name in names}, "timestamp": rfc3339(now, milliseconds=True)})

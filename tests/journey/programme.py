@@ -12,6 +12,9 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx
+import msgspec
+
+from domain.webhook.bodies_wire import BODIES
 
 Answer = TypeVar("Answer")
 PATIENCE_SECONDS = 90.0
@@ -184,3 +187,5 @@ def receiver(*answers: int) -> Iterator[Receiver]:
         server.shutdown()
         server.server_close()
         thread.join()
+    for each in received:  # is what the API document says of the event's webhook
+        msgspec.convert(each.event, BODIES[each.event["event"]])
