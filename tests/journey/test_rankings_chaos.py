@@ -95,9 +95,9 @@ def verify(stack: Stack, board: str) -> list[AuditVerdict]:
     settings = load_settings(stack.described["env"])
 
     async def look() -> list[AuditVerdict]:
-        rankings = make_redis(settings)
+        redis = make_redis(settings)
         async with make_pool(settings.database_url, "test", max_size=2) as pool:
-            rankings = Rankings(rankings)
+            rankings = Rankings(redis)
             async with pool.connection() as connection:
                 await rankings.learn(connection)
                 windows = await ranked_windows(connection, None, board)
@@ -106,7 +106,7 @@ def verify(stack: Stack, board: str) -> list[AuditVerdict]:
             except RedisError:  # it is not ready yet: nothing is live
                 return [AuditVerdict(complete=False) for _ in windows]
             finally:
-                await rankings.aclose()
+                await redis.aclose()
 
     return asyncio.run(look())
 
