@@ -61,7 +61,7 @@ from loops.database_life import following_database
 from loops.installation import NamespaceClaim
 from loops.relay import Relay
 from runtime.crypto import Vault
-from runtime.gc_tuning import calm_collector
+from runtime.gc_tuning import tune_gc
 from runtime.http import Sender
 from runtime.metrics import PROCESS
 from runtime.postgres import BRISK_SECONDS, Pool, make_pool
@@ -235,7 +235,7 @@ def create_app(settings: Settings, drain: Drain | None = None) -> Front:
         app.state.temporal = await connect(settings, lazy=True)
         app.state.namespace = NamespaceClaim(pool, app.state.temporal)
         app.state.relay = relay_of(settings, pool, app.state.temporal, app.state.namespace)
-        calm_collector()
+        tune_gc()
         try:
             yield
         finally:

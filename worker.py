@@ -28,11 +28,11 @@ from activities.tenant_turn import TenantTurns
 from activities.webhook import WebhookActivities
 from activities.window import WindowActivities
 from domain import limits
-from loops.dashboard_rollup import run_tally
+from loops.dashboard_rollup import run_dashboard_rollup
 from loops.database_life import follow_database
 from loops.gauges import run_gauges
 from loops.installation import NotSetUpError, claim_for
-from loops.provisioning import run_upkeep
+from loops.provisioning import run_provisioning
 from loops.relay import run_relay
 from loops.schedule_sync import run_schedule_keeper
 from loops.scoring.pump_share import PumpShare, PumpSlots
@@ -40,7 +40,7 @@ from loops.statistics import run_statistics
 from loops.sweep import run_sweep
 from runtime import postgres, temporal
 from runtime.crypto import Vault
-from runtime.gc_tuning import calm_collector
+from runtime.gc_tuning import tune_gc
 from runtime.http import Sender
 from runtime.metrics import PROCESS
 from runtime.postgres import DATABASE_ERRORS, Pool, make_pool
@@ -124,7 +124,7 @@ async def run(settings: Settings, ready: Callable[[], None]) -> None:
     if client is None:
         return
     async with open_resources(settings, client) as resources, AsyncExitStack() as running:
-        workers = [core_worker(resources), chore_worker(resources), webhook_worker(resources), endpoint_worker(resources)]
+        workers = [core_worker(resources), maintenance_worker(resources), webhook_worker(resources), endpoint_worker(resources)]
         share = PumpShare(settings.session_url, settings.scoring_partitions)
         scoring = ScoringActivities(resources.pool, resources.rankings, settings.session_url, share)
         running.push_async_callback(scoring.close)  # after the workers have shut down
@@ -132,7 +132,7 @@ async def run(settings: Settings, ready: Callable[[], None]) -> None:
         workers += [payout_worker(resources), schedule_worker(resources)]
         for each in workers:
             await running.enter_async_context(each)
-        calm_collector()
+        tune_gc()
         ready()
         log.info("the worker takes tasks from %s", ", ".join(each.task_queue for each in workers))
         async with telling_health(resources):
@@ -142,15 +142,15 @@ async def run(settings: Settings, ready: Callable[[], None]) -> None:
 
 
 async def keep_books(resources: Resources, share: PumpShare, stop: asyncio.Event) -> None:
-    """Run relay, sweep, tally, upkeep and schedules until `stop`. None of them ends the process, whatever befalls it."""
+    """Run relay, sweep, rollup, provisioning and schedules until `stop`. None of them ends the process, whatever befalls it."""
     pool, client, queues, settings = resources.pool, resources.client, resources.queues, resources.settings
     ensure = functools.partial(ensure_started, settings, client)
     addresses = {"session_url": settings.session_url, "public_url": settings.public_url}
     loops: dict[str, tuple[float, Callable[[], Awaitable[None]]]] = {
         "relay": (LATE_SECONDS, lambda: run_relay(pool, client, queues, stop, **addresses)),
         "sweep": (4 * LATE_SECONDS, lambda: run_sweep(pool, client, queues, stop)),
-        "tally": (LATE_SECONDS, lambda: run_tally(pool, settings.scoring_partitions, stop)),
-        "upkeep": (3 * LATE_SECONDS, lambda: run_upkeep(pool, resources.redis, ensure, stop)),
+        "dashboard-rollup": (LATE_SECONDS, lambda: run_dashboard_rollup(pool, settings.scoring_partitions, stop)),
+        "provisioning": (3 * LATE_SECONDS, lambda: run_provisioning(pool, resources.redis, ensure, stop)),
         "schedules": (LATE_SECONDS, lambda: run_schedule_keeper(pool, client, queues, stop)),
         "gauges": (2 * LATE_SECONDS, lambda: run_gauges(pool, stop)),
         "statistics": (2 * LATE_SECONDS, lambda: run_statistics(pool, stop)),
@@ -273,18 +273,18 @@ def core_worker(resources: Resources) -> Worker:
             *(EndpointWorkflow, EraseUserWorkflow, LeaderboardWindowWorkflow, PayoutRunWorkflow),
             *(PayoutScheduleWorkflow, PlatformTaskWorkflow, RescoreWorkflow),
         ],
-        activities=[redemption.begin, redemption.settle, *_chores(resources)],
+        activities=[redemption.begin, redemption.settle, *_maintenance_activities(resources)],
         slots=CORE_ACTIVITIES,
     )
 
 
-def chore_worker(resources: Resources) -> Worker:
+def maintenance_worker(resources: Resources) -> Worker:
     """Erasures and the platform's own tasks, which take long: apart from the orders' transactions, which are waited for."""
     queue, workflows = resources.queues.chores, (EraseUserWorkflow, PlatformTaskWorkflow)
-    return _worker(resources, queue, workflows=workflows, activities=_chores(resources), slots=CORE_ACTIVITIES)
+    return _worker(resources, queue, workflows=workflows, activities=_maintenance_activities(resources), slots=CORE_ACTIVITIES)
 
 
-def _chores(resources: Resources) -> list[Callable[..., Any]]:
+def _maintenance_activities(resources: Resources) -> list[Callable[..., Any]]:
     platform = PlatformActivities(resources.pool, resources.settings.event_retention_days)
     erasure = ErasureActivities(resources.pool, resources.rankings, resources.settings.scoring_partitions)
     return [erasure.settle, erasure.scrub_events, erasure.leave_boards, erasure.scrub_documents, erasure.complete, platform.run]

@@ -19,7 +19,7 @@ from domain.errors import NotFound
 from domain.redemption.redemption import Redemption, is_order, is_too_late
 from domain.webhook.webhook import DeliveryState, EndpointInput, Shift, error_class
 from loops.webhook.attempt import AttemptClaim, Waits, exchange, is_gone, move_on, open_secrets, result_of, switch_off
-from loops.webhook.send_slot import Turns
+from loops.webhook.send_slot import Throttle
 from loops.webhook.wakeup import EndpointWakeup
 from runtime.crypto import Vault
 from runtime.http import ExchangeOutcome, Sender
@@ -30,7 +30,7 @@ from storage.redemption.command import tell_attempted
 from storage.redemption.move import find_redemption, lock_redemption
 from storage.webhook import delivery as deliveries
 from storage.webhook.delivery import AttemptResult, Trigger, cancel_due, hold_due
-from storage.webhook.due_delivery import Claimed, claim_due, lock_due, next_due, reserve_turns, withdraw_claim
+from storage.webhook.due_delivery import Claimed, claim_due, lock_due, next_due, reserve_send_slots, withdraw_claim
 from storage.webhook.endpoint import find_endpoint
 
 log = logging.getLogger(__name__)
@@ -62,9 +62,9 @@ LEAVES_PER_SECOND = 10.0
 class EndpointPump:
     """Serves one endpoint until told to stop. Claims are leases, so two pumps of one endpoint never send the same attempt at once."""
 
-    def __init__(self, pool: Pool, vault: Vault, sender: Sender, given: EndpointInput, *, turns: Turns | None = None) -> None:
+    def __init__(self, pool: Pool, vault: Vault, sender: Sender, given: EndpointInput, *, throttle: Throttle | None = None) -> None:
         self.pool, self.vault, self.sender = pool, vault, sender
-        self.turns = turns or Turns()
+        self.throttle = throttle or Throttle()
         self.tenant_id, self.endpoint_id = given.tenant_id, given.endpoint_id
         self.shift = Shift(failing=given.failing)
         self.idle = False
@@ -114,7 +114,7 @@ class EndpointPump:
 
     async def _take(self) -> float:
         """Start what is due and there is room for; answers for how many seconds there is nothing to do. Raises NotFound when archived."""
-        room = self.turns.room(self.tenant_id, self.endpoint_id)
+        room = self.throttle.room(self.tenant_id, self.endpoint_id)
         if room == 0:  # the end of one of its own sends wakes it, that of another endpoint of the tenant does not
             return FULL_SECONDS
         async with transaction(self.pool) as connection:
@@ -132,19 +132,19 @@ class EndpointPump:
             if not locked:
                 return LOCKED_SECONDS
             # Turns for what is there to be sent and no more: they are shared with the orders that workflows send.
-            turn = await reserve_turns(connection, self.tenant_id, self.endpoint_id, len(locked), spacing=spacing, now=now)
-            spare = turn - now + spacing * len(locked)
+            slot_at = await reserve_send_slots(connection, self.tenant_id, self.endpoint_id, len(locked), spacing=spacing, now=now)
+            spare = slot_at - now + spacing * len(locked)
             claimed = await claim_due(connection, self.tenant_id, endpoint, locked, now=now, spare=spare)
             secrets = await open_secrets(connection, self.vault, self.tenant_id, self.endpoint_id)
         for number, each in enumerate(claimed):
             claim = AttemptClaim(delivery=each.delivery, endpoint=endpoint, secrets=secrets, attempt=each.attempt)
-            self._start(claim, each, turn + spacing * number)
+            self._start(claim, each, slot_at + spacing * number)
         return 0.0
 
-    def _start(self, claim: AttemptClaim, claimed: Claimed, turn: datetime) -> None:
+    def _start(self, claim: AttemptClaim, claimed: Claimed, slot_at: datetime) -> None:
         held = contextlib.ExitStack()
-        held.enter_context(self.turns.taken(self.tenant_id, self.endpoint_id))
-        task = asyncio.create_task(self._send(claim, claimed.trigger, turn), name=f"send {claim.delivery.delivery_id}")
+        held.enter_context(self.throttle.taken(self.tenant_id, self.endpoint_id))
+        task = asyncio.create_task(self._send(claim, claimed.trigger, slot_at), name=f"send {claim.delivery.delivery_id}")
         self._sends.add(task)
         task.add_done_callback(functools.partial(self._ended, held))
 
@@ -164,8 +164,8 @@ class EndpointPump:
             for each in waits:
                 each.cancel()
 
-    async def _send(self, claim: AttemptClaim, trigger: Trigger, turn: datetime) -> None:
-        wait = max(0.0, (turn - utc_now()).total_seconds())
+    async def _send(self, claim: AttemptClaim, trigger: Trigger, slot_at: datetime) -> None:
+        wait = max(0.0, (slot_at - utc_now()).total_seconds())
         await asyncio.sleep(wait)
         if wait > STALE_SECONDS or claim.delivery.redeemed is not None:
             present = await self._looked_at_again(claim, trigger)
@@ -272,12 +272,12 @@ class EndpointActivities:
         self._pool, self._vault, self._sender, self._slots = pool, vault, sender, slots
         self._running, self._next_leave = 0, 0.0
         self._wakeup = EndpointWakeup(database_url)
-        self._turns = Turns()
+        self._throttle = Throttle()
 
     @activity.defn(name="pump_endpoint")
     async def pump(self, given: EndpointInput) -> Shift:
         """Send the endpoint's deliveries until it is archived, the worker shuts down, or the shift is over."""
-        pump, stop = EndpointPump(self._pool, self._vault, self._sender, given, turns=self._turns), asyncio.Event()
+        pump, stop = EndpointPump(self._pool, self._vault, self._sender, given, throttle=self._throttle), asyncio.Event()
         with self._wakeup.listening(str(given.endpoint_id)) as wake:
             watching = asyncio.create_task(self._watch(pump, stop), name=f"heartbeat {given.endpoint_id}")
             self._running += 1

@@ -1,4 +1,4 @@
-"""The platform's own chores, some pages in each activity: a run that is killed goes on where its last activity ended."""
+"""The platform's maintenance, some pages in each activity: a run that is killed goes on where its last activity ended."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta

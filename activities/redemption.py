@@ -8,7 +8,7 @@ from temporalio import activity
 
 from activities.failure import refusals_are_final
 from domain.errors import DomainError
-from domain.redemption.messages import Begun, RedemptionInput, Settled, SettleInput
+from domain.redemption.messages import BeginResult, RedemptionInput, SettleInput, SettleResult
 from domain.redemption.redemption import FINAL, WAITING, Flag, Move, Redemption, State, flags_after
 from domain.redemption.webhook_body import reward_redeemed
 from domain.webhook.webhook import DeliveryState
@@ -32,7 +32,7 @@ class RedemptionActivities:
         self._pool = pool
 
     @activity.defn(name="begin_redemption")
-    async def begin(self, given: RedemptionInput) -> Begun:
+    async def begin(self, given: RedemptionInput) -> BeginResult:
         """Look where the redemption stands and begin its fulfilment, by its kind.
 
         A webhook's delivery is made, or a flag says that there is no endpoint; what is ours to give is given at once.
@@ -41,7 +41,7 @@ class RedemptionActivities:
             async with transaction(self._pool) as connection:
                 redemption = await lock_redemption(connection, given.tenant_id, given.redemption_id)
                 number = await last_number(connection, given.tenant_id, given.redemption_id)
-                begun = Begun(status=redemption.status, number=number, deadline_at=redemption.deadline_at)
+                begun = BeginResult(status=redemption.status, number=number, deadline_at=redemption.deadline_at)
                 if redemption.takes_stock:
                     await tell_low_stock(connection, utc_now(), tenant_id=given.tenant_id, reward_id=redemption.reward_id)
                 if redemption.status in WAITING:
@@ -55,11 +55,11 @@ class RedemptionActivities:
                     return await _fulfil(connection, redemption, begun)
                 return await self._with_delivery(connection, redemption, number)
 
-    async def _with_delivery(self, connection: Connection, redemption: Redemption, number: int) -> Begun:
+    async def _with_delivery(self, connection: Connection, redemption: Redemption, number: int) -> BeginResult:
         found = await prepare_delivery(connection, redemption, utc_now())
         if found is None:
             await set_flag(connection, redemption.tenant_id, redemption.redemption_id, Flag.NO_ENDPOINT, now=utc_now())
-            return Begun(
+            return BeginResult(
                 status=redemption.status,
                 number=number,
                 deadline_at=redemption.deadline_at,
@@ -67,7 +67,7 @@ class RedemptionActivities:
                 flags=sorted({*redemption.flags, Flag.NO_ENDPOINT.value}),
             )
         delivery_id, delays = found
-        return Begun(
+        return BeginResult(
             status=redemption.status,
             number=number,
             deadline_at=redemption.deadline_at,
@@ -77,23 +77,23 @@ class RedemptionActivities:
         )
 
     @activity.defn(name="settle_redemption")
-    async def settle(self, given: SettleInput) -> Settled:
+    async def settle(self, given: SettleInput) -> SettleResult:
         """Give the points back, unless someone was faster: then nothing changes and the answer says how it stands."""
         with refusals_are_final():
             async with transaction(self._pool) as connection:
                 redemption = await lock_redemption(connection, given.tenant_id, given.redemption_id)
                 if redemption.status in FINAL:
                     number = await last_number(connection, given.tenant_id, given.redemption_id)
-                    return Settled(status=redemption.status, number=number)
+                    return SettleResult(status=redemption.status, number=number)
                 if given.only_from is not None and redemption.status is not given.only_from:
                     number = await last_number(connection, given.tenant_id, given.redemption_id)
-                    return Settled(status=redemption.status, number=number)
+                    return SettleResult(status=redemption.status, number=number)
                 move = Move(to=given.to, by=BY_WORKFLOW, note=given.note, from_workflow=True)
                 moved = await move_redemption(connection, given.tenant_id, given.redemption_id, move, now=utc_now())
-                return Settled(status=moved.status, number=moved.number or 0, flags=flags_after(redemption.flags, moved.status))
+                return SettleResult(status=moved.status, number=moved.number or 0, flags=flags_after(redemption.flags, moved.status))
 
 
-async def _fulfil(connection: Connection, redemption: Redemption, begun: Begun) -> Begun:
+async def _fulfil(connection: Connection, redemption: Redemption, begun: BeginResult) -> BeginResult:
     """Give what is ours to give; when that is refused, the redemption has failed and the points go back."""
     tenant_id, redemption_id = redemption.tenant_id, redemption.redemption_id
     try:

@@ -181,14 +181,14 @@ class ScoringPump:
                         log.warning("scoring partition %d looks for the event that breaks it: %s", self.progress.partition, error)
                         self._careful.add(kind)
                 batch = self._note(await score(limits.CAREFUL_EVENTS.value, careful=True))
-        if not batch.condemned:
+        if not batch.poisoned:
             self._careful.discard(kind)
         return batch
 
     def _note(self, batch: ScoringBatch) -> ScoringBatch:
-        for position, reason in batch.condemned.items():
+        for position, reason in batch.poisoned.items():
             log.error("event at position %d breaks scoring: %s", position, reason)
-        self.progress.dead_letters += len(batch.condemned)
+        self.progress.dead_letters += len(batch.poisoned)
         self.progress.events += batch.events
         self.progress.cursor = max(self.progress.cursor, batch.position)
         return batch

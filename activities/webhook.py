@@ -14,11 +14,11 @@ from temporalio import activity
 
 from activities.failure import refusals_are_final
 from domain.errors import NotFound
-from domain.redemption.messages import SendInput, Sent
+from domain.redemption.messages import SendInput, SendResult
 from domain.redemption.redemption import FINAL, Redemption
 from domain.webhook.webhook import Delivery, DeliveryState, Endpoint, error_class
 from loops.webhook.attempt import AttemptClaim, Waits, exchange, is_gone, move_on, open_secrets, result_of, switch_off
-from loops.webhook.send_slot import Turns
+from loops.webhook.send_slot import Throttle
 from runtime.crypto import Vault
 from runtime.http import ExchangeOutcome, Sender
 from runtime.ids import utc_now
@@ -26,7 +26,7 @@ from runtime.postgres import Connection, Pool, transaction
 from storage.redemption.move import find_redemption, last_number, lock_redemption
 from storage.redemption.without_endpoint import abandon_delivery, lock_endpoints
 from storage.webhook import delivery as deliveries
-from storage.webhook.due_delivery import reserve_turns
+from storage.webhook.due_delivery import reserve_send_slots
 from storage.webhook.endpoint import find_endpoint
 
 HEARTBEAT_SECONDS = 3.0
@@ -42,22 +42,22 @@ class WebhookActivities:
         self._pool = pool
         self._vault = vault
         self._sender = sender
-        self._turns = Turns()
+        self._throttle = Throttle()
 
     @activity.defn(name="send_webhook")
-    async def send(self, given: SendInput) -> Sent:
+    async def send(self, given: SendInput) -> SendResult:
         """Make one attempt of the ladder, unless it was answered before or the delivery is over."""
         with refusals_are_final():
             async with _heartbeats():
                 claim = await self._claim(given)
-                if isinstance(claim, Sent):
+                if isinstance(claim, SendResult):
                     return claim
-                with self._turns.taken(given.tenant_id, claim.endpoint.endpoint_id):
+                with self._throttle.taken(given.tenant_id, claim.endpoint.endpoint_id):
                     outcome = await exchange(self._sender, claim)
                 async with transaction(self._pool) as connection:
                     return await self._record(connection, given, claim, outcome)
 
-    async def _claim(self, given: SendInput) -> AttemptClaim | Sent:
+    async def _claim(self, given: SendInput) -> AttemptClaim | SendResult:
         """The attempt, recorded, or what there is to say instead of it."""
         claim = await self._claim_once(given)
         if claim is None:
@@ -65,7 +65,7 @@ class WebhookActivities:
         assert claim is not None
         return claim
 
-    async def _claim_once(self, given: SendInput, *, is_held: bool = False) -> AttemptClaim | Sent | None:
+    async def _claim_once(self, given: SendInput, *, is_held: bool = False) -> AttemptClaim | SendResult | None:
         """None when the endpoint is disabled. `is_held` is the second look, which nobody can enable or archive the endpoint beside:
         whoever does so waits for this transaction, and then finds the delivery held."""
         now = utc_now()
@@ -99,14 +99,16 @@ class WebhookActivities:
 
     async def _turn(self, connection: Connection, given: SendInput, endpoint: Endpoint) -> float:
         """Seconds until this send may go: above its rate or concurrency sends are told their turns and hold no slot till then."""
-        full = self._turns.room(given.tenant_id, endpoint.endpoint_id) == 0
+        full = self._throttle.room(given.tenant_id, endpoint.endpoint_id) == 0
         if given.turn_reserved and not full:
             return 0.0
-        spacing, now = timedelta(seconds=self._turns.spacing_seconds(endpoint)), utc_now()
-        turn = await reserve_turns(connection, given.tenant_id, endpoint.endpoint_id, 1, spacing=spacing, now=now)
-        return max((turn - now).total_seconds(), FULL_SECONDS if full else 0.0)
+        spacing, now = timedelta(seconds=self._throttle.spacing_seconds(endpoint)), utc_now()
+        slot_at = await reserve_send_slots(connection, given.tenant_id, endpoint.endpoint_id, 1, spacing=spacing, now=now)
+        return max((slot_at - now).total_seconds(), FULL_SECONDS if full else 0.0)
 
-    async def _known_answer(self, connection: Connection, given: SendInput, redemption: Redemption, delivery: Delivery) -> Sent | None:
+    async def _known_answer(
+        self, connection: Connection, given: SendInput, redemption: Redemption, delivery: Delivery
+    ) -> SendResult | None:
         """What is known already: this attempt was answered before our report got lost, or the delivery is over."""
         recorded = await deliveries.attempts_of(connection, given.tenant_id, given.delivery_id)
         mine = next((each for each in recorded if each.number == given.attempt), None)
@@ -122,7 +124,7 @@ class WebhookActivities:
         answer = await self._answer(connection, redemption, delivery.state.value)
         return msgspec.structs.replace(answer, gone=delivery.state is DeliveryState.CANCELLED)
 
-    async def _record(self, connection: Connection, given: SendInput, claim: AttemptClaim, outcome: ExchangeOutcome) -> Sent:
+    async def _record(self, connection: Connection, given: SendInput, claim: AttemptClaim, outcome: ExchangeOutcome) -> SendResult:
         """Log the answer and let it move delivery and redemption, unless a callback has ended them meanwhile."""
         now = utc_now()
         shown = error_class(outcome.status, outcome.error)
@@ -140,17 +142,19 @@ class WebhookActivities:
         await move_on(connection, redemption, result.state, outcome, from_workflow=True)
         return await self._answer(connection, redemption, _shown(outcome.status, shown), wait_seconds=wait)
 
-    async def _abandon(self, connection: Connection, given: SendInput, redemption: Redemption) -> Sent:
+    async def _abandon(self, connection: Connection, given: SendInput, redemption: Redemption) -> SendResult:
         """Its endpoint is archived: the redemption looks for another one."""
         await abandon_delivery(connection, given.tenant_id, given.redemption_id, given.delivery_id)
         return msgspec.structs.replace(await self._answer(connection, redemption, "its endpoint is archived"), gone=True)
 
     async def _answer(
         self, connection: Connection, redemption: Redemption, answer: str, *, wait_seconds: float | None = None, held: bool = False
-    ) -> Sent:
+    ) -> SendResult:
         present = await find_redemption(connection, redemption.tenant_id, redemption.redemption_id)
         number = await last_number(connection, redemption.tenant_id, redemption.redemption_id)
-        return Sent(status=present.status, number=number, answer=answer, wait_seconds=wait_seconds, held=held, flags=list(present.flags))
+        return SendResult(
+            status=present.status, number=number, answer=answer, wait_seconds=wait_seconds, held=held, flags=list(present.flags)
+        )
 
 
 def _shown(status: int | None, shown: str | None) -> str:

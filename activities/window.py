@@ -24,7 +24,7 @@ from storage.leaderboard.rescore import is_being_rescored
 from storage.leaderboard.snapshot import lock_freezing, snapshot_page
 from storage.leaderboard.window import WindowBoard, begin_closing, close_early, open_window, window_with_board
 from storage.payout.window_payout import freeze_window
-from storage.rules_lock import change_instant, lock_definitions_shared
+from storage.rules_lock import change_instant, lock_rules_shared
 from storage.webhook.due_delivery import Notice, publish
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class WindowActivities:
         """
         async with self._turns, transaction(self._pool) as connection:
             # Either a change of the board sees the row that is made here, or this sees the change.
-            await lock_definitions_shared(connection, [given.tenant_id])
+            await lock_rules_shared(connection, [given.tenant_id])
             found = await _find(connection, given)
             span = _successor(found)
             if span is None or found.board_status != BoardStatus.ACTIVE:

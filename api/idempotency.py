@@ -69,7 +69,7 @@ def _place(request: Request[Any, Any, Any]) -> str:
     return template
 
 
-async def once(pool: Pool, write: Write, effect: Callable[[Connection], Awaitable[Answer]]) -> Response[Answer]:
+async def idempotent(pool: Pool, write: Write, effect: Callable[[Connection], Awaitable[Answer]]) -> Response[Answer]:
     """Run `effect` in one transaction and answer what it gives, encoded; or answer what the key got before.
 
     The transaction runs as a pipeline, its COMMIT sent together with the last statements:

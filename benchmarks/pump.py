@@ -23,7 +23,7 @@ from domain.leaderboard.definition import Aggregation
 from loops.scoring.batch import Scorer
 from loops.scoring.values import ScoringBatch
 from loops.scoring.wakeup import Wakeup
-from runtime.gc_tuning import calm_collector
+from runtime.gc_tuning import tune_gc
 from runtime.ids import new_id
 from runtime.postgres import connect, make_pool
 from runtime.redis import make_redis
@@ -106,7 +106,7 @@ async def whole(plan: Plan) -> Pumped:
     rankings = Rankings(redis)
     pool = make_pool(plan.settings.database_url, "bench-pump", max_size=4)
     await pool.open(wait=True)
-    calm_collector()
+    tune_gc()
     wakeup, tally, stop = Wakeup(plan.settings.database_url), Tally(), asyncio.Event()
     pumps = [CountingPump(pool, rankings, wakeup, partition) for partition in range(plan.settings.scoring_partitions)]
     print("begin", flush=True)

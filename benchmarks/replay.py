@@ -22,7 +22,7 @@ from domain.redemption.redemption import read_callback
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, connect
 from storage.redemption.move import document_of, move_redemption
-from storage.redemption.redeem import Order, redeem
+from storage.redemption.redeem import RedeemRequest, redeem
 
 CALLBACK = {"status": "fulfilled", "fulfillment_data": {"tracking": "1Z999"}}
 
@@ -142,7 +142,9 @@ async def record(connection: Connection, plan: Plan) -> Script:
     try:
         async with connection.transaction():
             if plan.work == "redeem":
-                await redeem(connection, plan.tenant_id, Order(external_user_id=first, slug=plan.slug, by="api_key:bench"), utc_now())
+                await redeem(
+                    connection, plan.tenant_id, RedeemRequest(external_user_id=first, slug=plan.slug, by="api_key:bench"), utc_now()
+                )
             else:
                 move = read_callback(CALLBACK, "api_key:bench")
                 await move_redemption(connection, plan.tenant_id, ids[first][-1], move, now=utc_now())

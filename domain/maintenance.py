@@ -1,4 +1,4 @@
-"""The platform's own chores, each a Temporal Schedule of its own: what they are called, how often they run, what they say of themselves."""
+"""The platform's maintenance tasks, each a Temporal Schedule: what they are called, how often they run, what they say of themselves."""
 
 from datetime import timedelta
 from enum import StrEnum
@@ -16,7 +16,7 @@ class PlatformTask(StrEnum):
 
 
 class Timetable(msgspec.Struct, frozen=True, kw_only=True):
-    """How often a chore runs, from which offset into that time, and what it does, in one line."""
+    """How often a task runs, from which offset into that time, and what it does, in one line."""
 
     every: timedelta
     offset: timedelta = timedelta(0)
@@ -47,7 +47,7 @@ class PlatformRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def platform_schedule_id(task: PlatformTask) -> str:
-    """The id of the chore's schedule, which its runs' workflow ids begin with."""
+    """The id of the task's schedule, which its runs' workflow ids begin with."""
     return f"platform:{task.value}"
 
 

@@ -1,4 +1,4 @@
-"""The tally: counts what has happened, for the dashboard's charts, for as long as a worker runs."""
+"""The rollup: counts what has happened, for the dashboard's charts, for as long as a worker runs."""
 
 import asyncio
 import logging
@@ -14,15 +14,15 @@ log = logging.getLogger(__name__)
 INTERVAL_SECONDS = 5.0
 
 
-async def run_tally(pool: Pool, partitions: int, stop: asyncio.Event, *, interval_seconds: float = INTERVAL_SECONDS) -> None:
-    """Count every five seconds until `stop` is set. A tally that finds the database away is left to the next one."""
+async def run_dashboard_rollup(pool: Pool, partitions: int, stop: asyncio.Event, *, interval_seconds: float = INTERVAL_SECONDS) -> None:
+    """Count every five seconds until `stop` is set. A rollup that finds the database away is left to the next one."""
     while not stop.is_set():
         try:
             more = await count(pool, partitions)
-            pulse.beat("tally")
+            pulse.beat("dashboard-rollup")
         except DATABASE_AWAY as error:
             more = False
-            log.info("the tally is put off: %s", error)
+            log.info("the rollup is put off: %s", error)
         if not more:
             await pause(stop, interval_seconds)
 

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 INTERVAL_SECONDS = 60.0
 
 
-async def run_upkeep(
+async def run_provisioning(
     pool: Pool,
     redis: Redis,
     ensure_workflows: Callable[[], Awaitable[None]],
@@ -43,7 +43,7 @@ async def run_upkeep(
                 life = await database_life(connection)
             if await claim_expiry(redis, life=life):
                 log.info("let %d live keys go that nobody reads any more", await expire_unread(pool, redis))
-            pulse.beat("upkeep")
+            pulse.beat("provisioning")
         except (RPCError, RuntimeError, OSError, RedisError, *DATABASE_ERRORS) as error:
-            log.info("the upkeep is put off: %s", error)
+            log.info("provisioning is put off: %s", error)
         await pause(stop, interval_seconds)

@@ -3,7 +3,7 @@
 import gc
 
 
-def calm_collector() -> None:
+def tune_gc() -> None:
     """Look at what lives since the start never again, and at the rest seldom: call it once the process is set up.
 
     What events and requests make goes when its last reference goes; the collector looks at all of it again and again, and finds nothing.

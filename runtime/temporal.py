@@ -41,7 +41,7 @@ VALUE_TYPES = {
 
 class TaskQueues(msgspec.Struct, frozen=True, kw_only=True):
     """One queue for each kind of work that must not starve another, for its workflows and its activities: what comes in crowds (orders,
-    ends of windows), what takes long (partners' slow HTTP, pumps, chores), and what has to be on time (payouts and their schedules).
+    ends of windows), what takes long (partners' slow HTTP, pumps, maintenance), and what has to be on time (payouts and their schedules).
 
     Orders have the core queue. Workflows derive the other names from their own queue's (`workflows/queues.py`).
     """

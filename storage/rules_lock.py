@@ -13,7 +13,7 @@ from psycopg.rows import tuple_row
 
 from runtime.postgres import Connection
 
-DEFINITION_LOCK = 7202
+RULES_LOCK = 7202
 WAIT_SECONDS = 12
 """No change waits longer for the pumps: one that is frozen loses its transaction after 10 s (`runtime/postgres.py`)."""
 
@@ -31,7 +31,7 @@ async def change_instant(connection: Connection, tenant_id: UUID) -> datetime:
     """
     async with connection.cursor(row_factory=tuple_row) as cursor:
         await cursor.execute("SELECT set_config('lock_timeout', %s, true)", (f"{WAIT_SECONDS}s",))
-        await cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", (DEFINITION_LOCK, fence_of(tenant_id)))
+        await cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", (RULES_LOCK, fence_of(tenant_id)))
         await cursor.execute(
             """
             INSERT INTO definition_change (tenant_id, change) VALUES (%s, nextval('definition_change_number'))
@@ -47,11 +47,11 @@ async def change_instant(connection: Connection, tenant_id: UUID) -> datetime:
     return instant
 
 
-async def lock_definitions_shared(connection: Connection, tenants: Iterable[UUID]) -> None:
+async def lock_rules_shared(connection: Connection, tenants: Iterable[UUID]) -> None:
     """Keep these tenants' definitions as they are until the end of the present transaction. Read them in a statement after this one."""
     # In one order, whoever asks: a change that waits stands between two that would otherwise share.
     fences = sorted({fence_of(tenant_id) for tenant_id in tenants})
     await connection.execute(
         "SELECT pg_advisory_xact_lock_shared(%s, fence) FROM unnest(%s::integer[]) AS fence",
-        (DEFINITION_LOCK, fences),
+        (RULES_LOCK, fences),
     )

@@ -17,7 +17,7 @@ from runtime.postgres import Connection, Pool, transaction
 from storage.points.audit import Finding, verify_ledger
 from storage.points.currency import add_currency, currencies_of
 from storage.points.ledger import accounts_of, post_earnings
-from storage.redemption.redeem import Order, redeem
+from storage.redemption.redeem import RedeemRequest, redeem
 from storage.reward.reward import find_reward, out_of_stock, write_reward
 from storage.tenant.user import identify
 
@@ -54,9 +54,9 @@ class World(msgspec.Struct, frozen=True):
             currencies = await currencies_of(connection, self.tenant_id)
             return await write_reward(connection, self.tenant_id, new_id(), body=body, currencies=currencies, now=utc_now())
 
-    def order(self, external_id: str, slug: str = "voucher", **more: Any) -> Order:
+    def order(self, external_id: str, slug: str = "voucher", **more: Any) -> RedeemRequest:
         """An order by a test."""
-        return Order(external_user_id=external_id, slug=slug, by="test", **more)
+        return RedeemRequest(external_user_id=external_id, slug=slug, by="test", **more)
 
     async def redeem(self, external_id: str, slug: str = "voucher", **more: Any) -> Redemption:
         """Redeem as the API does, in a pipelined transaction."""

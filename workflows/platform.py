@@ -1,4 +1,4 @@
-"""A run of one of the platform's own chores: its schedule starts it, its details in the Temporal UI say how far it is."""
+"""A run of one of the platform's maintenance tasks: its schedule starts it, its details in the Temporal UI say how far it is."""
 
 from datetime import timedelta
 
@@ -47,7 +47,7 @@ class PlatformTaskWorkflow:
 
 
 def platform_schedules(task_queue: str) -> dict[str, Schedule]:
-    """The schedules of all chores, by id. One that is still running is not started again; after an outage each runs once."""
+    """The schedules of all maintenance tasks, by id. One that is still running is not started again; after an outage each runs once."""
     return {platform_schedule_id(task): _schedule(task, task_queue) for task in PlatformTask}
 
 

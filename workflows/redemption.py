@@ -14,14 +14,14 @@ with workflow.unsafe.imports_passed_through():
     from domain.redemption import messages
     from domain.redemption.messages import (
         Attempted,
-        Begun,
-        News,
+        BeginResult,
         RedemptionInput,
         RedemptionOutcome,
+        RedemptionUpdate,
         SendInput,
-        Sent,
-        Settled,
+        SendResult,
         SettleInput,
+        SettleResult,
     )
     from domain.redemption.redemption import FINAL, WAITING, State
     from domain.webhook.webhook import Ladder
@@ -52,7 +52,7 @@ class RedemptionWorkflow:
         self._redemption = redemption
         self._status = State.PENDING
         self._number = 0
-        self._begun: Begun | None = None
+        self._begun: BeginResult | None = None
         self._resumed = 0
         self._resumed_before = 0
         self._rounds = 0
@@ -79,14 +79,14 @@ class RedemptionWorkflow:
         return RedemptionOutcome(status=self._status)
 
     @workflow.update
-    async def moved(self, news: News) -> None:
+    async def moved(self, news: RedemptionUpdate) -> None:
         """Someone moved the redemption: the partner's callback, staff, the sweep."""
         cause = f"by {news.by}" if news.by else "told from outside"
         self._adopt(news.status, news.number, f"{cause}: {news.note}" if news.note else cause)
         self._flag(news.flags)
 
     @moved.validator
-    def check_moved(self, news: News) -> None:
+    def check_moved(self, news: RedemptionUpdate) -> None:
         """Refuse what is not a row of the timeline."""
         if news.number < 1:
             raise ApplicationError("a move has a number from 1", type="VALIDATION_ERROR", non_retryable=True)
@@ -108,7 +108,7 @@ class RedemptionWorkflow:
             await workflow.wait_condition(workflow.all_handlers_finished)
             workflow.continue_as_new(self._redemption)
 
-    async def _begin(self) -> Begun:
+    async def _begin(self) -> BeginResult:
         self._resumed_before = self._resumed
         begun = await workflow.execute_activity_method(
             RedemptionActivities.begin,
@@ -124,14 +124,14 @@ class RedemptionWorkflow:
             self._note("no endpoint takes `reward_redeemed`")
         return begun
 
-    async def _let_through(self, begun: Begun) -> bool:
+    async def _let_through(self, begun: BeginResult) -> bool:
         """Wait for the claim or the approval: True when it came, False when the redemption is over, or expired meanwhile."""
         await self._wait(lambda: self._number > begun.number, None, f"{begun.status.value}: 7 days")
         if self._number == begun.number:
             await self._settle(State.EXPIRED, f"nobody acted while it was {begun.status.value}", only_from=begun.status)
         return self._status not in FINAL
 
-    async def _deliver(self, begun: Begun) -> bool:
+    async def _deliver(self, begun: BeginResult) -> bool:
         """The ladder: first try and at most three retries. A final state ends it, our own faults and holds use nothing up.
 
         True when it has to begin anew, because an endpoint came, or the endpoint was archived.
@@ -168,7 +168,7 @@ class RedemptionWorkflow:
                 await self._wait(at_once, sent.wait_seconds, f"attempt {attempt} of {attempts}, in {sent.wait_seconds:.0f} s")
         return False
 
-    async def _send(self, begun: Begun, attempt: int, attempts: int, *, turn_reserved: bool = False) -> Sent | None:
+    async def _send(self, begun: BeginResult, attempt: int, attempts: int, *, turn_reserved: bool = False) -> SendResult | None:
         """One attempt; None when the deadline passed while our own faults kept it from being made."""
         if begun.delivery_id is None:
             return None
@@ -210,7 +210,7 @@ class RedemptionWorkflow:
 
     async def _settle(self, to: State, note: str, only_from: State | None = None) -> None:
         """Give the points back, unless someone was faster."""
-        settled: Settled = await workflow.execute_activity_method(
+        settled: SettleResult = await workflow.execute_activity_method(
             RedemptionActivities.settle,
             SettleInput(
                 tenant_id=self._redemption.tenant_id,

@@ -35,7 +35,7 @@ from runtime.ids import utc_now
 from runtime.postgres import Pool
 from runtime.shelf import Shelf
 from runtime.tasks import SharedAnswers
-from storage.leaderboard.board import Boards, Slice, View
+from storage.leaderboard.board import BoardPage, Boards, WindowView
 from storage.leaderboard.definition import Leaderboard, boards_after
 from storage.leaderboard.profile import NOBODY, Profiles
 
@@ -74,7 +74,7 @@ class BoardReader:
         self.lines = BoardLines(profiles)
         self._pages = Shelf[tuple[object, ...], Rendered](limits.RENDERED_BYTES.value, CACHE_SECONDS)
         self._under_way: dict[tuple[object, ...], asyncio.Future[Rendered | None]] = {}
-        self._views = Shelf[ViewQuestion, View](limits.REMEMBERED_VIEWS.value, CACHE_SECONDS)
+        self._views = Shelf[ViewQuestion, WindowView](limits.REMEMBERED_VIEWS.value, CACHE_SECONDS)
         self._views_under_way = SharedAnswers("board-view")
 
     async def shared(self, question: tuple[object, ...], render: Callable[[], Awaitable[Written]]) -> Rendered:
@@ -128,7 +128,7 @@ class BoardReader:
             ranked = await self.boards.ranking_page(view, offset, limit)
             if ranked is not None:
                 board, held = ranked
-                head = msgspec.json.encode(board_page(view, Slice(held.total, held.first, []), limit, []))
+                head = msgspec.json.encode(board_page(view, BoardPage(held.total, held.first, []), limit, []))
                 entries, marks = await self.lines.render(tenant_id, board.method, held)
                 return b"%b%b]}" % (head[:-2], entries), head + marks
             found = await self.boards.page(view, offset, limit)
@@ -138,7 +138,7 @@ class BoardReader:
         # The integer of the id hashes in C, a UUID in Python, and a question is looked up five times.
         return await self.shared((tenant_id.int, leaderboard_id, limit, offset, window_key), render)
 
-    async def recent_view(self, tenant_id: UUID, leaderboard_id: str, window_key: str | None) -> View:
+    async def recent_view(self, tenant_id: UUID, leaderboard_id: str, window_key: str | None) -> WindowView:
         """`view`, at most `CACHE_SECONDS` old: all pages of a board that are asked for within that time share two queries."""
         question = (tenant_id, leaderboard_id, window_key)
         kept = self._views.get(question)
@@ -146,14 +146,14 @@ class BoardReader:
             return kept
         return await self._views_under_way.ask(question, lambda: self._look_up_view(question))
 
-    async def _look_up_view(self, question: ViewQuestion) -> View:
+    async def _look_up_view(self, question: ViewQuestion) -> WindowView:
         began = time.monotonic()
         view = await self.view(*question)
         if view.standings_id is not None:  # a window that nobody has scored in may begin at any moment
             self._views.put(question, view, began=began)
         return view
 
-    async def view(self, tenant_id: UUID, leaderboard_id: str, window_key: str | None) -> View:
+    async def view(self, tenant_id: UUID, leaderboard_id: str, window_key: str | None) -> WindowView:
         """The window that is asked for; LeaderboardNotFound, or ValidationError for a key that no window of the board has."""
         board = await self.boards.find(tenant_id, leaderboard_id)
         if board is None:
@@ -163,7 +163,7 @@ class BoardReader:
             raise ValidationError.of("window_key", "is not a window of this leaderboard; use 'current' for the current one")
         return view
 
-    async def entries(self, tenant_id: UUID, found: Slice) -> list[LeaderboardEntry]:
+    async def entries(self, tenant_id: UUID, found: BoardPage) -> list[LeaderboardEntry]:
         """The entries with ranks and profiles, as JSON values."""
         profiles = await self.profiles.of(tenant_id, [entry.external_user_id for entry in found.entries])
         ranked = enumerate(found.entries, found.first + 1)
@@ -175,7 +175,7 @@ def no_such_board(leaderboard_id: str) -> LeaderboardNotFound:
     return LeaderboardNotFound(f"Leaderboard '{leaderboard_id}' not found")
 
 
-def board_page(view: View, found: Slice, limit: int, entries: list[LeaderboardEntry]) -> LeaderboardPage:
+def board_page(view: WindowView, found: BoardPage, limit: int, entries: list[LeaderboardEntry]) -> LeaderboardPage:
     """A page of a window. Its entries come last, which `BoardReader.page` makes use of."""
     return LeaderboardPage(
         leaderboard_id=view.board.leaderboard_id,
@@ -278,7 +278,7 @@ async def get_entries_around_user(  # what it asks for, and of whom
     return answer(request, await reader.shared(question, render))
 
 
-def _no_entry(view: View, user_id: str) -> UserNotFound:
+def _no_entry(view: WindowView, user_id: str) -> UserNotFound:
     board = view.board.leaderboard_id
     return UserNotFound(
         f"User '{user_id}' has no entry on leaderboard '{board}' in window '{view.window_key}'",

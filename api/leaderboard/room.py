@@ -20,7 +20,7 @@ from runtime.ids import utc_now
 from runtime.postgres import DATABASE_AWAY
 from runtime.redis import RedisError
 from runtime.tasks import begin_for_all
-from storage.leaderboard.board import RankedPlace, View
+from storage.leaderboard.board import UserRanking, WindowView
 from storage.leaderboard.feed import BoardFeed
 from storage.leaderboard.profile import NOBODY
 from storage.leaderboard.rankings import WINDOWS_CHANGED
@@ -48,7 +48,7 @@ class Room:
         self._reader, self._feed = reader, feed
         self._tenant_id, self._leaderboard_id = tenant_id, leaderboard_id
         self._views: dict[Wanted, LiveView] = {}
-        self._windows: dict[str, tuple[float, View]] = {}
+        self._windows: dict[str, tuple[float, WindowView]] = {}
         self._open: dict[str, datetime] = {}
         self._watched: UUID | None = None
         self._changed = asyncio.Event()
@@ -207,7 +207,7 @@ class Room:
             self._windows.clear()
         self._changed.set()
 
-    async def _window(self, key: str) -> View:
+    async def _window(self, key: str) -> WindowView:
         """The window of that key (or the current one) as it was within the last second; LeaderboardNotFound, ValidationError."""
         kept = self._windows.get(key)
         if kept is not None and time.monotonic() < kept[0] and not _is_over(kept[1]):
@@ -231,7 +231,7 @@ class Room:
             await self._feed.unwatch(self._tenant_id, before, self._take_word)
         await self._feed.watch(self._tenant_id, board_id, self._take_word)
 
-    async def _read(self, window: View, wanted: Wanted) -> Shown:
+    async def _read(self, window: WindowView, wanted: Wanted) -> Shown:
         boards, asked = self._reader.boards, wanted.filter
         if isinstance(asked, Users):
             total, places = await boards.places(window, tuple(dict.fromkeys(asked.user_ids)))
@@ -247,12 +247,12 @@ class Room:
                 return Shown(window, found.total, [])
         return Shown(window, found.total, await self._reader.entries(self._tenant_id, found))
 
-    async def _wire(self, places: Sequence[RankedPlace]) -> list[LeaderboardEntry]:
+    async def _wire(self, places: Sequence[UserRanking]) -> list[LeaderboardEntry]:
         profiles = await self._reader.profiles.of(self._tenant_id, [place.entry.external_user_id for place in places])
         return [leaderboard_entry(place.rank, place.entry, profiles.get(place.entry.external_user_id, NOBODY)) for place in places]
 
 
-def _is_over(window: View) -> bool:
+def _is_over(window: WindowView) -> bool:
     """Whether the window has ended: then it may be the current one no longer, and its status may change at any moment."""
     return window.ends_at is not None and window.status not in ENDED and utc_now() >= window.ends_at
 

@@ -14,7 +14,7 @@ from domain.leaderboard.board_wire import LeaderboardEntry
 from domain.leaderboard.view import Wanted, difference
 from domain.wire import optional_rfc3339, rfc3339
 from runtime.ids import utc_now
-from storage.leaderboard.board import View
+from storage.leaderboard.board import WindowView
 
 CHANGES, CHANGES_SECONDS = 10, 1.01
 """At most so many changes of a view reach a connection within so many seconds; what comes faster merges (contract 3, WebSocket). A little
@@ -36,7 +36,7 @@ def error_message(error: DomainError) -> str:
 class Shown(msgspec.Struct, frozen=True):
     """What a view holds: the window, how many are ranked in it, and the view's entries, best first."""
 
-    window: View
+    window: WindowView
     total: int
     entries: list[LeaderboardEntry]
 

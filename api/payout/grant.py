@@ -6,7 +6,7 @@ from uuid import UUID
 from litestar import Request, Response, get, post
 
 from api.auth import Principal, allow
-from api.idempotency import once, write_of
+from api.idempotency import idempotent, write_of
 from api.pagination import Page
 from api.query import instant_in, uuid_in
 from api.tenant.user import user_for
@@ -18,7 +18,7 @@ from domain.reward.item import prize_item
 from loops.relay import Relay
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, Pool, transaction
-from storage.payout.grant import Cause, Gift, give
+from storage.payout.grant import Cause, GrantedItem, give
 from storage.payout.grant_list import GrantFilter, list_grants
 from storage.reward.item import find_item
 from storage.tenant.audit import record, summarised
@@ -74,16 +74,22 @@ async def grant_by_hand(data: GrantBody, request: AnyRequest, principal: Princip
         if unknown:
             raise UserNotFound(f"User '{unknown[0]}' not found", unknown=unknown[:100])
         cause = Cause(source_type="manual", source_id=str(new_id()), by=principal.actor, reason=data.reason)
-        gifts = [Gift(users[name], name, data.item_id) for name in data.external_ids]
+        granted_items = [GrantedItem(users[name], name, data.item_id) for name in data.external_ids]
         async with summarised(connection):
             given = await give(
-                connection, principal.tenant_id, cause, gifts, items={data.item_id: prize_item(item)}, now=utc_now(), all_or_none=True
+                connection,
+                principal.tenant_id,
+                cause,
+                granted_items,
+                items={data.item_id: prize_item(item)},
+                now=utc_now(),
+                all_or_none=True,
             )
         facts = {
             "item_id": str(data.item_id),
             "granted": len(given.grants),
             "reason": data.reason,
-            "user_ids": [str(gift.user_id) for gift in gifts],
+            "user_ids": [str(granted_item.user_id) for granted_item in granted_items],
         }
         await record(connection, principal.tenant_id, action="insert", subject="reward_grant", subject_id=cause.source_id, facts=facts)
         made = await list_grants(
@@ -99,7 +105,7 @@ async def grant_by_hand(data: GrantBody, request: AnyRequest, principal: Princip
             "grants": [grant_wire(grant) for grant in made],
         }
 
-    response = await once(pool, write_of(request, principal, data, data.idempotency_key), effect)
+    response = await idempotent(pool, write_of(request, principal, data, data.idempotency_key), effect)
     for redemption_id in started:
         relay.try_start(workflow_id(principal.tenant_id, redemption_id))
     return response

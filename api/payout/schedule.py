@@ -9,7 +9,7 @@ from msgspec import Meta, structs
 
 from api.auth import Principal, allow
 from api.declared import As, PartOf
-from api.idempotency import once, write_of
+from api.idempotency import idempotent, write_of
 from api.if_match import check_version
 from api.pagination import Page
 from domain.errors import IdempotencyConflict, ValidationError, VersionConflict
@@ -342,7 +342,7 @@ async def trigger_schedule(schedule_id: UUID, request: AnyRequest, principal: Pr
         made.append(await trigger_run(connection, schedule, utc_now()))
         return StartedRun(run_id=made[0])
 
-    answer = await once(pool, write_of(request, principal, msgspec.to_builtins(body), status=202), effect)
+    answer = await idempotent(pool, write_of(request, principal, msgspec.to_builtins(body), status=202), effect)
     for run_id in made:
         relay.try_start(payout_workflow_id(principal.tenant_id, run_id))
     return answer
@@ -364,7 +364,7 @@ async def backfill_schedule(
         found = await backfill_runs(connection, schedule, body.start, body.end, now=utc_now())
         return BackfilledInstants(instants=[rfc3339(each) for each in found.instants], skipped=[rfc3339(each) for each in found.skipped])
 
-    return await once(pool, write_of(request, principal, data, status=202), effect)
+    return await idempotent(pool, write_of(request, principal, data, status=202), effect)
 
 
 @get("/v1/admin/schedules/{schedule_id:uuid}/runs", guards=ADMIN)

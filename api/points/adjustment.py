@@ -8,7 +8,7 @@ from litestar import Request, Response, post
 from msgspec import UNSET, Meta, UnsetType, structs
 
 from api.auth import Principal, allow
-from api.idempotency import once, write_of
+from api.idempotency import idempotent, write_of
 from api.tenant.user import user_for
 from domain.errors import (
     DomainError,
@@ -132,7 +132,7 @@ async def adjust_balance(
         adjusted = await adjust(connection, principal.tenant_id, wanted, utc_now())
         return await _adjusted(connection, principal, adjusted, user.external_id, currency=currencies[data.currency])
 
-    return await once(pool, write, effect)
+    return await idempotent(pool, write, effect)
 
 
 @post("/v1/admin/adjustments", guards=ADMIN, status_code=200, refusals=(InsufficientPoints, IdempotencyConflict, UserNotFound))
@@ -151,7 +151,7 @@ async def adjust_balances(
         adjusted = sum(result.status == "adjusted" for result in results)
         return AdjustmentResults(adjusted=adjusted, refused=len(results) - adjusted, results=results)
 
-    return await once(pool, write, effect)
+    return await idempotent(pool, write, effect)
 
 
 @post(
@@ -171,7 +171,7 @@ async def reverse_transfer(
         adjusted = Adjusted(transfer=made.transfer, before=made.before, after=made.after)
         return await _adjusted(connection, principal, adjusted, made.first.external_id, currency=made.currency)
 
-    return await once(pool, write, effect)
+    return await idempotent(pool, write, effect)
 
 
 def _result(item: AdjustmentItem, outcome: AdjustedAnswer | DomainError) -> AdjustmentResult:

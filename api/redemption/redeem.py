@@ -8,7 +8,7 @@ from litestar import Request, Response, post
 from psycopg.errors import CheckViolation
 
 from api.auth import Principal, allow
-from api.idempotency import Write, once, write_of
+from api.idempotency import Write, idempotent, write_of
 from domain.errors import Forbidden, ValidationError
 from domain.player import order_for_player
 from domain.redemption.redemption import TimelineRow, redemption_document, workflow_id
@@ -16,7 +16,7 @@ from domain.wire import decode_body, parse_external_id
 from loops.relay import Relay
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool
-from storage.redemption.redeem import Order, redeem
+from storage.redemption.redeem import RedeemRequest, redeem
 from storage.reward.reward import out_of_stock
 
 AnyRequest = Request[Any, Any, Any]
@@ -39,8 +39,10 @@ class RedemptionBody(PurchaseBody, frozen=True, kw_only=True, forbid_unknown_fie
     slug: str | None = None
 
 
-def _order(body: PurchaseBody, principal: Principal, external_user_id: str, *, reward_id: UUID | None, slug: str | None) -> Order:
-    return Order(
+def _request_of(
+    body: PurchaseBody, principal: Principal, external_user_id: str, *, reward_id: UUID | None, slug: str | None
+) -> RedeemRequest:
+    return RedeemRequest(
         external_user_id=external_user_id,
         reward_id=reward_id,
         slug=slug,
@@ -51,20 +53,20 @@ def _order(body: PurchaseBody, principal: Principal, external_user_id: str, *, r
     )
 
 
-async def _redeem(pool: Pool, relay: Relay, write: Write, order: Order) -> Response[dict[str, Any]]:
+async def _redeem(pool: Pool, relay: Relay, write: Write, wanted: RedeemRequest) -> Response[dict[str, Any]]:
     """Redeem once; then, after the commit, start the workflow without making the caller wait: the outbox guarantees it."""
     tenant_id = write.principal.tenant_id
     made: list[UUID] = []
 
     async def effect(connection: Connection) -> dict[str, Any]:
         now = utc_now()
-        redemption = await redeem(connection, tenant_id, order, now)
+        redemption = await redeem(connection, tenant_id, wanted, now)
         made.append(redemption.redemption_id)
-        first = TimelineRow(at=now, from_status=None, to_status=redemption.status.value, by=order.by, note=None)
+        first = TimelineRow(at=now, from_status=None, to_status=redemption.status.value, by=wanted.by, note=None)
         return write.principal.shown(redemption_document(redemption, [first], []), order_for_player)
 
     try:
-        response = await once(pool, write, effect)
+        response = await idempotent(pool, write, effect)
     except CheckViolation as violation:
         raise out_of_stock(violation) or violation from None
     for redemption_id in made:
@@ -79,8 +81,8 @@ async def purchase(slug: str, request: AnyRequest, principal: Principal, pool: P
         raise Forbidden("Buying requires a gamer token; servers redeem with POST /v1/redemptions")
     sent = await request.body()
     data = decode_body(sent, PurchaseBody) if sent else PurchaseBody()
-    order = _order(data, principal, principal.external_user_id, reward_id=None, slug=slug)
-    return await _redeem(pool, relay, write_of(request, principal, data, data.idempotency_key), order)
+    wanted = _request_of(data, principal, principal.external_user_id, reward_id=None, slug=slug)
+    return await _redeem(pool, relay, write_of(request, principal, data, data.idempotency_key), wanted)
 
 
 @post("/v1/redemptions", guards=[allow("server")], status_code=201)
@@ -91,9 +93,9 @@ async def redeem_for_user(
     if (data.reward_id is None) == (data.slug is None):
         raise ValidationError.of("reward_id", "give either reward_id or slug, not both")
     external_user_id = parse_external_id(data.external_user_id, "external_user_id")
-    order = _order(data, principal, external_user_id, reward_id=data.reward_id, slug=data.slug)
+    wanted = _request_of(data, principal, external_user_id, reward_id=data.reward_id, slug=data.slug)
     write = write_of(request, principal, data, data.idempotency_key, about=external_user_id)
-    return await _redeem(pool, relay, write, order)
+    return await _redeem(pool, relay, write, wanted)
 
 
 routes: list[Any] = [purchase, redeem_for_user]

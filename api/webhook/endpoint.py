@@ -40,7 +40,7 @@ from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
 from runtime.settings import Settings
 from storage import outbox
-from storage.redemption.without_endpoint import lock_endpoints, resume_unsent
+from storage.redemption.without_endpoint import lock_endpoints, resume_without_endpoint
 from storage.webhook.delivery import release_held
 from storage.webhook.due_delivery import wake_pump
 from storage.webhook.endpoint import (
@@ -150,7 +150,7 @@ async def create_webhook_endpoint(
         await lock_endpoints(connection, principal.tenant_id)
         sealed = vault.seal(secret, SECRET_PURPOSE)
         endpoint = await create_endpoint(connection, principal.tenant_id, NewEndpoint(**fields), sealed, now=utc_now())
-        await resume_unsent(connection, principal.tenant_id, endpoint)
+        await resume_without_endpoint(connection, principal.tenant_id, endpoint)
     return WebhookEndpointSecret(**structs.asdict(endpoint_answer(endpoint)), secret=secret)
 
 
@@ -189,7 +189,7 @@ async def update_webhook_endpoint(
         elif data.enabled is False:
             await disable_endpoint(connection, principal.tenant_id, identity, "switched off", now=utc_now())
         endpoint = await update_endpoint(connection, principal.tenant_id, identity, changes, now=utc_now())
-        await resume_unsent(connection, principal.tenant_id, endpoint)
+        await resume_without_endpoint(connection, principal.tenant_id, endpoint)
         return endpoint_answer(endpoint)
 
 
@@ -234,7 +234,7 @@ async def enable_webhook_endpoint(endpoint_id: str, principal: Principal, pool: 
         # Deliveries before the endpoint: the order in which the senders lock them.
         resumed = await resume_deliveries(connection, principal.tenant_id, identity)
         endpoint = await update_endpoint(connection, principal.tenant_id, identity, changes, now=utc_now())
-        await resume_unsent(connection, principal.tenant_id, endpoint)
+        await resume_without_endpoint(connection, principal.tenant_id, endpoint)
     for each in resumed[:20]:
         relay.try_start(each)
     return endpoint_answer(endpoint)
@@ -281,12 +281,12 @@ async def replace_webhook(
                 await rotate_secret(connection, principal.tenant_id, identity, sealed, overlap=timedelta(0), now=now)
             changes = {"url": data.url, "enabled": True, "disabled_reason": None}
             changed = await update_endpoint(connection, principal.tenant_id, identity, changes, now=now)
-            await resume_unsent(connection, principal.tenant_id, changed)
+            await resume_without_endpoint(connection, principal.tenant_id, changed)
             return SetWebhook(**structs.asdict(endpoint_answer(changed)))
         secret = choose_secret(data.secret)
         sealed = vault.seal(secret, SECRET_PURPOSE)
         made = await create_endpoint(connection, principal.tenant_id, NewEndpoint(url=data.url), sealed, now=utc_now())
-        await resume_unsent(connection, principal.tenant_id, made)
+        await resume_without_endpoint(connection, principal.tenant_id, made)
     return SetWebhook(**structs.asdict(endpoint_answer(made)), secret=secret)
 
 

@@ -18,7 +18,7 @@ from console.redemption.redemption_timeline import (
     next_states,
     past_states,
     steps_ahead,
-    story_of,
+    timeline_of,
 )
 from console.request import Visit
 from console.temporal_link import workflow_link
@@ -118,7 +118,7 @@ async def show_redemption(visit: Visit, redemption_id: str) -> Response[bytes]:
         ahead=ahead,
         coming=next_states(document, ahead),
         sentence=_(SENTENCES[redemption.status]),
-        story=story_of(document, [each for each in deliveries if each["delivery_id"] in own]),
+        timeline=timeline_of(document, [each for each in deliveries if each["delivery_id"] in own]),
         acts=acts_for(redemption, document),
         fulfilment=redemption.fulfilment,
         fulfilment_word=_(FULFILMENTS.get(redemption.fulfilment.get("type", ""), "–")),

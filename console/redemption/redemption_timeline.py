@@ -42,7 +42,7 @@ FULFILMENTS = {
 }
 
 
-class Item(msgspec.Struct, frozen=True, kw_only=True):
+class TimelineEntry(msgspec.Struct, frozen=True, kw_only=True):
     """A point of the timeline; `tone` is "", "bad" or "wait"."""
 
     at: datetime | None
@@ -89,7 +89,7 @@ def next_states(document: dict[str, Any], ahead: list[str]) -> list[tuple[str, s
     return [(state.value, _(said[effect_of(state)]) if effect_of(state) in said else "") for state in ordered]
 
 
-def story_of(document: dict[str, Any], deliveries: Iterable[dict[str, Any]]) -> list[Item]:
+def timeline_of(document: dict[str, Any], deliveries: Iterable[dict[str, Any]]) -> list[TimelineEntry]:
     """Moves, notes and attempts of the fulfilment webhook by time, and then what is waited for."""
     items = [_move(each) for each in document["timeline"]]
     for delivery in deliveries:
@@ -99,32 +99,34 @@ def story_of(document: dict[str, Any], deliveries: Iterable[dict[str, Any]]) -> 
         return items
     for each in document["deliveries"]:
         if each["next_attempt_at"]:
-            items.append(Item(at=instant_of(each["next_attempt_at"]), title=_("Next webhook attempt"), tone="wait"))
+            items.append(TimelineEntry(at=instant_of(each["next_attempt_at"]), title=_("Next webhook attempt"), tone="wait"))
     if document["deadline_at"]:
-        items.append(Item(at=instant_of(document["deadline_at"]), title=_("Deadline"), text=_waiting(document), tone="wait"))
+        items.append(TimelineEntry(at=instant_of(document["deadline_at"]), title=_("Deadline"), text=_waiting(document), tone="wait"))
     return items
 
 
-def _move(each: dict[str, Any]) -> Item:
+def _move(each: dict[str, Any]) -> TimelineEntry:
     who, note = actor(each["by"]), each["note"] or ""
     at = instant_of(each["at"])
     text = " · ".join(part for part in (who, note) if part)
     if each["from"] is None:
-        return Item(at=at, title=_("Redemption {state}", state=word(each["to"])), text=text)
+        return TimelineEntry(at=at, title=_("Redemption {state}", state=word(each["to"])), text=text)
     if each["from"] == each["to"]:
-        return Item(at=at, title=_("Note"), text=text)
+        return TimelineEntry(at=at, title=_("Note"), text=text)
     tone = "bad" if each["to"] in (State.FAILED, State.EXPIRED) else ""
-    return Item(at=at, title=f"{word(each['from'])} → {word(each['to'])}", text=text, tone=tone)
+    return TimelineEntry(at=at, title=f"{word(each['from'])} → {word(each['to'])}", text=text, tone=tone)
 
 
-def _attempt(each: dict[str, Any]) -> Item:
+def _attempt(each: dict[str, Any]) -> TimelineEntry:
     at = instant_of(each["ended_at"] or each["started_at"])
     if each["ended_at"] is None:
-        return Item(at=at, title=_("Sending webhook"), text=_("attempt {n}", n=each["number"]), tone="wait")
+        return TimelineEntry(at=at, title=_("Sending webhook"), text=_("attempt {n}", n=each["number"]), tone="wait")
     took = f"{number(round(each['duration_ms'] or 0))} ms"
     good = attempt_tone(each) == "good"
     title = _("Webhook accepted") if good else _("Webhook failed")
-    return Item(at=at, title=title, text=f"{outcome_of(each)} · {took} · {_('attempt {n}', n=each['number'])}", tone="" if good else "bad")
+    return TimelineEntry(
+        at=at, title=title, text=f"{outcome_of(each)} · {took} · {_('attempt {n}', n=each['number'])}", tone="" if good else "bad"
+    )
 
 
 def _waiting(document: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from console.format import number
 from console.i18n import _, mark
 from console.json_field import amount, whole
 from console.request import Form, Visit
-from console.reward.config_labels import KINDS, costs, doubts, kind_of, lines, plain
+from console.reward.config_labels import KINDS, costs, kind_of, lines, plain, warnings
 
 ROOT = "/v1/admin/reward-configs"
 KIND_NAMES = {
@@ -120,16 +120,16 @@ def _counted(key: str, value: float, goods: Goods) -> str:
     return f"{number(value)}{sign}{goods.names.get(key, key[:13])}"
 
 
-def told(body: dict[str, Any], goods: Goods) -> dict[str, Any]:
+def summary_of(body: dict[str, Any], goods: Goods) -> dict[str, Any]:
     """What a page says of a list: its lines in words, what it may cost, and what may not be meant."""
     tiers = _readable(body)
     if tiers is None:
-        return {"lines": [], "cost": None, "doubts": [], "unreadable": True}
+        return {"lines": [], "cost": None, "warnings": [], "unreadable": True}
     cost = costs(tiers, goods.items)
     return {
         "lines": lines(tiers, goods.items, goods.currencies),
         "cost": None if cost is None else [_counted(key, plain(value), goods) for key, value in cost.items()],
-        "doubts": doubts(tiers, body["budget"], goods.items, goods.names),
+        "warnings": warnings(tiers, body["budget"], goods.items, goods.names),
         "unreadable": False,
     }
 
@@ -162,7 +162,7 @@ async def show_prizes(visit: Visit, config_id: UUID) -> Response[bytes]:
     return visit.page(
         "prizes/show.html",
         config=config,
-        said=told(config, goods),
+        said=summary_of(config, goods),
         names=goods.names,
         boards=_payers(boards.body["leaderboards"] if boards.ok else [], config_id),
         schedules=_payers(schedules.body["schedules"] if schedules.ok else [], config_id),
@@ -185,7 +185,7 @@ async def _form(
         rows=[*values.rows, TierRow()],
         budget=[*values.budget, ("", "")],
         goods=goods,
-        said=told(body_of(values), goods),
+        said=summary_of(body_of(values), goods),
         kinds={kind: KIND_NAMES[kind] for kind in KINDS},
         error=error,
         errors=error.fields if error else {},

@@ -82,7 +82,7 @@ def plain(value: Decimal) -> int | float:
     return int(value) if value == value.to_integral_value() else float(value)
 
 
-def doubts(tiers: list[dict[str, Any]], budget: Mapping[str, Any], items: Mapping[str, dict[str, Any]], names: Names) -> list[str]:
+def warnings(tiers: list[dict[str, Any]], budget: Mapping[str, Any], items: Mapping[str, dict[str, Any]], names: Names) -> list[str]:
     """What may not be meant: tiers that nobody reaches, ranks between tiers that get nothing, a budget that does not suffice."""
     said = []
     all_from, highest = False, 0

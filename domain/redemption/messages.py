@@ -19,7 +19,7 @@ class RedemptionInput(msgspec.Struct, frozen=True, kw_only=True):
     redemption_id: UUID
 
 
-class Begun(msgspec.Struct, frozen=True, kw_only=True):
+class BeginResult(msgspec.Struct, frozen=True, kw_only=True):
     """The redemption as its workflow found it. Without `delivery_id` nothing is sent.
 
     That is manual work, no endpoint, what waits for a claim or an approval, or what is over already.
@@ -50,7 +50,7 @@ class SendInput(msgspec.Struct, frozen=True, kw_only=True):
     turn_reserved: bool = False
 
 
-class Sent(msgspec.Struct, frozen=True, kw_only=True):
+class SendResult(msgspec.Struct, frozen=True, kw_only=True):
     """What an attempt gave, and where the redemption stands after it. Without `wait_seconds` the ladder has ended.
 
     `answer` is `http_<n>` or the error class. `held`: the endpoint is disabled, nothing was sent, no attempt was used.
@@ -81,7 +81,7 @@ class SettleInput(msgspec.Struct, frozen=True, kw_only=True):
     only_from: State | None = None
 
 
-class Settled(msgspec.Struct, frozen=True, kw_only=True):
+class SettleResult(msgspec.Struct, frozen=True, kw_only=True):
     """Where the redemption stands: as wanted, or as whoever was faster left it."""
 
     status: State
@@ -89,7 +89,7 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
     flags: list[str] | None = None
 
 
-class News(msgspec.Struct, frozen=True, kw_only=True):
+class RedemptionUpdate(msgspec.Struct, frozen=True, kw_only=True):
     """A move that was made outside the workflow. `number` is its row in the timeline; a lower one is old news.
 
     `by` is who made it, as far as a history may say (`told_by`), `note` why, where staff gave a reason. `flags` None: not

@@ -23,7 +23,7 @@ from loops.scoring.shares import ScoringShares, Share
 from loops.scoring.values import Found, KnownTenant, ScoringBatch, Touched, WindowKey, earnings, keep, latest, new_window, scored
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
-from storage import binary_columns as packed
+from storage import binary_columns
 from storage.leaderboard import scored_window
 from storage.leaderboard.definition import ShownWindow, ranked_boards
 from storage.leaderboard.rankings import Publication, RankedBoard
@@ -33,7 +33,7 @@ from storage.leaderboard.scored_window import Window
 from storage.leaderboard.standing import Merged, WindowDeltas, merge_windows
 from storage.points.ledger import post_earnings
 from storage.points.tier import review_tiers, tier_sets
-from storage.rules_lock import lock_definitions_shared
+from storage.rules_lock import lock_rules_shared
 from storage.scoring import pump as scoring
 from storage.scoring.pump import LoggedEvent, Stretch
 
@@ -144,15 +144,15 @@ class Scorer:
     ) -> ScoringBatch:
         """Apply the events, with `careful` all that do not break scoring; those that do are buried."""
         known = [event for event in events if not event.external_user_id.startswith(PREFIX)]
-        condemned: dict[int, str] = {}
+        poisoned: dict[int, str] = {}
         if careful:
-            publications = await self._apply_what_can_be(connection, known, position, found, condemned=condemned)
+            publications = await self._apply_what_can_be(connection, known, position, found, poisoned=poisoned)
         else:
             publications = await self._apply(connection, known, position, found) if known else []
         for event in known:
-            if event.position in condemned:
-                await scoring.bury(connection, event, partition=self.partition, reason=condemned[event.position])
-        return ScoringBatch(len(events), position, False, publications, condemned)
+            if event.position in poisoned:
+                await scoring.add_dead_letter(connection, event, partition=self.partition, reason=poisoned[event.position])
+        return ScoringBatch(len(events), position, False, publications, poisoned)
 
     async def _read(self, connection: Connection, wanted: Stretch, limit: int) -> tuple[list[LoggedEvent], int]:
         """The next events, with the definitions of their tenants locked and known, and the position that the reader comes to.
@@ -165,7 +165,7 @@ class Scorer:
         if events:
             tenants = {event.tenant_id for event in events}
             self._shares.note(tenants)
-            await lock_definitions_shared(connection, tenants)
+            await lock_rules_shared(connection, tenants)
             if await self._load_definitions(connection, tenants):
                 again = msgspec.structs.replace(wanted, until=position)
                 events = await scoring.events_of(connection, self.partition, again, limit=limit)
@@ -233,7 +233,7 @@ class Scorer:
         return True
 
     async def _apply_what_can_be(
-        self, connection: Connection, events: Sequence[LoggedEvent], position: int, found: Found, *, condemned: dict[int, str]
+        self, connection: Connection, events: Sequence[LoggedEvent], position: int, found: Found, *, poisoned: dict[int, str]
     ) -> list[Publication]:
         """Apply all but the events that break scoring. They are found by halving, in order, and each part is undone to a savepoint: what
         was read is not read again, and the others' events are committed with the rest."""
@@ -245,7 +245,7 @@ class Scorer:
                 async with connection.transaction():
                     publications = await self._apply(connection, part, position, mine)
             except POISON as error:
-                parts += parts_without(part, error, condemned)
+                parts += parts_without(part, error, poisoned)
                 continue
             for tenant_id, rows in mine.items():
                 found[tenant_id].update(rows)
@@ -257,7 +257,9 @@ class Scorer:
         by_tenant: dict[UUID, list[LoggedEvent]] = defaultdict(list)
         for event in events:
             by_tenant[event.tenant_id].append(event)
-        externals = {user: packed.text(name) for user, name in {event.user_id.int: event.external_user_id for event in events}.items()}
+        externals = {
+            user: binary_columns.text(name) for user, name in {event.user_id.int: event.external_user_id for event in events}.items()
+        }
         outcomes = {tenant_id: self._evaluate(tenant_id, mine, {}) for tenant_id, mine in by_tenant.items()}
         rows = await self._settle_windows(connection, by_tenant, outcomes, found)
         touched = [Touched(t, key[0], rows[key].standings, scores) for t, key, scores in scored(outcomes) if scores.by_user]

@@ -14,13 +14,13 @@ POISON = (PoisonEvent, *BAD_DATA, DomainError, ArithmeticError, ValueError, Type
 """What may be an event's own fault. All else is the platform's, and is waited for."""
 
 
-def parts_without(part: Sequence[LoggedEvent], error: Exception, condemned: dict[int, str]) -> list[Sequence[LoggedEvent]]:
+def parts_without(part: Sequence[LoggedEvent], error: Exception, poisoned: dict[int, str]) -> list[Sequence[LoggedEvent]]:
     """What is left to try, the last first, of a part that `error` has stopped. An event that is named or stands alone is condemned."""
     if isinstance(error, PoisonEvent):
-        condemned[error.position] = error.reason
+        poisoned[error.position] = error.reason
     elif len(part) == 1:
-        condemned[part[0].position] = f"{type(error).__name__}: {error}"
-    left = [event for event in part if event.position not in condemned]
+        poisoned[part[0].position] = f"{type(error).__name__}: {error}"
+    left = [event for event in part if event.position not in poisoned]
     middle = len(left) // 2
     return [half for half in (left[middle:], left[:middle]) if half]
 

@@ -21,14 +21,14 @@ Found = dict[UUID, dict[WindowKey, Window]]
 
 
 class ScoringBatch(msgspec.Struct):
-    """What one transaction did; `behind` says that the log held more than it read. `condemned`: why, by the positions of those events
+    """What one transaction did; `behind` says that the log held more than it read. `poisoned`: why, by the positions of those events
     that went to the dead letters."""
 
     events: int
     position: int
     behind: bool
     publications: list[Publication]
-    condemned: dict[int, str] = {}
+    poisoned: dict[int, str] = {}
 
 
 class Touched(msgspec.Struct):

@@ -16,7 +16,7 @@ TENANT_CONCURRENCY = limits.TENANT_SENDS.value
 SMOOTHING = 0.3
 
 
-class Turns:
+class Throttle:
     """The sends of one process. A slow or hanging endpoint gets its turns further apart, so that it never fills the worker."""
 
     def __init__(self) -> None:

@@ -31,7 +31,7 @@ ENDLESS_OR_ONLY = (TimeframeType.CUSTOM, TimeframeType.ALL_TIME)
 """Timeframes with a single window: there is no earlier one to show instead."""
 
 
-class Frozen(msgspec.Struct, frozen=True, kw_only=True):
+class ClosedWindow(msgspec.Struct, frozen=True, kw_only=True):
     """The result of a closed window: `total` were ranked, the snapshot keeps the first `kept`; and the ranking that was in force then."""
 
     ranked: RankedBoard
@@ -40,7 +40,7 @@ class Frozen(msgspec.Struct, frozen=True, kw_only=True):
     kept: int
 
 
-class View(msgspec.Struct, frozen=True, kw_only=True):
+class WindowView(msgspec.Struct, frozen=True, kw_only=True):
     """A window of a board as a reader asked for it; `standings_id` is None before its first event, `frozen` until it is closed."""
 
     board: Leaderboard
@@ -49,10 +49,10 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     starts_at: datetime | None
     ends_at: datetime | None
     standings_id: UUID | None
-    frozen: Frozen | None = None
+    frozen: ClosedWindow | None = None
 
 
-class Slice(msgspec.Struct, frozen=True):
+class BoardPage(msgspec.Struct, frozen=True):
     """Entries from the 0-based `first`, best first; `total` are ranked in all."""
 
     total: int
@@ -60,7 +60,7 @@ class Slice(msgspec.Struct, frozen=True):
     entries: list[RankedEntry]
 
 
-class RankedPlace(msgspec.Struct, frozen=True):
+class UserRanking(msgspec.Struct, frozen=True):
     """A user's entry with its 1-based rank."""
 
     rank: int
@@ -81,7 +81,7 @@ class Boards:
         async with self.pool.connection() as connection:
             return await find_board(connection, tenant_id, leaderboard_id)
 
-    async def view(self, board: Leaderboard, window_key: str | None, now: datetime) -> View | None:
+    async def view(self, board: Leaderboard, window_key: str | None, now: datetime) -> WindowView | None:
         """The window that a reader means (contract 3, Queries); None when the board has no window of that key.
 
         Without a key: the current one, or when nobody is ranked in it the latest that is closed or paid.
@@ -105,19 +105,19 @@ class Boards:
                 return window_view(board, ended)
         return found
 
-    async def page(self, view: View, first: int, limit: int) -> Slice:
+    async def page(self, view: WindowView, first: int, limit: int) -> BoardPage:
         """The entries `first` … `first + limit - 1`."""
         if view.standings_id is None:
-            return Slice(0, first, [])
+            return BoardPage(0, first, [])
         if view.frozen is not None:
             return await self._frozen_page(view.frozen, first, limit)
         found = await self.ranking_page(view, first, limit)
         if found is not None:
-            return _slice(*found)
+            return _board_page(*found)
         BOARD_FALLBACKS.inc()
         return await self._stored_page(ranked_board(view.board, view.standings_id, view.starts_at), first, limit)
 
-    async def ranking_page(self, view: View, first: int, limit: int) -> tuple[RankedBoard, RankingPage] | None:
+    async def ranking_page(self, view: WindowView, first: int, limit: int) -> tuple[RankedBoard, RankingPage] | None:
         """The same as Redis holds it; None for a window that is frozen or empty, and when Redis is not certain to be right."""
         if view.standings_id is None or view.frozen is not None or not self._redis_may_answer():
             return None
@@ -129,33 +129,33 @@ class Boards:
             return None
         return None if page is None else (board, page)
 
-    async def _frozen_page(self, frozen: Frozen, first: int, limit: int) -> Slice:
+    async def _frozen_page(self, frozen: ClosedWindow, first: int, limit: int) -> BoardPage:
         """From the snapshot, and beyond its size from the standings, which do not change any more."""
         if frozen.kept < min(first + limit, frozen.total):
             return await self._stored_page(frozen.ranked, first, limit)
         async with self.pool.connection() as connection:
             entries = await snapshot.snapshot_page(connection, frozen.ranked.tenant_id, frozen.window_id, first=first, limit=limit)
-        return Slice(frozen.total, first, entries)
+        return BoardPage(frozen.total, first, entries)
 
-    async def snapshot_page(self, view: View, first: int, limit: int) -> Slice:
+    async def snapshot_page(self, view: WindowView, first: int, limit: int) -> BoardPage:
         """The entries of a frozen window that its snapshot keeps."""
         if view.frozen is None or first >= view.frozen.kept:
-            return Slice(view.frozen.total if view.frozen else 0, first, [])
+            return BoardPage(view.frozen.total if view.frozen else 0, first, [])
         return await self._frozen_page(view.frozen, first, min(limit, view.frozen.kept - first))
 
-    async def _frozen_around(self, frozen: Frozen, external_id: str, limit: int) -> tuple[RankedPlace, Slice] | None:
+    async def _frozen_around(self, frozen: ClosedWindow, external_id: str, limit: int) -> tuple[UserRanking, BoardPage] | None:
         async with self.pool.connection() as connection:
             found = await snapshot.find_snapshot_entry(connection, frozen.ranked.tenant_id, frozen.window_id, external_id)
         if found is None:
             return None if frozen.kept == frozen.total else await self._stored_around(frozen.ranked, external_id, limit)
         rank, entry = found
         first = standing.around_offset(rank - 1, frozen.total, limit)
-        return RankedPlace(rank, frozen.total, entry), await self._frozen_page(frozen, first, limit)
+        return UserRanking(rank, frozen.total, entry), await self._frozen_page(frozen, first, limit)
 
-    async def _stored_page(self, board: RankedBoard, first: int, limit: int) -> Slice:
+    async def _stored_page(self, board: RankedBoard, first: int, limit: int) -> BoardPage:
         return await self._scans.ask(board.tenant_id, (board, first, limit), lambda: self._scan_page(board, first, limit))
 
-    async def _scan_page(self, board: RankedBoard, first: int, limit: int) -> Slice:
+    async def _scan_page(self, board: RankedBoard, first: int, limit: int) -> BoardPage:
         async with self.pool.connection() as connection, connection.transaction():
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             total = await standing.ranked_total(connection, board.tenant_id, board.window_id, board.min_score)
@@ -168,14 +168,14 @@ class Boards:
                 first=first,
                 limit=limit,
             )
-        return Slice(total, first, entries)
+        return BoardPage(total, first, entries)
 
-    async def place(self, view: View, external_id: str) -> RankedPlace | None:
+    async def place(self, view: WindowView, external_id: str) -> UserRanking | None:
         """Where a user stands; None when the user is not ranked in the window."""
         found = await self.around(view, external_id, 1)
         return found[0] if found else None
 
-    async def around(self, view: View, external_id: str, limit: int) -> tuple[RankedPlace, Slice] | None:
+    async def around(self, view: WindowView, external_id: str, limit: int) -> tuple[UserRanking, BoardPage] | None:
         """A user's place and the `limit` entries around it, the user's among them; None when not ranked."""
         if view.standings_id is None:
             return None
@@ -190,15 +190,15 @@ class Boards:
             else:
                 if answer is not None:
                     rank, page = answer
-                    return None if rank.rank is None else (_place(board, external_id, rank), _slice(board, page))
+                    return None if rank.rank is None else (_place(board, external_id, rank), _board_page(board, page))
         BOARD_FALLBACKS.inc()
         return await self._stored_around(board, external_id, limit)
 
-    async def _stored_around(self, board: RankedBoard, external_id: str, limit: int) -> tuple[RankedPlace, Slice] | None:
+    async def _stored_around(self, board: RankedBoard, external_id: str, limit: int) -> tuple[UserRanking, BoardPage] | None:
         question = (board, external_id, limit)
         return await self._scans.ask(board.tenant_id, question, lambda: self._scan_around(board, external_id, limit))
 
-    async def _scan_around(self, board: RankedBoard, external_id: str, limit: int) -> tuple[RankedPlace, Slice] | None:
+    async def _scan_around(self, board: RankedBoard, external_id: str, limit: int) -> tuple[UserRanking, BoardPage] | None:
         tenant_id, window_id, method, bound = board.tenant_id, board.window_id, board.method, board.min_score
         async with self.pool.connection() as connection, connection.transaction():
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -211,9 +211,9 @@ class Boards:
             entries = await standing.standings_page(
                 connection, tenant_id, window_id, method=method, min_score=bound, first=first, limit=limit
             )
-        return RankedPlace(rank + 1, total, entry), Slice(total, first, entries)
+        return UserRanking(rank + 1, total, entry), BoardPage(total, first, entries)
 
-    async def places(self, view: View, external_ids: Sequence[str]) -> tuple[int, list[RankedPlace]]:
+    async def places(self, view: WindowView, external_ids: Sequence[str]) -> tuple[int, list[UserRanking]]:
         """How many are ranked, and the places of those of these users who are, best first."""
         if view.standings_id is None:
             return 0, []
@@ -250,30 +250,30 @@ def _entry(method: Method, member: bytes) -> RankedEntry:
 _DECODED = {method: lru_cache(maxsize=limits.DECODED_ENTRIES.value // len(Method))(partial(_entry, method)) for method in Method}
 
 
-def _place(board: RankedBoard, external_id: str, rank: UserRank) -> RankedPlace:
+def _place(board: RankedBoard, external_id: str, rank: UserRank) -> UserRanking:
     """The place of a user who is ranked."""
     assert rank.rank is not None
     score, reached_at, _ = decode_member(board.method, rank.order_key)
-    return RankedPlace(rank.rank + 1, rank.total, RankedEntry(external_id, score, reached_at))
+    return UserRanking(rank.rank + 1, rank.total, RankedEntry(external_id, score, reached_at))
 
 
-def _slice(board: RankedBoard, page: RankingPage) -> Slice:
+def _board_page(board: RankedBoard, page: RankingPage) -> BoardPage:
     decoded = _DECODED[board.method]
-    return Slice(page.total, page.first, [decoded(member) for member in page.members])
+    return BoardPage(page.total, page.first, [decoded(member) for member in page.members])
 
 
-def _view(board: Leaderboard, span: WindowSpan, row: BoardWindow | None, now: datetime) -> View:
+def _view(board: Leaderboard, span: WindowSpan, row: BoardWindow | None, now: datetime) -> WindowView:
     """A window without a row is open until nothing can count in it any more."""
     if row is not None:
         return window_view(board, row)
     closes_at = span.closes_at(board.config.timeframe.grace_seconds)
     status = "open" if closes_at is None or now < closes_at else "closed"
-    return View(board=board, window_key=span.key, status=status, starts_at=span.starts_at, ends_at=span.ends_at, standings_id=None)
+    return WindowView(board=board, window_key=span.key, status=status, starts_at=span.starts_at, ends_at=span.ends_at, standings_id=None)
 
 
-def window_view(board: Leaderboard, row: BoardWindow) -> View:
+def window_view(board: Leaderboard, row: BoardWindow) -> WindowView:
     """A window that has a row, as readers see it."""
-    return View(
+    return WindowView(
         board=board,
         window_key=row.window_key,
         status=row.status,
@@ -284,8 +284,8 @@ def window_view(board: Leaderboard, row: BoardWindow) -> View:
     )
 
 
-def _frozen(board: Leaderboard, row: BoardWindow) -> Frozen | None:
+def _frozen(board: Leaderboard, row: BoardWindow) -> ClosedWindow | None:
     if row.total is None or row.ranking_method is None:
         return None
     ranked = RankedBoard(board.tenant_id, board.board_id, row.standings, row.ranking_method, row.ranking_min_score)
-    return Frozen(ranked=ranked, window_id=row.window_id, total=row.total, kept=row.snapshot_size or 0)
+    return ClosedWindow(ranked=ranked, window_id=row.window_id, total=row.total, kept=row.snapshot_size or 0)

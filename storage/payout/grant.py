@@ -35,7 +35,7 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
 
 
-class Gift(NamedTuple):
+class GrantedItem(NamedTuple):
     """An item for a user."""
 
     user_id: UUID
@@ -46,7 +46,7 @@ class Gift(NamedTuple):
 class Given(msgspec.Struct, frozen=True, kw_only=True):
     """What was given now: grants by gift, their total ({currency: smallest units, item id: count}), and what the pools lacked."""
 
-    grants: dict[UUID, Gift]
+    grants: dict[UUID, GrantedItem]
     total: dict[str, int]
     out_of_codes: list[tuple[UUID, UUID]]
 
@@ -70,7 +70,7 @@ async def give(
     connection: Connection,
     tenant_id: UUID,
     cause: Cause,
-    gifts: Sequence[Gift],
+    granted_items: Sequence[GrantedItem],
     *,
     items: Mapping[UUID, PrizeItem],
     now: datetime,
@@ -81,62 +81,70 @@ async def give(
     A wallet is credited, a badge written down, anything else becomes a redemption without a price. All of a page's accounts are
     locked in one statement, in the order of their ids. `all_or_none`: OutOfStock when a pool has too few codes.
     """
-    gifts = list(dict.fromkeys(gifts))
-    redemptions = {gift: new_id() for gift in gifts if items[gift.item_id].fulfilment["type"] not in BY_US}
+    granted_items = list(dict.fromkeys(granted_items))
+    redemptions = {granted_item: new_id() for granted_item in granted_items if items[granted_item.item_id].fulfilment["type"] not in BY_US}
     lacking = await _reserve_codes(connection, tenant_id, redemptions, items=items)
     if lacking and all_or_none:
         raise OutOfStock("This reward is out of stock")
-    wanted = {new_id(): (gift, redemptions.get(gift)) for gift in gifts if gift not in lacking}
+    wanted = {new_id(): (granted_item, redemptions.get(granted_item)) for granted_item in granted_items if granted_item not in lacking}
     made = await _insert(connection, tenant_id, cause, wanted, items=items, now=now)
     await _free_codes(connection, tenant_id, [redemption for grant, (_, redemption) in wanted.items() if grant not in made and redemption])
-    grants = {grant_id: gift for grant_id, (gift, _) in wanted.items() if grant_id in made}
+    grants = {grant_id: granted_item for grant_id, (granted_item, _) in wanted.items() if grant_id in made}
     credited = [
-        GrantCredit(user_id=gift.user_id, currency_id=item.currency, amount=item.amount or 0, grant_id=grant_id, note=item.name)
-        for grant_id, gift in grants.items()
-        if (item := items[gift.item_id]).currency is not None
+        GrantCredit(user_id=granted_item.user_id, currency_id=item.currency, amount=item.amount or 0, grant_id=grant_id, note=item.name)
+        for grant_id, granted_item in grants.items()
+        if (item := items[granted_item.item_id]).currency is not None
     ]
     await ledger.post_grants(connection, tenant_id, credited, now)
     opened = [
-        _redemption(cause, gift, items[gift.item_id], redemption_id=redemption_id, now=now)
-        for grant_id, gift in grants.items()
+        _redemption(cause, granted_item, items[granted_item.item_id], redemption_id=redemption_id, now=now)
+        for grant_id, granted_item in grants.items()
         if (redemption_id := wanted[grant_id][1]) is not None
     ]
     await insert_redemptions(connection, tenant_id, opened, now)
     await announce(connection, tenant_id, cause, grants, items=items, now=now)
-    return Given(grants=grants, total=_total(grants, items), out_of_codes=[(gift.user_id, gift.item_id) for gift in lacking])
+    return Given(
+        grants=grants, total=_total(grants, items), out_of_codes=[(granted_item.user_id, granted_item.item_id) for granted_item in lacking]
+    )
 
 
 async def announce(
-    connection: Connection, tenant_id: UUID, cause: Cause, grants: Mapping[UUID, Gift], *, items: Mapping[UUID, PrizeItem], now: datetime
+    connection: Connection,
+    tenant_id: UUID,
+    cause: Cause,
+    grants: Mapping[UUID, GrantedItem],
+    *,
+    items: Mapping[UUID, PrizeItem],
+    now: datetime,
 ) -> None:
     """Tell whoever asks for `reward_granted` of these grants."""
 
     def bodies() -> list[bytes]:
-        return [_body(cause, items[gift.item_id], grant_id, gift, now=now) for grant_id, gift in grants.items()]
+        return [_body(cause, items[granted_item.item_id], grant_id, granted_item, now=now) for grant_id, granted_item in grants.items()]
 
     await publish_many(connection, tenant_id, EVENT, bodies, now=now)
 
 
 async def _reserve_codes(
-    connection: Connection, tenant_id: UUID, redemptions: Mapping[Gift, UUID], *, items: Mapping[UUID, PrizeItem]
-) -> set[Gift]:
+    connection: Connection, tenant_id: UUID, redemptions: Mapping[GrantedItem, UUID], *, items: Mapping[UUID, PrizeItem]
+) -> set[GrantedItem]:
     """Set codes apart for those gifts that are codes, the first ones first; those that the pools have none for."""
-    lacking: set[Gift] = set()
-    wanted: dict[UUID, list[Gift]] = {}
-    for gift in redemptions:
-        if items[gift.item_id].fulfilment["type"] == "codes":
-            wanted.setdefault(gift.item_id, []).append(gift)
+    lacking: set[GrantedItem] = set()
+    wanted: dict[UUID, list[GrantedItem]] = {}
+    for granted_item in redemptions:
+        if items[granted_item.item_id].fulfilment["type"] == "codes":
+            wanted.setdefault(granted_item.item_id, []).append(granted_item)
     for item_id, those in wanted.items():
-        served = await codes.reserve_many(connection, tenant_id, item_id, [redemptions[gift] for gift in those])
+        served = await codes.reserve_many(connection, tenant_id, item_id, [redemptions[granted_item] for granted_item in those])
         lacking |= set(those[served:])
     return lacking
 
 
-def _total(grants: Mapping[UUID, Gift], items: Mapping[UUID, PrizeItem]) -> dict[str, int]:
+def _total(grants: Mapping[UUID, GrantedItem], items: Mapping[UUID, PrizeItem]) -> dict[str, int]:
     total: dict[str, int] = {}
-    for gift in grants.values():
-        item = items[gift.item_id]
-        total[str(gift.item_id)] = total.get(str(gift.item_id), 0) + 1
+    for granted_item in grants.values():
+        item = items[granted_item.item_id]
+        total[str(granted_item.item_id)] = total.get(str(granted_item.item_id), 0) + 1
         if item.currency is not None:
             total[item.currency] = total.get(item.currency, 0) + (item.amount or 0)
     return total
@@ -146,7 +154,7 @@ async def _insert(
     connection: Connection,
     tenant_id: UUID,
     cause: Cause,
-    wanted: Mapping[UUID, tuple[Gift, UUID | None]],
+    wanted: Mapping[UUID, tuple[GrantedItem, UUID | None]],
     *,
     items: Mapping[UUID, PrizeItem],
     now: datetime,
@@ -154,7 +162,7 @@ async def _insert(
     """Write the grants; the ids of those that are new."""
     if not wanted:
         return set()
-    known = list({gift.item_id for gift, _ in wanted.values()})
+    known = list({granted_item.item_id for granted_item, _ in wanted.values()})
     cursor = await connection.execute(
         INSERT,
         {
@@ -166,8 +174,8 @@ async def _insert(
             "by": cause.by,
             "now": now,
             "grants": list(wanted),
-            "users": [gift.user_id for gift, _ in wanted.values()],
-            "items": [gift.item_id for gift, _ in wanted.values()],
+            "users": [granted_item.user_id for granted_item, _ in wanted.values()],
+            "items": [granted_item.item_id for granted_item, _ in wanted.values()],
             "redemptions": [redemption_id for _, redemption_id in wanted.values()],
             "known": known,
             "documents": [Jsonb(item_document(items[item_id])) for item_id in known],
@@ -197,12 +205,12 @@ def item_document(item: PrizeItem) -> dict[str, Any]:
     }
 
 
-def _redemption(cause: Cause, gift: Gift, item: PrizeItem, *, redemption_id: UUID, now: datetime) -> NewRedemption:
+def _redemption(cause: Cause, granted_item: GrantedItem, item: PrizeItem, *, redemption_id: UUID, now: datetime) -> NewRedemption:
     """The redemption of an item that a partner, a pool of codes or a person gives. Its payload is what a user would have filled in."""
     return NewRedemption(
         redemption_id=redemption_id,
-        user_id=gift.user_id,
-        external_user_id=gift.external_user_id,
+        user_id=granted_item.user_id,
+        external_user_id=granted_item.external_user_id,
         reward_id=item.item_id,
         reward={"id": str(item.item_id), "slug": None, "name": item.name, "type": item.reward_type, "value": item.reward_value},
         points_spent=0,
@@ -216,12 +224,12 @@ def _redemption(cause: Cause, gift: Gift, item: PrizeItem, *, redemption_id: UUI
     )
 
 
-def _body(cause: Cause, item: PrizeItem, grant_id: UUID, gift: Gift, *, now: datetime) -> bytes:
+def _body(cause: Cause, item: PrizeItem, grant_id: UUID, granted_item: GrantedItem, *, now: datetime) -> bytes:
     facts = {
         "grant_id": str(grant_id),
-        "user_id": str(gift.user_id),
-        "external_user_id": gift.external_user_id,
-        "item_id": str(gift.item_id),
+        "user_id": str(granted_item.user_id),
+        "external_user_id": granted_item.external_user_id,
+        "item_id": str(granted_item.item_id),
         "reward_type": item.reward_type,
         "reward_value": item.reward_value,
         "source_type": cause.source_type,

@@ -15,7 +15,7 @@ from domain.payout.run import Run
 from domain.points.ledger import POINTS
 from domain.reward.item import PrizeItem
 from runtime.postgres import Connection
-from storage.payout.grant import BY_US, EVENT, Cause, Gift, announce, item_document
+from storage.payout.grant import BY_US, EVENT, Cause, GrantedItem, announce, item_document
 from storage.points.credit import CREDITING
 from storage.points.tier import review_tiers, tier_sets
 from storage.webhook.due_delivery import is_asked_for
@@ -103,14 +103,14 @@ async def pay_by_us(connection: Connection, run: Run, cause: Cause, page: Recipi
     What a user had for the same cause before is left out, of the grants as of the credits. Accounts are locked in the order of their
     ids, tiers follow, `reward_granted` is told to whoever asks for it.
     """
-    gifts = [
+    granted_items = [
         (number, run.prizes.items[item_id])
         for number, tier in enumerate(run.prizes.tiers)
         for item_id in tier.item_ids
         if run.prizes.items[item_id].fulfilment["type"] in BY_US
     ]
-    named = _parameters(run, cause, page, now) | _gift_parameters(gifts)
-    wallets = sorted({(number, item.currency) for number, item in gifts if item.currency is not None})
+    named = _parameters(run, cause, page, now) | _gift_parameters(granted_items)
+    wallets = sorted({(number, item.currency) for number, item in granted_items if item.currency is not None})
     if wallets:
         given = {"wallet_tiers": [number for number, _ in wallets], "wallets": [currency for _, currency in wallets]}
         await connection.execute(MAKE_ACCOUNTS, named | given)
@@ -119,9 +119,9 @@ async def pay_by_us(connection: Connection, run: Run, cause: Cause, page: Recipi
         raise RuntimeError(f"a page of {run.payout_run_id} made other transfers than credits: {row}")
     if any(currency == POINTS for _, currency in wallets):
         await _review_tiers(connection, run.tenant_id, named, now)
-    if gifts and await is_asked_for(connection, run.tenant_id, EVENT):
+    if granted_items and await is_asked_for(connection, run.tenant_id, EVENT):
         cursor = await connection.execute(GRANTS_OF_PAGE, named)
-        grants = {each.pop("grant_id"): Gift(**each) for each in await cursor.fetchall()}
+        grants = {each.pop("grant_id"): GrantedItem(**each) for each in await cursor.fetchall()}
         await announce(connection, run.tenant_id, cause, grants, items=run.prizes.items, now=now)
     return PagePaid(reached=row["reached"], skipped=row["skipped"], total=row["total"])
 
@@ -168,11 +168,11 @@ def _parameters(run: Run, cause: Cause, page: RecipientPage, now: datetime) -> d
     }
 
 
-def _gift_parameters(gifts: Sequence[tuple[int, PrizeItem]]) -> dict[str, object]:
+def _gift_parameters(granted_items: Sequence[tuple[int, PrizeItem]]) -> dict[str, object]:
     return {
-        "tiers": [number for number, _ in gifts],
-        "items": [item.item_id for _, item in gifts],
-        "documents": [Jsonb(item_document(item)) for _, item in gifts],
-        "currencies": [item.currency for _, item in gifts],
-        "amounts": [item.amount for _, item in gifts],
+        "tiers": [number for number, _ in granted_items],
+        "items": [item.item_id for _, item in granted_items],
+        "documents": [Jsonb(item_document(item)) for _, item in granted_items],
+        "currencies": [item.currency for _, item in granted_items],
+        "amounts": [item.amount for _, item in granted_items],
     }

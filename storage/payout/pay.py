@@ -14,7 +14,7 @@ from domain.payout.run import PayoutProgress, Run, RunStatus, add_to, total_cost
 from domain.payout.run_wire import total_wire
 from domain.webhook.body import event_body
 from runtime.postgres import Connection
-from storage.payout.grant import BY_US, Cause, Gift, give
+from storage.payout.grant import BY_US, Cause, GrantedItem, give
 from storage.payout.page import RecipientPage, pay_by_us
 from storage.payout.run import end_run, find_run, progress_of
 from storage.webhook.due_delivery import Notice, publish
@@ -69,10 +69,12 @@ async def _pay_by_others(
         """,
         (run.tenant_id, run.payout_run_id, page.after, page.last, list(others)),
     )
-    gifts = [
-        Gift(row["user_id"], row["external_user_id"], item_id) for row in await cursor.fetchall() for item_id in others[row["tier_number"]]
+    granted_items = [
+        GrantedItem(row["user_id"], row["external_user_id"], item_id)
+        for row in await cursor.fetchall()
+        for item_id in others[row["tier_number"]]
     ]
-    given = await give(connection, run.tenant_id, cause, gifts, items=run.prizes.items, now=now)
+    given = await give(connection, run.tenant_id, cause, granted_items, items=run.prizes.items, now=now)
     return await _mark(connection, run, page, given.out_of_codes) if given.out_of_codes else 0, given.total
 
 

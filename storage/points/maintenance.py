@@ -154,7 +154,7 @@ async def _settle(connection: Connection, rows: list[dict[str, Any]], now: datet
 async def _each(connection: Connection, rows: list[dict[str, Any]], work: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
     """Do the work on each account of a page, in the order in which everyone locks them.
 
-    An account that cannot be done is logged and left out, whatever is wrong with it: the chore is everybody's. Only then each account
+    An account that cannot be done is logged and left out, whatever is wrong with it: the task is everybody's. Only then each account
     pays for a savepoint of its own.
     """
     ordered = sorted(rows, key=lambda row: row["account_id"])

@@ -29,7 +29,7 @@ class Day(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
-    """All users, and what is newer than the tally: users, points and redemptions since."""
+    """All users, and what is newer than the rollup: users, points and redemptions since."""
 
     users: int
     since: datetime | None
@@ -79,7 +79,7 @@ async def days_since(connection: Connection, tenant_id: UUID, since: datetime, t
 
 
 async def totals(connection: Connection, tenant_id: UUID) -> Totals:
-    """All users, and what the tally has not counted yet: the last minute, or more when no worker runs (then at most 50 000 rows)."""
+    """All users, and what the rollup has not counted yet: the last minute, or more when no worker runs (then at most 50 000 rows)."""
     cursor = await connection.execute("SELECT until FROM activity_cursor WHERE name = 'rows'")
     row = await cursor.fetchone()
     since = row["until"] if row else None

@@ -27,7 +27,7 @@ from storage.redemption.move import insert_redemption
 from storage.reward.reward import take_stock
 
 
-class Order(msgspec.Struct, frozen=True, kw_only=True):
+class RedeemRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a user wants: a reward by id or by slug, in one of its variants, paid in `currency` (None: its only price).
 
     `by` is who asks, for the timeline.
@@ -69,21 +69,21 @@ SELECT (SELECT to_jsonb(app_user) FROM app_user WHERE tenant_id = %(tenant_id)s 
 """
 
 
-async def find_offer(connection: Connection, tenant_id: UUID, order: Order) -> Offer:
+async def find_offer(connection: Connection, tenant_id: UUID, wanted: RedeemRequest) -> Offer:
     """The user and the reward of the order, in one round trip and without a lock."""
-    which = "slug = %(slug)s" if order.reward_id is None else "reward_id = %(reward_id)s"
+    which = "slug = %(slug)s" if wanted.reward_id is None else "reward_id = %(reward_id)s"
     parameters = {
         "tenant_id": tenant_id,
-        "external_user_id": order.external_user_id,
-        "reward_id": order.reward_id,
-        "slug": order.slug,
+        "external_user_id": wanted.external_user_id,
+        "reward_id": wanted.reward_id,
+        "slug": wanted.slug,
     }
     cursor = await connection.execute(FIND_OFFER.format(which=which), parameters)
     row = await cursor.fetchone()
     return msgspec.convert(row, Offer)
 
 
-async def redeem(connection: Connection, tenant_id: UUID, order: Order, now: datetime) -> Redemption:
+async def redeem(connection: Connection, tenant_id: UUID, wanted: RedeemRequest, now: datetime) -> Redemption:
     """Hold the points, take the stock, write the redemption and the command that starts its workflow; answers the redemption.
 
     Raises UserNotFound, RewardNotFound, NotEligible, UserLimitReached, ValidationError, InsufficientPoints and OutOfStock.
@@ -91,17 +91,17 @@ async def redeem(connection: Connection, tenant_id: UUID, order: Order, now: dat
     end of a pipeline.
     Lock order: the user's limit, account, code, then stock. Users with too few points never touch the stock, and its lock is taken last.
     """
-    offer = await find_offer(connection, tenant_id, order)
+    offer = await find_offer(connection, tenant_id, wanted)
     if offer.user is None:
-        raise UserNotFound(f"User '{order.external_user_id}' not found")
+        raise UserNotFound(f"User '{wanted.external_user_id}' not found")
     if offer.reward is None:
         raise RewardNotFound("Reward not found")
-    reward = chosen_variant(offer.reward, order.variant_id)
+    reward = chosen_variant(offer.reward, wanted.variant_id)
     check_available(reward, offer.user.attributes, now, tier=offer.tier)
-    price = choose_price(reward, order.currency)
+    price = choose_price(reward, wanted.currency)
     if price.currency in offer.unspendable:  # since the reward was written
         raise NotEligible(f"'{price.currency}' cannot be spent")
-    check_fields(reward.fields, order.fields, is_complete=not reward.requires_claim)
+    check_fields(reward.fields, wanted.fields, is_complete=not reward.requires_claim)
     new = NewRedemption(
         redemption_id=new_id(),
         user_id=offer.user.user_id,
@@ -111,13 +111,13 @@ async def redeem(connection: Connection, tenant_id: UUID, order: Order, now: dat
         points_spent=price.amount,
         currency=price.currency,
         decimal_places=offer.places[price.currency],
-        variant_id=order.variant_id,
+        variant_id=wanted.variant_id,
         status=first_state(reward),
-        by=order.by,
+        by=wanted.by,
         fulfilment=fulfilment_copy(reward, offer.places),
         takes_stock=reward.stock is not None,
-        stock_variant_id=order.variant_id if has_own_stock(reward, order.variant_id) else None,
-        fields=order.fields,
+        stock_variant_id=wanted.variant_id if has_own_stock(reward, wanted.variant_id) else None,
+        fields=wanted.fields,
         deadline_at=first_deadline(reward, now),
     )
     if reward.max_per_user is not None:

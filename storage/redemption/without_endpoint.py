@@ -20,7 +20,7 @@ async def lock_endpoints(connection: Connection, tenant_id: UUID, *, shared: boo
     await connection.execute(f"SELECT {kind}({LOCK})".encode(), (tenant_id,))
 
 
-async def resume_unsent(connection: Connection, tenant_id: UUID, endpoint: Endpoint) -> int:
+async def resume_without_endpoint(connection: Connection, tenant_id: UUID, endpoint: Endpoint) -> int:
     """Tell the workflows of the redemptions that this endpoint can take now; answers how many. Hold the lock."""
     if not endpoint.enabled:
         return 0

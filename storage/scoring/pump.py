@@ -165,7 +165,7 @@ async def changes_of(connection: Connection, tenants: Sequence[UUID]) -> dict[UU
     return {tenant_id: found.get(tenant_id, NO_CHANGE) for tenant_id in tenants}
 
 
-async def bury(connection: Connection, event: LoggedEvent, *, partition: int, reason: str) -> None:
+async def add_dead_letter(connection: Connection, event: LoggedEvent, *, partition: int, reason: str) -> None:
     """Put an event that breaks scoring among the dead letters."""
     await connection.execute(
         """

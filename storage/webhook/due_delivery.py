@@ -246,7 +246,7 @@ async def next_due(connection: Connection, tenant_id: UUID, endpoint_id: UUID) -
     return None if row is None else row["due"]
 
 
-async def reserve_turns(
+async def reserve_send_slots(
     connection: Connection, tenant_id: UUID, endpoint_id: UUID, count: int, *, spacing: timedelta, now: datetime
 ) -> datetime:
     """The instant of the first of `count` sends, each `spacing` after the one before; reserved for the caller alone."""

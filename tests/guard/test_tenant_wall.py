@@ -15,7 +15,7 @@ PLATFORM_TABLES = {
     "platform": "what is fixed once for all tenants",
     "lease": "work for all tenants that one process does at a time",
     "scoring_cursor": "a partition scores users of every tenant",
-    "activity_cursor": "the tally counts for every tenant",
+    "activity_cursor": "the rollup counts for every tenant",
     "sign_in_attempt": "counted before anyone knows whose address it is",
 }
 OWN_ORDER = {
@@ -24,7 +24,7 @@ OWN_ORDER = {
 }
 """Tables of tenants whose primary key does not lead with the tenant."""
 FOR_EVERY_TENANT = {
-    "storage/programme/dashboard_rollup.py": {"count_rows": "when the first tenant began: where the tally begins"},
+    "storage/programme/dashboard_rollup.py": {"count_rows": "when the first tenant began: where the rollup begins"},
     "storage/tenant/console_session.py": {"open_session": "sessions that ended, by age"},
     "storage/tenant/credential.py": {"origin_is_allowed_somewhere": "a preflight names no tenant; yes or no is all that is answered"},
     "storage/event/search.py": {"_top_position": "where to look next; the rows themselves are read by tenant"},
@@ -34,7 +34,7 @@ FOR_EVERY_TENANT = {
         "put_back": "the same",
         "give_back": "the same",
         "oldest_unsent": "a metric of the platform",
-        "forget_sent": "upkeep, by age",
+        "forget_sent": "provisioning, by age",
     },
     "storage/scoring/backlog.py": {"end_backlog": "whether any tenant is left behind in the partition"},
     "storage/webhook/endpoint.py": {"count_secrets_to_seal_again": "the rotation of the platform's key, from the command line"},

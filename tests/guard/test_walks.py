@@ -20,7 +20,7 @@ BY_FILTER = {
     "page_of_redemptions": "`Filter.before`",
     "events_of": "the cursor of the stretch",
     "lane_events": "the position of the lane",
-    "COUNT_EVENTS": "the position of the tally's cursor",
+    "COUNT_EVENTS": "the position of the rollup's cursor",
     "DUE": "the place of `expire_page` and `notice_page`",
     "PREVIEW": "the first recipients of a run that was not made; how many there would be is told beside them",
 }

@@ -38,7 +38,7 @@ def test_a_redemption_moves_while_one_looks_at_it_and_is_fulfilled_by_hand(brows
         page.get_by_role("textbox", name=said["reason"]).fill("the partner said so by phone")
         page.get_by_role("button", name=said["fulfil"]).click()
         expect(page.locator(".states .now")).to_have_text(said["fulfilled"])
-        expect(page.locator("#story")).to_contain_text("the partner said so by phone")
+        expect(page.locator("#timeline")).to_contain_text("the partner said so by phone")
         assert redemption_in(client, redemption, "fulfilled")["points_spent"] == 100
         entries = client.get("/v1/admin/audit-log", params={"subject": "redemption", "subject_id": redemption}).json()["audit_log"]
         who = f"console:{stack.described['console_email']}"
@@ -78,7 +78,7 @@ def test_a_click_is_not_lost_to_news_that_come_while_the_button_is_down(page: Pa
         summary.hover()
         page.mouse.down()
         client.patch(f"/v1/admin/rewards/redemptions/{redemption}", json={"status": "processing"}).raise_for_status()
-        expect(page.locator("#story")).to_contain_text("processing")
+        expect(page.locator("#timeline")).to_contain_text("processing")
         with page.expect_response(is_live), page.expect_response(is_live):
             pass
         expect(page.locator(".states .now")).to_have_text("pending")

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from console.reward.config_labels import costs, doubts, lines
+from console.reward.config_labels import costs, lines, warnings
 from runtime.settings import Settings
 from tests.api_world import World, make_world
 from tests.console_world import Tab, heading, signed_in
@@ -115,9 +115,9 @@ def test_costs_count_each_rank_once_and_know_when_they_cannot_be_told() -> None:
 
 def test_lines_nobody_reaches_are_told() -> None:
     tiers = [{"item_ids": ["b"]}, {"min_rank": 1, "max_rank": 1, "item_ids": ["p"]}]
-    assert [text.partition(":")[0] for text in doubts(tiers, {}, ITEMS, {})] == ["Nobody reaches line 2"]
+    assert [text.partition(":")[0] for text in warnings(tiers, {}, ITEMS, {})] == ["Nobody reaches line 2"]
     again = [{"min_rank": 1, "max_rank": 5, "item_ids": ["p"]}, {"min_rank": 2, "max_rank": 3, "item_ids": ["b"]}]
-    assert [text.partition(":")[0] for text in doubts(again, {}, ITEMS, {})] == ["Nobody reaches line 2"]
+    assert [text.partition(":")[0] for text in warnings(again, {}, ITEMS, {})] == ["Nobody reaches line 2"]
     assert [each[1] for each in lines([{"min_score": 10, "item_ids": ["b"]}, {"item_ids": ["p"]}], ITEMS, {})] == [
         "Whoever scores 10 or more",
         "Everybody else",

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from domain import limits
-from storage.rules_lock import DEFINITION_LOCK, fence_of
+from storage.rules_lock import RULES_LOCK, fence_of
 from tests.api_world import World
 from tests.conftest import REPOSITORY, Stack, start_stack, stop_stack_process
 from tests.fairness import make_pair
@@ -31,7 +31,7 @@ HELD = USERS[0]
 PROMISED_SECONDS = limits.IDLE_SECONDS.value + HEARTBEAT_TIMEOUT.total_seconds()
 """Until its transaction has ended, and until its pumps have other owners. What is waited for here comes well within three times that."""
 
-FENCE = f"SELECT pg_advisory_xact_lock({DEFINITION_LOCK}, %(fence)s)"
+FENCE = f"SELECT pg_advisory_xact_lock({RULES_LOCK}, %(fence)s)"
 STANDING = f"SELECT FROM standing WHERE tenant_id = %(tenant)s AND external_user_id = '{HELD}' FOR UPDATE"
 IN_THE_LOG = """
     SELECT external_user_id, sum((convert_from(body, 'UTF8')::jsonb #>> '{attrs,points}')::integer) FROM event_log

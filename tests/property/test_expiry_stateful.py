@@ -34,7 +34,7 @@ from storage.points.due import balances_of
 from storage.points.ledger import accounts_of, lock_account, post_earnings, transactions_of
 from storage.points.reversal import undo_transfer
 from storage.redemption.move import move_redemption
-from storage.redemption.redeem import Order, redeem
+from storage.redemption.redeem import RedeemRequest, redeem
 from storage.reward.reward import write_reward
 from storage.tenant.user import identify
 from tests.conftest import empty
@@ -215,7 +215,7 @@ class Expiry(RuleBasedStateMachine):
     def hold(self, price: int) -> Any:
         """Redeem, if there are enough: points that became available a moment ago count."""
         self.tick()
-        order = Order(external_user_id="ann", slug=f"for{price}", by="test")
+        order = RedeemRequest(external_user_id="ann", slug=f"for{price}", by="test")
         work = self._attempt(redeem(self.connection, self.tenant_id, order, self.now))
         if price > self.model.available(self.now):
             with pytest.raises(InsufficientPoints):

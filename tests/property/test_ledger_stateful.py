@@ -23,7 +23,7 @@ from storage.points.audit import verify_ledger
 from storage.points.currency import currencies_of
 from storage.points.ledger import accounts_of, post_earnings, transactions_of
 from storage.redemption.move import move_redemption
-from storage.redemption.redeem import Order, redeem
+from storage.redemption.redeem import RedeemRequest, redeem
 from storage.reward.reward import write_reward
 from storage.tenant.user import identify
 from tests.conftest import empty
@@ -108,7 +108,7 @@ class Ledger(RuleBasedStateMachine):
 
         async def attempt() -> UUID:
             async with self.connection.transaction():
-                order = Order(external_user_id=name, slug=f"for{price}", by="test")
+                order = RedeemRequest(external_user_id=name, slug=f"for{price}", by="test")
                 return (await redeem(self.connection, self.tenant_id, order, utc_now())).redemption_id
 
         if price > model.posted - model.held:

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from domain.errors import Unavailable, ValidationError
-from loops.dashboard_rollup import run_tally
+from loops.dashboard_rollup import run_dashboard_rollup
 from loops.relay import run_relay
 from loops.sweep import run_sweep
 from runtime import postgres, temporal
@@ -241,7 +241,7 @@ async def test_the_loops_of_a_worker_outlive_a_database_that_cannot_serve(pool: 
         loops = [
             asyncio.create_task(run_relay(pool, client, temporal.task_queues(settings), stop)),
             asyncio.create_task(run_sweep(pool, client, temporal.task_queues(settings), stop, interval_seconds=0.05)),
-            asyncio.create_task(run_tally(pool, 8, stop, interval_seconds=0.05)),
+            asyncio.create_task(run_dashboard_rollup(pool, 8, stop, interval_seconds=0.05)),
         ]
         done, _ = await asyncio.wait(loops, timeout=1.5, return_when=asyncio.FIRST_COMPLETED)
         stop.set()

@@ -6,7 +6,7 @@ import pytest_asyncio
 
 from activities.window import WindowActivities
 from domain.leaderboard.window_messages import WindowInput
-from loops.provisioning import run_upkeep
+from loops.provisioning import run_provisioning
 from runtime.ids import new_id
 from runtime.postgres import Pool, transaction
 from runtime.redis import Redis
@@ -82,7 +82,7 @@ async def _freeze_by_activity(world: World, board: Leaderboard) -> int:
     return int((await ActivityEnvironment().run(WindowActivities(world.pool, world.rankings).freeze, given)).total)
 
 
-async def test_upkeep_looks_once_an_hour_whoever_it_is(world: World, redis_client: Redis) -> None:
+async def test_provisioning_looks_once_an_hour_whoever_it_is(world: World, redis_client: Redis) -> None:
     dead = f"board:{{{new_id().hex}:{new_id().hex}}}:{new_id().hex}:z"
     await redis_client.zadd(dead, {b"somebody": 0})
     stop = asyncio.Event()
@@ -91,7 +91,7 @@ async def test_upkeep_looks_once_an_hour_whoever_it_is(world: World, redis_clien
         if await redis_client.ttl(dead) != -1:
             stop.set()
 
-    await asyncio.wait_for(run_upkeep(world.pool, redis_client, ensured, stop, interval_seconds=0.05), 60)
+    await asyncio.wait_for(run_provisioning(world.pool, redis_client, ensured, stop, interval_seconds=0.05), 60)
     assert 0 < await redis_client.ttl(dead) <= 600
     async with world.pool.connection() as connection:
         assert not await claim_expiry(redis_client, life=await database_life(connection))

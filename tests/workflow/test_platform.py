@@ -1,4 +1,4 @@
-"""The platform's own chores: what a run does, and that its schedule is made, kept paused and made again."""
+"""The platform's maintenance: what a run does, and that its schedule is made, kept paused and made again."""
 
 from datetime import date, timedelta
 
@@ -212,7 +212,7 @@ async def test_a_run_whose_workers_die_before_they_answer_does_nothing_twice(poo
     assert await world.findings() == []
 
 
-async def test_a_chore_that_somebody_paused_stays_paused_when_a_worker_starts(temporal_client: Client):
+async def test_a_task_that_somebody_paused_stays_paused_when_a_worker_starts(temporal_client: Client):
     schedule = platform_schedules("some-queue")["platform:clean-up"]
     identity = f"platform:{new_id()}"
     assert await put_schedule(temporal_client, identity, schedule, keep_state=True)

@@ -22,7 +22,7 @@ from runtime.crypto import Vault
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from storage.redemption.move import move_redemption
-from storage.redemption.without_endpoint import lock_endpoints, resume_unsent
+from storage.redemption.without_endpoint import lock_endpoints, resume_without_endpoint
 from storage.webhook.due_delivery import hurry_waiting
 from storage.webhook.endpoint import (
     SECRET_PURPOSE,
@@ -157,7 +157,7 @@ async def resumed_by(stage, endpoint_id):
     async with transaction(stage.pool) as connection:
         endpoint = await find_endpoint(connection, stage.world.tenant_id, endpoint_id)
         await lock_endpoints(connection, stage.world.tenant_id)
-        told = await resume_unsent(connection, stage.world.tenant_id, endpoint)
+        told = await resume_without_endpoint(connection, stage.world.tenant_id, endpoint)
     await stage.relay.deliver_batch()
     return told
 
@@ -243,7 +243,7 @@ async def test_an_endpoint_and_a_redemption_that_come_at_once_always_meet(stage)
             new = NewEndpoint(url="http://127.0.0.1:9/", events=["reward_redeemed"])
             made = await create_endpoint(connection, stage.world.tenant_id, new, sealed, now=utc_now())
             await asyncio.sleep(0.02)
-            return await resume_unsent(connection, stage.world.tenant_id, made)
+            return await resume_without_endpoint(connection, stage.world.tenant_id, made)
 
     *_, told = await asyncio.gather(*(begin(each) for each in redemptions), bring())
     documents = [await stage.document(each) for each in redemptions]

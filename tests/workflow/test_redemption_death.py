@@ -11,7 +11,7 @@ from temporalio.worker import Worker
 
 from activities.redemption import RedemptionActivities
 from activities.webhook import WebhookActivities
-from domain.redemption.messages import Begun, RedemptionInput, SendInput, Sent, Settled, SettleInput
+from domain.redemption.messages import BeginResult, RedemptionInput, SendInput, SendResult, SettleInput, SettleResult
 from runtime.http import Sender
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
@@ -35,19 +35,19 @@ class DyingActivities:
             raise RuntimeError(f"the worker died after {step}")
 
     @activity.defn(name="begin_redemption")
-    async def begin(self, given: RedemptionInput) -> Begun:
+    async def begin(self, given: RedemptionInput) -> BeginResult:
         begun = await self.redemption.begin(given)
         self.lose("begin")
         return begun
 
     @activity.defn(name="send_webhook")
-    async def send(self, given: SendInput) -> Sent:
+    async def send(self, given: SendInput) -> SendResult:
         sent = await self.webhook.send(given)
         self.lose(f"attempt {given.attempt}")
         return sent
 
     @activity.defn(name="settle_redemption")
-    async def settle(self, given: SettleInput) -> Settled:
+    async def settle(self, given: SettleInput) -> SettleResult:
         settled = await self.redemption.settle(given)
         self.lose("settle")
         return settled

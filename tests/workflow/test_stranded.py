@@ -1,4 +1,4 @@
-"""Whoever changes LAUREL_TASK_QUEUE gets pumps, chores, orders and payouts in the new queues; what others still serve is left alone."""
+"""Whoever changes LAUREL_TASK_QUEUE gets pumps, maintenance, orders and payouts in the new queues; what others serve is left alone."""
 
 import asyncio
 import re

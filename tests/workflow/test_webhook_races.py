@@ -13,14 +13,14 @@ from domain.redemption.redemption import Move, State
 from domain.webhook.body import event_body
 from domain.webhook.webhook import endpoint_workflow_id
 from loops.sweep import end_due_of_archived
-from loops.webhook.send_slot import Turns
+from loops.webhook.send_slot import Throttle
 from runtime.http import Sender
 from runtime.ids import utc_now
 from runtime.postgres import transaction
 from storage.redemption.move import move_redemption
 from storage.redemption.without_endpoint import lock_endpoints
 from storage.webhook.delivery import attempts_of, release_held
-from storage.webhook.due_delivery import Notice, hurry_waiting, make_due, publish, reserve_turns, wake_pump
+from storage.webhook.due_delivery import Notice, hurry_waiting, make_due, publish, reserve_send_slots, wake_pump
 from storage.webhook.endpoint import archive_endpoint, update_endpoint
 from tests.partner import a_partner
 from tests.workflow.redemption_stage import VAULT
@@ -158,7 +158,7 @@ async def test_an_order_that_is_cancelled_while_its_resend_waits_for_its_turn_is
         async with transaction(pool) as connection:
             now, spacing = utc_now(), timedelta(seconds=1.5)
             await connection.execute("UPDATE webhook_endpoint SET next_turn_at = NULL")
-            await reserve_turns(connection, stage.world.tenant_id, row["endpoint_id"], 1, spacing=spacing, now=now)
+            await reserve_send_slots(connection, stage.world.tenant_id, row["endpoint_id"], 1, spacing=spacing, now=now)
             await make_due(connection, stage.world.tenant_id, row["endpoint_id"], [row["delivery_id"]], now=now)
         async with pumping(stage, row["endpoint_id"]):
 
@@ -262,9 +262,9 @@ async def test_another_rate_counts_from_now_on(pool):
     endpoint = await stage.endpoint("http://127.0.0.1:9/", rate_per_second=0.01)
     async with transaction(pool) as connection:
         tenant_id, now = stage.world.tenant_id, utc_now()
-        await reserve_turns(connection, tenant_id, endpoint, 8, spacing=timedelta(seconds=100), now=now)
+        await reserve_send_slots(connection, tenant_id, endpoint, 8, spacing=timedelta(seconds=100), now=now)
         await update_endpoint(connection, tenant_id, endpoint, {"rate_per_second": 50.0}, now=now)
-        assert await reserve_turns(connection, tenant_id, endpoint, 1, spacing=timedelta(seconds=1), now=now) == now
+        assert await reserve_send_slots(connection, tenant_id, endpoint, 1, spacing=timedelta(seconds=1), now=now) == now
 
 
 @pytest.mark.parametrize("lost_at", [1, 2, 3, 4])
@@ -352,13 +352,13 @@ async def test_copies_that_wait_for_their_next_attempt_are_hurried_and_get_no_fi
 
 
 def test_a_tenant_has_a_bounded_share_and_each_of_its_endpoints_one_send():
-    turns, tenant, other = Turns(), uuid4(), uuid4()
+    throttle, tenant, other = Throttle(), uuid4(), uuid4()
     endpoints = [uuid4() for _ in range(50)]
     with contextlib.ExitStack() as under_way:
         for endpoint in endpoints:
-            while turns.room(tenant, endpoint):
-                under_way.enter_context(turns.taken(tenant, endpoint))
-        assert sum(turns.room(tenant, endpoint) for endpoint in endpoints) == 0
-        assert turns.room(tenant, uuid4()) == 1, "an endpoint with nothing under way waits for none of the others"
-        assert turns.room(other, uuid4()) == 8
-    assert [turns.room(tenant, endpoint) for endpoint in endpoints] == [8] * 50
+            while throttle.room(tenant, endpoint):
+                under_way.enter_context(throttle.taken(tenant, endpoint))
+        assert sum(throttle.room(tenant, endpoint) for endpoint in endpoints) == 0
+        assert throttle.room(tenant, uuid4()) == 1, "an endpoint with nothing under way waits for none of the others"
+        assert throttle.room(other, uuid4()) == 8
+    assert [throttle.room(tenant, endpoint) for endpoint in endpoints] == [8] * 50

@@ -1,4 +1,4 @@
-"""The tally counts everything once, whatever it is asked twice for, and the dashboard adds what is younger."""
+"""The rollup counts everything once, whatever it is asked twice for, and the dashboard adds what is younger."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -46,7 +46,7 @@ async def set_up(pool: Pool) -> UUID:
         return (await add_tenant(connection)).tenant_id
 
 
-async def tally(pool: Pool) -> None:
+async def rollup(pool: Pool) -> None:
     while await count(pool, PARTITIONS):
         pass
 
@@ -55,12 +55,12 @@ async def test_events_are_counted_once_and_only_when_they_are_scored(pool: Pool)
     tenant_id, now = await set_up(pool), utc_now()
     await log_events(pool, tenant_id, now, [1, 2, 3, 4, 5], scored=3)
     for _ in range(2):
-        await tally(pool)
+        await rollup(pool)
         async with pool.connection() as connection:
             (day,) = await days_since(connection, tenant_id, now - timedelta(days=1), "UTC")
         assert day.events == 3
     await log_events(pool, tenant_id, now, [6, 7], scored=7)
-    await tally(pool)
+    await rollup(pool)
     async with pool.connection() as connection:
         (day,) = await days_since(connection, tenant_id, now - timedelta(days=1), "UTC")
         assert day.events == 7
@@ -72,7 +72,7 @@ async def test_days_are_those_of_the_tenants_calendar(pool: Pool) -> None:
     midnight = datetime(now.year, now.month, now.day, tzinfo=UTC)
     await log_events(pool, tenant_id, midnight - timedelta(minutes=20), [1], scored=1)
     await log_events(pool, tenant_id, midnight + timedelta(seconds=1), [2, 3], scored=3)
-    await tally(pool)
+    await rollup(pool)
     async with pool.connection() as connection:
         days = await days_since(connection, tenant_id, now - timedelta(days=3), "UTC")
         assert [day.events for day in days] == [1, 2]
@@ -80,7 +80,7 @@ async def test_days_are_those_of_the_tenants_calendar(pool: Pool) -> None:
         assert [day.events for day in days] == [3], "all of it lies in the same day of Nepal, 5:45 ahead"
 
 
-async def test_users_are_counted_whether_the_tally_has_seen_them_or_not(pool: Pool) -> None:
+async def test_users_are_counted_whether_the_rollup_has_seen_them_or_not(pool: Pool) -> None:
     tenant_id, now = await set_up(pool), utc_now()
     async with transaction(pool) as connection:
         await connection.execute("UPDATE tenant SET created_at = %s", (now - timedelta(days=3),))
@@ -91,7 +91,7 @@ async def test_users_are_counted_whether_the_tally_has_seen_them_or_not(pool: Po
                 "INSERT INTO app_user (tenant_id, user_id, external_id, created_at, updated_at) VALUES (%s, %s, %s, %s, %s)",
                 (tenant_id, user_id, str(age), made, made),
             )
-    await tally(pool)
+    await rollup(pool)
     async with pool.connection() as connection:
         known = await totals(connection, tenant_id)
         other = await totals(connection, new_id())

@@ -12,7 +12,7 @@ from runtime.postgres import Pool, transaction
 from runtime.redis import Redis
 from storage.leaderboard import definition as leaderboard
 from storage.leaderboard.rankings import Rankings
-from storage.rules_lock import change_instant, fence_of, lock_definitions_shared
+from storage.rules_lock import change_instant, fence_of, lock_rules_shared
 from storage.scoring import pump as scoring
 from tests.scoring_world import PARTITIONS, Event, World, definition
 
@@ -36,7 +36,7 @@ async def waits_for_a_lock(world: World) -> None:
 async def test_a_change_waits_for_its_own_tenants_pumps_and_for_no_others(world: World) -> None:
     async with another_tenant(world) as other:
         async with transaction(world.pool) as pump:
-            await lock_definitions_shared(pump, [other.tenant_id])
+            await lock_rules_shared(pump, [other.tenant_id])
             async with asyncio.timeout(10):
                 await world.make_board("free", definition())  # is not held up
             change = asyncio.create_task(other.make_board("held", definition()))
@@ -63,7 +63,7 @@ async def test_batches_of_many_tenants_and_their_changes_never_deadlock(world: W
     async def pump(ids: list[World]) -> None:
         for _ in range(25):
             async with transaction(world.pool) as connection:
-                await lock_definitions_shared(connection, [each.tenant_id for each in ids])
+                await lock_rules_shared(connection, [each.tenant_id for each in ids])
                 await asyncio.sleep(0)
 
     async def change(of: World) -> None:
