@@ -4,6 +4,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import IO, Literal, TypeVar
 
 import msgspec
@@ -12,7 +13,7 @@ import psutil  # type: ignore[import-untyped]
 from benchmarks.load import Load, Loaded
 from stack import processes
 
-REPOSITORY = processes.LAUNCHER.parents[2]
+REPOSITORY = Path(__file__).parents[1]
 GRACE_SECONDS = 60.0
 Answer = TypeVar("Answer")
 
