@@ -14,7 +14,7 @@ from litestar.types import ControllerRouterHandler
 from temporalio.client import Client
 
 from api import health, openapi, platform
-from api.auth import provide_admission, provide_principal
+from api.admission import AdmissionControl, guard, provide_admission, provide_principal
 from api.errors import EXCEPTION_HANDLERS
 from api.event import event_log as event_admin
 from api.event import event_type
@@ -207,8 +207,9 @@ def create_app(settings: Settings, drain: Drain | None = None) -> Front:
     authenticator = Authenticator(settings, credentials, RateLimiter(redis, settings.rate_limit_per_second))
     reader = leaderboard.BoardReader(Boards(boards, rankings), Profiles(boards, settings.session_url))
     writer = GroupCommitWriter(settings)
-    ingest = event.Ingest(authenticator, writer, event_type.TypeMemory(pool), pool)
-    sockets = socket.Sockets(settings, reader, redis, authenticator)
+    control = AdmissionControl(authenticator, authenticator.guesses, settings.operator_key)
+    ingest = event.Ingest(control, authenticator, writer, types=event_type.TypeMemory(pool), pool=pool)
+    sockets = socket.Sockets(settings, reader, redis, control)
     resources: dict[str, Any] = {
         "ingest": ingest,
         "settings": settings,
@@ -217,10 +218,9 @@ def create_app(settings: Settings, drain: Drain | None = None) -> Front:
         "redis": redis,
         "rankings": rankings,
         "reader": reader,
-        "admit": authenticator,
+        "admission_control": control,
         "authenticator": authenticator,
         "exports": Exports(),
-        "guesses": authenticator.guesses,
         "gamer_tokens": GamerTokens(settings),
         "writer": writer,
         "sender": Sender(settings.webhook_allow_cidrs),
@@ -249,6 +249,7 @@ def create_app(settings: Settings, drain: Drain | None = None) -> Front:
         route_handlers=feature_routes(),
         state=State(resources),
         lifespan=[lambda _app: opened(credentials, boards), lifespan, lambda _app: following_database(pool, rankings)],
+        guards=[guard],
         dependencies=dependencies(),
         exception_handlers=EXCEPTION_HANDLERS,
         request_class=StrictRequest,
@@ -262,9 +263,5 @@ def create_app(settings: Settings, drain: Drain | None = None) -> Front:
         app = Litestar.from_config(config)
     app.state.query_names = openapi.query_names(app)
     secret = resources["vault"].derive("console")
-    parts = Parts(
-        settings=settings, pool=pool, app=app, admit=authenticator.admit_console, secret=secret, temporal=lambda: app.state.temporal
-    )
-    return Front(
-        app, ingest, FastPages(authenticator, reader), sockets, authenticator=authenticator, console=Console(parts), settings=settings
-    )
+    parts = Parts(settings=settings, pool=pool, app=app, admit=control.admit_console, secret=secret, temporal=lambda: app.state.temporal)
+    return Front(app, ingest, FastPages(control, reader), sockets, authenticator=authenticator, console=Console(parts), settings=settings)

@@ -8,12 +8,13 @@ import msgspec
 from litestar import Litestar, Response
 from litestar.handlers import HTTPRouteHandler
 
-from api.auth import OPERATOR, PUBLIC, in_token_family, rule_of
+from api.credential_text import in_token_family
 from api.declared import As, PartOf
 from api.document_messages import add_examples, describe_websocket, webhooks
 from api.errors import known_codes
 from api.operation import BODIES, CALLBACK, PATH, QUERY, REFUSALS, TAGS, TEXT
 from api.query import query_names, query_shapes, struct_fields
+from api.rule import OPERATOR, PUBLIC, rule_of
 from api.schema_book import SchemaBook, example_of_schema
 from domain.errors import DomainError
 
@@ -153,13 +154,13 @@ def name_of(handler: HTTPRouteHandler, path: str) -> str:
 
 
 def _complete(operation: dict[str, Any], handler: HTTPRouteHandler, path: str, book: SchemaBook) -> None:
-    name, rule = name_of(handler, path), rule_of(handler) or PUBLIC
+    name, rule = name_of(handler, path), rule_of(handler)
     operation["operationId"] = name
     text = " ".join(operation.get("description", "").split())
     operation["summary"] = re.split(r"(?<=[^.])[.:;](?: |$)", text)[0]
     operation["tags"] = [next(tag for start, tag in TAGS if path.startswith(start))]
     operation["x-roles"] = sorted(rule.roles)
-    operation["security"] = [] if rule == PUBLIC else [{"bearer": []}] if rule == OPERATOR else [{"bearer": []}, {"api_key": []}]
+    operation["security"] = rule.security
     _describe_body(operation, handler, name, book)
     _describe_parameters(operation, handler, name, book)
     _describe_answers(operation, handler, name, path, book=book)
@@ -254,7 +255,7 @@ def _untyped(handler: HTTPRouteHandler, name: str, path: str) -> dict[str, Any]:
 
 def refusals_of(operation: dict[str, Any], handler: HTTPRouteHandler, path: str) -> set[str]:
     """The codes that an operation can answer."""
-    rule = rule_of(handler) or PUBLIC
+    rule = rule_of(handler)
     if rule == PUBLIC:
         return {"INTERNAL_ERROR"}
     codes = {"FORBIDDEN", "RATE_LIMITED", "UNAVAILABLE", "INTERNAL_ERROR", *REFUSALS.get(operation["operationId"], ())}

@@ -13,7 +13,7 @@ from litestar.status_codes import HTTP_200_OK, HTTP_503_SERVICE_UNAVAILABLE
 from msgspec import UNSET, Meta, UnsetType
 from temporalio.client import Client
 
-from api.auth import PUBLIC
+from api.rule import PUBLIC
 from loops.installation import NamespaceClaim
 from runtime.metrics import CONTENT_TYPE, render_metrics
 from runtime.redis import Redis
@@ -66,13 +66,13 @@ class ReadinessAnswer(msgspec.Struct, frozen=True, kw_only=True):
     reason: Annotated[str, Meta(examples=["read_only"])] | UnsetType = UNSET
 
 
-@get("/health", opt={"rule": PUBLIC})
+@get("/health", rule=PUBLIC)
 async def get_health() -> HealthAnswer:
     """Return 200 while the process is serving."""
     return HealthAnswer()
 
 
-@get("/ready", opt={"rule": PUBLIC}, answers={503: ReadinessAnswer})
+@get("/ready", rule=PUBLIC, answers={503: ReadinessAnswer})
 async def get_readiness(readiness: Readiness, redis: Redis, temporal: Client, namespace: NamespaceClaim) -> Response[ReadinessAnswer]:
     """Return 200 if an event could be stored now, otherwise 503 with the `reason`. Without Redis or Temporal it is `degraded`, but ready.
 
@@ -102,7 +102,7 @@ def _state(reason: str, *, is_whole: bool) -> ReadyState:
     return ReadyState.READY if is_whole else ReadyState.DEGRADED
 
 
-@get("/metrics", opt={"rule": PUBLIC}, media_type="text/plain", answers={200: str})
+@get("/metrics", rule=PUBLIC, media_type="text/plain", answers={200: str})
 async def get_metrics() -> Response[bytes]:
     """Get the metrics of this process in Prometheus format."""
     return Response(render_metrics(), headers={"content-type": CONTENT_TYPE})

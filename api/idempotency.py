@@ -7,7 +7,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 from litestar import Request, Response
 
-from api.auth import Principal
+from api.principal import Principal
 from domain.errors import ValidationError
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, name_actor, telling

@@ -231,8 +231,8 @@ class Front:
         started = time.perf_counter()
         try:
             reply = await self._pages.answer(scope)
-        except Exception:  # Litestar meets the same error again and knows what to say
-            reply = None
+        except Exception as error:  # the edge of the process
+            reply = await self._refusal(scope, error, about.request_id)
         if reply is None:
             await self._hand_over(scope, receive, send, about)
             return

@@ -15,6 +15,7 @@ from litestar.plugins import OpenAPISchemaPlugin
 from litestar.typing import FieldDefinition
 
 from api.document import document_of, query_names_of
+from api.rule import PUBLIC
 from runtime.version import VERSION
 
 PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -61,13 +62,13 @@ class StructsInBook(OpenAPISchemaPlugin):
         return Schema(type=OpenAPIType.OBJECT)
 
 
-@get("/openapi.json", operation_id="openapi", include_in_schema=False)
+@get("/openapi.json", operation_id="openapi", rule=PUBLIC, include_in_schema=False)
 async def openapi_document(request: Any) -> Response[bytes]:
     """The API document."""
     return Response(written(request.app).document, media_type="application/json", headers=CACHED)
 
 
-@get("/docs", operation_id="docs", include_in_schema=False)
+@get("/docs", operation_id="docs", rule=PUBLIC, include_in_schema=False)
 async def docs(request: Any) -> Response[bytes]:
     """A page that lists every operation of the API document."""
     return Response(

@@ -10,8 +10,8 @@ from msgspec import Meta, structs
 from temporalio.client import Client, ScheduleDescription
 from temporalio.service import RPCError
 
-from api.auth import operator
 from api.pagination import Page, part_of
+from api.rule import OPERATOR
 from domain.errors import NotFound, Unavailable
 from domain.maintenance import TIMETABLES, PlatformTask, platform_schedule_id
 from domain.wire import Instant, NextCursor, optional_rfc3339
@@ -20,7 +20,6 @@ from runtime.schedules import find_schedule
 from runtime.temporal_limits import RPC_TIMEOUT
 from storage.tenant.audit import record
 
-OPERATOR = [operator]
 NO_TENANT = UUID(int=0)
 """Under which the audit log keeps what concerns the platform itself."""
 
@@ -63,14 +62,14 @@ class PlatformScheduleListAnswer(msgspec.Struct, frozen=True, kw_only=True):
     next_cursor: NextCursor
 
 
-@get("/v1/operator/platform-schedules", guards=OPERATOR)
+@get("/v1/operator/platform-schedules", rule=OPERATOR)
 async def list_platform_schedules(temporal: Client, page: Page) -> PlatformScheduleListAnswer:
     """List the platform schedules with their state, last and next run."""
     tasks, cursor = part_of(list(PlatformTask), page, lambda task: task.value)
     return PlatformScheduleListAnswer(platform_schedules=[await _shown(temporal, task) for task in tasks], next_cursor=cursor)
 
 
-@post("/v1/operator/platform-schedules/{schedule_name:str}/pause", guards=OPERATOR, status_code=200)
+@post("/v1/operator/platform-schedules/{schedule_name:str}/pause", rule=OPERATOR, status_code=200)
 async def pause_platform_schedule(schedule_name: str, data: PlatformNote, temporal: Client, pool: Pool) -> PlatformScheduleAnswer:
     """Pause a platform schedule until it is resumed, even across restarts."""
     task = _task(schedule_name)
@@ -82,7 +81,7 @@ async def pause_platform_schedule(schedule_name: str, data: PlatformNote, tempor
     return await _shown(temporal, task)
 
 
-@post("/v1/operator/platform-schedules/{schedule_name:str}/resume", guards=OPERATOR, status_code=200)
+@post("/v1/operator/platform-schedules/{schedule_name:str}/resume", rule=OPERATOR, status_code=200)
 async def resume_platform_schedule(schedule_name: str, data: PlatformNote, temporal: Client, pool: Pool) -> PlatformScheduleAnswer:
     """Resume a platform schedule, from its next time."""
     task = _task(schedule_name)
@@ -94,7 +93,7 @@ async def resume_platform_schedule(schedule_name: str, data: PlatformNote, tempo
     return await _shown(temporal, task)
 
 
-@post("/v1/operator/platform-schedules/{schedule_name:str}/trigger", guards=OPERATOR, status_code=202)
+@post("/v1/operator/platform-schedules/{schedule_name:str}/trigger", rule=OPERATOR, status_code=202)
 async def trigger_platform_schedule(schedule_name: str, temporal: Client, pool: Pool) -> PlatformScheduleAnswer:
     """Run a platform schedule now, even if it is paused. Does nothing while a run is in progress."""
     task = _task(schedule_name)

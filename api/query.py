@@ -1,7 +1,7 @@
 """Query parameters as Structs: a handler's `params` is read as what it is annotated with, as strictly as a body is.
 
 Numbers are written in digits, flags as `true` or `false`, instants with an offset; every error is told at once. Names that the Struct does
-not know are refused before (`api/auth.py`), and `query_names` says which it knows.
+not know are refused before (`api/known_query.py`), and `query_names` says which it knows.
 """
 
 import re

@@ -17,12 +17,11 @@ import msgspec
 from console.api_labels import said
 from console.refusal_labels import refusal_text
 
-PRESET = "laurel.console"
 CHUNKS_AHEAD = 4
 """How much of a stream the API may make before the browser has taken it."""
 AsgiApp = Callable[[Any, Any, Any], Awaitable[None]]
-Admit = Callable[[UUID, str, str], Awaitable[Any]]
-"""Turns (tenant, email, role) into what the API's guards take for an admission."""
+Admit = Callable[[UUID, str, str], Awaitable[Mapping[str, Any]]]
+"""Turns (tenant, email, role) into what the API takes for an admission when it stands in a request's ASGI scope."""
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +73,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 class Api:
     """The API for one signed-in person."""
 
-    def __init__(self, app: AsgiApp, admission: Any, request_id: str) -> None:
+    def __init__(self, app: AsgiApp, admission: Mapping[str, Any], request_id: str) -> None:
         """`admission` is what `Admit` gave."""
         self._app, self._admission, self._request_id = app, admission, request_id
 
@@ -157,7 +156,7 @@ class Api:
             "server": None,
             "extensions": {},
             "state": {"request_id": self._request_id},
-            PRESET: self._admission,
+            **self._admission,
         }
 
 

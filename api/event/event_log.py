@@ -8,10 +8,11 @@ import msgspec
 from litestar import get, post
 from msgspec import Meta, structs
 
-from api.auth import Principal, allow
 from api.event.explained import BoardEffect, EventEffects, RuleEffect, effects_of
 from api.pagination import Page, decode_cursor, encode_cursor
+from api.principal import Principal
 from api.query import Between
+from api.rule import ADMIN
 from domain.errors import EventsExpired, InvalidState, NotFound, ValidationError
 from domain.event.event import decode_stored
 from domain.event.event_wire import (
@@ -33,7 +34,6 @@ from storage.event.search import END, DeadLetter, FoundEvent, LogPlace, Search
 from storage.tenant.tenant import find_tenant
 from storage.tenant.user import find_user
 
-ADMIN = [allow("admin")]
 SAME_ID = 50
 MAX_BOARDS = 200
 
@@ -119,7 +119,7 @@ async def _search(connection: Connection, principal: Principal, params: EventPar
     )
 
 
-@get("/v1/admin/events", guards=ADMIN)
+@get("/v1/admin/events", rule=ADMIN)
 async def list_events(params: EventParams, principal: Principal, pool: Pool, settings: Settings, page: Page) -> EventListAnswer:
     """List accepted events, newest first. `from` and `to` are about `accepted_at`.
 
@@ -145,7 +145,7 @@ def _fits(event: FoundEvent, search: Search) -> bool:
     )
 
 
-@get("/v1/admin/events/{event_id:path}", guards=ADMIN)
+@get("/v1/admin/events/{event_id:path}", rule=ADMIN)
 async def get_event(params: SenderParams, event_id: str, principal: Principal, pool: Pool, settings: Settings) -> EventDetails:
     """Get an event with what it did: what each board and each earning rule in force at the time made of it, or why not.
 
@@ -197,7 +197,7 @@ def _earning(row: dict[str, Any]) -> EventEarning:
     )
 
 
-@get("/v1/admin/dead-letters", guards=ADMIN)
+@get("/v1/admin/dead-letters", rule=ADMIN)
 async def list_dead_letters(principal: Principal, pool: Pool, page: Page) -> DeadLetterListAnswer:
     """List events that broke scoring, with the reason, newest first."""
     before = END
@@ -211,7 +211,7 @@ async def list_dead_letters(principal: Principal, pool: Pool, page: Page) -> Dea
     return DeadLetterListAnswer(dead_letters=[letter_answer(letter) for letter in letters], next_cursor=cursor)
 
 
-@post("/v1/admin/dead-letters/{position:int}/replay", guards=ADMIN, status_code=202, refusals=(InvalidState, EventsExpired))
+@post("/v1/admin/dead-letters/{position:int}/replay", rule=ADMIN, status_code=202, refusals=(InvalidState, EventsExpired))
 async def replay_dead_letter(principal: Principal, position: int, pool: Pool) -> ReplayedEvent:
     """Score an event that broke scoring again, as if it was accepted now: by the current rules, into windows that are open now."""
     if not 0 <= position <= END:

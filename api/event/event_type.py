@@ -8,8 +8,9 @@ import psycopg
 from litestar import delete, get, patch, post
 from msgspec import UNSET, Meta, UnsetType
 
-from api.auth import Principal, allow
 from api.pagination import Page, decode_cursor, encode_cursor
+from api.principal import Principal
+from api.rule import ADMIN
 from domain import limits
 from domain.errors import AlreadyExists, InvalidState, NotFound, ValidationError
 from domain.event.event_type import DeclaredType, EventType, TypeRules, check_schema_shape, check_type_name, count_nodes
@@ -25,7 +26,6 @@ from runtime.tasks import SharedAnswers
 from storage.event import event_type as storage
 
 KNOWN_TENANTS = 1_000
-ADMIN = [allow("admin")]
 Description = Annotated[str, Meta(max_length=2_000)]
 
 
@@ -112,7 +112,7 @@ async def _present(connection: Connection, tenant_id: UUID, name: str) -> EventT
     return declared
 
 
-@post("/v1/admin/event-types", guards=ADMIN, refusals=(AlreadyExists,))
+@post("/v1/admin/event-types", rule=ADMIN, refusals=(AlreadyExists,))
 async def create_event_type(principal: Principal, data: EventTypeBody, pool: Pool) -> EventTypeAnswer:
     """Declare an event type."""
     check_type_name(data.name)
@@ -128,7 +128,7 @@ async def create_event_type(principal: Principal, data: EventTypeBody, pool: Poo
     return type_answer(declared)
 
 
-@get("/v1/admin/event-types", guards=ADMIN)
+@get("/v1/admin/event-types", rule=ADMIN)
 async def list_event_types(principal: Principal, pool: Pool, page: Page) -> EventTypeListAnswer:
     """List the declared event types by name."""
     after = None if page.cursor is None else str(decode_cursor(page.cursor, 1)[0])
@@ -138,14 +138,14 @@ async def list_event_types(principal: Principal, pool: Pool, page: Page) -> Even
     return EventTypeListAnswer(event_types=[type_answer(each) for each in types], next_cursor=cursor)
 
 
-@get("/v1/admin/event-types/{name:str}", guards=ADMIN)
+@get("/v1/admin/event-types/{name:str}", rule=ADMIN)
 async def get_event_type(principal: Principal, name: str, pool: Pool) -> EventTypeAnswer:
     """Get a declared event type."""
     async with pool.connection() as connection:
         return type_answer(await _present(connection, principal.tenant_id, name))
 
 
-@patch("/v1/admin/event-types/{name:str}", guards=ADMIN)
+@patch("/v1/admin/event-types/{name:str}", rule=ADMIN)
 async def update_event_type(principal: Principal, name: str, data: EventTypeChange, pool: Pool) -> EventTypeAnswer:
     """Change the given fields of an event type. Events accepted within the next second may still be checked against the old ones."""
     _check_schema(None if isinstance(data.schema, UnsetType) else data.schema)
@@ -158,7 +158,7 @@ async def update_event_type(principal: Principal, name: str, data: EventTypeChan
     return type_answer(declared)
 
 
-@delete("/v1/admin/event-types/{name:str}", guards=ADMIN, status_code=204, refusals=(InvalidState,))
+@delete("/v1/admin/event-types/{name:str}", rule=ADMIN, status_code=204, refusals=(InvalidState,))
 async def delete_event_type(principal: Principal, name: str, pool: Pool) -> None:
     """Delete an event type, unless it is a system type. Accepted events of the type are kept."""
     async with transaction(pool) as connection:

@@ -9,9 +9,12 @@ from litestar import Request, Response, post
 from litestar.types import Receive, Scope
 from msgspec import UNSET
 
-from api.auth import Admission, Principal, Rule, check_query, check_role, check_tenant, origin_allowed, request_facts
+from api.admission import AdmissionControl
 from api.event.event_type import TypeMemory
+from api.known_query import check_query
 from api.middleware import Reply, cors_headers, read_body
+from api.principal import Admission, Principal
+from api.rule import SENDERS, Rule, rule_of
 from api.tenant.credential import Authenticator
 from domain.errors import DomainError, EventTypeNotDeclared, Forbidden, Unavailable, UserNotFound, ValidationError
 from domain.event.event import AcceptedEvent, decode_bulk, readable_event_id, validate_event
@@ -25,18 +28,13 @@ from domain.event.event_wire import (
     EventStatus,
     IngestionEventV1,
 )
-from domain.tenant.tenant import TenantStatus
 from runtime.ids import utc_now
-from runtime.logging import admitted
 from runtime.metrics import EVENTS_REFUSED
 from runtime.postgres import Pool
 from storage.event.log import GroupCommitWriter, NewEvent, Outcome, is_known
 
 SINGLE = "/v1/events"
 BULK = "/v1/events/bulk"
-SENDING_ROLES = frozenset({"admin", "server", "gamer", "member"})
-RULE = {"rule": Rule(roles=SENDING_ROLES)}
-"""Who may send is asked here and not by a guard: these routes are answered in front of Litestar."""
 GAMER_EVENT_AGE = timedelta(hours=24)
 """How old an event from a gamer's token may be."""
 
@@ -50,8 +48,11 @@ class Ingest:
 
     paths = frozenset({SINGLE, BULK})
 
-    def __init__(self, authenticator: Authenticator, writer: GroupCommitWriter, types: TypeMemory, pool: Pool) -> None:
+    def __init__(
+        self, control: AdmissionControl, authenticator: Authenticator, writer: GroupCommitWriter, *, types: TypeMemory, pool: Pool
+    ) -> None:
         """`writer` makes events durable; `types` knows the event types that tenants declared; `pool` is for what is rarely asked."""
+        self._control = control
         self._authenticator = authenticator
         self._pool = pool
         self._types = types
@@ -59,39 +60,23 @@ class Ingest:
 
     async def answer(self, scope: Scope, receive: Receive) -> Reply:
         """The answer, after the commit. Raises what `api/errors.py` maps."""
-        headers: list[tuple[bytes, bytes]] = scope["headers"]  # type: ignore[assignment]
-        admission = self._admit_fast(headers, scope["query_string"]) or await self._admit(scope)
-        admitted(admission.principal.tenant_id, admission.principal.kind)
-        if not admission.meter.take():
-            await admission.meter.take_slowly()
-        body = await read_body(headers, receive)
-        reply = await (self._take_one if scope["path"] == SINGLE else self._take_many)(admission, body)
+        is_single = scope["path"] == SINGLE
+        admission = await self._admit(scope, rule_of(send_event if is_single else send_events))
+        reply = await self.take(admission, await read_body(scope["headers"], receive), is_single=is_single)  # type: ignore[arg-type]
         origin = scope.get("state", {}).get("cors_origin")
         return reply if origin is None else Reply(status=reply.status, body=reply.body, headers=cors_headers(origin))
 
-    def _admit_fast(self, headers: list[tuple[bytes, bytes]], query_string: bytes) -> Admission | None:
-        """The admission when only a known, fresh Authorization header speaks; None sends the request the thorough way."""
-        authorization = b""
-        for name, value in headers:
-            if name == b"authorization":
-                authorization = value
-            elif name in (b"x-api-key", b"x-tenant-id", b"origin"):
-                return None
-        admission = None if query_string else self._authenticator.remembered(authorization)
-        if admission is None or admission.tenant.status is not TenantStatus.ACTIVE or admission.principal.role not in SENDING_ROLES:
-            return None
+    async def _admit(self, scope: Scope, rule: Rule) -> Admission:
+        query = scope["query_string"]
+        if not query and (admission := self._control.admit_plain(scope["headers"], rule)) is not None:
+            return admission
+        admission = await self._control.admit(scope, rule)
+        check_query(query, ())
         return admission
 
-    async def _admit(self, scope: Any) -> Admission:
-        facts = request_facts(scope)
-        admission = await self._authenticator(facts)
-        scope.setdefault("state", {})["tenant_known"] = True
-        if facts.origin is not None and origin_allowed(admission.tenant, facts.origin.decode("latin-1")):
-            scope.setdefault("state", {})["cors_origin"] = facts.origin
-        check_tenant(facts, admission.tenant)
-        check_role(admission.principal.role, SENDING_ROLES)
-        check_query(facts.query_string, ())
-        return admission
+    async def take(self, admission: Admission, body: bytes, *, is_single: bool) -> Reply:
+        """What became of the event, or of the events, in the body of a request that was let in."""
+        return await (self._take_one if is_single else self._take_many)(admission, body)
 
     async def _take_one(self, admission: Admission, body: bytes) -> Reply:
         try:
@@ -215,29 +200,31 @@ def _bulk_reply(results: list[EventResult]) -> Reply:
     return Reply(status=202, body=_encode(answer))
 
 
-async def _by_litestar(request: Request[Any, Any, Any]) -> Response[bytes]:
+async def _by_litestar(request: Request[Any, Any, Any], admission: Admission, *, is_single: bool) -> Response[bytes]:
+    """For the ways to write these paths that the front leaves to the router."""
     ingest: Ingest = request.app.state.ingest
-    reply = await ingest.answer(request.scope, request.receive)
+    body = await read_body(request.scope["headers"], request.receive)  # type: ignore[arg-type]
+    reply = await ingest.take(admission, body, is_single=is_single)
     return Response(reply.body, status_code=reply.status, media_type="application/json")
 
 
 @post(
     SINGLE,
-    opt=RULE,
+    rule=SENDERS,
     status_code=202,
     body=IngestionEventV1,
     refusals=(EventTypeNotDeclared, UserNotFound),
     answers={202: AcceptedEventAnswer},
 )
-async def send_event(request: Request[Any, Any, Any]) -> Response[bytes]:
+async def send_event(request: Request[Any, Any, Any], admission: Admission) -> Response[bytes]:
     """Accept one event (IngestionEventV1). The response is sent when it is on disk."""
-    return await _by_litestar(request)
+    return await _by_litestar(request, admission, is_single=True)
 
 
-@post(BULK, opt=RULE, status_code=202, body=EventBatch, answers={202: EventBatchResults})
-async def send_events(request: Request[Any, Any, Any]) -> Response[bytes]:
+@post(BULK, rule=SENDERS, status_code=202, body=EventBatch, answers={202: EventBatchResults})
+async def send_events(request: Request[Any, Any, Any], admission: Admission) -> Response[bytes]:
     """Accept 1 to 100 events. Each is handled on its own; the results have the order of the request."""
-    return await _by_litestar(request)
+    return await _by_litestar(request, admission, is_single=False)
 
 
 routes: list[Any] = [send_event, send_events]

@@ -12,10 +12,10 @@ import msgspec
 from litestar import Request, Response, get
 from msgspec import Meta, structs
 
-from api.auth import Principal, allow
 from api.leaderboard.entry_cache import BoardLines, leaderboard_entry
 from api.pagination import Page
-from api.tenant.user import READERS as USER_READERS
+from api.principal import Principal
+from api.rule import BOARD_READERS, USER_READERS
 from api.tenant.user import user_for
 from domain import limits
 from domain.errors import LeaderboardNotFound, UserNotFound, ValidationError
@@ -39,7 +39,6 @@ from storage.leaderboard.board import BoardPage, Boards, WindowView
 from storage.leaderboard.definition import Leaderboard, boards_after
 from storage.leaderboard.profile import NOBODY, Profiles
 
-READERS = [allow("server", "read", "gamer", "member")]
 AnyRequest = Request[Any, Any, Any]
 ViewQuestion = tuple[UUID, str, str | None]
 Written = tuple[bytes, bytes]
@@ -219,7 +218,7 @@ class AroundParams(WindowParams, frozen=True, kw_only=True):
     limit: Annotated[int, Meta(ge=1, le=PAGE_LIMIT_MAXIMUM, description="How many entries, the user's own included")] = AROUND_LIMIT
 
 
-@get("/v1/leaderboards", guards=READERS)
+@get("/v1/leaderboards", rule=BOARD_READERS)
 async def list_leaderboards(principal: Principal, pool: Pool, page: Page) -> LeaderboardSummaryListAnswer:
     """List the active boards, in the order of creation."""
     async with pool.connection() as connection:
@@ -244,7 +243,7 @@ def _summary(board: Leaderboard) -> LeaderboardSummary:
     )
 
 
-@get("/v1/leaderboards/{leaderboard_id:str}", guards=READERS, answers={200: LeaderboardPage, 304: None})
+@get("/v1/leaderboards/{leaderboard_id:str}", rule=BOARD_READERS, answers={200: LeaderboardPage, 304: None})
 async def get_leaderboard_page(
     leaderboard_id: str, params: PageParams, request: AnyRequest, principal: Principal, reader: BoardReader
 ) -> Response[bytes]:
@@ -254,7 +253,7 @@ async def get_leaderboard_page(
     return answer(request, page)
 
 
-@get("/v1/leaderboards/{leaderboard_id:str}/user/{user_id:str}", guards=READERS, answers={200: EntriesAroundUser, 304: None})
+@get("/v1/leaderboards/{leaderboard_id:str}/user/{user_id:str}", rule=BOARD_READERS, answers={200: EntriesAroundUser, 304: None})
 async def get_entries_around_user(  # what it asks for, and of whom
     leaderboard_id: str, user_id: str, params: AroundParams, request: AnyRequest, principal: Principal, reader: BoardReader
 ) -> Response[bytes]:
@@ -287,7 +286,7 @@ def _no_entry(view: WindowView, user_id: str) -> UserNotFound:
     )
 
 
-@get("/v1/leaderboards/{leaderboard_id:str}/rank/{user_id:str}", guards=READERS)
+@get("/v1/leaderboards/{leaderboard_id:str}/rank/{user_id:str}", rule=BOARD_READERS)
 async def get_leaderboard_rank(
     leaderboard_id: str, user_id: str, params: WindowParams, principal: Principal, reader: BoardReader
 ) -> LeaderboardRank:
@@ -295,7 +294,7 @@ async def get_leaderboard_rank(
     return await _rank(reader, principal, leaderboard_id, user_id, window_key=params.window_key)
 
 
-@get("/v1/leaderboards/{leaderboard_id:str}/score/{user_id:str}", guards=READERS)
+@get("/v1/leaderboards/{leaderboard_id:str}/score/{user_id:str}", rule=BOARD_READERS)
 async def get_leaderboard_score(
     leaderboard_id: str, user_id: str, params: WindowParams, principal: Principal, reader: BoardReader
 ) -> LeaderboardRank:
@@ -320,7 +319,7 @@ async def _rank(reader: BoardReader, principal: Principal, leaderboard_id: str, 
     )
 
 
-@get("/v1/users/{user_id:str}/leaderboards", guards=USER_READERS)
+@get("/v1/users/{user_id:str}/leaderboards", rule=USER_READERS)
 async def list_user_leaderboards(user_id: str, principal: Principal, pool: Pool, reader: BoardReader) -> UserPlaces:
     """List the active boards on which a user has an entry, with the rank. Gamers can only read their own (`me`)."""
     async with pool.connection() as connection:

@@ -7,11 +7,12 @@ import msgspec
 from litestar import Request, delete, get, post, put
 from psycopg.errors import UniqueViolation
 
-from api.auth import Principal, allow
 from api.declared import As
 from api.if_match import check_version
 from api.leaderboard.board import BoardReader, no_such_board
 from api.pagination import Page
+from api.principal import Principal
+from api.rule import ADMIN, ADMIN_READING
 from domain.errors import AlreadyExists, InvalidState, ValidationError, VersionConflict
 from domain.event.event import decode_stored, validate_event
 from domain.event.event_wire import IngestionEventV1
@@ -51,7 +52,6 @@ from storage.reward.config import check_config
 from storage.rules_lock import change_instant
 from storage.tenant.user import find_user
 
-ADMIN = [allow("admin")]
 AnyRequest = Request[Any, Any, Any]
 
 
@@ -96,7 +96,7 @@ def _segment(board: Leaderboard, segment: TimelineSegment) -> dict[str, Any]:
     return {"timeframe": timeframe, "aggregation": segment.aggregation, "method": segment.method}
 
 
-@post("/v1/admin/leaderboards", guards=ADMIN, status_code=201, refusals=(AlreadyExists,))
+@post("/v1/admin/leaderboards", rule=ADMIN, status_code=201, refusals=(AlreadyExists,))
 async def create_leaderboard(
     data: Annotated[dict[str, Any], As(LeaderboardDefinition)], principal: Principal, pool: Pool, reader: BoardReader
 ) -> LeaderboardAnswer:
@@ -120,7 +120,7 @@ async def create_leaderboard(
     return board_answer(board)
 
 
-@get("/v1/admin/leaderboards", guards=ADMIN)
+@get("/v1/admin/leaderboards", rule=ADMIN)
 async def list_leaderboard_definitions(params: LeaderboardParams, principal: Principal, pool: Pool, page: Page) -> LeaderboardListAnswer:
     """List definitions in the order of creation. `status` selects one status; archived boards are only listed with it."""
     statuses = (params.status.value,) if params.status else (BoardStatus.ACTIVE.value, BoardStatus.INACTIVE.value)
@@ -130,7 +130,7 @@ async def list_leaderboard_definitions(params: LeaderboardParams, principal: Pri
     return LeaderboardListAnswer(total=total, leaderboards=shown, next_cursor=page.cursor_of(boards, "board_id"))
 
 
-@get("/v1/admin/leaderboards/{leaderboard_id:str}", guards=ADMIN)
+@get("/v1/admin/leaderboards/{leaderboard_id:str}", rule=ADMIN)
 async def get_leaderboard_definition(leaderboard_id: str, principal: Principal, pool: Pool) -> LeaderboardAnswer:
     """Get a definition; for an archived id, the latest incarnation."""
     async with pool.connection() as connection:
@@ -150,7 +150,7 @@ async def _present(connection: Connection, tenant_id: UUID, leaderboard_id: str)
     raise no_such_board(leaderboard_id)
 
 
-@put("/v1/admin/leaderboards/{leaderboard_id:str}", guards=ADMIN, refusals=(InvalidState, VersionConflict))
+@put("/v1/admin/leaderboards/{leaderboard_id:str}", rule=ADMIN, refusals=(InvalidState, VersionConflict))
 async def replace_leaderboard(  # its definition, and what replaces it
     leaderboard_id: str,
     data: Annotated[dict[str, Any], As(LeaderboardDefinition)],
@@ -185,7 +185,7 @@ async def replace_leaderboard(  # its definition, and what replaces it
     return board_answer(changed)
 
 
-@delete("/v1/admin/leaderboards/{leaderboard_id:str}", guards=ADMIN, status_code=204, refusals=(VersionConflict,))
+@delete("/v1/admin/leaderboards/{leaderboard_id:str}", rule=ADMIN, status_code=204, refusals=(VersionConflict,))
 async def archive_leaderboard(leaderboard_id: str, request: AnyRequest, principal: Principal, pool: Pool, reader: BoardReader) -> None:
     """Archive a board. Its open window closes without a payout, and its id can be used again. Archiving it again changes nothing."""
     async with transaction(pool) as connection:
@@ -199,7 +199,7 @@ async def archive_leaderboard(leaderboard_id: str, request: AnyRequest, principa
     reader.forget()
 
 
-@post("/v1/admin/leaderboards/{leaderboard_id:str}/explain", guards=ADMIN, status_code=200, body=IngestionEventV1)
+@post("/v1/admin/leaderboards/{leaderboard_id:str}/explain", rule=ADMIN_READING, status_code=200, body=IngestionEventV1)
 async def explain_event(leaderboard_id: str, request: AnyRequest, principal: Principal, pool: Pool) -> EventExplanation:
     """Explain what the event in the body would score on the board if it was accepted now. Writes nothing."""
     now = utc_now()

@@ -1,7 +1,7 @@
 """A page of a board in front of Litestar: what thousands of viewers ask again and again (docs/performance.md).
 
-Only the plain case is taken: a known credential, `limit`, `offset` and `window_key`. Whatever else is in a request, and whatever goes
-wrong, is left to the route in `api/leaderboard/board.py`, which gives the same page.
+Only the plain case is taken: a known credential that is let in, `limit`, `offset` and `window_key`. Any other request is left to the
+route in `api/leaderboard/board.py`, which gives the same page.
 """
 
 from typing import Any
@@ -9,18 +9,13 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from api.auth import Admission
-from api.leaderboard.board import OFFSET_MAXIMUM, PAGE_LIMIT, PAGE_LIMIT_MAXIMUM, BoardReader
+from api.admission import AdmissionControl
+from api.leaderboard.board import OFFSET_MAXIMUM, PAGE_LIMIT, PAGE_LIMIT_MAXIMUM, BoardReader, get_leaderboard_page
 from api.middleware import Reply
-from api.tenant.credential import Authenticator
+from api.rule import rule_of
 from domain import limits
-from domain.errors import DomainError
-from domain.tenant.tenant import TenantStatus
-from runtime.logging import admitted
 
 PREFIX = "/v1/leaderboards/"
-READING_ROLES = frozenset({"admin", "server", "read", "gamer", "member"})
-THOROUGH_HEADERS = frozenset({b"x-api-key", b"x-tenant-id", b"origin", b"if-none-match"})
 REMEMBERED_QUERIES, PLAIN_QUERY_BYTES = limits.REMEMBERED_QUERIES.value, limits.PLAIN_QUERY_BYTES.value
 """`limit`, `offset` and `window_key` need no more; the route looks at what is longer, and nothing of it is kept."""
 
@@ -38,43 +33,24 @@ class FastPages:
 
     prefix = PREFIX
 
-    def __init__(self, authenticator: Authenticator, reader: BoardReader) -> None:
+    def __init__(self, control: AdmissionControl, reader: BoardReader) -> None:
         """`reader` is the one that the routes use, so both share its rendered pages."""
-        self._authenticator = authenticator
+        self._control = control
+        self._rule = rule_of(get_leaderboard_page)
         self._reader = reader
         self._queries: dict[bytes, PageQuery | None] = {}
 
     async def answer(self, scope: Any) -> Reply | None:
-        """The page; None when Litestar has to look at the request."""
+        """The page; None when Litestar has to look at the request, which has not been charged then. Raises what `api/errors.py` maps."""
         leaderboard_id = scope["path"][len(PREFIX) :]
-        admission = self._admit(scope["headers"])
-        if admission is None or "/" in leaderboard_id or len(scope["query_string"]) > PLAIN_QUERY_BYTES:
+        if not leaderboard_id or "/" in leaderboard_id or len(scope["query_string"]) > PLAIN_QUERY_BYTES:
             return None
         query = self._query(scope["query_string"])
-        if query is None:
-            return None
-        if not admission.meter.take():
+        if query is None or (admission := self._control.admit_plain(scope["headers"], self._rule)) is None:
             return None
         tenant_id = admission.principal.tenant_id
-        admitted(tenant_id, admission.principal.kind)
-        try:
-            page = await self._reader.page(tenant_id, leaderboard_id, limit=query.limit, offset=query.offset, window_key=query.window_key)
-        except DomainError:
-            return None
+        page = await self._reader.page(tenant_id, leaderboard_id, limit=query.limit, offset=query.offset, window_key=query.window_key)
         return Reply(status=200, body=page.body, headers=page.headers)
-
-    def _admit(self, headers: list[tuple[bytes, bytes]]) -> Admission | None:
-        """The admission when only a known, fresh Authorization header speaks."""
-        authorization = b""
-        for name, value in headers:
-            if name == b"authorization":
-                authorization = value
-            elif name in THOROUGH_HEADERS:
-                return None
-        admission = self._authenticator.remembered(authorization)
-        if admission is None or admission.tenant.status is not TenantStatus.ACTIVE or admission.principal.role not in READING_ROLES:
-            return None
-        return admission
 
     def _query(self, raw: bytes) -> PageQuery | None:
         """The query string, parsed once; None when it is not plain."""

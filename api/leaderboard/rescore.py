@@ -7,9 +7,10 @@ import msgspec
 from litestar import Response, get, post
 from msgspec import Meta
 
-from api.auth import Principal, allow
 from api.leaderboard.board import no_such_board
 from api.pagination import Page
+from api.principal import Principal
+from api.rule import ADMIN
 from domain.errors import EventsExpired, InvalidState, NotFound
 from domain.leaderboard.board_wire import RescoreAnswer, RescoreListAnswer
 from domain.leaderboard.rescore import RescoreProgress, rescore_workflow_id
@@ -19,8 +20,6 @@ from runtime.postgres import Pool, transaction
 from storage.leaderboard.definition import find_any_board
 from storage.leaderboard.rescore import Rescore, find_rescore, progress_of, rescores_before
 from storage.leaderboard.rescore_request import request_rescore
-
-ADMIN = [allow("admin")]
 
 
 class RescoreBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,9 +52,7 @@ def _path(leaderboard_id: str, rescore_id: UUID) -> str:
     return f"/v1/admin/leaderboards/{leaderboard_id}/rescores/{rescore_id}"
 
 
-@post(
-    "/v1/admin/leaderboards/{leaderboard_id:str}/rescore", guards=ADMIN, status_code=202, refusals=(InvalidState, EventsExpired, NotFound)
-)
+@post("/v1/admin/leaderboards/{leaderboard_id:str}/rescore", rule=ADMIN, status_code=202, refusals=(InvalidState, EventsExpired, NotFound))
 async def create_rescore(leaderboard_id: str, data: RescoreBody, principal: Principal, pool: Pool, relay: Relay) -> Response[RescoreAnswer]:
     """Rebuild an open window from the event log under the current rules. The board shows the old standings until it is complete."""
     async with transaction(pool) as connection:
@@ -66,7 +63,7 @@ async def create_rescore(leaderboard_id: str, data: RescoreBody, principal: Prin
     return Response(body, status_code=202, headers={"Location": body.progress_url})
 
 
-@get("/v1/admin/leaderboards/{leaderboard_id:str}/rescores", guards=ADMIN)
+@get("/v1/admin/leaderboards/{leaderboard_id:str}/rescores", rule=ADMIN)
 async def list_rescores(leaderboard_id: str, principal: Principal, pool: Pool, page: Page) -> RescoreListAnswer:
     """List rescores of the board, newest first."""
     async with pool.connection() as connection:
@@ -78,7 +75,7 @@ async def list_rescores(leaderboard_id: str, principal: Principal, pool: Pool, p
     return RescoreListAnswer(rescores=shown, next_cursor=page.cursor_of(found, "rescore_id"))
 
 
-@get("/v1/admin/leaderboards/{leaderboard_id:str}/rescores/{rescore_id:uuid}", guards=ADMIN)
+@get("/v1/admin/leaderboards/{leaderboard_id:str}/rescores/{rescore_id:uuid}", rule=ADMIN)
 async def get_rescore(leaderboard_id: str, rescore_id: UUID, principal: Principal, pool: Pool) -> RescoreAnswer:
     """Get a rescore and its progress."""
     async with pool.connection() as connection:

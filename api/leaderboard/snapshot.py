@@ -8,12 +8,10 @@ import msgspec
 from litestar import Request, Response, get
 from msgspec import Meta, structs
 
-from api.auth import Principal
 from api.leaderboard.board import (
     OFFSET_MAXIMUM,
     PAGE_LIMIT,
     PAGE_LIMIT_MAXIMUM,
-    READERS,
     BoardReader,
     Written,
     answer,
@@ -21,7 +19,9 @@ from api.leaderboard.board import (
     no_such_board,
 )
 from api.pagination import Page, decode_cursor, encode_cursor
+from api.principal import Principal
 from api.query import Between
+from api.rule import BOARD_READERS
 from domain.errors import NotFound, UserNotFound, ValidationError
 from domain.leaderboard.board_wire import SnapshotAnswer, SnapshotEntry, SnapshotListAnswer, SnapshotPage
 from domain.wire import optional_rfc3339, rfc3339, score_number
@@ -62,7 +62,7 @@ def _instant(text: str, field: str = "snapshot_time") -> datetime:
     return instant.astimezone(UTC)
 
 
-@get("/v1/snapshots/{leaderboard_id:str}", guards=READERS)
+@get("/v1/snapshots/{leaderboard_id:str}", rule=BOARD_READERS)
 async def list_snapshots(leaderboard_id: str, params: Between, principal: Principal, pool: Pool, page: Page) -> SnapshotListAnswer:
     """List the board's snapshots, newest first, with `from` ≤ time < `to`."""
     wanted = SnapshotRange(
@@ -96,7 +96,7 @@ class SnapshotParams(msgspec.Struct, frozen=True, kw_only=True):
     offset: Annotated[int, Meta(ge=0, le=OFFSET_MAXIMUM, description="How many of the best are passed over")] = 0
 
 
-@get("/v1/snapshots/{leaderboard_id:str}/{snapshot_time:str}", guards=READERS, answers={200: SnapshotPage, 304: None})
+@get("/v1/snapshots/{leaderboard_id:str}/{snapshot_time:str}", rule=BOARD_READERS, answers={200: SnapshotPage, 304: None})
 async def get_snapshot(  # what it asks for, and of which board
     leaderboard_id: str,
     snapshot_time: str,
@@ -120,7 +120,7 @@ async def get_snapshot(  # what it asks for, and of which board
     return answer(request, await reader.shared(question, render))
 
 
-@get("/v1/snapshots/{leaderboard_id:str}/{snapshot_time:str}/user/{user_id:str}", guards=READERS)
+@get("/v1/snapshots/{leaderboard_id:str}/{snapshot_time:str}/user/{user_id:str}", rule=BOARD_READERS)
 async def get_snapshot_entry(leaderboard_id: str, snapshot_time: str, user_id: str, principal: Principal, pool: Pool) -> SnapshotEntry:
     """Get a user's final rank and score."""
     user_id = principal.named(user_id)

@@ -22,16 +22,19 @@ from litestar.exceptions import HTTPException
 from litestar.types import Receive, Send
 from psycopg_pool import PoolTimeout
 
-from api.auth import Admission, Admit, Principal, RequestFacts, check_tenant, request_facts
+from api.admission import AdmissionControl
+from api.credential_text import SUBPROTOCOL
 from api.errors import internal_error, known_error
-from api.leaderboard.board import READERS, BoardReader
+from api.known_query import check_query
+from api.leaderboard.board import BoardReader
 from api.leaderboard.room import Room
 from api.leaderboard.socket_session import Client, encode, error_message
 from api.middleware import NOT_SERVED, error_reply
+from api.principal import Admission, Principal
+from api.rule import BOARD_READERS, rule_of
 from domain import limits
 from domain.errors import DomainError, Forbidden, InvalidKey, MissingKey, NotFound, RateLimited, Unauthorized
 from domain.leaderboard.view import CURRENT, Wanted
-from runtime.logging import admitted
 from runtime.metrics import SOCKETS_CLOSED, SOCKETS_OPEN
 from runtime.redis import Redis
 from runtime.settings import Settings
@@ -40,8 +43,6 @@ from storage.leaderboard.feed import BoardFeed
 log = logging.getLogger(__name__)
 
 PATH = re.compile(r"/v1/leaderboards/([^/]+)/ws")
-ROLES = frozenset({"admin", "server", "read", "gamer", "member"})
-SUBPROTOCOL = "bearer"
 MESSAGE_BYTES = 65_536
 KEEP_SECONDS = 0.25
 CREDENTIAL_SECONDS = 0.5
@@ -55,7 +56,7 @@ class SocketConnection(msgspec.Struct, frozen=True, eq=False):
     """A client with the request by which it was let in."""
 
     client: Client
-    facts: RequestFacts
+    scope: Any
 
 
 class Upgrade(msgspec.Struct, frozen=True):
@@ -70,11 +71,11 @@ class Upgrade(msgspec.Struct, frozen=True):
 class Sockets:
     """All WebSockets of a process."""
 
-    def __init__(self, settings: Settings, reader: BoardReader, redis: Redis, admit: Admit) -> None:
+    def __init__(self, settings: Settings, reader: BoardReader, redis: Redis, control: AdmissionControl) -> None:
         """`start` has to be called before the first connection comes."""
         self._heartbeat_seconds = settings.socket_heartbeat_seconds
         self._stuck_seconds = settings.socket_stuck_seconds
-        self._reader, self._admit = reader, admit
+        self._reader, self._control, self._rule = reader, control, rule_of(explain_upgrade)
         self._feed = BoardFeed(redis)
         self._rooms: dict[tuple[UUID, str], Room] = {}
         self._connections: set[SocketConnection] = set()
@@ -101,18 +102,16 @@ class Sockets:
         try:
             if not served:
                 raise NotFound(NOT_SERVED)
-            facts, leaderboard_id = await self._admitted(scope)
-            admission = await self._admit(facts)
-            admitted(admission.principal.tenant_id, admission.principal.kind)
-            _check(facts, admission)
-            await admission.charge()
+            leaderboard_id = _board_of(scope)
+            admission = await self._control.admit(scope, self._rule)
+            check_query(scope["query_string"], ())
         except Exception as error:  # the edge of the process: whatever it is, it becomes an answer
             await _refuse(scope, send, error, request_id)
             return
         try:
             with self._place(admission.principal):
                 room = self._room(admission.principal.tenant_id, leaderboard_id)
-                await self._serve(room, Upgrade(scope, receive, send, request_id), facts, admission)
+                await self._serve(room, Upgrade(scope, receive, send, request_id), admission)
         except RateLimited as error:
             await _refuse(scope, send, error, request_id)
 
@@ -134,7 +133,7 @@ class Sockets:
                 if not self._taken[place]:
                     del self._taken[place]
 
-    async def _serve(self, room: Room, upgrade: Upgrade, facts: RequestFacts, admission: Admission) -> None:
+    async def _serve(self, room: Room, upgrade: Upgrade, admission: Admission) -> None:
         """The admitted connection, to its end."""
         scope, receive, send, request_id = upgrade.scope, upgrade.receive, upgrade.send, upgrade.request_id
         client = Client(lambda text: send({"type": "websocket.send", "text": text, "bytes": None}))
@@ -145,7 +144,7 @@ class Sockets:
             await self._leave(room, client)
             await _refuse(scope, send, error, request_id)
             return
-        connection = SocketConnection(client, facts)
+        connection = SocketConnection(client, scope)
         self._connections.add(connection)
         SOCKETS_OPEN.inc()
         try:
@@ -160,17 +159,6 @@ class Sockets:
         if client.closing is not None:
             SOCKETS_CLOSED.labels(str(client.closing[0])).inc()
             await _close(send, *client.closing)
-
-    async def _admitted(self, scope: Any) -> tuple[RequestFacts, str]:
-        """What the upgrade says of itself; a browser's credential is its second subprotocol."""
-        found = PATH.fullmatch(scope["path"])
-        if found is None:
-            raise NotFound("Route not found")
-        facts = request_facts(scope)
-        offered = scope.get("subprotocols") or []
-        if facts.authorization is None and len(offered) > 1 and offered[0].lower() == SUBPROTOCOL:
-            facts = msgspec.structs.replace(facts, authorization=b"Bearer " + offered[1].encode())
-        return facts, found[1]
 
     def _room(self, tenant_id: UUID, leaderboard_id: str) -> Room:
         room = self._rooms.get((tenant_id, leaderboard_id))
@@ -208,7 +196,7 @@ class Sockets:
             await asyncio.sleep(CREDENTIAL_SECONDS)
             for connection in list(self._connections):
                 try:
-                    _check(connection.facts, await self._admit(connection.facts))
+                    await self._control.check_again(connection.scope, self._rule)
                 except REFUSED as error:
                     connection.client.close(EXPIRED, error.message)
                 except Forbidden as error:
@@ -221,10 +209,12 @@ class Sockets:
                     break
 
 
-def _check(facts: RequestFacts, admission: Admission) -> None:
-    check_tenant(facts, admission.tenant)
-    if admission.principal.role not in ROLES:
-        raise Forbidden("The credential's role does not allow this")
+def _board_of(scope: Any) -> str:
+    """The board that an upgrade names; NotFound for any path but the one of WebSockets."""
+    found = PATH.fullmatch(scope["path"])
+    if found is None:
+        raise NotFound("Route not found")
+    return found[1]
 
 
 async def _refuse(scope: Any, send: Send, error: Exception, request_id: bytes) -> None:
@@ -300,7 +290,7 @@ async def _close(send: Send, code: int, reason: str) -> None:
         pass  # it is closed already
 
 
-@get("/v1/leaderboards/{leaderboard_id:str}/ws", guards=READERS, status_code=101, operation_id="watch_leaderboard")
+@get("/v1/leaderboards/{leaderboard_id:str}/ws", rule=BOARD_READERS, status_code=101, operation_id="watch_leaderboard")
 async def explain_upgrade(leaderboard_id: str) -> None:
     """The WebSocket of a board: connect with `Authorization: Bearer`, or with the subprotocols `bearer, <token>` from a browser."""
     raise HTTPException("This route is a WebSocket", status_code=426, headers={"Upgrade": "websocket"})

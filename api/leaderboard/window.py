@@ -8,9 +8,10 @@ import msgspec
 from litestar import get, post
 from msgspec import Meta
 
-from api.auth import Principal, allow
 from api.leaderboard.board import BoardReader, no_such_board
 from api.pagination import Page, decode_cursor, encode_cursor
+from api.principal import Principal
+from api.rule import ADMIN
 from domain.errors import InvalidState, NotFound, ValidationError
 from domain.leaderboard.definition import TimeframeType
 from domain.leaderboard.window import WindowSpan
@@ -31,7 +32,6 @@ from storage.payout.window_payout import SOURCE
 from storage.rules_lock import change_instant
 from storage.tenant.audit import record
 
-ADMIN = [allow("admin")]
 BEFORE_START = timedelta(hours=1)
 
 
@@ -74,7 +74,7 @@ async def _shown(reader: BoardReader, board: Leaderboard, window: BoardWindow, r
     )
 
 
-@get("/v1/admin/leaderboards/{leaderboard_id:str}/windows", guards=ADMIN)
+@get("/v1/admin/leaderboards/{leaderboard_id:str}/windows", rule=ADMIN)
 async def list_leaderboard_windows(
     leaderboard_id: str, principal: Principal, pool: Pool, page: Page, reader: BoardReader
 ) -> WindowListAnswer:
@@ -92,7 +92,7 @@ async def list_leaderboard_windows(
     return WindowListAnswer(windows=shown, next_cursor=cursor)
 
 
-@post("/v1/admin/leaderboards/{leaderboard_id:str}/windows/{window_key:str}/close", guards=ADMIN, status_code=202, refusals=(InvalidState,))
+@post("/v1/admin/leaderboards/{leaderboard_id:str}/windows/{window_key:str}/close", rule=ADMIN, status_code=202, refusals=(InvalidState,))
 async def close_leaderboard_window(
     leaderboard_id: str, window_key: str, principal: Principal, pool: Pool, relay: Relay, reader: BoardReader
 ) -> WindowAnswer:
@@ -146,9 +146,7 @@ def _span(board: Leaderboard, window_key: str) -> WindowSpan:
     return span
 
 
-@post(
-    "/v1/admin/leaderboards/{leaderboard_id:str}/windows/{window_key:str}/payout", guards=ADMIN, status_code=202, refusals=(InvalidState,)
-)
+@post("/v1/admin/leaderboards/{leaderboard_id:str}/windows/{window_key:str}/payout", rule=ADMIN, status_code=202, refusals=(InvalidState,))
 async def pay_leaderboard_window(leaderboard_id: str, window_key: str, principal: Principal, pool: Pool, relay: Relay) -> PayoutRunAnswer:
     """Resume the payout of a closed window where it stopped, if it failed or was cancelled. Nobody is paid twice.
 

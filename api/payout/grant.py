@@ -5,10 +5,11 @@ from uuid import UUID
 
 from litestar import Request, Response, get, post
 
-from api.auth import Principal, allow
 from api.idempotency import idempotent, write_of
 from api.pagination import Page
+from api.principal import Principal
 from api.query import instant_in, uuid_in
+from api.rule import ADMIN, USER_READERS
 from api.tenant.user import user_for
 from domain.errors import UserNotFound
 from domain.payout.grant import GrantBody, check_grant, grant_wire
@@ -24,7 +25,6 @@ from storage.reward.item import find_item
 from storage.tenant.audit import record, summarised
 from storage.tenant.user import users_named
 
-READERS = [allow("server", "read", "gamer")]
 AnyRequest = Request[Any, Any, Any]
 
 
@@ -41,7 +41,7 @@ def _filter(request: AnyRequest, page: Page, user_id: UUID | None) -> GrantFilte
     )
 
 
-@get("/v1/users/{external_id:str}/grants", guards=READERS)
+@get("/v1/users/{external_id:str}/grants", rule=USER_READERS)
 async def read_user_grants(external_id: str, request: AnyRequest, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
     """List a user's grants, newest first. Filters: `source_type`, `source_id`, `item_id`, `from`, `to`."""
     async with transaction(pool) as connection:
@@ -51,7 +51,7 @@ async def read_user_grants(external_id: str, request: AnyRequest, principal: Pri
     return {"grants": shown, "next_cursor": page.cursor_of(grants, "grant_id")}
 
 
-@get("/v1/admin/grants", guards=[allow("admin")])
+@get("/v1/admin/grants", rule=ADMIN)
 async def show_grants(request: AnyRequest, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
     """List grants, newest first. Filters: `source_type`, `source_id`, `item_id`, `user_id` (external id), `from`, `to`."""
     async with transaction(pool) as connection:
@@ -61,7 +61,7 @@ async def show_grants(request: AnyRequest, principal: Principal, pool: Pool, pag
     return {"grants": [grant_wire(grant) for grant in grants], "next_cursor": page.cursor_of(grants, "grant_id")}
 
 
-@post("/v1/admin/grants", guards=[allow("admin")], status_code=201)
+@post("/v1/admin/grants", rule=ADMIN, status_code=201)
 async def grant_by_hand(data: GrantBody, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> Response[dict[str, Any]]:
     """Give an item to up to 1000 users, all or none. 404 `USER_NOT_FOUND` names unknown users."""
     check_grant(data)

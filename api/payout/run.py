@@ -7,8 +7,9 @@ import msgspec
 from litestar import get, post
 from msgspec import Meta
 
-from api.auth import Principal, allow
 from api.pagination import Page, decode_cursor, encode_cursor
+from api.principal import Principal
+from api.rule import ADMIN
 from domain.errors import InvalidState, ValidationError
 from domain.payout.run import RunStatus, payout_workflow_id
 from domain.payout.run_wire import (
@@ -24,8 +25,6 @@ from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
 from storage.payout.run import find_run, request_cancel, retry_run
 from storage.payout.run_list import RunFilter, list_runs, recipients_of, skipped_reasons, windows_of
-
-ADMIN = [allow("admin")]
 
 
 class PayoutRunParams(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +50,7 @@ async def _shown(connection: Connection, principal: Principal, run_id: UUID) -> 
     return run_answer(run, reasons, windows.get(run_id))
 
 
-@get("/v1/admin/payout-runs", guards=ADMIN)
+@get("/v1/admin/payout-runs", rule=ADMIN)
 async def list_payout_runs(params: PayoutRunParams, principal: Principal, pool: Pool, page: Page) -> PayoutRunListAnswer:
     """List payout runs, newest first."""
     wanted = RunFilter(
@@ -69,14 +68,14 @@ async def list_payout_runs(params: PayoutRunParams, principal: Principal, pool: 
     return PayoutRunListAnswer(payout_runs=shown, next_cursor=page.cursor_of(runs, "payout_run_id"))
 
 
-@get("/v1/admin/payout-runs/{run_id:uuid}", guards=ADMIN)
+@get("/v1/admin/payout-runs/{run_id:uuid}", rule=ADMIN)
 async def get_payout_run(run_id: UUID, principal: Principal, pool: Pool) -> PayoutRunAnswer:
     """Get a payout run: recipients, paid, skipped with reasons, totals, progress."""
     async with transaction(pool) as connection:
         return await _shown(connection, principal, run_id)
 
 
-@get("/v1/admin/payout-runs/{run_id:uuid}/recipients", guards=ADMIN)
+@get("/v1/admin/payout-runs/{run_id:uuid}/recipients", rule=ADMIN)
 async def list_payout_recipients(
     run_id: UUID, params: RecipientParams, principal: Principal, pool: Pool, page: Page
 ) -> RecipientListAnswer:
@@ -93,7 +92,7 @@ async def list_payout_recipients(
     return RecipientListAnswer(recipients=[recipient_answer(run, row) for row in rows], next_cursor=more)
 
 
-@post("/v1/admin/payout-runs/{run_id:uuid}/cancel", guards=ADMIN, status_code=202, refusals=(InvalidState,))
+@post("/v1/admin/payout-runs/{run_id:uuid}/cancel", rule=ADMIN, status_code=202, refusals=(InvalidState,))
 async def cancel_payout_run(run_id: UUID, principal: Principal, pool: Pool) -> PayoutRunAnswer:
     """Cancel a run before its next page. What was paid stays paid. 409 `INVALID_STATE` if it has ended."""
     async with transaction(pool) as connection:
@@ -101,7 +100,7 @@ async def cancel_payout_run(run_id: UUID, principal: Principal, pool: Pool) -> P
         return await _shown(connection, principal, run_id)
 
 
-@post("/v1/admin/payout-runs/{run_id:uuid}/retry", guards=ADMIN, status_code=202, refusals=(InvalidState,))
+@post("/v1/admin/payout-runs/{run_id:uuid}/retry", rule=ADMIN, status_code=202, refusals=(InvalidState,))
 async def retry_payout_run(run_id: UUID, principal: Principal, pool: Pool, relay: Relay) -> PayoutRunAnswer:
     """Resume a failed or cancelled run where it stopped. Nobody is paid twice. 409 `INVALID_STATE` if it is completed."""
     async with transaction(pool) as connection:

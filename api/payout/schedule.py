@@ -7,11 +7,12 @@ import msgspec
 from litestar import Request, Response, delete, get, patch, post
 from msgspec import Meta, structs
 
-from api.auth import Principal, allow
 from api.declared import As, PartOf
 from api.idempotency import idempotent, write_of
 from api.if_match import check_version
 from api.pagination import Page
+from api.principal import Principal
+from api.rule import ADMIN, ADMIN_READING
 from domain.errors import IdempotencyConflict, ValidationError, VersionConflict
 from domain.leaderboard.definition import TimeframeType
 from domain.payout.run import payout_workflow_id
@@ -59,7 +60,6 @@ from storage.points.tier import tier_set_of
 from storage.reward.config import check_config, prizes_at
 from storage.reward.item import items_by_id
 
-ADMIN = [allow("admin")]
 AnyRequest = Request[Any, Any, Any]
 SHOWN_RECIPIENTS = 100
 MAX_SHOWN_RECIPIENTS = 1000
@@ -199,7 +199,7 @@ async def _given_items(connection: Connection, tenant_id: UUID, body: ScheduleBo
     return set(found)
 
 
-@post("/v1/admin/schedules", guards=ADMIN, status_code=201)
+@post("/v1/admin/schedules", rule=ADMIN, status_code=201)
 async def create_schedule(
     data: Annotated[dict[str, Any], As(ScheduleBody)], principal: Principal, pool: Pool, relay: Relay
 ) -> ScheduleAnswer:
@@ -212,7 +212,7 @@ async def create_schedule(
     return shown
 
 
-@get("/v1/admin/schedules", guards=ADMIN)
+@get("/v1/admin/schedules", rule=ADMIN)
 async def list_schedules(principal: Principal, pool: Pool, page: Page) -> ScheduleListAnswer:
     """List payout schedules, newest first."""
     async with transaction(pool) as connection:
@@ -221,7 +221,7 @@ async def list_schedules(principal: Principal, pool: Pool, page: Page) -> Schedu
     return ScheduleListAnswer(schedules=shown, next_cursor=page.cursor_of(schedules, "schedule_id"))
 
 
-@get("/v1/admin/schedules/{schedule_id:uuid}", guards=ADMIN)
+@get("/v1/admin/schedules/{schedule_id:uuid}", rule=ADMIN)
 async def get_schedule(schedule_id: UUID, principal: Principal, pool: Pool) -> ScheduleAnswer:
     """Get a schedule with its next 10 instants."""
     async with transaction(pool) as connection:
@@ -241,7 +241,7 @@ async def _change(request: AnyRequest, principal: Principal, pool: Pool, schedul
         return await _shown(connection, await change_schedule(connection, present, definition, utc_now()))
 
 
-@patch("/v1/admin/schedules/{schedule_id:uuid}", guards=ADMIN, refusals=(VersionConflict,))
+@patch("/v1/admin/schedules/{schedule_id:uuid}", rule=ADMIN, refusals=(VersionConflict,))
 async def update_schedule(  # its changes, and what makes them
     schedule_id: UUID,
     data: Annotated[dict[str, Any], PartOf(ScheduleBody)],
@@ -256,7 +256,7 @@ async def update_schedule(  # its changes, and what makes them
     return shown
 
 
-@delete("/v1/admin/schedules/{schedule_id:uuid}", guards=ADMIN, status_code=204, refusals=(VersionConflict,))
+@delete("/v1/admin/schedules/{schedule_id:uuid}", rule=ADMIN, status_code=204, refusals=(VersionConflict,))
 async def archive_schedule(schedule_id: UUID, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> None:
     """Archive a schedule. It pays no more; its runs remain, and runs in progress continue."""
     async with transaction(pool) as connection:
@@ -277,7 +277,7 @@ async def _set_paused(paused: bool, schedule_id: UUID, request: AnyRequest, prin
         return await _shown(connection, await change_schedule(connection, present, Definition(**values), utc_now()))
 
 
-@post("/v1/admin/schedules/{schedule_id:uuid}/pause", guards=ADMIN, status_code=200, body=PauseBody, refusals=(VersionConflict,))
+@post("/v1/admin/schedules/{schedule_id:uuid}/pause", rule=ADMIN, status_code=200, body=PauseBody, refusals=(VersionConflict,))
 async def pause_schedule(schedule_id: UUID, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> ScheduleAnswer:
     """Pause a schedule: instants are not paid from now on. `{"note"}` gives the reason."""
     shown = await _set_paused(True, schedule_id, request, principal, pool=pool)
@@ -285,7 +285,7 @@ async def pause_schedule(schedule_id: UUID, request: AnyRequest, principal: Prin
     return shown
 
 
-@post("/v1/admin/schedules/{schedule_id:uuid}/resume", guards=ADMIN, status_code=200, body=PauseBody, refusals=(VersionConflict,))
+@post("/v1/admin/schedules/{schedule_id:uuid}/resume", rule=ADMIN, status_code=200, body=PauseBody, refusals=(VersionConflict,))
 async def resume_schedule(schedule_id: UUID, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> ScheduleAnswer:
     """Resume a schedule: instants are paid from now on. Instants during the pause stay unpaid; a backfill pays them."""
     shown = await _set_paused(False, schedule_id, request, principal, pool=pool)
@@ -293,7 +293,7 @@ async def resume_schedule(schedule_id: UUID, request: AnyRequest, principal: Pri
     return shown
 
 
-@post("/v1/admin/schedules/{schedule_id:uuid}/preview", guards=ADMIN, status_code=200, body=PreviewBody)
+@post("/v1/admin/schedules/{schedule_id:uuid}/preview", rule=ADMIN_READING, status_code=200, body=PreviewBody)
 async def preview_schedule(
     schedule_id: UUID, params: PreviewParams, request: AnyRequest, principal: Principal, pool: Pool
 ) -> SchedulePreviewAnswer:
@@ -331,7 +331,7 @@ def _entry(found: PlannedRun, row: dict[str, Any]) -> PreviewEntry:
     )
 
 
-@post("/v1/admin/schedules/{schedule_id:uuid}/trigger", guards=ADMIN, status_code=202, body=TriggerBody, refusals=(IdempotencyConflict,))
+@post("/v1/admin/schedules/{schedule_id:uuid}/trigger", rule=ADMIN, status_code=202, body=TriggerBody, refusals=(IdempotencyConflict,))
 async def trigger_schedule(schedule_id: UUID, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> Response[StartedRun]:
     """Run a schedule now, even if it is paused or another run is in progress. Retry with the same idempotency key."""
     body = convert_value(await request.json() if await request.body() else {}, TriggerBody)
@@ -348,7 +348,7 @@ async def trigger_schedule(schedule_id: UUID, request: AnyRequest, principal: Pr
     return answer
 
 
-@post("/v1/admin/schedules/{schedule_id:uuid}/backfill", guards=ADMIN, status_code=202, refusals=(IdempotencyConflict,))
+@post("/v1/admin/schedules/{schedule_id:uuid}/backfill", rule=ADMIN, status_code=202, refusals=(IdempotencyConflict,))
 async def backfill_schedule(
     schedule_id: UUID, data: Annotated[dict[str, Any], As(BackfillBody)], request: AnyRequest, principal: Principal, pool: Pool
 ) -> Response[BackfilledInstants]:
@@ -367,7 +367,7 @@ async def backfill_schedule(
     return await idempotent(pool, write_of(request, principal, data, status=202), effect)
 
 
-@get("/v1/admin/schedules/{schedule_id:uuid}/runs", guards=ADMIN)
+@get("/v1/admin/schedules/{schedule_id:uuid}/runs", rule=ADMIN)
 async def list_schedule_runs(schedule_id: UUID, principal: Principal, pool: Pool, page: Page) -> ScheduleRunListAnswer:
     """List a schedule's runs, newest first, even if it was deleted."""
     async with transaction(pool) as connection:

@@ -7,8 +7,9 @@ import msgspec
 from litestar import Request, Response, post
 from msgspec import UNSET, Meta, UnsetType, structs
 
-from api.auth import Principal, allow
 from api.idempotency import idempotent, write_of
+from api.principal import Principal
+from api.rule import ADMIN
 from api.tenant.user import user_for
 from domain.errors import (
     DomainError,
@@ -39,7 +40,6 @@ from storage.points.reversal import undo_transfer
 from storage.tenant.audit import record_figures
 from storage.tenant.user import users_named
 
-ADMIN = [allow("admin")]
 Reason = Annotated[str, Meta(min_length=1, max_length=1000)]
 
 
@@ -115,7 +115,7 @@ class AdjustmentResults(msgspec.Struct, frozen=True, kw_only=True):
 
 @post(
     "/v1/admin/users/{external_id:str}/adjustments",
-    guards=ADMIN,
+    rule=ADMIN,
     status_code=201,
     refusals=(InsufficientPoints, IdempotencyConflict, LimitReached),
 )
@@ -135,7 +135,7 @@ async def adjust_balance(
     return await idempotent(pool, write, effect)
 
 
-@post("/v1/admin/adjustments", guards=ADMIN, status_code=200, refusals=(InsufficientPoints, IdempotencyConflict, UserNotFound))
+@post("/v1/admin/adjustments", rule=ADMIN, status_code=200, refusals=(InsufficientPoints, IdempotencyConflict, UserNotFound))
 async def adjust_balances(
     data: AdjustmentsBody, request: Request[Any, Any, Any], principal: Principal, pool: Pool
 ) -> Response[AdjustmentResults]:
@@ -156,7 +156,7 @@ async def adjust_balances(
 
 @post(
     "/v1/admin/transfers/{transfer_id:uuid}/reverse",
-    guards=ADMIN,
+    rule=ADMIN,
     status_code=201,
     refusals=(InsufficientPoints, IdempotencyConflict, InvalidState),
 )

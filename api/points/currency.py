@@ -4,8 +4,9 @@ from typing import Any
 
 from litestar import get, patch, post
 
-from api.auth import Principal, allow
 from api.pagination import Page, part_of
+from api.principal import Principal
+from api.rule import ADMIN
 from domain.errors import AlreadyExists, InvalidState
 from domain.points.ledger import CurrencyChange, CurrencyDefinition
 from domain.points.ledger_wire import CurrencyAnswer, CurrencyListAnswer, currency_answer
@@ -14,10 +15,8 @@ from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from storage.points.currency import add_currency, change_currency, currencies_of
 
-ADMIN = [allow("admin")]
 
-
-@get("/v1/admin/currencies", guards=ADMIN)
+@get("/v1/admin/currencies", rule=ADMIN)
 async def list_currencies(principal: Principal, pool: Pool, page: Page) -> CurrencyListAnswer:
     """List the tenant's currencies."""
     async with transaction(pool) as connection:
@@ -26,7 +25,7 @@ async def list_currencies(principal: Principal, pool: Pool, page: Page) -> Curre
     return CurrencyListAnswer(currencies=[currency_answer(currency) for currency in shown], next_cursor=cursor)
 
 
-@post("/v1/admin/currencies", guards=ADMIN, status_code=201, refusals=(AlreadyExists,))
+@post("/v1/admin/currencies", rule=ADMIN, status_code=201, refusals=(AlreadyExists,))
 async def create_currency(data: CurrencyDefinition, principal: Principal, pool: Pool) -> CurrencyAnswer:
     """Create a currency. Its `decimal_places` cannot change after the first transfer."""
     parse_client_id(data.currency_id, "id")
@@ -34,7 +33,7 @@ async def create_currency(data: CurrencyDefinition, principal: Principal, pool: 
         return currency_answer(await add_currency(connection, principal.tenant_id, data, utc_now()))
 
 
-@patch("/v1/admin/currencies/{currency_id:str}", guards=ADMIN, refusals=(InvalidState,))
+@patch("/v1/admin/currencies/{currency_id:str}", rule=ADMIN, refusals=(InvalidState,))
 async def update_currency(currency_id: str, data: CurrencyChange, principal: Principal, pool: Pool) -> CurrencyAnswer:
     """Change a currency.
 

@@ -6,10 +6,11 @@ from uuid import UUID
 import msgspec
 from litestar import Request, delete, get, patch, post, put
 
-from api.auth import Principal, allow
 from api.declared import As, PartOf
 from api.if_match import check_version
 from api.pagination import Page
+from api.principal import Principal
+from api.rule import ADMIN
 from domain.errors import NotFound, ValidationError, VersionConflict
 from domain.points.earning_rule import EarningRule, parse_earning_rule
 from domain.points.earning_rule_wire import EarningRuleAnswer, EarningRuleListAnswer
@@ -18,8 +19,6 @@ from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, Pool, transaction
 from storage.points.currency import find_currency
 from storage.points.earning_rule import KeptRule, archive_rule, find_rule, list_rules, write_rule
-
-ADMIN = [allow("admin")]
 
 
 def rule_answer(kept: KeptRule) -> EarningRuleAnswer:
@@ -49,7 +48,7 @@ async def _present(connection: Connection, principal: Principal, rule_id: UUID, 
     return kept
 
 
-@post("/v1/admin/earning-rules", guards=ADMIN, status_code=201)
+@post("/v1/admin/earning-rules", rule=ADMIN, status_code=201)
 async def create_earning_rule(data: Annotated[dict[str, Any], As(EarningRule)], principal: Principal, pool: Pool) -> EarningRuleAnswer:
     """Create a rule. It applies to events accepted from now on."""
     async with transaction(pool) as connection:
@@ -57,7 +56,7 @@ async def create_earning_rule(data: Annotated[dict[str, Any], As(EarningRule)], 
         return rule_answer(await write_rule(connection, principal.tenant_id, new_id(), rule, now=utc_now()))
 
 
-@get("/v1/admin/earning-rules", guards=ADMIN)
+@get("/v1/admin/earning-rules", rule=ADMIN)
 async def list_earning_rules(principal: Principal, pool: Pool, page: Page) -> EarningRuleListAnswer:
     """List earning rules, newest first."""
     async with transaction(pool) as connection:
@@ -65,14 +64,14 @@ async def list_earning_rules(principal: Principal, pool: Pool, page: Page) -> Ea
     return EarningRuleListAnswer(earning_rules=[rule_answer(kept) for kept in rules], next_cursor=page.cursor_of(list(rules), "rule_id"))
 
 
-@get("/v1/admin/earning-rules/{rule_id:uuid}", guards=ADMIN)
+@get("/v1/admin/earning-rules/{rule_id:uuid}", rule=ADMIN)
 async def get_earning_rule(rule_id: UUID, principal: Principal, pool: Pool) -> EarningRuleAnswer:
     """Get an earning rule."""
     async with transaction(pool) as connection:
         return rule_answer(await _present(connection, principal, rule_id))
 
 
-@put("/v1/admin/earning-rules/{rule_id:uuid}", guards=ADMIN, refusals=(VersionConflict,))
+@put("/v1/admin/earning-rules/{rule_id:uuid}", rule=ADMIN, refusals=(VersionConflict,))
 async def replace_earning_rule(
     rule_id: UUID, data: Annotated[dict[str, Any], As(EarningRule)], request: Request[Any, Any, Any], principal: Principal, pool: Pool
 ) -> EarningRuleAnswer:
@@ -83,7 +82,7 @@ async def replace_earning_rule(
         return rule_answer(await write_rule(connection, principal.tenant_id, rule_id, rule, now=utc_now()))
 
 
-@patch("/v1/admin/earning-rules/{rule_id:uuid}", guards=ADMIN, refusals=(VersionConflict,))
+@patch("/v1/admin/earning-rules/{rule_id:uuid}", rule=ADMIN, refusals=(VersionConflict,))
 async def update_earning_rule(
     rule_id: UUID, data: Annotated[dict[str, Any], PartOf(EarningRule)], request: Request[Any, Any, Any], principal: Principal, pool: Pool
 ) -> EarningRuleAnswer:
@@ -95,7 +94,7 @@ async def update_earning_rule(
         return rule_answer(await write_rule(connection, principal.tenant_id, rule_id, rule, now=utc_now()))
 
 
-@delete("/v1/admin/earning-rules/{rule_id:uuid}", guards=ADMIN, status_code=204)
+@delete("/v1/admin/earning-rules/{rule_id:uuid}", rule=ADMIN, status_code=204)
 async def archive_earning_rule(rule_id: UUID, principal: Principal, pool: Pool) -> None:
     """Archive a rule. Events accepted from now on earn nothing by it."""
     async with transaction(pool) as connection:

@@ -7,11 +7,12 @@ import msgspec
 from litestar import Request, delete, get, patch, post, put
 from msgspec import Meta, structs
 
-from api.auth import Principal, allow
 from api.declared import As, PartOf
 from api.if_match import check_version
 from api.pagination import Page, part_of
-from api.tenant.user import READERS, user_for
+from api.principal import Principal
+from api.rule import ADMIN, USER_READERS, allow
+from api.tenant.user import user_for
 from domain.errors import AlreadyExists, NotFound, ValidationError, VersionConflict
 from domain.player import tier_change_for_player
 from domain.points.ledger import POINTS
@@ -41,8 +42,6 @@ from storage.points.currency import find_currency
 from storage.points.ledger import open_account
 from storage.points.tier import Choice, changes_of, choose_tier, lock_tier_set, members_of, tier_set_of, write_tier_set
 
-ADMIN = [allow("admin")]
-
 
 class ChosenTier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A tier given by hand; null takes the user's tier away."""
@@ -64,7 +63,7 @@ async def _rewrite(connection: Connection, principal: Principal, present: TierSe
     return await write_tier_set(connection, principal.tenant_id, parse_tier_set(body, places), utc_now())
 
 
-@get("/v1/admin/tiers", guards=[allow("admin", "read")])
+@get("/v1/admin/tiers", rule=allow("admin", "read"))
 async def get_tiers(principal: Principal, pool: Pool, page: Page) -> TierSetPageAnswer:
     """Get the tiers, lowest level first, and what counts towards them."""
     async with transaction(pool) as connection:
@@ -74,7 +73,7 @@ async def get_tiers(principal: Principal, pool: Pool, page: Page) -> TierSetPage
     return TierSetPageAnswer(**structs.asdict(structs.replace(whole, tiers=shown)), next_cursor=cursor)
 
 
-@put("/v1/admin/tiers", guards=ADMIN, refusals=(VersionConflict,))
+@put("/v1/admin/tiers", rule=ADMIN, refusals=(VersionConflict,))
 async def replace_tiers(
     data: Annotated[dict[str, Any], As(TierSetBody)], request: Request[Any, Any, Any], principal: Principal, pool: Pool
 ) -> TierSetAnswer:
@@ -84,7 +83,7 @@ async def replace_tiers(
         return await _write_set(connection, principal, request, ("tiers",), data=data)
 
 
-@patch("/v1/admin/tiers", guards=ADMIN, refusals=(VersionConflict,))
+@patch("/v1/admin/tiers", rule=ADMIN, refusals=(VersionConflict,))
 async def update_tiers(
     data: Annotated[dict[str, Any], PartOf(TierSetBody)], request: Request[Any, Any, Any], principal: Principal, pool: Pool
 ) -> TierSetAnswer:
@@ -107,7 +106,7 @@ async def _write_set(
     return tier_set_answer(await write_tier_set(connection, principal.tenant_id, parse_tier_set(wanted, places), utc_now()), places)
 
 
-@post("/v1/admin/tiers", guards=ADMIN, status_code=201, refusals=(AlreadyExists,))
+@post("/v1/admin/tiers", rule=ADMIN, status_code=201, refusals=(AlreadyExists,))
 async def create_tier(data: TierBody, principal: Principal, pool: Pool) -> TierAnswer:
     """Create a tier."""
     async with transaction(pool) as connection:
@@ -119,7 +118,7 @@ async def create_tier(data: TierBody, principal: Principal, pool: Pool) -> TierA
         return _one(await _rewrite(connection, principal, present, [*others, msgspec.to_builtins(data)]), data.name, places)
 
 
-@put("/v1/admin/tiers/{name:str}", guards=ADMIN)
+@put("/v1/admin/tiers/{name:str}", rule=ADMIN)
 async def replace_tier(name: str, data: TierBody, principal: Principal, pool: Pool) -> TierAnswer:
     """Replace a tier. Its name cannot change, because users hold tiers by name."""
     if data.name != name:
@@ -131,7 +130,7 @@ async def replace_tier(name: str, data: TierBody, principal: Principal, pool: Po
         return _one(await _rewrite(connection, principal, present, [*others, msgspec.to_builtins(data)]), name, places)
 
 
-@delete("/v1/admin/tiers/{name:str}", guards=ADMIN, status_code=204)
+@delete("/v1/admin/tiers/{name:str}", rule=ADMIN, status_code=204)
 async def delete_tier(name: str, principal: Principal, pool: Pool) -> None:
     """Delete a tier. Users in it have no tier until their points move next."""
     async with transaction(pool) as connection:
@@ -158,7 +157,7 @@ def _one(tiers: TierSet, name: str, places: int) -> TierAnswer:
     return tier_answer(found, places)
 
 
-@get("/v1/users/{external_id:str}/tier", guards=READERS)
+@get("/v1/users/{external_id:str}/tier", rule=USER_READERS)
 async def get_user_tier(external_id: str, principal: Principal, pool: Pool, page: Page) -> TierStandingAnswer:
     """Get a user's tier, the next tier, the points to reach it, and the history, newest first."""
     async with transaction(pool) as connection:
@@ -166,7 +165,7 @@ async def get_user_tier(external_id: str, principal: Principal, pool: Pool, page
         return await _standing(connection, principal, user, page)
 
 
-@put("/v1/admin/users/{external_id:str}/tier", guards=ADMIN)
+@put("/v1/admin/users/{external_id:str}/tier", rule=ADMIN)
 async def set_user_tier(external_id: str, data: ChosenTier, principal: Principal, pool: Pool, page: Page) -> TierStandingAnswer:
     """Give a user a tier by hand. It stays until the user's points reach a tier above it and above the highest one reached so far."""
     now = utc_now()

@@ -6,9 +6,10 @@ from uuid import UUID
 import msgspec
 from litestar import Request, get, post
 
-from api.auth import Principal, allow
 from api.pagination import Page, encode_cursor
+from api.principal import Principal
 from api.redemption.redemption import filter_of, make_move, own_redemption, redemption_id_of
+from api.rule import USER_READERS, USERS
 from api.tenant.user import user_for
 from domain.errors import InvalidState, RedemptionNotFound
 from domain.payout.grant import order_wire
@@ -21,8 +22,6 @@ from storage.payout.grant_list import GrantFilter, list_grants
 from storage.redemption.listing import RedemptionFilter, list_redemptions
 from storage.redemption.move import check_size, document_of
 
-USERS = [allow("server", "gamer")]
-READERS = [allow("server", "read", "gamer")]
 """A fulfilment key reads redemptions by their id only."""
 AnyRequest = Request[Any, Any, Any]
 BY_USER = "called off by the user"
@@ -63,7 +62,7 @@ async def _grant_order(connection: Connection, tenant_id: UUID, grant_id: UUID) 
     return order_wire(found[0]) if found else None
 
 
-@get("/v1/orders/user/{user_id:str}", guards=READERS, operation_id="list_orders")
+@get("/v1/orders/user/{user_id:str}", rule=USER_READERS, operation_id="list_orders")
 async def show_orders(user_id: str, request: AnyRequest, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
     """List a user's orders, newest first: purchases and grants. Filters: `source_type`, `source_id`, `status`, `from`, `to`."""
     async with transaction(pool) as connection:
@@ -73,7 +72,7 @@ async def show_orders(user_id: str, request: AnyRequest, principal: Principal, p
     return {"orders": shown, "next_cursor": encode_cursor(orders[-1]["redemption_id"]) if len(orders) == page.limit else None}
 
 
-@get("/v1/orders/user/{user_id:str}/{order_id:str}", guards=READERS, operation_id="read_order")
+@get("/v1/orders/user/{user_id:str}/{order_id:str}", rule=USER_READERS, operation_id="read_order")
 async def read_order(user_id: str, order_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
     """Get an order of the user."""
     async with transaction(pool) as connection:
@@ -84,7 +83,7 @@ async def read_order(user_id: str, order_id: str, principal: Principal, pool: Po
     return order
 
 
-@get("/v1/orders/{order_id:str}", guards=READERS, operation_id="read_own_order")
+@get("/v1/orders/{order_id:str}", rule=USER_READERS, operation_id="read_own_order")
 async def read_own_order(order_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
     """Get an order by its id: a purchase or a grant. Gamers only see their own; another user's order is a 404."""
     async with transaction(pool) as connection:
@@ -106,7 +105,7 @@ async def _own(pool: Pool, principal: Principal, order_id: str) -> Redemption:
         return await own_redemption(connection, principal, redemption_id_of(order_id))
 
 
-@post("/v1/orders/{order_id:str}/claim", guards=USERS, status_code=200, operation_id="claim_order")
+@post("/v1/orders/{order_id:str}/claim", rule=USERS, status_code=200, operation_id="claim_order")
 async def claim(order_id: str, data: ClaimBody, principal: Principal, pool: Pool, relay: Relay) -> dict[str, Any]:
     """Claim an order within 7 days, with the fields its reward requires. 409 `INVALID_STATE` unless it is `pending_claim`."""
     order = await _own(pool, principal, order_id)
@@ -120,7 +119,7 @@ async def claim(order_id: str, data: ClaimBody, principal: Principal, pool: Pool
     return principal.shown(await make_move(pool, relay, principal.tenant_id, order.redemption_id, move=move), order_for_player)
 
 
-@post("/v1/orders/{order_id:str}/cancel", guards=USERS, status_code=200, operation_id="cancel_order")
+@post("/v1/orders/{order_id:str}/cancel", rule=USERS, status_code=200, operation_id="cancel_order")
 async def call_off(order_id: str, principal: Principal, pool: Pool, relay: Relay) -> dict[str, Any]:
     """Cancel an order while it is `pending_claim` or `pending_approval`. The points are returned. 409 `INVALID_STATE` afterwards."""
     order = await _own(pool, principal, order_id)

@@ -7,8 +7,9 @@ import msgspec
 from litestar import Request, Response, post
 from psycopg.errors import CheckViolation
 
-from api.auth import Principal, allow
 from api.idempotency import Write, idempotent, write_of
+from api.principal import Principal
+from api.rule import GAMER, SERVER
 from domain.errors import Forbidden, ValidationError
 from domain.player import order_for_player
 from domain.redemption.redemption import TimelineRow, redemption_document, workflow_id
@@ -74,7 +75,7 @@ async def _redeem(pool: Pool, relay: Relay, write: Write, wanted: RedeemRequest)
     return response
 
 
-@post("/v1/rewards/purchase/{slug:str}", guards=[allow("gamer", with_admin=False)], status_code=201)
+@post("/v1/rewards/purchase/{slug:str}", rule=GAMER, status_code=201)
 async def purchase(slug: str, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> Response[dict[str, Any]]:
     """Buy a reward, as a gamer. A reward without required fields needs no body."""
     if principal.external_user_id is None:
@@ -85,7 +86,7 @@ async def purchase(slug: str, request: AnyRequest, principal: Principal, pool: P
     return await _redeem(pool, relay, write_of(request, principal, data, data.idempotency_key), wanted)
 
 
-@post("/v1/redemptions", guards=[allow("server")], status_code=201)
+@post("/v1/redemptions", rule=SERVER, status_code=201)
 async def redeem_for_user(
     data: RedemptionBody, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay
 ) -> Response[dict[str, Any]]:

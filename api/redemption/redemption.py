@@ -8,10 +8,11 @@ import msgspec
 from litestar import Request, Response, get, patch, post
 from litestar.response import Stream
 
-from api.auth import Principal, allow
 from api.export import Exports
 from api.pagination import Page, encode_cursor
+from api.principal import Principal
 from api.query import instant_in, uuid_in
+from api.rule import ADMIN, Audit, allow
 from api.tenant.user import user_for
 from domain.errors import RedemptionNotFound, ValidationError
 from domain.misfit import choice_problem
@@ -24,7 +25,7 @@ from runtime.postgres import Connection, Pool, transaction
 from storage.redemption.listing import RedemptionFilter, list_redemptions, page_of_redemptions
 from storage.redemption.move import document_of, find_redemption, move_redemption
 
-READERS = [allow("server", "fulfilment", "read", "gamer")]
+READERS = allow("server", "fulfilment", "read", "gamer")
 AnyRequest = Request[Any, Any, Any]
 CSV_PAGE = 100
 
@@ -46,7 +47,7 @@ def redemption_id_of(text: str) -> UUID:
 
 @patch(
     "/v1/admin/rewards/redemptions/{redemption_id:str}",
-    guards=[allow("fulfilment", "server", even_suspended=True)],
+    rule=allow("fulfilment", "server", even_suspended=True, audit=Audit.CHANGES_BY_ADMINS),
     operation_id="call_redemption_back",
 )
 async def call_back(redemption_id: str, data: dict[str, Any], principal: Principal, pool: Pool, relay: Relay) -> dict[str, Any]:
@@ -66,7 +67,7 @@ async def make_move(pool: Pool, relay: Relay, tenant_id: UUID, redemption_id: UU
     return document
 
 
-@get("/v1/redemptions/{redemption_id:str}", guards=READERS, operation_id="read_redemption")
+@get("/v1/redemptions/{redemption_id:str}", rule=READERS, operation_id="read_redemption")
 async def read_redemption(redemption_id: str, principal: Principal, pool: Pool) -> dict[str, Any]:
     """Get a redemption with its timeline and deliveries. Gamers only see their own."""
     async with transaction(pool) as connection:
@@ -107,7 +108,7 @@ async def _list(connection: Connection, principal: Principal, wanted: Redemption
     return {noun: found, "next_cursor": encode_cursor(found[-1]["redemption_id"]) if len(found) == wanted.limit else None}
 
 
-@get("/v1/admin/redemptions", guards=[allow("server", "read")], operation_id="list_redemptions")
+@get("/v1/admin/redemptions", rule=allow("server", "read"), operation_id="list_redemptions")
 async def show_redemptions(request: AnyRequest, principal: Principal, pool: Pool, page: Page, exports: Exports) -> Response[Any]:
     """List redemptions, newest first. `format=csv` or `Accept: text/csv` streams all of them as CSV.
 
@@ -157,7 +158,7 @@ AWAITED = frozenset({State.PENDING_APPROVAL})
 """Only what waits for an approval can be approved or rejected."""
 
 
-@post("/v1/admin/redemptions/{redemption_id:str}/{move:str}", guards=[allow("admin")], status_code=200, operation_id="move_redemption")
+@post("/v1/admin/redemptions/{redemption_id:str}/{move:str}", rule=ADMIN, status_code=200, operation_id="move_redemption")
 async def move_by_hand(redemption_id: str, move: str, data: Reason, principal: Principal, pool: Pool, relay: Relay) -> dict[str, Any]:
     """Approve, reject, cancel, fulfil, fail or reverse a redemption. Its timeline shows the reason.
 

@@ -5,8 +5,9 @@ from uuid import UUID
 
 from litestar import post
 
-from api.auth import Principal, allow
+from api.principal import Principal
 from api.redemption.redemption import Reason, redemption_id_of
+from api.rule import ADMIN
 from api.webhook.delivery import send_again
 from domain.errors import InvalidState
 from domain.redemption.redemption import FINAL, Flag, Redemption, workflow_id
@@ -16,8 +17,6 @@ from storage import outbox
 from storage.redemption.move import document_of, lock_redemption, note_in_timeline
 from storage.tenant.audit import record
 from storage.webhook.endpoint import fulfilment_endpoint
-
-ADMIN = [allow("admin")]
 
 
 async def _send_at_last(connection: Connection, redemption: Redemption) -> None:
@@ -32,7 +31,7 @@ async def _send_at_last(connection: Connection, redemption: Redemption) -> None:
     await record(connection, tenant_id, action="resend", subject="redemption", subject_id=str(redemption.redemption_id), facts={})
 
 
-@post("/v1/admin/redemptions/{redemption_id:str}/resend", guards=ADMIN, status_code=200, operation_id="resend_redemption")
+@post("/v1/admin/redemptions/{redemption_id:str}/resend", rule=ADMIN, status_code=200, operation_id="resend_redemption")
 async def resend_redemption(redemption_id: str, data: Reason, principal: Principal, pool: Pool) -> dict[str, Any]:
     """Send the webhook of an open redemption once more. Returns the redemption; its timeline shows the reason.
 

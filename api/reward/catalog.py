@@ -8,9 +8,10 @@ import msgspec
 from litestar import get
 from msgspec import Meta
 
-from api.auth import Principal, allow
 from api.pagination import Page, encode_cursor
+from api.principal import Principal
 from api.reward.reward import named_reward
+from api.rule import BOARD_READERS
 from domain.errors import RewardNotFound
 from domain.points.ledger import POINTS, Currency, amount_from_wire
 from domain.reward.catalog import Buyer, can_be_bought, catalog_entry
@@ -27,7 +28,6 @@ from storage.reward.buyer import find_buyer
 from storage.reward.reward import rewards_on_sale
 from storage.tenant.user import find_user
 
-READERS = [allow("server", "read", "gamer", "member")]
 READ_AT_ONCE = 100
 """How many rewards the catalog reads at least."""
 
@@ -62,7 +62,7 @@ async def _balances(
     return {identity: account.available for identity, account in shown.items()}
 
 
-@get("/v1/rewards/catalog", guards=READERS)
+@get("/v1/rewards/catalog", rule=BOARD_READERS)
 async def list_catalog(params: CatalogParams, principal: Principal, pool: Pool, page: Page) -> CatalogListAnswer:
     """List rewards on sale, newest first.
 
@@ -106,7 +106,7 @@ async def _buyer(connection: Connection, principal: Principal, rewards: Sequence
     return await find_buyer(connection, principal.tenant_id, principal.external_user_id, rewards, now=now)
 
 
-@get("/v1/rewards/catalog/{slug:str}", guards=READERS)
+@get("/v1/rewards/catalog/{slug:str}", rule=BOARD_READERS)
 async def get_catalog_entry(slug: str, params: CatalogParams, principal: Principal, pool: Pool) -> CatalogEntryAnswer:
     """Get a reward on sale. 404 if it is inactive or not visible now."""
     async with transaction(pool) as connection:

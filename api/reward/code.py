@@ -6,16 +6,15 @@ import msgspec
 from litestar import get, post
 from msgspec import Meta, structs
 
-from api.auth import Principal, allow
+from api.principal import Principal
 from api.reward.reward import named_reward
+from api.rule import ADMIN
 from domain.errors import ValidationError
 from domain.reward.code import RewardCodeImport, RewardCodePool, check_codes, check_pool
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from storage.reward.code import add_codes, pool_sizes
 from storage.tenant.audit import record
-
-ADMIN = [allow("admin")]
 
 
 class CodesBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -25,7 +24,7 @@ class CodesBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     variant_id: Annotated[str | None, Meta(description="Whose pool, of a reward with variants", examples=["large"])] = None
 
 
-@post("/v1/admin/rewards/{reward_id:str}/codes", guards=ADMIN, status_code=201)
+@post("/v1/admin/rewards/{reward_id:str}/codes", rule=ADMIN, status_code=201)
 async def import_reward_codes(reward_id: str, data: CodesBody, principal: Principal, pool: Pool) -> RewardCodeImport:
     """Add codes to the pool of a reward. Codes that were ever in it are skipped and counted as known, so you can repeat the request."""
     check_codes(data.codes)
@@ -42,7 +41,7 @@ async def import_reward_codes(reward_id: str, data: CodesBody, principal: Princi
     return RewardCodeImport(reward_id=found.reward_id, added=added, known=known, **structs.asdict(sizes))
 
 
-@get("/v1/admin/rewards/{reward_id:str}/codes", guards=ADMIN)
+@get("/v1/admin/rewards/{reward_id:str}/codes", rule=ADMIN)
 async def get_reward_code_pool(reward_id: str, principal: Principal, pool: Pool) -> RewardCodePool:
     """Get how many codes the pool of a reward has had, and how many are left. Codes are only shown to the users who get them."""
     async with transaction(pool) as connection:

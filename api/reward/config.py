@@ -5,10 +5,11 @@ from uuid import UUID
 
 from litestar import Request, delete, get, patch, post, put
 
-from api.auth import Principal, allow
 from api.declared import As, PartOf
 from api.if_match import check_version
 from api.pagination import Page
+from api.principal import Principal
+from api.rule import ADMIN
 from domain.errors import InvalidState, VersionConflict
 from domain.reward.config import RewardConfigBody, kept_budget, kept_tiers, parse_config
 from domain.reward.config_wire import RewardConfigAnswer, RewardConfigListAnswer, config_answer, config_body_wire
@@ -18,7 +19,6 @@ from storage.points.currency import currencies_of
 from storage.reward.config import WrittenConfig, archive_config, find_config, list_configs, write_config
 from storage.reward.item import items_by_id
 
-ADMIN = [allow("admin")]
 AnyRequest = Request[Any, Any, Any]
 
 
@@ -37,7 +37,7 @@ async def _write(connection: Connection, principal: Principal, reward_config_id:
     return config_answer(config, await _places(connection, principal))
 
 
-@post("/v1/admin/reward-configs", guards=ADMIN, status_code=201)
+@post("/v1/admin/reward-configs", rule=ADMIN, status_code=201)
 async def create_reward_config(
     data: Annotated[dict[str, Any], As(RewardConfigBody)], principal: Principal, pool: Pool
 ) -> RewardConfigAnswer:
@@ -46,7 +46,7 @@ async def create_reward_config(
         return await _write(connection, principal, new_id(), data)
 
 
-@get("/v1/admin/reward-configs", guards=ADMIN)
+@get("/v1/admin/reward-configs", rule=ADMIN)
 async def list_reward_configs(principal: Principal, pool: Pool, page: Page) -> RewardConfigListAnswer:
     """List reward configs, newest first."""
     async with transaction(pool) as connection:
@@ -56,7 +56,7 @@ async def list_reward_configs(principal: Principal, pool: Pool, page: Page) -> R
     return RewardConfigListAnswer(reward_configs=shown, next_cursor=page.cursor_of(configs, "reward_config_id"))
 
 
-@get("/v1/admin/reward-configs/{reward_config_id:uuid}", guards=ADMIN)
+@get("/v1/admin/reward-configs/{reward_config_id:uuid}", rule=ADMIN)
 async def get_reward_config(reward_config_id: UUID, principal: Principal, pool: Pool) -> RewardConfigAnswer:
     """Get a reward config."""
     async with transaction(pool) as connection:
@@ -64,7 +64,7 @@ async def get_reward_config(reward_config_id: UUID, principal: Principal, pool: 
         return config_answer(config, await _places(connection, principal))
 
 
-@put("/v1/admin/reward-configs/{reward_config_id:uuid}", guards=ADMIN, refusals=(VersionConflict,))
+@put("/v1/admin/reward-configs/{reward_config_id:uuid}", rule=ADMIN, refusals=(VersionConflict,))
 async def replace_reward_config(
     reward_config_id: UUID, data: Annotated[dict[str, Any], As(RewardConfigBody)], request: AnyRequest, principal: Principal, pool: Pool
 ) -> RewardConfigAnswer:
@@ -74,7 +74,7 @@ async def replace_reward_config(
         return await _write(connection, principal, reward_config_id, data)
 
 
-@patch("/v1/admin/reward-configs/{reward_config_id:uuid}", guards=ADMIN, refusals=(VersionConflict,))
+@patch("/v1/admin/reward-configs/{reward_config_id:uuid}", rule=ADMIN, refusals=(VersionConflict,))
 async def update_reward_config(
     reward_config_id: UUID, data: Annotated[dict[str, Any], PartOf(RewardConfigBody)], request: AnyRequest, principal: Principal, pool: Pool
 ) -> RewardConfigAnswer:
@@ -86,7 +86,7 @@ async def update_reward_config(
         return await _write(connection, principal, reward_config_id, {**before, **data})
 
 
-@delete("/v1/admin/reward-configs/{reward_config_id:uuid}", guards=ADMIN, status_code=204, refusals=(InvalidState,))
+@delete("/v1/admin/reward-configs/{reward_config_id:uuid}", rule=ADMIN, status_code=204, refusals=(InvalidState,))
 async def archive_reward_config(reward_config_id: UUID, principal: Principal, pool: Pool) -> None:
     """Archive a config. 409 `INVALID_STATE` while a leaderboard uses it."""
     async with transaction(pool) as connection:

@@ -6,11 +6,12 @@ from uuid import UUID
 from litestar import Request, delete, get, patch, post, put
 from msgspec import structs
 
-from api.auth import Principal, allow
 from api.declared import As, PartOf
 from api.if_match import check_version
 from api.pagination import Page
+from api.principal import Principal
 from api.reward.code import CodesBody
+from api.rule import ADMIN
 from domain.errors import InvalidState, NotFound, ValidationError, VersionConflict
 from domain.reward.code import ItemCodeImport, ItemCodePool, check_codes
 from domain.reward.item import RewardItemBody, credit_of, item_body_wire, parse_item
@@ -23,7 +24,6 @@ from storage.reward.item import archive_item, find_item, list_items, write_item
 from storage.tenant.audit import record
 from storage.webhook.endpoint import find_endpoint
 
-ADMIN = [allow("admin")]
 AnyRequest = Request[Any, Any, Any]
 
 
@@ -38,14 +38,14 @@ async def _write(connection: Connection, principal: Principal, item_id: UUID, va
     return item_answer(await write_item(connection, principal.tenant_id, item_id, body, credit=credit, now=utc_now()))
 
 
-@post("/v1/admin/reward-items", guards=ADMIN, status_code=201)
+@post("/v1/admin/reward-items", rule=ADMIN, status_code=201)
 async def create_reward_item(data: Annotated[dict[str, Any], As(RewardItemBody)], principal: Principal, pool: Pool) -> RewardItemAnswer:
     """Create a reward item."""
     async with transaction(pool) as connection:
         return await _write(connection, principal, new_id(), data)
 
 
-@get("/v1/admin/reward-items", guards=ADMIN)
+@get("/v1/admin/reward-items", rule=ADMIN)
 async def list_reward_items(principal: Principal, pool: Pool, page: Page) -> RewardItemListAnswer:
     """List reward items, newest first."""
     async with transaction(pool) as connection:
@@ -53,14 +53,14 @@ async def list_reward_items(principal: Principal, pool: Pool, page: Page) -> Rew
     return RewardItemListAnswer(reward_items=[item_answer(item) for item in items], next_cursor=page.cursor_of(items, "item_id"))
 
 
-@get("/v1/admin/reward-items/{item_id:uuid}", guards=ADMIN)
+@get("/v1/admin/reward-items/{item_id:uuid}", rule=ADMIN)
 async def get_reward_item(item_id: UUID, principal: Principal, pool: Pool) -> RewardItemAnswer:
     """Get a reward item."""
     async with transaction(pool) as connection:
         return item_answer(await find_item(connection, principal.tenant_id, item_id))
 
 
-@put("/v1/admin/reward-items/{item_id:uuid}", guards=ADMIN, refusals=(VersionConflict,))
+@put("/v1/admin/reward-items/{item_id:uuid}", rule=ADMIN, refusals=(VersionConflict,))
 async def replace_reward_item(
     item_id: UUID, data: Annotated[dict[str, Any], As(RewardItemBody)], request: AnyRequest, principal: Principal, pool: Pool
 ) -> RewardItemAnswer:
@@ -70,7 +70,7 @@ async def replace_reward_item(
         return await _write(connection, principal, item_id, data)
 
 
-@patch("/v1/admin/reward-items/{item_id:uuid}", guards=ADMIN, refusals=(VersionConflict,))
+@patch("/v1/admin/reward-items/{item_id:uuid}", rule=ADMIN, refusals=(VersionConflict,))
 async def update_reward_item(
     item_id: UUID, data: Annotated[dict[str, Any], PartOf(RewardItemBody)], request: AnyRequest, principal: Principal, pool: Pool
 ) -> RewardItemAnswer:
@@ -81,14 +81,14 @@ async def update_reward_item(
         return await _write(connection, principal, item_id, {**item_body_wire(present), **data})
 
 
-@delete("/v1/admin/reward-items/{item_id:uuid}", guards=ADMIN, status_code=204, refusals=(InvalidState,))
+@delete("/v1/admin/reward-items/{item_id:uuid}", rule=ADMIN, status_code=204, refusals=(InvalidState,))
 async def archive_reward_item(item_id: UUID, principal: Principal, pool: Pool) -> None:
     """Archive an item. 409 `INVALID_STATE` while a config uses it."""
     async with transaction(pool) as connection:
         await archive_item(connection, principal.tenant_id, item_id, utc_now())
 
 
-@post("/v1/admin/reward-items/{item_id:uuid}/codes", guards=ADMIN, status_code=201)
+@post("/v1/admin/reward-items/{item_id:uuid}/codes", rule=ADMIN, status_code=201)
 async def import_reward_item_codes(item_id: UUID, data: CodesBody, principal: Principal, pool: Pool) -> ItemCodeImport:
     """Add codes to the pool of an item. Codes that were ever in it are skipped and counted as known, so you can repeat the request."""
     check_codes(data.codes)
@@ -105,7 +105,7 @@ async def import_reward_item_codes(item_id: UUID, data: CodesBody, principal: Pr
     return ItemCodeImport(item_id=item_id, added=added, known=len(data.codes) - added, **structs.asdict(sizes))
 
 
-@get("/v1/admin/reward-items/{item_id:uuid}/codes", guards=ADMIN)
+@get("/v1/admin/reward-items/{item_id:uuid}/codes", rule=ADMIN)
 async def get_reward_item_code_pool(item_id: UUID, principal: Principal, pool: Pool) -> ItemCodePool:
     """Get how many codes the pool of an item has had, and how many are left."""
     async with transaction(pool) as connection:

@@ -5,10 +5,11 @@ from uuid import UUID
 
 from litestar import Request, delete, get, patch, post, put
 
-from api.auth import Principal, allow
 from api.declared import As, PartOf
 from api.if_match import check_version
 from api.pagination import Page
+from api.principal import Principal
+from api.rule import ADMIN
 from domain.errors import AlreadyExists, NotFound, RewardNotFound, ValidationError, VersionConflict
 from domain.reward.offer import check_wallet
 from domain.reward.reward import Reward, RewardBody, parse_reward
@@ -21,7 +22,6 @@ from storage.reward.reward import find_reward, write_reward
 from storage.reward.reward import list_rewards as stored_rewards
 from storage.webhook.endpoint import find_endpoint
 
-ADMIN = [allow("admin")]
 AnyRequest = Request[Any, Any, Any]
 
 
@@ -54,14 +54,14 @@ async def _check_endpoint(connection: Connection, principal: Principal, body: Re
         raise ValidationError.of("fulfilment.endpoint_id", "is not a webhook endpoint of this tenant") from None
 
 
-@post("/v1/admin/rewards", guards=ADMIN, status_code=201, refusals=(AlreadyExists,))
+@post("/v1/admin/rewards", rule=ADMIN, status_code=201, refusals=(AlreadyExists,))
 async def create_reward(data: Annotated[dict[str, Any], As(RewardBody)], principal: Principal, pool: Pool) -> RewardAnswer:
     """Create a reward in the store."""
     async with transaction(pool) as connection:
         return await _write(connection, principal, new_id(), data)
 
 
-@get("/v1/admin/rewards", guards=ADMIN)
+@get("/v1/admin/rewards", rule=ADMIN)
 async def list_rewards(principal: Principal, pool: Pool, page: Page) -> RewardListAnswer:
     """List rewards, newest first, including inactive ones."""
     async with transaction(pool) as connection:
@@ -71,7 +71,7 @@ async def list_rewards(principal: Principal, pool: Pool, page: Page) -> RewardLi
     return RewardListAnswer(rewards=shown, next_cursor=page.cursor_of(rewards, "reward_id"))
 
 
-@get("/v1/admin/rewards/{reward_id:str}", guards=ADMIN)
+@get("/v1/admin/rewards/{reward_id:str}", rule=ADMIN)
 async def get_reward(reward_id: str, principal: Principal, pool: Pool) -> RewardAnswer:
     """Get a reward, by id or slug."""
     async with transaction(pool) as connection:
@@ -79,7 +79,7 @@ async def get_reward(reward_id: str, principal: Principal, pool: Pool) -> Reward
         return reward_answer(found, await currencies_of(connection, principal.tenant_id))
 
 
-@put("/v1/admin/rewards/{reward_id:str}", guards=ADMIN, refusals=(AlreadyExists, VersionConflict))
+@put("/v1/admin/rewards/{reward_id:str}", rule=ADMIN, refusals=(AlreadyExists, VersionConflict))
 async def replace_reward(
     reward_id: str, data: Annotated[dict[str, Any], As(RewardBody)], request: AnyRequest, principal: Principal, pool: Pool
 ) -> RewardAnswer:
@@ -90,7 +90,7 @@ async def replace_reward(
         return await _write(connection, principal, present.reward_id, data)
 
 
-@patch("/v1/admin/rewards/{reward_id:str}", guards=ADMIN, refusals=(AlreadyExists, VersionConflict))
+@patch("/v1/admin/rewards/{reward_id:str}", rule=ADMIN, refusals=(AlreadyExists, VersionConflict))
 async def update_reward(
     reward_id: str, data: Annotated[dict[str, Any], PartOf(RewardBody)], request: AnyRequest, principal: Principal, pool: Pool
 ) -> RewardAnswer:
@@ -102,7 +102,7 @@ async def update_reward(
         return await _write(connection, principal, present.reward_id, {**before, **data})
 
 
-@delete("/v1/admin/rewards/{reward_id:str}", guards=ADMIN, status_code=204)
+@delete("/v1/admin/rewards/{reward_id:str}", rule=ADMIN, status_code=204)
 async def archive_reward(reward_id: str, principal: Principal, pool: Pool) -> None:
     """Archive a reward. Its redemptions continue."""
     async with transaction(pool) as connection:

@@ -6,9 +6,10 @@ import msgspec
 from litestar import get
 from msgspec import Meta
 
-from api.auth import Principal, allow
 from api.pagination import Page, encode_cursor
+from api.principal import Principal
 from api.query import Between
+from api.rule import ADMIN
 from domain.wire import Actor, FreeForm, Id, Instant, NextCursor, rfc3339
 from runtime.postgres import Pool
 from storage.tenant.audit import AuditEntry, AuditSearch, list_entries
@@ -58,7 +59,7 @@ def entry_answer(entry: AuditEntry) -> AuditEntryAnswer:
     )
 
 
-@get("/v1/admin/audit-log", guards=[allow("admin")])
+@get("/v1/admin/audit-log", rule=ADMIN)
 async def list_audit_entries(params: AuditParams, principal: Principal, pool: Pool, page: Page) -> AuditLogAnswer:
     """List what admins and the operator changed, newest first.
 

@@ -16,7 +16,10 @@ import msgspec
 import psycopg
 from psycopg_pool import PoolTimeout
 
-from api.auth import Admission, ConsoleAdmission, Guesses, Principal, RequestFacts, Role, bearer_of, in_token_family, origin_allowed
+from api.credential_text import RequestFacts, bearer_of, in_token_family
+from api.guesses import Guesses
+from api.principal import Admission, Principal
+from api.rule import Role
 from api.tenant.token import Identity, TokenVerifier
 from domain import limits
 from domain.errors import InvalidKey, NotFound, Unauthorized, Unavailable
@@ -25,6 +28,7 @@ from domain.tenant.tenant import TenantAccess
 from runtime.ids import utc_now
 from runtime.postgres import Pool
 from runtime.settings import Settings
+from runtime.shares import Asker
 from runtime.shelf import Recent
 from runtime.slots import CrowdedError, Slots
 from runtime.tasks import SharedAnswers
@@ -198,7 +202,7 @@ class Authenticator:
 
     def _admission(self, principal: Principal, tenant: TenantAccess) -> Admission:
         meter = self._limiter.meter(tenant.tenant_id, principal.actor, tenant.rate_limit_per_second)
-        return Admission(principal=principal, tenant=tenant, meter=meter)
+        return Admission(principal=principal, tenant=tenant, meter=meter, asker=Asker(tenant.tenant_id, principal.actor))
 
     async def _tenant_of(self, identity: Identity) -> tuple[TenantAccess, float]:
         name = identity.organisation
@@ -228,15 +232,15 @@ class Authenticator:
         role: Role = "server" if self._settings.jwt_server_role in identity.roles else "member"
         return Principal(tenant_id=tenant.tenant_id, kind="jwt", role=role, external_user_id=subject, actor=f"jwt:{subject}")
 
-    async def admit_console(self, tenant_id: UUID, email: str, role: str) -> ConsoleAdmission:
-        """A person whom the console has signed in, as its calls inside this process carry it; `role` is `admin` or `viewer`."""
+    async def of_console(self, tenant_id: UUID, email: str, role: str) -> Admission:
+        """A person whom the console has signed in; `role` is `admin` or `viewer`."""
         async with self._pool.connection() as connection:
             tenant = await credential.find_tenant_access(connection, tenant_id)
         if tenant is None:
             raise NotFound("Tenant not found")
         own: Role = "admin" if role == "admin" else "read"
         principal = Principal(tenant_id=tenant_id, kind="console", role=own, actor=f"console:{email}")
-        return ConsoleAdmission(admission=self._admission(principal, tenant), read_only=own != "admin")
+        return self._admission(principal, tenant)
 
     async def preflight_allowed(self, origin: str, tenant_id: str | None) -> bool:
         """Whether a browser of that origin may go on: judged by the tenant when one is named, else by all active ones."""
@@ -259,7 +263,7 @@ class Authenticator:
             if tenant_id is None:
                 return await credential.origin_is_allowed_somewhere(connection, origin)
             tenant = await credential.find_tenant_access(connection, tenant_id)
-        return tenant is not None and origin_allowed(tenant, origin)
+        return tenant is not None and tenant.allows_origin(origin)
 
     async def user_exists(self, tenant_id: UUID, external_id: str) -> bool:
         """Whether the tenant has identified this user."""

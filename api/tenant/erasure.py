@@ -6,8 +6,9 @@ import msgspec
 from litestar import Response, delete, get
 from litestar.response import Stream
 
-from api.auth import Principal, allow
 from api.export import Exports
+from api.principal import Principal
+from api.rule import Audit, allow
 from api.tenant.user import user_for
 from domain.tenant.erasure import erase_workflow_id
 from domain.tenant.user_wire import UserProfile
@@ -18,8 +19,6 @@ from runtime.postgres import Pool, transaction
 from storage.tenant.audit import record
 from storage.tenant.erasure import begin_erasure, forget_known_users
 from storage.tenant.export import everything_about
-
-STAFF = [allow("server")]
 
 
 class UserExport(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +41,7 @@ class UserExport(msgspec.Struct, frozen=True, kw_only=True):
     deliveries: list[FreeForm]
 
 
-@get("/v1/users/{external_id:str}/export", guards=STAFF, answers={200: UserExport})
+@get("/v1/users/{external_id:str}/export", rule=allow("server", audit=Audit.ALWAYS), answers={200: UserExport})
 async def export_user(external_id: str, principal: Principal, pool: Pool, exports: Exports) -> Response[Any]:
     """Export all data held about a user: the rows of each table, under the table's name. The audit log records who asked.
 
@@ -62,7 +61,7 @@ async def export_user(external_id: str, principal: Principal, pool: Pool, export
     return Stream(pieces, media_type="application/json")
 
 
-@delete("/v1/users/{external_id:str}", guards=STAFF, status_code=204)
+@delete("/v1/users/{external_id:str}", rule=allow("server", audit=Audit.ALWAYS), status_code=204)
 async def erase_user(external_id: str, principal: Principal, pool: Pool, relay: Relay) -> None:
     """Erase a user. When this returns, the name and profile are deleted and the external id is free; a workflow does the rest.
 

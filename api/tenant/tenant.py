@@ -10,8 +10,9 @@ import psycopg
 from litestar import delete, get, patch, post
 from msgspec import UNSET, Meta, UnsetType, structs
 
-from api.auth import Admission, Principal, allow, operator
 from api.pagination import Page
+from api.principal import Admission, Principal
+from api.rule import ADMIN, OPERATOR, Audit, allow
 from api.tenant.credential import Authenticator
 from api.tenant.token import GamerTokens
 from domain import limits
@@ -204,7 +205,7 @@ def check_timezone(name: str) -> None:
         raise ValidationError.of("timezone", "is not an IANA time zone, such as Asia/Ho_Chi_Minh or UTC")
 
 
-@post("/v1/operator/tenants", guards=[operator], refusals=(AlreadyExists,))
+@post("/v1/operator/tenants", rule=OPERATOR, refusals=(AlreadyExists,))
 async def create_tenant(data: TenantBody, pool: Pool) -> TenantAnswer:
     """Create a tenant with the currency `points`."""
     check_timezone(data.timezone)
@@ -230,7 +231,7 @@ async def create_tenant(data: TenantBody, pool: Pool) -> TenantAnswer:
     return tenant_answer(tenant)
 
 
-@get("/v1/operator/tenants", guards=[operator])
+@get("/v1/operator/tenants", rule=OPERATOR)
 async def list_tenants(pool: Pool, page: Page) -> TenantListAnswer:
     """List all tenants, newest first."""
     async with pool.connection() as connection:
@@ -238,7 +239,7 @@ async def list_tenants(pool: Pool, page: Page) -> TenantListAnswer:
     return TenantListAnswer(tenants=[tenant_answer(each) for each in tenants], next_cursor=page.cursor_of(tenants, "tenant_id"))
 
 
-@patch("/v1/operator/tenants/{tenant_id:uuid}", guards=[operator], refusals=(AlreadyExists,))
+@patch("/v1/operator/tenants/{tenant_id:uuid}", rule=OPERATOR, refusals=(AlreadyExists,))
 async def update_tenant(tenant_id: UUID, data: TenantChange, pool: Pool) -> TenantAnswer:
     """Change the given fields of a tenant."""
     changes: dict[str, Any] = msgspec.to_builtins(data)
@@ -262,7 +263,7 @@ async def _change(pool: Pool, tenant_id: UUID, changes: dict[str, Any]) -> Tenan
         return await storage.update_tenant(connection, tenant_id, changes, utc_now())
 
 
-@get("/v1/admin/settings", guards=[allow("admin")])
+@get("/v1/admin/settings", rule=ADMIN)
 async def get_settings(principal: Principal, pool: Pool) -> AdminSettings:
     """Get the tenant's settings."""
     async with pool.connection() as connection:
@@ -272,7 +273,7 @@ async def get_settings(principal: Principal, pool: Pool) -> AdminSettings:
     return admin_settings(tenant)
 
 
-@patch("/v1/admin/settings", guards=[allow("admin")])
+@patch("/v1/admin/settings", rule=ADMIN)
 async def update_settings(principal: Principal, data: AdminSettingsChange, pool: Pool) -> AdminSettings:
     """Change the given settings. A new time zone applies from now on; open windows keep their board's time zone."""
     given: dict[str, Any] = msgspec.to_builtins(data)
@@ -282,7 +283,7 @@ async def update_settings(principal: Principal, data: AdminSettingsChange, pool:
     return admin_settings(await _change(pool, principal.tenant_id, {**changes, "settings": given}))
 
 
-@post("/v1/admin/api-keys", guards=[allow("admin")])
+@post("/v1/admin/api-keys", rule=ADMIN)
 async def create_api_key(principal: Principal, data: ApiKeyBody, pool: Pool) -> CreatedApiKey:
     """Create an API key. Its text is only in this response."""
     if data.expires_at is not None and data.expires_at <= utc_now():
@@ -292,7 +293,7 @@ async def create_api_key(principal: Principal, data: ApiKeyBody, pool: Pool) -> 
     return CreatedApiKey(**structs.asdict(key_answer(made.key)), key=made.text)
 
 
-@get("/v1/admin/api-keys", guards=[allow("admin")])
+@get("/v1/admin/api-keys", rule=ADMIN)
 async def list_api_keys(principal: Principal, pool: Pool, page: Page) -> ApiKeyListAnswer:
     """List the tenant's API keys, newest first, without their text."""
     async with pool.connection() as connection:
@@ -300,7 +301,7 @@ async def list_api_keys(principal: Principal, pool: Pool, page: Page) -> ApiKeyL
     return ApiKeyListAnswer(api_keys=[key_answer(key) for key in keys], next_cursor=page.cursor_of(keys, "key_id"))
 
 
-@delete("/v1/admin/api-keys/{api_key_id:uuid}", guards=[allow("admin")], status_code=204)
+@delete("/v1/admin/api-keys/{api_key_id:uuid}", rule=ADMIN, status_code=204)
 async def revoke_api_key(principal: Principal, api_key_id: UUID, pool: Pool) -> None:
     """Revoke an API key. It stops working within a second. Revoking it again changes nothing."""
     async with transaction(pool) as connection:
@@ -308,7 +309,7 @@ async def revoke_api_key(principal: Principal, api_key_id: UUID, pool: Pool) -> 
             raise NotFound("API key not found")
 
 
-@post("/v1/auth/gamer-token", guards=[allow("server")], refusals=(UserNotFound,))
+@post("/v1/auth/gamer-token", rule=allow("server", audit=Audit.ALWAYS), refusals=(UserNotFound,))
 async def create_gamer_token(
     admission: Admission, data: GamerTokenRequest, authenticator: Authenticator, gamer_tokens: GamerTokens, pool: Pool
 ) -> GamerToken:

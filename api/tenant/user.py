@@ -5,8 +5,9 @@ from typing import Any
 from litestar import Response, get, post
 from msgspec import structs
 
-from api.auth import Principal, allow
 from api.pagination import Page, encode_cursor
+from api.principal import Principal
+from api.rule import USER_READERS, Audit, allow
 from domain.errors import AlreadyExists, UserNotFound
 from domain.player import order_for_player, transfer_for_player
 from domain.points.ledger import POINTS, event_position
@@ -24,8 +25,6 @@ from storage.points.ledger import accounts_of, transactions_of
 from storage.points.tier import members_of, tier_set_of
 from storage.redemption.listing import RedemptionFilter, list_redemptions
 from storage.tenant.user import find_user, identify
-
-READERS = [allow("server", "read", "gamer")]
 
 
 class UserAnswer(UserProfile, frozen=True, kw_only=True):
@@ -54,7 +53,13 @@ async def _balances(connection: Connection, principal: Principal, user: User) ->
     return [balance_answer(currency, shown.get(identity)) for identity, currency in currencies.items()]
 
 
-@post("/v1/users", guards=[allow("server")], status_code=201, refusals=(AlreadyExists,), answers={200: IdentifiedUser})
+@post(
+    "/v1/users",
+    rule=allow("server", audit=Audit.CHANGES_BY_ADMINS),
+    status_code=201,
+    refusals=(AlreadyExists,),
+    answers={200: IdentifiedUser},
+)
 async def identify_user(data: Identify, principal: Principal, pool: Pool) -> Response[IdentifiedUser]:
     """Create a user, or merge the given data into an existing one: 201 if new, 200 if known."""
     external_id = identified_as(data)
@@ -64,7 +69,7 @@ async def identify_user(data: Identify, principal: Principal, pool: Pool) -> Res
     return Response(answer, status_code=201 if created else 200)
 
 
-@get("/v1/users/{external_id:str}", guards=READERS)
+@get("/v1/users/{external_id:str}", rule=USER_READERS)
 async def get_user(external_id: str, principal: Principal, pool: Pool) -> UserAnswer:
     """Get a user's profile and balances."""
     async with transaction(pool) as connection:
@@ -77,7 +82,7 @@ async def get_user(external_id: str, principal: Principal, pool: Pool) -> UserAn
     return UserAnswer(**structs.asdict(user_profile(user)), balances=balances, tier=tier)
 
 
-@get("/v1/users/{external_id:str}/points", guards=READERS)
+@get("/v1/users/{external_id:str}/points", rule=USER_READERS)
 async def get_user_points(external_id: str, principal: Principal, pool: Pool) -> UserPoints:
     """Get a user's balance in every currency of the tenant."""
     async with transaction(pool) as connection:
@@ -86,7 +91,7 @@ async def get_user_points(external_id: str, principal: Principal, pool: Pool) ->
     return UserPoints(user_id=user.user_id, external_id=user.external_id, balances=balances)
 
 
-@get("/v1/users/{external_id:str}/transactions", guards=READERS)
+@get("/v1/users/{external_id:str}/transactions", rule=USER_READERS)
 async def list_user_transactions(
     external_id: str, principal: Principal, pool: Pool, settings: Settings, page: Page
 ) -> TransactionListAnswer:
@@ -112,7 +117,7 @@ async def list_user_transactions(
     return TransactionListAnswer(transactions=shown, next_cursor=page.cursor_of(transfers, "transfer_id"))
 
 
-@get("/v1/users/{external_id:str}/redemptions", guards=READERS)
+@get("/v1/users/{external_id:str}/redemptions", rule=USER_READERS)
 async def list_user_redemptions(external_id: str, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
     """List a user's redemptions, newest first."""
     async with transaction(pool) as connection:

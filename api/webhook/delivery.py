@@ -7,9 +7,10 @@ from uuid import UUID
 import msgspec
 from litestar import get, post
 
-from api.auth import Principal, allow
 from api.pagination import Page
+from api.principal import Principal
 from api.query import Between
+from api.rule import ADMIN
 from api.webhook.endpoint import id_of
 from domain.errors import InvalidState, NotFound, RateLimited
 from domain.redemption.redemption import is_too_late
@@ -32,8 +33,6 @@ from storage.webhook.delivery import Attempt, DeliveryFilter, attempts_of, find_
 from storage.webhook.delivery import list_deliveries as deliveries_of
 from storage.webhook.due_delivery import exhausted_since, hurry_waiting, make_due, publish_test, tests_since
 from storage.webhook.endpoint import find_endpoint
-
-ADMIN = [allow("admin")]
 
 TESTS_PER_MINUTE = 10
 
@@ -75,7 +74,7 @@ def attempt_answer(attempt: Attempt) -> AttemptAnswer:
     )
 
 
-@get("/v1/admin/deliveries", guards=ADMIN)
+@get("/v1/admin/deliveries", rule=ADMIN)
 async def list_deliveries(params: DeliveryParams, principal: Principal, pool: Pool, page: Page) -> DeliveryListAnswer:
     """List deliveries, newest first."""
     wanted = DeliveryFilter(
@@ -94,7 +93,7 @@ async def list_deliveries(params: DeliveryParams, principal: Principal, pool: Po
     return DeliveryListAnswer(deliveries=shown, next_cursor=page.cursor_of(found, "delivery_id"))
 
 
-@get("/v1/admin/deliveries/{delivery_id:str}", guards=ADMIN)
+@get("/v1/admin/deliveries/{delivery_id:str}", rule=ADMIN)
 async def get_delivery(delivery_id: str, principal: Principal, pool: Pool) -> DeliveryDetails:
     """Get a delivery with its body and its attempts."""
     async with transaction(pool) as connection:
@@ -104,7 +103,7 @@ async def get_delivery(delivery_id: str, principal: Principal, pool: Pool) -> De
     return delivery_details(delivery, [attempt_answer(each) for each in attempts])
 
 
-@post("/v1/admin/deliveries/{delivery_id:str}/resend", guards=ADMIN, status_code=202, refusals=(InvalidState,))
+@post("/v1/admin/deliveries/{delivery_id:str}/resend", rule=ADMIN, status_code=202, refusals=(InvalidState,))
 async def resend_delivery(delivery_id: str, principal: Principal, pool: Pool) -> DeliveryAnswer:
     """Make one more attempt: the same id and bytes, the next number, a new timestamp, no new retries.
 
@@ -141,7 +140,7 @@ async def send_again(connection: Connection, tenant_id: UUID, delivery_id: UUID)
     return delivery
 
 
-@post("/v1/admin/webhook-endpoints/{endpoint_id:str}/recover", guards=ADMIN, status_code=202, refusals=(InvalidState,))
+@post("/v1/admin/webhook-endpoints/{endpoint_id:str}/recover", rule=ADMIN, status_code=202, refusals=(InvalidState,))
 async def recover_deliveries(endpoint_id: str, data: Recovery, principal: Principal, pool: Pool) -> Recovered:
     """Send all failed deliveries of the endpoint since an instant again. Returns how many. 409 while the endpoint is disabled.
 
@@ -159,7 +158,7 @@ async def recover_deliveries(endpoint_id: str, data: Recovery, principal: Princi
     return Recovered(recovered=recovered)
 
 
-@post("/v1/admin/webhook-endpoints/{endpoint_id:str}/test", guards=ADMIN, status_code=202, refusals=(InvalidState,))
+@post("/v1/admin/webhook-endpoints/{endpoint_id:str}/test", rule=ADMIN, status_code=202, refusals=(InvalidState,))
 async def test_webhook_endpoint(endpoint_id: str, principal: Principal, pool: Pool) -> DeliveryAnswer:
     """Send one `webhook.test`, like a real webhook. 409 while the endpoint is disabled, 429 above ten per minute."""
     identity, now = id_of(endpoint_id, "webhook endpoint"), utc_now()

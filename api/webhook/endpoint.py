@@ -9,8 +9,9 @@ import msgspec
 from litestar import Request, delete, get, patch, post, put
 from msgspec import UNSET, Meta, UnsetType, structs
 
-from api.auth import Principal, allow
 from api.pagination import Page
+from api.principal import Principal
+from api.rule import ADMIN
 from domain.errors import InvalidState, NotFound, ValidationError
 from domain.misfit import choice_problem
 from domain.redemption.redemption import workflow_id
@@ -55,7 +56,6 @@ from storage.webhook.endpoint import (
     update_endpoint,
 )
 
-ADMIN = [allow("admin")]
 AnyRequest = Request[Any, Any, Any]
 
 Url = Annotated[str, Meta(examples=["https://partner.example/webhooks/laurel"])]
@@ -137,7 +137,7 @@ def choose_secret(given: str | None) -> str:
     return given
 
 
-@post("/v1/admin/webhook-endpoints", guards=ADMIN, status_code=201)
+@post("/v1/admin/webhook-endpoints", rule=ADMIN, status_code=201)
 async def create_webhook_endpoint(
     data: WebhookEndpointBody, principal: Principal, pool: Pool, settings: Settings, sender: Sender, vault: Vault
 ) -> WebhookEndpointSecret:
@@ -154,7 +154,7 @@ async def create_webhook_endpoint(
     return WebhookEndpointSecret(**structs.asdict(endpoint_answer(endpoint)), secret=secret)
 
 
-@get("/v1/admin/webhook-endpoints", guards=ADMIN)
+@get("/v1/admin/webhook-endpoints", rule=ADMIN)
 async def list_webhook_endpoints(principal: Principal, pool: Pool, page: Page) -> WebhookEndpointListAnswer:
     """List webhook endpoints, oldest first."""
     async with transaction(pool) as connection:
@@ -163,14 +163,14 @@ async def list_webhook_endpoints(principal: Principal, pool: Pool, page: Page) -
     return WebhookEndpointListAnswer(webhook_endpoints=shown, next_cursor=page.cursor_of(found, "endpoint_id"))
 
 
-@get("/v1/admin/webhook-endpoints/{endpoint_id:str}", guards=ADMIN)
+@get("/v1/admin/webhook-endpoints/{endpoint_id:str}", rule=ADMIN)
 async def get_webhook_endpoint(endpoint_id: str, principal: Principal, pool: Pool) -> WebhookEndpointAnswer:
     """Get an endpoint, without its secret."""
     async with transaction(pool) as connection:
         return endpoint_answer(await find_endpoint(connection, principal.tenant_id, id_of(endpoint_id, "webhook endpoint")))
 
 
-@patch("/v1/admin/webhook-endpoints/{endpoint_id:str}", guards=ADMIN)
+@patch("/v1/admin/webhook-endpoints/{endpoint_id:str}", rule=ADMIN)
 async def update_webhook_endpoint(
     endpoint_id: str, data: WebhookEndpointChange, principal: Principal, pool: Pool, settings: Settings, sender: Sender
 ) -> WebhookEndpointAnswer:
@@ -193,7 +193,7 @@ async def update_webhook_endpoint(
         return endpoint_answer(endpoint)
 
 
-@delete("/v1/admin/webhook-endpoints/{endpoint_id:str}", guards=ADMIN, status_code=204)
+@delete("/v1/admin/webhook-endpoints/{endpoint_id:str}", rule=ADMIN, status_code=204)
 async def archive_webhook_endpoint(endpoint_id: str, principal: Principal, pool: Pool) -> None:
     """Archive an endpoint. Its deliveries stay in the log. Redemptions waiting for it go to the next endpoint, if there is one."""
     identity = id_of(endpoint_id, "webhook endpoint")
@@ -205,7 +205,7 @@ async def archive_webhook_endpoint(endpoint_id: str, principal: Principal, pool:
 
 @post(
     "/v1/admin/webhook-endpoints/{endpoint_id:str}/rotate-secret",
-    guards=ADMIN,
+    rule=ADMIN,
     status_code=200,
     body=SecretRotation,
     refusals=(InvalidState,),
@@ -224,7 +224,7 @@ async def rotate_webhook_secret(endpoint_id: str, request: AnyRequest, principal
     return RotatedSecret(**shown, secret=secret, old_secret_expires_at=rfc3339(now + overlap))
 
 
-@post("/v1/admin/webhook-endpoints/{endpoint_id:str}/enable", guards=ADMIN, status_code=200)
+@post("/v1/admin/webhook-endpoints/{endpoint_id:str}/enable", rule=ADMIN, status_code=200)
 async def enable_webhook_endpoint(endpoint_id: str, principal: Principal, pool: Pool, relay: Relay) -> WebhookEndpointAnswer:
     """Enable an endpoint: held deliveries are sent."""
     identity = id_of(endpoint_id, "webhook endpoint")
@@ -240,7 +240,7 @@ async def enable_webhook_endpoint(endpoint_id: str, principal: Principal, pool: 
     return endpoint_answer(endpoint)
 
 
-@post("/v1/admin/webhook-endpoints/{endpoint_id:str}/disable", guards=ADMIN, status_code=200)
+@post("/v1/admin/webhook-endpoints/{endpoint_id:str}/disable", rule=ADMIN, status_code=200)
 async def disable_webhook_endpoint(endpoint_id: str, principal: Principal, pool: Pool) -> WebhookEndpointAnswer:
     """Disable an endpoint: its deliveries are held until it is enabled."""
     identity = id_of(endpoint_id, "webhook endpoint")
@@ -260,7 +260,7 @@ async def resume_deliveries(connection: Connection, tenant_id: UUID, endpoint_id
     return told
 
 
-@put("/v1/admin/webhook", guards=ADMIN)
+@put("/v1/admin/webhook", rule=ADMIN)
 async def replace_webhook(
     data: WebhookBody, principal: Principal, pool: Pool, settings: Settings, sender: Sender, vault: Vault
 ) -> SetWebhook:

@@ -62,3 +62,7 @@ class TenantAccess(msgspec.Struct, frozen=True, kw_only=True):
     def any_type_goes(self) -> bool:
         """Whether events need no look at declared types: none was ever declared, and none must be."""
         return self.event_types_version == 0 and self.settings.event_types == "open"
+
+    def allows_origin(self, origin: str) -> bool:
+        """Whether the tenant lists the browser's origin."""
+        return origin in self.cors_origins or "*" in self.cors_origins

@@ -25,7 +25,11 @@ REFUSALS = {name for name, value in vars(errors).items() if isinstance(value, ty
 MACHINES_ONLY = {
     "token.py": "tokens of identity providers and gamers",
     "credential.py": "keys and tokens",
-    "auth.py": "keys, tokens and guesses",
+    "admission.py": "keys, tokens, tenants and browsers",
+    "credential_text.py": "keys and tokens",
+    "guesses.py": "keys that nobody has",
+    "principal.py": "tokens of gamers",
+    "rule.py": "roles of keys and tokens",
     "socket.py": "WebSockets",
     "middleware.py": "what comes before a route is found",
     "event.py": "events, which the console does not send",

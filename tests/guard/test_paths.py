@@ -21,8 +21,8 @@ READERS = {
     },
     "api/event/ingestion.py": {"answer": "which of the two ingest paths it is"},
     "api/leaderboard/fast_page.py": {"answer": "the board's name behind a prefix; whatever else it may be is Litestar's"},
-    "api/leaderboard/socket.py": {"_admitted": "matched as a whole against the one route of WebSockets"},
-    "api/auth.py": {
+    "api/leaderboard/socket.py": {"_board_of": "matched as a whole against the one route of WebSockets"},
+    "api/credential_text.py": {
         "request_facts": "handed on to what is below",
         "bearer_of": "which 401 says that it is no credential",
     },
