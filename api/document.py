@@ -12,11 +12,11 @@ from api.credential_text import in_token_family
 from api.declared import As, PartOf
 from api.document_messages import add_examples, describe_websocket, webhooks
 from api.errors import known_codes
-from api.operation import BODIES, CALLBACK, PATH, QUERY, REFUSALS, TAGS, TEXT
+from api.operation import BODIES, CALLBACK, GROUPS, PATH, QUERY, REFUSALS, TAGS, TEXT
 from api.query import query_names, query_shapes, struct_fields
 from api.rule import OPERATOR, PUBLIC, rule_of
 from api.schema_book import SchemaBook, example_of_schema
-from domain.errors import DomainError
+from domain.errors import DomainError, ErrorBody
 
 JSON = "application/json"
 OBJECT = {"type": "object"}
@@ -64,23 +64,6 @@ FACTS: dict[str, dict[str, Any]] = {
     "INVALID_STATE": {"present": "archived"},
 }
 """The extra members that the example of a code shows."""
-ERROR_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "required": ["error"],
-    "properties": {
-        "error": {
-            "type": "object",
-            "required": ["code", "message", "status"],
-            "properties": {
-                "code": TEXT,
-                "message": TEXT,
-                "status": {"type": "integer"},
-                "details": {"type": "array", "items": {"type": "object", "properties": {"field": TEXT, "message": TEXT}}},
-                "request_id": TEXT,
-            },
-        }
-    },
-}
 
 
 def document_of(app: Litestar) -> dict[str, Any]:
@@ -95,7 +78,7 @@ def document_of(app: Litestar) -> dict[str, Any]:
             _complete(operation, handler, path, book)
             refusals |= _describe_refusals(operation, handler, path)
     document["webhooks"] = webhooks(book)
-    book.add("Error", ERROR_SCHEMA)
+    book.answer(ErrorBody)
     components = document["components"]
     components["examples"] = {code: {"value": example_of(error)} for code, error in sorted(known_codes().items())}
     components["headers"] = {
@@ -105,9 +88,10 @@ def document_of(app: Litestar) -> dict[str, Any]:
     components["responses"] = refusals
     components["schemas"] = {}
     components["schemas"] = book.finish(document)
+    components["schemas"]["ErrorFacts"]["additionalProperties"] = True
     _add_examples(document)
     add_examples(document, components["schemas"])
-    document["tags"] = [{"name": name} for name in dict.fromkeys(name for _, name in TAGS)]
+    document["tags"] = [{"name": name, "description": text} for name, text in GROUPS.items()]
     return document
 
 
@@ -285,12 +269,12 @@ def _describe_refusals(operation: dict[str, Any], handler: HTTPRouteHandler, pat
     refusals = {}
     for status, codes in sorted(by_status.items()):
         examples = {code: {"$ref": f"#/components/examples/{code}"} for code in codes}
-        content = {JSON: {"schema": {"$ref": "#/components/schemas/Error"}, "examples": examples}}
+        content = {JSON: {"schema": {"$ref": "#/components/schemas/ErrorBody"}, "examples": examples}}
         headers = own | ({"Retry-After": {"$ref": "#/components/headers/Retry-After"}} if status in (429, 503) else {})
         place = "-".join(codes)
         refusals[place] = {"description": " or ".join(codes), "headers": headers, "content": content}
         operation["responses"][str(status)] = {"$ref": f"#/components/responses/{place}"}
     if name == "watch_leaderboard":
-        upgrade = {JSON: {"schema": {"$ref": "#/components/schemas/Error"}}}
+        upgrade = {JSON: {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
         operation["responses"]["426"] = {"description": "This is a WebSocket", "content": upgrade}
     return refusals

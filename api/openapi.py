@@ -10,7 +10,7 @@ import msgspec
 from litestar import Litestar, Response, get
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.openapi.spec import Components, OpenAPIType, Schema, SecurityScheme
+from litestar.openapi.spec import Components, License, OpenAPIType, Schema, SecurityScheme
 from litestar.plugins import OpenAPISchemaPlugin
 from litestar.typing import FieldDefinition
 
@@ -34,6 +34,7 @@ b{display:inline-block;width:4.5rem}small{color:#5b6675;margin-left:.6rem}@media
 CONFIG = OpenAPIConfig(
     title="Laurel",
     version=VERSION,
+    license=License(name="Apache-2.0", identifier="Apache-2.0"),
     description="Rewards and fulfilment: events, leaderboards, points, redemptions, signed webhooks.",
     path=INTERNAL,
     render_plugins=(JsonRenderPlugin(),),  # without any, Litestar adds pages that load files from elsewhere

@@ -59,6 +59,20 @@ TAGS = (
 )
 """The group of an operation: that of the first beginning of a path that fits."""
 
+GROUPS = {
+    "Events": "What happened in your games, wallets and shops: send it, look it up, declare its types.",
+    "Leaderboards": "Boards by the hour to all time: read them, define them, build them anew.",
+    "Points and tiers": "Currencies, earning rules, corrections, and the tiers that points lead to.",
+    "Users": "Who your users are and what they have.",
+    "Redemptions": "Points spent on rewards: redeem, follow, fulfil, call back.",
+    "Rewards": "The store: rewards, their codes, and the catalog that players see.",
+    "Payouts": "What is given by rank and on schedule: items, configs, schedules, runs, grants.",
+    "Webhooks": "Endpoints of yours that Laurel calls, and the log of its calls.",
+    "Tenant": "Settings, API keys, players' tokens and the audit log.",
+    "Operator": "For whoever runs the installation: tenants and the platform's own schedules.",
+    "Health": "Whether the process serves, and its metrics.",
+}
+
 BETWEEN = {"from": INSTANT, "to": INSTANT}
 SOURCE = {"source_type": TEXT, "source_id": TEXT}
 QUERY: dict[str, dict[str, Any]] = {

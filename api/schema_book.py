@@ -12,6 +12,12 @@ from msgspec import inspect
 
 PLACE = "#/components/schemas/{name}"
 INPUT = "Input"
+FREE_FORM: dict[str, Any] = {
+    "title": "FreeForm",
+    "description": "An object whose members you choose",
+    "type": "object",
+    "additionalProperties": True,
+}
 ANSWER = "Answer"
 """`RewardItemAnswer`, which shows the `RewardItem` of the domain, is `RewardItem` to clients."""
 CHANGE = "Change"
@@ -63,11 +69,6 @@ class SchemaBook:
         own: dict[str, Schema] = known.pop(_name_of(found))["properties"]
         self._answered |= known
         return own
-
-    def add(self, name: str, schema: Schema) -> Schema:
-        """Take in a schema that no Struct describes; gives the reference to it."""
-        self._answered[name] = schema
-        return {"$ref": PLACE.format(name=name)}
 
     def finish(self, document: Schema) -> dict[str, Schema]:
         """All schemas by their names. The references of `document` to bodies that need no name of their own lose its suffix."""
@@ -225,7 +226,36 @@ def _published(document: Schema, schemas: dict[str, Schema]) -> dict[str, Schema
         twice = sorted(name for name in names.values() if list(names.values()).count(name) > 1)
         raise ValueError(f"these schemas have the name of another one: {', '.join(twice)}")
     _rename_in_place([document, schemas], names)
-    return {names[name]: schema | ({"title": names[name]} if "title" in schema else {}) for name, schema in sorted(schemas.items())}
+    found = {names[name]: schema | ({"title": names[name]} if "title" in schema else {}) for name, schema in sorted(schemas.items())}
+    _name_free_forms([document, found])
+    found[FREE_FORM["title"]] = dict(FREE_FORM)
+    return {name: schema for name, schema in found.items() if name in _needed(document, found)}
+
+
+def _name_free_forms(document: Any) -> None:
+    """Let every object whose members are the tenant's refer to one schema: each would be a class of its own in generated clients."""
+    waiting = [document]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, dict):
+            if each.get("type") == "object" and not each.keys() - {"type", "description", "examples"}:
+                del each["type"]
+                each.pop("examples", None)
+                each["$ref"] = PLACE.format(name=FREE_FORM["title"])
+            waiting += [inner for name, inner in each.items() if name not in ("example", "examples", "default")]
+        elif isinstance(each, list):
+            waiting += each
+
+
+def _needed(document: Schema, schemas: dict[str, Schema]) -> set[str]:
+    """The schemas that the document refers to, by others or at once."""
+    needed: set[str] = set()
+    waiting: list[Any] = [document]
+    while waiting:
+        more = {_name_of(each) for each in _references(waiting.pop()) if each["$ref"].startswith(PLACE.format(name=""))} - needed
+        needed |= more
+        waiting += [schemas[name] for name in more if name in schemas]
+    return needed
 
 
 def _rename_in_place(document: Any, names: dict[str, str]) -> None:

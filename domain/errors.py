@@ -4,7 +4,10 @@ Keyword facts become extra members of the error body (`available`, `required`, `
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
 
 
 class DomainError(Exception):
@@ -195,3 +198,26 @@ class Unavailable(DomainError):
     """PostgreSQL cannot be reached or the write queue is full: nothing was accepted, a retry is safe."""
 
     code, status = "UNAVAILABLE", 503
+
+
+class ErrorDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wrong with one field."""
+
+    field: Annotated[str, Meta(examples=["limit"])]
+    message: Annotated[str, Meta(examples=["must be a whole number from 1 to 500"])]
+
+
+class ErrorFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a request was refused. Some codes add members with facts, such as `available` and `required`."""
+
+    code: Annotated[str, Meta(description="Stays the same for ever: what programs go by", examples=["VALIDATION_ERROR"])]
+    message: Annotated[str, Meta(description="For people; it may change")]
+    status: Annotated[int, Meta(description="The HTTP status", examples=[400])]
+    details: list[ErrorDetail] | UnsetType = UNSET
+    request_id: Annotated[str, Meta(description="Stands in the log")] | UnsetType = UNSET
+
+
+class ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
+    """A refusal."""
+
+    error: ErrorFacts

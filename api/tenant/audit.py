@@ -29,7 +29,7 @@ class AuditEntryAnswer(msgspec.Struct, frozen=True, kw_only=True):
     created_at: Instant
 
 
-class AuditLogAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class AuditEntryListAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """What admins and the operator changed, newest first."""
 
     audit_log: list[AuditEntryAnswer]
@@ -60,7 +60,7 @@ def entry_answer(entry: AuditEntry) -> AuditEntryAnswer:
 
 
 @get("/v1/admin/audit-log", rule=ADMIN)
-async def list_audit_entries(params: AuditParams, principal: Principal, pool: Pool, page: Page) -> AuditLogAnswer:
+async def list_audit_entries(params: AuditParams, principal: Principal, pool: Pool, page: Page) -> AuditEntryListAnswer:
     """List what admins and the operator changed, newest first.
 
     With `actor`, a page can be short or even empty and still have a `next_cursor`. The reason is the header `X-Audit-Reason` of the change.
@@ -69,7 +69,7 @@ async def list_audit_entries(params: AuditParams, principal: Principal, pool: Po
     async with pool.connection() as connection:
         entries, behind = await list_entries(connection, principal.tenant_id, wanted, after=page.after_id(), limit=page.limit)
     cursor = None if behind is None else encode_cursor(str(behind))
-    return AuditLogAnswer(audit_log=[entry_answer(entry) for entry in entries], next_cursor=cursor)
+    return AuditEntryListAnswer(audit_log=[entry_answer(entry) for entry in entries], next_cursor=cursor)
 
 
 routes = [list_audit_entries]

@@ -5,6 +5,7 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from domain.errors import ErrorDetail
 from domain.leaderboard.board_wire import LeaderboardEntry, LeaderboardId, WindowKey
 from domain.leaderboard.window_messages import WindowStatus
 from domain.wire import ExternalId, Instant
@@ -76,13 +77,6 @@ class SocketHeartbeat(_Message, frozen=True, kw_only=True, tag="heartbeat"):
 
 class SocketPong(_Message, frozen=True, kw_only=True, tag="pong"):
     """The answer to a ping."""
-
-
-class ErrorDetail(msgspec.Struct, frozen=True, kw_only=True):
-    """What is wrong with one field."""
-
-    field: str
-    message: str
 
 
 class SocketError(_Message, frozen=True, kw_only=True, tag="error"):

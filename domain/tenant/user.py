@@ -22,7 +22,9 @@ class Identify(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     external_id_in_camel_case: str | UnsetType = field(default=UNSET, name="externalId")
     display_name: ShortText | UnsetType | None = UNSET
     email: ShortText | UnsetType | None = UNSET
-    avatar_url: Annotated[str, Meta(max_length=2048, pattern="^https?://[^\\s]+$")] | UnsetType | None = UNSET
+    avatar_url: (
+        Annotated[str, Meta(max_length=2048, pattern="^https?://[^\\s]+$", examples=["https://cdn.example.com/ada.png"])] | UnsetType | None
+    ) = UNSET
     attributes: dict[str, Any] = {}
 
 
