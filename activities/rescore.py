@@ -21,13 +21,14 @@ from loops.scoring.rule_run import window_scores
 from runtime.postgres import Connection, Pool, transaction
 from storage import binary_columns
 from storage.leaderboard import rescore as storage
-from storage.leaderboard.definition import boards_by_id, find_window, load_rule_book, ranked_board
+from storage.leaderboard.definition import boards_by_id, find_window, ranked_board
 from storage.leaderboard.rankings import RankedBoard, Rankings, RedisError
 from storage.leaderboard.rankings_repair import rebuild_window
 from storage.leaderboard.rescore import Lane, Rescore
 from storage.leaderboard.standing import WindowDeltas, merge_windows
 from storage.rules_lock import change_instant
 from storage.scoring.pump import LoggedEvent
+from storage.scoring.rule_book import load_rule_book
 
 log = logging.getLogger(__name__)
 

@@ -21,9 +21,10 @@ from domain.tenant.erasure import PREFIX
 from domain.wire import Id, Number, amount_number, score_number
 from runtime.postgres import Connection
 from storage.event.search import FoundEvent
-from storage.leaderboard.definition import boards_by_id, find_window, load_rule_book
+from storage.leaderboard.definition import boards_by_id, find_window
 from storage.points.earning_limit import budgets_spent, facts_of, usage_of
 from storage.points.ledger import accounts_of
+from storage.scoring.rule_book import load_rule_book
 
 MOST_RULES = 20
 """So many rules of a board that gave nothing say why."""

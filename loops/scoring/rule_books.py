@@ -8,8 +8,8 @@ from uuid import UUID
 from domain.scoring.rules import RuleBook, RuleSet
 from runtime.compiler import compile_beside
 from runtime.postgres import Connection
-from storage.leaderboard.definition import load_rule_book
 from storage.scoring.pump import Change, LoggedEvent
+from storage.scoring.rule_book import load_rule_book
 
 MAX_KNOWN_TENANTS = 1000
 PATIENCE_SECONDS = 0.25

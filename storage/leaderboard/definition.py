@@ -12,7 +12,6 @@ from psycopg.types.json import Jsonb
 from domain import limits
 from domain.leaderboard.definition import (
     BoardStatus,
-    BoardVersion,
     LeaderboardConfig,
     LeaderboardDefinition,
     Ranking,
@@ -22,8 +21,7 @@ from domain.leaderboard.definition import (
     load_timeline,
 )
 from domain.leaderboard.window_sequence import Timeline, in_force, segment_at, segments
-from domain.points.earning_rule import EarningRule, EarningVersion
-from domain.scoring.rules import RuleBook, least_units, min_score_units
+from domain.scoring.rules import least_units, min_score_units
 from runtime.postgres import Connection
 from storage.leaderboard.rankings import RankedBoard
 from storage.leaderboard.window import WINDOW_COLUMNS, BoardWindow, close_all_early
@@ -211,49 +209,6 @@ async def _insert_version(connection: Connection, tenant_id: UUID, board_id: UUI
         WHERE tenant_id = %s AND board_id = %s AND version = %s
         """,
         (instant, tenant_id, board_id, version),
-    )
-
-
-async def load_rule_book(connection: Connection, tenant_id: UUID) -> RuleBook:
-    """Every version of the tenant's boards and earning rules."""
-    boards = await connection.execute(
-        "SELECT v.board_id, v.version, v.status, v.config, v.valid_from, b.timeline FROM leaderboard_version AS v "
-        "JOIN leaderboard AS b USING (tenant_id, board_id) WHERE v.tenant_id = %s",
-        (tenant_id,),
-    )
-    versions = [
-        BoardVersion(
-            board_id=row["board_id"],
-            version=row["version"],
-            status=BoardStatus(row["status"]),
-            config=load_config(row["config"]),
-            valid_from=row["valid_from"],
-            timeline=load_timeline(row["timeline"]),
-        )
-        for row in await boards.fetchall()
-    ]
-    rules = await connection.execute(
-        """
-        SELECT v.rule_id, v.version, v.definition, v.active, v.valid_from, coalesce(c.decimal_places, 0) AS decimal_places, t.timezone
-        FROM earning_rule_version AS v JOIN tenant AS t USING (tenant_id)
-        LEFT JOIN currency AS c ON c.tenant_id = v.tenant_id AND c.currency_id = coalesce(v.definition ->> 'currency', 'points')
-        WHERE v.tenant_id = %s
-        """,
-        (tenant_id,),
-    )
-    return RuleBook(versions, [_earning_version(row) for row in await rules.fetchall()])
-
-
-def _earning_version(row: dict[str, Any]) -> EarningVersion:
-    """A version's own `active` wins over the one in its definition: archiving a rule ends it."""
-    rule = msgspec.convert(row["definition"], EarningRule)
-    return EarningVersion(
-        rule_id=row["rule_id"],
-        version=row["version"],
-        rule=msgspec.structs.replace(rule, active=row["active"]),
-        valid_from=row["valid_from"],
-        decimal_places=row["decimal_places"],
-        timezone=row["timezone"],
     )
 
 
