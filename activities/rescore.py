@@ -13,7 +13,7 @@ from temporalio.exceptions import ApplicationError
 from activities.heartbeat import heartbeats
 from domain import limits
 from domain.errors import EventsExpired
-from domain.leaderboard.rescore import RescoreInput, RescoreProgress, RescoreStatus, under_present_rules
+from domain.leaderboard.rescore import RescoreInput, RescoreProgress, RescoreStatus
 from domain.scoring.rules import NEVER, RuleBook
 from loops.scoring.poison import POISON
 from loops.scoring.rule_books import Books
@@ -28,7 +28,7 @@ from storage.leaderboard.rescore import Lane, Rescore
 from storage.leaderboard.standing import WindowDeltas, merge_windows
 from storage.rules_lock import change_instant
 from storage.scoring.pump import LoggedEvent
-from storage.scoring.rule_book import load_rule_book
+from storage.scoring.rule_book import load_board_life
 
 log = logging.getLogger(__name__)
 
@@ -52,38 +52,48 @@ class Reader:
         self._book: RuleBook | None = None
 
     async def step(self) -> bool:
-        """One batch in one transaction; False when there is nothing left to read. A batch that fails is halved, down to one event."""
+        """One batch in one transaction; False when there is nothing left to read. A batch that fails is halved, down to one event.
+
+        What must be compiled for it is compiled outside of any transaction, and the batch is read again.
+        """
+        book = await self._rules()
         try:
             async with transaction(self._pool) as connection:
-                more = await self._step(connection, skip=False)
+                more, unprepared = await self._step(connection, book, skip=False)
         except POISON as error:
             if self._limit > 1:
                 self._limit //= 2
                 return True
             log.warning("rescore %s leaves an event out: %s", self._rescore.rescore_id, error)
             async with transaction(self._pool) as connection:
-                more = await self._step(connection, skip=True)
-        self._limit = min(BATCH_LIMIT, self._limit * 2)
+                more, unprepared = await self._step(connection, book, skip=True)
+        for event in unprepared:
+            await self._books.prepare(book, event)
+        if not unprepared:
+            self._limit = min(BATCH_LIMIT, self._limit * 2)
         return more
 
-    async def _step(self, connection: Connection, *, skip: bool) -> bool:
+    async def _step(self, connection: Connection, book: RuleBook, *, skip: bool) -> tuple[bool, list[LoggedEvent]]:
+        """Whether there is more, and the events whose rules are not compiled: then nothing has happened."""
         lane = await storage.next_lane(connection, self._rescore)
         present = await storage.find_rescore(connection, self._rescore.tenant_id, self._rescore.rescore_id)
         if lane is None or present is None or present.status is not RescoreStatus.RUNNING:
-            return False
+            return False, []
         first, position, events = await storage.lane_events(connection, self._rescore, lane, limit=self._limit)
         if events and not skip:
+            if unprepared := [event for event in events if not book.rules_at(event.accepted_at).is_compiled(event.type)]:
+                return True, unprepared
             read = len(events)
-            events = await self._books.affordable(await self._rules(connection), events, limits.TURN_WORK.value)
+            events = await self._books.affordable(book, events, limits.TURN_WORK.value)
             if len(events) < read:
                 position = events[-1].position
-            await self._merge(connection, lane, events, position)
+            await self._merge(connection, book, lane, events=events, position=position)
         await storage.advance_lane(connection, self._rescore, lane, first=first, position=position, events=len(events))
-        return True
+        return True, []
 
-    async def _merge(self, connection: Connection, lane: Lane, events: Sequence[LoggedEvent], position: int) -> None:
+    async def _merge(self, connection: Connection, book: RuleBook, lane: Lane, *, events: Sequence[LoggedEvent], position: int) -> None:
         rescore = self._rescore
-        scores = window_scores(await self._rules(connection), events, rescore, NEVER)  # all of them were accepted while it was open
+        scores = window_scores(book, events, rescore, NEVER)  # all of them were accepted while it was open
         if scores is None:
             return
         names = {event.user_id.int: event.external_user_id for event in events}
@@ -94,11 +104,12 @@ class Reader:
             aggregation = scores.config.scoring.aggregation
             await merge_windows(connection, aggregation, [window], partition=lane.scoring_partition, position=position)
 
-    async def _rules(self, connection: Connection) -> RuleBook:
+    async def _rules(self) -> RuleBook:
+        """The board's present rules. All that is read was accepted before the rescore began, so no later ones are asked for."""
         if self._book is None:
-            book = await load_rule_book(connection, self._rescore.tenant_id)
-            versions = [version for version in book.boards if version.board_id == self._rescore.board_id]
-            self._book = RuleBook(under_present_rules(versions, self._rescore.valid_from))
+            rescore = self._rescore
+            async with self._pool.connection() as connection:
+                self._book = RuleBook(await load_board_life(connection, rescore.tenant_id, rescore.board_id, rescore.valid_from))
         return self._book
 
 

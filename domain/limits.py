@@ -61,6 +61,14 @@ RULE_BYTES = _limit(
     scope="tenant",
     beyond=REFUSED,
 )
+RULE_CHANGES = _limit(
+    SCORING,
+    "what a tenant changes of its boards (not archiving), earning rules, tiers, currencies and time zone, early closes and rescores",
+    2000,
+    "changes in an hour",
+    scope="tenant",
+    beyond="429 `RATE_LIMITED` until the hour is over",
+)
 BATCH_WORK = _limit(
     SCORING,
     "work of one scoring transaction: the characters of the rules that run, 1 500 more for each event and for each standing it may change",

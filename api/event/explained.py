@@ -82,7 +82,7 @@ async def effects_of(
     connection: Connection, tenant_id: UUID, event: FoundEvent, *, document: dict[str, Any], given: Mapping[str, int]
 ) -> EventEffects:
     """What boards and earning rules made of the event. `given`: what rules gave, by id, in the smallest unit."""
-    book = await load_rule_book(connection, tenant_id)
+    book = await load_rule_book(connection, tenant_id, event.accepted_at, between=False)
     told = document | {"tenant_id": str(tenant_id)}
     scorable = ScorableEvent(event.position, event.accepted_at, event.occurred_at.astimezone(UTC), event.user_id, told)
     return EventEffects(

@@ -110,7 +110,7 @@ async def create_leaderboard(
             if await find_board(connection, principal.tenant_id, definition.leaderboard_id) is not None:
                 raise taken
             await check_config(connection, principal.tenant_id, definition.reward_config_id)
-            instant = await change_instant(connection, principal.tenant_id)
+            instant = await change_instant(connection, principal.tenant_id, asked_for=True)
             board = await insert_board(
                 connection, principal.tenant_id, new_id(), definition.leaderboard_id, definition=definition, instant=instant
             )
@@ -173,7 +173,7 @@ async def replace_leaderboard(  # its definition, and what replaces it
             raise InvalidState(
                 "A board of type custom or all_time cannot change its timeframe, aggregation or method, and no other board can become one"
             )
-        instant = await change_instant(connection, principal.tenant_id)
+        instant = await change_instant(connection, principal.tenant_id, asked_for=True)
         latest = await latest_start(connection, principal.tenant_id, board.board_id)
         line = window_sequence.changed(board.segments, wanted, after=max(instant + window_sequence.NOTICE, latest or instant))
         # Once there has been a change, also one that was taken back, the versions' configs do not say what the windows were.

@@ -105,7 +105,7 @@ async def close_leaderboard_window(
             raise InvalidState(f"Leaderboard '{leaderboard_id}' is all-time: its window never ends")
         span = _span(board, window_key)
         # Before any row is written: a pump that waits for a row of ours would keep this waiting for the pump.
-        instant = await change_instant(connection, principal.tenant_id)
+        instant = await change_instant(connection, principal.tenant_id, asked_for=True)
         window = await _close(connection, board, span, instant)
         if window is None:
             raise InvalidState(f"Window '{window_key}' of leaderboard '{leaderboard_id}' is no longer open")

@@ -54,5 +54,6 @@ def under_present_rules(versions: Sequence[BoardVersion], instant: datetime) -> 
     What it was then is kept in one thing: while it was inactive it counted nothing.
     """
     ordered = sorted(versions, key=lambda version: version.version)
-    present = [version for version in ordered if version.valid_from <= instant][-1].config
-    return [msgspec.structs.replace(each, config=present) if each.valid_from <= instant else each for each in ordered]
+    begun = [version for version in ordered if version.valid_from <= instant]
+    later = [version for version in ordered if version.valid_from > instant]
+    return [msgspec.structs.replace(each, config=begun[-1].config) for each in begun] + later

@@ -1,12 +1,12 @@
 """Scoring: the rules of a tenant that concern one event type, as one function over a batch of events (contract 3 and 4).
 
-`RuleBook` holds every version of every rule; `rules_at` gives those in force at an event's `accepted_at`; `RuleSet.compiled` makes the
-function for a type once (its source is written by `compilation.py`). Nothing here reads a clock: an event counts on a window iff
-its `accepted_at` is before the window's `closes_at`, whenever it is scored.
+`RuleBook` holds the versions of the rules since some instant; `rules_at` gives those in force at an event's `accepted_at`;
+`RuleSet.compiled` makes the function for a type once (its source is written by `compilation.py`). Nothing here reads a clock: an event
+counts on a window iff its `accepted_at` is before the window's `closes_at`, whenever it is scored.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, Decimal
 from typing import Any
@@ -26,6 +26,7 @@ from domain.scoring.why import SilenceCause, Why, failed_condition, other_event_
 from domain.wire import SCORE_UNITS
 
 NEVER = datetime.max.replace(tzinfo=UTC)
+BEGINNING = datetime.min.replace(tzinfo=UTC)
 MAX_UNITS = 2**63 - 1
 """What a column of scores can hold."""
 
@@ -110,6 +111,13 @@ class RuleSet:
         self._compiled: dict[str, Code | None] = {}
         self._indexes: dict[Timeframe | TimelineSegment, WindowIndex] = {}
 
+    @property
+    def content(self) -> Hashable:
+        """What is in force, for comparison. It names definitions that this object holds, so it is good for as long as that lives."""
+        boards = tuple((board.board_id, id(board.config), id(board.timeline)) for board in self.boards)
+        rules = ((each.rule_id, each.version, id(each.rule), each.decimal_places, each.timezone) for each in self.earning_rules)
+        return boards, tuple(rules)
+
     def is_compiled(self, event_type: str) -> bool:
         """Whether `compiled` answers at once."""
         return self.kind_of(event_type) in self._compiled
@@ -148,23 +156,48 @@ class RuleSet:
 
 
 class RuleBook:
-    """Every version of a tenant's boards and earning rules; versions of one thing follow each other by `valid_from`."""
+    """The versions of a tenant's boards and earning rules that score what was accepted from `since` on.
 
-    def __init__(self, boards: Iterable[BoardVersion] = (), earning_rules: Iterable[EarningVersion] = ()) -> None:
-        self.boards = sorted(boards, key=lambda board: (board.valid_from, board.version))
-        self.earning_rules = sorted(earning_rules, key=lambda version: (version.valid_from, version.version))
+    Of one thing that version is in force whose number is the highest of those that have begun. `parsed` are the definitions by their
+    stored texts, for whoever reads the next book. What a book has in common with the one before, `like`, is compiled once.
+    """
+
+    def __init__(
+        self,
+        boards: Iterable[BoardVersion] = (),
+        earning_rules: Iterable[EarningVersion] = (),
+        *,
+        since: datetime = BEGINNING,
+        parsed: Mapping[Hashable, Any] | None = None,
+        like: "RuleBook | None" = None,
+    ) -> None:
+        self.boards = sorted(boards, key=lambda board: (board.board_id.int, board.version))
+        self.earning_rules = sorted(earning_rules, key=lambda version: (version.rule_id.int, version.version))
         self.changes = sorted({board.valid_from for board in self.boards} | {version.valid_from for version in self.earning_rules})
-        self._rule_sets: dict[int, RuleSet] = {}
+        self.since, self.parsed = since, parsed or {}
+        self._periods: dict[int, RuleSet] = {}
+        self._sets: dict[Hashable, RuleSet] = {}
+        self._earlier: Mapping[Hashable, RuleSet] = {} if like is None else like._sets
 
     def rules_at(self, accepted_at: datetime) -> RuleSet:
-        """The rules in force for an event accepted then; the same object for every instant between two changes."""
+        """The rules in force for an event accepted then, which is not before `since`; the same object as long as they are the same."""
+        if accepted_at < self.since:
+            raise RuntimeError(f"the rules are known since {self.since}, not at {accepted_at}")
         period = bisect_right(self.changes, accepted_at)
-        rules = self._rule_sets.get(period)
+        rules = self._periods.get(period)
         if rules is None:
-            boards = {board.board_id: board for board in self.boards if board.valid_from <= accepted_at}
-            earning = {version.rule_id: version for version in self.earning_rules if version.valid_from <= accepted_at}
-            rules = self._rule_sets[period] = RuleSet(tuple(boards.values()), tuple(earning.values()))
+            rules = self._periods[period] = self._shared(self._in_force(accepted_at))
         return rules
+
+    def _in_force(self, accepted_at: datetime) -> RuleSet:
+        boards = {board.board_id: board for board in self.boards if board.valid_from <= accepted_at}
+        earning = {version.rule_id: version for version in self.earning_rules if version.valid_from <= accepted_at}
+        return RuleSet(tuple(boards.values()), tuple(earning.values()))
+
+    def _shared(self, rules: RuleSet) -> RuleSet:
+        """One that is there already and has the same in force, else this one."""
+        content = rules.content
+        return self._sets.setdefault(content, self._earlier.get(content, rules))
 
 
 class RuleExplanation(msgspec.Struct, frozen=True, kw_only=True):

@@ -163,10 +163,12 @@ class Scorer:
         events = await scoring.events_of(connection, self.partition, wanted, limit=limit)
         position = events[-1].position if len(events) == limit else wanted.until
         if events:
-            tenants = {event.tenant_id for event in events}
-            self._shares.note(tenants)
-            await lock_rules_shared(connection, tenants)
-            if await self._load_definitions(connection, tenants):
+            oldest: dict[UUID, datetime] = {}
+            for event in events:
+                oldest[event.tenant_id] = min(event.accepted_at, oldest.get(event.tenant_id, NEVER))
+            self._shares.note(oldest)
+            await lock_rules_shared(connection, oldest)
+            if await self._load_definitions(connection, oldest):
                 again = msgspec.structs.replace(wanted, until=position)
                 events = await scoring.events_of(connection, self.partition, again, limit=limit)
         return events, position
@@ -201,7 +203,7 @@ class Scorer:
         known = self._known[event.tenant_id]
         work = await self._books.prepare_soon(known.book, event)
         for rescore in known.rescores:
-            if work is not None:
+            if work is not None and known.counts_again(rescore):
                 more = await self._books.prepare_soon(known.rescore_book(rescore), event)
                 work = None if more is None else work + more
         return work
@@ -216,17 +218,20 @@ class Scorer:
             self._backlogs.doubt()
         self._clock = clock
 
-    async def _load_definitions(self, connection: Connection, tenants: set[UUID]) -> bool:
-        """Read what is not known, or not any more, of these tenants, under their shared locks. Whether there was any."""
+    async def _load_definitions(self, connection: Connection, oldest: Mapping[UUID, datetime]) -> bool:
+        """Read what is not known, or not any more, of these tenants, under their shared locks. Whether there was any.
+
+        `oldest` says when the first of their events was accepted: by what was in force before that nothing is scored.
+        """
         if sum(len(known.windows) for known in self._known.values()) > MAX_KNOWN_WINDOWS:
             self._known.clear()
-        changes = await scoring.changes_of(connection, list(tenants))
-        missing = [t for t, change in changes.items() if t not in self._known or self._known[t].change != change]
+        changes = await scoring.changes_of(connection, list(oldest))
+        missing = [t for t, change in changes.items() if t not in self._known or not self._known[t].serves(change, oldest[t])]
         if not missing:
             return False
         tiered = await tier_sets(connection, missing)
         for tenant_id in missing:
-            book = await self._books.read(connection, tenant_id, changes[tenant_id])
+            book = await self._books.read(connection, tenant_id, changes[tenant_id], oldest[tenant_id])
             self._known[tenant_id] = KnownTenant(change=changes[tenant_id], book=book, tiers=tiered.get(tenant_id))
         for rescore in await running_rescores(connection, missing):
             self._known[rescore.tenant_id].rescores.append(rescore)

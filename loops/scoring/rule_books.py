@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from uuid import UUID
 
 from domain.scoring.rules import RuleBook, RuleSet
@@ -30,13 +31,13 @@ class Books:
         self._under_way: dict[tuple[int, str], asyncio.Future[object]] = {}
         self._slow: set[UUID] = set()
 
-    async def read(self, connection: Connection, tenant_id: UUID, change: Change) -> RuleBook:
-        """The book as of that change of the tenant, whose lock the transaction holds."""
+    async def read(self, connection: Connection, tenant_id: UUID, change: Change, oldest: datetime) -> RuleBook:
+        """The book as of that change of the tenant, whose lock the transaction holds, good for events accepted at `oldest` or later."""
         kept = self._kept.get(tenant_id)
-        if kept is None or kept[0] != change:
-            book = await load_rule_book(connection, tenant_id)
+        if kept is None or not _serves(kept, change, oldest):
+            book = await load_rule_book(connection, tenant_id, oldest, like=kept[1] if kept else None)
             kept = self._kept.get(tenant_id)  # of pumps that read at the same time the first one's book is everybody's
-            if kept is None or kept[0] != change:
+            if kept is None or not _serves(kept, change, oldest):
                 kept = (change, book)
         self._kept.pop(tenant_id, None)  # to the end: the first is the one that was used longest ago
         self._kept[tenant_id] = kept
@@ -81,6 +82,10 @@ class Books:
             self._under_way[key] = known
             known.add_done_callback(lambda _: self._under_way.pop(key))
         return known
+
+
+def _serves(kept: tuple[Change, RuleBook], change: Change, oldest: datetime) -> bool:
+    return kept[0] == change and kept[1].since <= oldest
 
 
 def _work(rules: RuleSet, event: LoggedEvent) -> int:

@@ -53,6 +53,14 @@ class KnownTenant(msgspec.Struct):
     closings: dict[WindowKey, datetime | None] = {}
     boards: dict[UUID, RankedBoard] = {}
 
+    def serves(self, change: Change, oldest: datetime) -> bool:
+        """Whether it is as of this change still, and knows the rules for events accepted then."""
+        return self.change == change and self.book.since <= oldest
+
+    def counts_again(self, rescore: RunningRescore) -> bool:
+        """Whether events may come that were accepted before the rescore began, which count by its rules."""
+        return self.book.since <= rescore.valid_from
+
     def rescore_book(self, rescore: RunningRescore) -> RuleBook:
         """The rules by which a rescore counts what was accepted before it began: one book, so that it is compiled once."""
         if rescore.rescore_id not in self.rescore_books:

@@ -28,7 +28,7 @@ async def request_rescore(connection: Connection, tenant_id: UUID, leaderboard_i
         if await find_any_board(connection, tenant_id, leaderboard_id) is not None:
             raise InvalidState(f"Leaderboard '{leaderboard_id}' is archived", present=BoardStatus.ARCHIVED.value)
         raise LeaderboardNotFound(f"Leaderboard '{leaderboard_id}' not found")
-    instant = await change_instant(connection, tenant_id)
+    instant = await change_instant(connection, tenant_id, asked_for=True)
     span = span_of(board, window_key, instant)
     if span is None:
         raise NotFound(f"Leaderboard '{leaderboard_id}' has no window '{window_key}'")

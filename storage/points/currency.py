@@ -74,7 +74,7 @@ async def change_currency(connection: Connection, tenant_id: UUID, currency_id: 
         given["expiry_from"], given["undated_expires_at"] = now, max(earlier, now + timedelta(days=days))
     changed = msgspec.structs.replace(present, **given)
     if changed.decimal_places != present.decimal_places:
-        await change_instant(connection, tenant_id)  # no pump may go on with the old places
+        await change_instant(connection, tenant_id, asked_for=True)  # no pump may go on with the old places
         await _check_unused(connection, tenant_id, currency_id)
     await connection.execute(
         """

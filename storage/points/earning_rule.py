@@ -73,7 +73,7 @@ async def write_rule(connection: Connection, tenant_id: UUID, rule_id: UUID, rul
     await connection.execute(
         "INSERT INTO earning_budget (tenant_id, rule_id) VALUES (%s, %s) ON CONFLICT DO NOTHING", (tenant_id, kept.rule_id)
     )
-    await _write_version(connection, tenant_id, kept)
+    await _write_version(connection, tenant_id, kept, asked_for=True)
     if kept.active:
         await check_rules(connection, tenant_id)
     return kept
@@ -91,12 +91,12 @@ async def archive_rule(connection: Connection, tenant_id: UUID, rule_id: UUID, n
     row = await cursor.fetchone()
     if row is None:
         return False
-    await _write_version(connection, tenant_id, msgspec.convert(row, KeptRule))
+    await _write_version(connection, tenant_id, msgspec.convert(row, KeptRule), asked_for=False)
     return True
 
 
-async def _write_version(connection: Connection, tenant_id: UUID, kept: KeptRule) -> None:
-    valid_from = await change_instant(connection, tenant_id)  # last of the locks: it holds up the tenant's scoring
+async def _write_version(connection: Connection, tenant_id: UUID, kept: KeptRule, *, asked_for: bool) -> None:
+    valid_from = await change_instant(connection, tenant_id, asked_for=asked_for)  # last of the locks: it holds up the tenant's scoring
     await connection.execute(
         """
         INSERT INTO earning_rule_version (tenant_id, rule_id, version, definition, active, valid_from)

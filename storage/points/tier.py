@@ -93,7 +93,7 @@ async def write_tier_set(connection: Connection, tenant_id: UUID, tiers: TierSet
             [Jsonb(tier.benefits) for tier in tiers.tiers],
         ),
     )
-    await change_instant(connection, tenant_id)  # last of the locks: it holds up the tenant's scoring
+    await change_instant(connection, tenant_id, asked_for=True)  # last of the locks: it holds up the tenant's scoring
     return await tier_set_of(connection, tenant_id)
 
 

@@ -1,6 +1,18 @@
 """The event log, the keys that make an event unique, and the scoring partitions' cursors."""
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, Index, LargeBinary, PrimaryKeyConstraint, SmallInteger, Table, Text, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    text,
+)
 
 from storage.tables.metadata import instant_column, key_column, metadata, uuid_column
 
@@ -79,5 +91,8 @@ definition_change = Table(
     metadata,
     uuid_column("tenant_id", primary_key=True),
     Column("change", BigInteger, nullable=False),
+    # How many of its changes the tenant made itself since then; with the hour the count begins anew.
+    instant_column("counted_from", nullable=True),
+    Column("counted", Integer, nullable=False, server_default="0"),
     Index("ix_definition_change_change", "change"),
 )

@@ -39,6 +39,7 @@ leaderboard_version = Table(
     Column("config", JSONB, nullable=False),
     uuid_column("reward_config_id", nullable=True),
     instant_column("valid_from"),
+    Index("ix_leaderboard_version_valid_from", "tenant_id", "valid_from"),
     ForeignKeyConstraint(["tenant_id", "board_id"], ["leaderboard.tenant_id", "leaderboard.board_id"]),
 )
 

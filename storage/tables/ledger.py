@@ -190,6 +190,7 @@ earning_rule_version = Table(
     Column("definition", JSONB, nullable=False),
     Column("active", Boolean, nullable=False),
     instant_column("valid_from"),
+    Index("ix_earning_rule_version_valid_from", "tenant_id", "valid_from"),
     ForeignKeyConstraint(["tenant_id", "rule_id"], ["earning_rule.tenant_id", "earning_rule.rule_id"]),
 )
 

@@ -87,7 +87,7 @@ async def update_tenant(connection: Connection, tenant_id: UUID, changes: dict[s
     if tenant.status is not TenantStatus.ACTIVE:
         await connection.execute("DELETE FROM console_session WHERE tenant_id = %s", (tenant_id,))
     if "timezone" in changes:
-        await change_instant(connection, tenant_id)
+        await change_instant(connection, tenant_id, asked_for=True)
     return tenant
 
 

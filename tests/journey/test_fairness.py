@@ -1,8 +1,10 @@
 """Events, boards and sockets: a hostile tenant or a stranger beside a good tenant slows it within bounds."""
 
 import itertools
+from functools import partial
 
 import httpx
+import psycopg
 
 from domain import limits
 from tests.board_socket import watching
@@ -94,3 +96,37 @@ def test_as_many_boards_as_there_may_be_slow_no_score_of_another(pair: Pair) -> 
     boards = [add_board(foe, "flood", expression="attrs.a + attrs.b * 2") for _ in range(limits.LEADERBOARDS.value)]
     floods = [_scored(pair.foe(), boards[place], "flood", 24) for place in (0, -1)]
     hold_fair(_scored(pair.good, add_board(pair.good, "goal"), "goal"), *floods, rounds=3, samples=8)
+
+
+def test_a_board_that_changes_all_the_time_slows_no_score_of_another(pair: Pair) -> None:
+    foe = pair.foe()
+    boards = [add_board(foe, "flood", expression=f"attrs.a + attrs.b * {n}") for n in range(100)]
+    change_often(pair, boards[0])
+    numbers = itertools.count()
+
+    def change(client: httpx.Client) -> None:
+        rules = [{"event_type": "flood", "points_expression": f"attrs.points * {next(numbers)}"}]
+        config = {"timeframe": {"type": "all_time"}, "scoring": {"rules": rules}}
+        answer = client.put(f"/v1/admin/leaderboards/{boards[0]}", json={"name": "B", "config": config})
+        assert answer.status_code in (200, 429), answer.text
+
+    hostile = [partial(change, pair.foe()), *(_scored(pair.foe(), boards[-1], "flood", 24) for _ in range(2))]
+    hold_fair(_scored(pair.good, add_board(pair.good, "goal"), "goal"), *hostile, rounds=3, samples=8)
+
+
+def change_often(pair: Pair, leaderboard_id: str, times: int = 10_000) -> None:
+    """As if it had been changed so many times in the last hour, each time to other rules."""
+    with psycopg.connect(pair.hostile_world.database_url) as connection:
+        connection.execute(
+            """
+            WITH board AS (
+                UPDATE leaderboard SET version = version + %(times)s WHERE tenant_id = %(tenant)s AND leaderboard_id = %(id)s RETURNING *
+            )
+            INSERT INTO leaderboard_version (tenant_id, board_id, version, status, config, valid_from)
+            SELECT tenant_id, board_id, 1 + n, status,
+                   jsonb_set(config, '{scoring,rules,0,points_expression}', to_jsonb('attrs.points * ' || n)),
+                   created_at - make_interval(secs => (%(times)s - n) * 0.1)
+            FROM board, generate_series(1, %(times)s) AS n
+            """,
+            {"times": times, "tenant": pair.hostile_world.tenant_id, "id": leaderboard_id},
+        )

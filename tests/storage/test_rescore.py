@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import threading
 
 import msgspec
 import pytest
@@ -11,6 +12,7 @@ from activities.rescore import Reader, RescoreActivities
 from domain.errors import EventsExpired, InvalidState
 from domain.leaderboard.definition import BoardStatus
 from domain.leaderboard.rescore import RescoreInput, RescoreStatus
+from loops.scoring.rule_books import COMPILERS, Books
 from runtime.postgres import Pool, transaction
 from runtime.redis import Redis
 from storage.leaderboard.definition import find_board
@@ -64,6 +66,28 @@ async def check(world: World, what, events: list[Event]) -> None:
     assert found[0]["n"] == 0, "nothing is left of what was replaced"
     assert await world.stored_rows(board, key) == expected
     assert await world.live_rows(board, key) == expected
+
+
+async def test_no_transaction_is_open_while_the_rules_of_a_rescore_are_compiled(world: World) -> None:
+    """That may take longer than a transaction may be idle; and a lane that is locked keeps another worker from going on."""
+    await world.make_board("b", definition())
+    await world.send(EVENTS)
+    await world.pump()
+    books, release = Books(), threading.Event()
+    for _ in range(COMPILERS):
+        books._thread.submit(release.wait)
+    reader = Reader(world.pool, await begin(world), books)
+    step = asyncio.create_task(reader.step())
+    try:
+        async with asyncio.timeout(60):
+            while not books._under_way:
+                await asyncio.sleep(0.01)
+        open_ones = "SELECT query FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'"
+        idle = await world.rows(open_ones)
+    finally:
+        release.set()
+    assert await step
+    assert not idle
 
 
 @pytest.mark.parametrize("aggregation", ["sum", "max", "min", "count", "avg"])
