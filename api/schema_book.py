@@ -4,6 +4,7 @@ The two differ: what has a default need not be sent, and is always answered. Onl
 A Struct that is both, with different schemas, is called `NameInput` as a body.
 """
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -80,7 +81,7 @@ class SchemaBook:
         found = dict(self._answered)
         for name, schema in self._sent.items():
             own = name + INPUT if name in twice else name
-            found.setdefault(own, _renamed(schema, twice, INPUT) | {"title": own})
+            found.setdefault(own, _tell_defaults(_renamed(schema, twice, INPUT)) | {"title": own})
         _rename_in_place(document, {name + INPUT: name for name in self._sent if name not in twice})
         return _published(document, found)
 
@@ -189,6 +190,19 @@ def _as_answered(schema: Schema, kind: Kind) -> Schema:
 
 def _may_be_unset(field: inspect.Field) -> bool:
     return not field.required and field.default is msgspec.NODEFAULT and field.default_factory is msgspec.NODEFAULT
+
+
+def _tell_defaults(schema: Schema) -> Schema:
+    """The schema of a body with its defaults in words: openapi-typescript takes what has a `default` for what is always there."""
+    properties = {}
+    for name, each in schema.get("properties", {}).items():
+        value = each.get("default")
+        said = [each["description"]] if "description" in each else []
+        said += [] if value in (None, [], {}) else [f"Default: {value if isinstance(value, str) else json.dumps(value)}"]
+        properties[name] = _without_default(each) | ({"description": ". ".join(said)} if said else {})
+        if value not in (None, [], {}) and "examples" not in each:
+            properties[name]["examples"] = [value]
+    return schema | ({"properties": properties} if properties else {})
 
 
 def _without_default(schema: Schema) -> Schema:
