@@ -27,7 +27,7 @@ PAGES = {
     "a leaderboard, around a user": f"/leaderboards/{BOARD}?user={{user}}",
     "rewards": "/rewards",
     "a reward": "/rewards/{reward}",
-    "prize lists": "/prizes",
+    "reward configs": "/reward-configs",
     "redemptions": "/redemptions",
     "redemptions, failed": "/redemptions?status=failed",
     "redemptions, of a user": "/redemptions?user={user}",

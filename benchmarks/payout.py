@@ -15,8 +15,8 @@ from benchmarks.bench import Bench
 from benchmarks.measure import BenchError, Comparison, Sample, rate
 from domain.leaderboard.definition import config_wire, parse_config
 from domain.payout.run import NewRun, RunStatus
-from domain.reward.config import Prizes, PrizeTier
-from domain.reward.item import PrizeItem
+from domain.reward.config import ConfigTier, RunConfig
+from domain.reward.item import ItemCopy
 from runtime.ids import new_id, utc_now
 from runtime.postgres import make_pool, transaction
 from storage.payout.pay import finish, pay_page
@@ -134,7 +134,7 @@ async def _pay(bench: Bench, window_id: UUID) -> float:
 
 
 def _run(window_id: UUID) -> NewRun:
-    item = PrizeItem(
+    item = ItemCopy(
         item_id=new_id(),
         name="points",
         reward_type="points",
@@ -149,7 +149,7 @@ def _run(window_id: UUID) -> NewRun:
         instant=utc_now(),
         trigger="window",
         audience={"type": "window", "window_id": str(window_id)},
-        prizes=Prizes(tiers=[PrizeTier(item_ids=[item.item_id])], items={item.item_id: item}, places={"points": 0}),
+        config=RunConfig(tiers=[ConfigTier(item_ids=[item.item_id])], items={item.item_id: item}, places={"points": 0}),
     )
 
 

@@ -25,8 +25,8 @@ from console.points import earning_rule, tier
 from console.programme import dashboard, stuck_work
 from console.redemption import redemption
 from console.request import ACCOUNT, Parts, Visitor, provide_visit, provide_visitor
-from console.reward import config as prize
-from console.reward import item as prize_item
+from console.reward import config as reward_config
+from console.reward import item as reward_item
 from console.reward import reward, reward_form
 from console.session import LANGUAGE_COOKIE, PATH, with_own_cookies
 from console.tenant import account, api_key, audit_log, settings, sign_in, user
@@ -46,8 +46,8 @@ FEATURES = (
     dashboard,
     leaderboard,
     leaderboard_form,
-    prize,
-    prize_item,
+    reward_config,
+    reward_item,
     event_type,
     event_type_form,
     event_log,

@@ -29,7 +29,7 @@ NAV: tuple[Group, ...] = (
         mark("Programme"),
         (
             NavLink("/leaderboards", mark("Leaderboards")),
-            NavLink("/rewards", mark("Rewards"), ("/prizes", "/prize-items")),
+            NavLink("/rewards", mark("Rewards"), ("/reward-configs", "/reward-items")),
             NavLink("/redemptions", mark("Redemptions")),
             NavLink("/schedules", mark("Schedules"), ("/payout-runs",)),
             NavLink("/users", mark("Users"), ("/tiers", "/earning-rules")),

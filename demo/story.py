@@ -13,8 +13,8 @@ import msgspec
 
 from demo.boards import BOARDS, POINTS_PER_LEAGUE_POINT, Board, Row, definition, earned, reckon
 from demo.client import DemoApi, Partner, until
+from demo.cup import Cup
 from demo.play import Result, events_of
-from demo.prizes import Cup
 from demo.stage import Progress, Stage, StoryError
 
 BATCH = 100
@@ -77,7 +77,7 @@ class Story:
             await self.api.call("POST", "/v1/admin/leaderboards", definition(board, self.run), expect=(201,))
         self.stage.say(f"{len(BOARDS)} leaderboards: {', '.join(board.name for board in BOARDS)}")
         await self.cup.prepare(self.run, self.results)
-        self.stage.say("a cup with prizes for its first ten")
+        self.stage.say("a cup that rewards its first ten")
         rule = await self.api.call("POST", "/v1/admin/earning-rules", self.earning_rule(), expect=(201,))
         self.rule_id = rule["rule_id"]
         self.stage.say(f"an earning rule: {POINTS_PER_LEAGUE_POINT} points for each league point")

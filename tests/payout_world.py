@@ -1,11 +1,11 @@
-"""Payouts for tests: closed windows with a snapshot made by hand, prizes, and a run step by step."""
+"""Payouts for tests: closed windows with a snapshot made by hand, items, and a run step by step."""
 
 from typing import Any
 from uuid import UUID
 
 from domain.payout.run import NewRun, PayoutProgress, Run, RunStatus
-from domain.reward.config import Prizes, PrizeTier
-from domain.reward.item import PrizeItem
+from domain.reward.config import ConfigTier, RunConfig
+from domain.reward.item import ItemCopy
 from domain.tenant.user import User
 from runtime.ids import new_id, utc_now
 from runtime.postgres import transaction
@@ -14,26 +14,26 @@ from storage.payout import plan as plans
 from tests.store_world import World
 
 
-def item(kind: str = "recorded", *, amount: int | None = None, currency: str = "points", **more: Any) -> PrizeItem:
+def item(kind: str = "recorded", *, amount: int | None = None, currency: str = "points", **more: Any) -> ItemCopy:
     """An item of this fulfilment; with an amount it credits that."""
     if amount is not None:
         more |= {"currency": currency, "amount": amount, "reward_type": "points", "reward_value": amount}
         kind = "wallet"
     fulfilment = {"type": kind, "endpoint_id": None, "deadline_seconds": 600, "answer_is_callback": False}
-    return PrizeItem(**{"item_id": new_id(), "name": "a prize", "reward_type": "badge", "fulfilment": fulfilment, **more})
+    return ItemCopy(**{"item_id": new_id(), "name": "an item", "reward_type": "badge", "fulfilment": fulfilment, **more})
 
 
-def prizes(*tiers: tuple[PrizeTier, list[PrizeItem]], budget: dict[str, int] | None = None) -> Prizes:
+def config(*tiers: tuple[ConfigTier, list[ItemCopy]], budget: dict[str, int] | None = None) -> RunConfig:
     """Tiers with their items (the Structs' own `item_ids` are replaced)."""
     made = [
-        PrizeTier(**{name: getattr(t, name) for name in t.__struct_fields__} | {"item_ids": [i.item_id for i in i_s]}) for t, i_s in tiers
+        ConfigTier(**{name: getattr(t, name) for name in t.__struct_fields__} | {"item_ids": [i.item_id for i in i_s]}) for t, i_s in tiers
     ]
-    return Prizes(tiers=made, items={i.item_id: i for _, i_s in tiers for i in i_s}, budget=budget or {}, places={"points": 0})
+    return RunConfig(tiers=made, items={i.item_id: i for _, i_s in tiers for i in i_s}, budget=budget or {}, places={"points": 0})
 
 
-def tier(**bounds: Any) -> PrizeTier:
+def tier(**bounds: Any) -> ConfigTier:
     """A tier, its items to follow."""
-    return PrizeTier(item_ids=[], **bounds)
+    return ConfigTier(item_ids=[], **bounds)
 
 
 async def closed_window(world: World, users: list[User], scores: list[int] | None = None) -> UUID:
@@ -60,7 +60,7 @@ async def closed_window(world: World, users: list[User], scores: list[int] | Non
     return window_id
 
 
-def run_for(window_id: UUID, given: Prizes) -> NewRun:
+def run_for(window_id: UUID, given: RunConfig) -> NewRun:
     """The run of a window."""
     return NewRun(
         source_type="leaderboard",
@@ -68,11 +68,11 @@ def run_for(window_id: UUID, given: Prizes) -> NewRun:
         instant=utc_now(),
         trigger="window",
         audience={"type": "window", "window_id": str(window_id)},
-        prizes=given,
+        config=given,
     )
 
 
-async def make_run(world: World, window_id: UUID, given: Prizes) -> UUID:
+async def make_run(world: World, window_id: UUID, given: RunConfig) -> UUID:
     """The run, written."""
     async with transaction(world.pool) as connection:
         run_id = await run.create_run(connection, world.tenant_id, run_for(window_id, given), utc_now())

@@ -110,14 +110,14 @@ class LeaderboardWindowWorkflow:
         return frozen
 
     async def _pay(self, frozen: FrozenWindow) -> FrozenWindow:
-        """Have the prizes paid by a workflow of their own, which lives on should this one be stopped."""
+        """Have the rewards paid by a workflow of their own, which lives on should this one be stopped."""
         if frozen.payout_run_id is None or frozen.status is not WindowStatus.CLOSED:
             return frozen
         tenant_id, run_id = self._window.tenant_id, frozen.payout_run_id
         attributes = [SearchAttributePair(TENANT, str(tenant_id)), SearchAttributePair(PAYOUT_STATUS, RunStatus.PLANNING.value)]
         if (leaderboard_id := workflow.info().typed_search_attributes.get(LEADERBOARD)) is not None:
             attributes.append(SearchAttributePair(LEADERBOARD, leaderboard_id))
-        self._note("the prizes are being paid")
+        self._note("the rewards are being paid")
         try:
             paid = await workflow.execute_child_workflow(
                 PAYOUT_WORKFLOW,

@@ -15,7 +15,7 @@ from domain.errors import UserNotFound
 from domain.payout.grant import GrantBody, check_grant, grant_wire
 from domain.player import grant_for_player
 from domain.redemption.redemption import workflow_id
-from domain.reward.item import prize_item
+from domain.reward.item import item_copy
 from loops.relay import Relay
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, Pool, transaction
@@ -81,7 +81,7 @@ async def grant_by_hand(data: GrantBody, request: AnyRequest, principal: Princip
                 principal.tenant_id,
                 cause,
                 granted_items,
-                items={data.item_id: prize_item(item)},
+                items={data.item_id: item_copy(item)},
                 now=utc_now(),
                 all_or_none=True,
             )

@@ -57,7 +57,7 @@ from storage.payout.schedule_preview import PlannedRun, preview
 from storage.payout.schedule_run import backfill_runs, trigger_run
 from storage.points.currency import currencies_of
 from storage.points.tier import tier_set_of
-from storage.reward.config import check_config, prizes_at
+from storage.reward.config import check_config, run_config_at
 from storage.reward.item import items_by_id
 
 AnyRequest = Request[Any, Any, Any]
@@ -190,7 +190,7 @@ async def _given_items(connection: Connection, tenant_id: UUID, body: ScheduleBo
     """The items that a run may give, which its budget may limit."""
     if body.reward_config_id is not None:
         await check_config(connection, tenant_id, body.reward_config_id)
-        return set((await prizes_at(connection, tenant_id, body.reward_config_id, utc_now())).items)
+        return set((await run_config_at(connection, tenant_id, body.reward_config_id, utc_now())).items)
     wanted = body.item_ids or []
     found = await items_by_id(connection, tenant_id, wanted)
     for number, item_id in enumerate(wanted):
@@ -317,7 +317,7 @@ async def preview_schedule(
 
 
 def _entry(found: PlannedRun, row: dict[str, Any]) -> PreviewEntry:
-    items = [found.prizes.items[item_id] for item_id in found.prizes.tiers[row["number"]].item_ids]
+    items = [found.config.items[item_id] for item_id in found.config.tiers[row["number"]].item_ids]
     return PreviewEntry(
         user_id=UUID(row["user_id"]),
         external_user_id=row["external_user_id"],

@@ -1,4 +1,4 @@
-"""Prize lists (reward configs): who gets which items when a window closes or a schedule runs, in rows and in plain words."""
+"""Reward configs: who gets which items when a window closes or a schedule runs, in rows and in plain words."""
 
 import asyncio
 from typing import Any
@@ -134,15 +134,15 @@ def summary_of(body: dict[str, Any], goods: Goods) -> dict[str, Any]:
     }
 
 
-@get("/prizes")
-async def list_prizes(visit: Visit) -> Response[bytes]:
+@get("/reward-configs")
+async def list_configs(visit: Visit) -> Response[bytes]:
     """The lists, newest first, each in words."""
     found, goods = await asyncio.gather(visit.api.read(ROOT, {"cursor": visit.query("cursor"), "limit": 50}), goods_of(visit))
     for config in found["reward_configs"]:
         config["lines"] = lines(config["tiers"], goods.items, goods.currencies)
         config["at_most"] = ", ".join(_counted(key, limit, goods) for key, limit in config["budget"].items())
     return visit.page(
-        "prizes/list.html",
+        "reward_configs/list.html",
         configs=found["reward_configs"],
         next_cursor=found["next_cursor"],
         names=goods.names,
@@ -150,8 +150,8 @@ async def list_prizes(visit: Visit) -> Response[bytes]:
     )
 
 
-@get("/prizes/{config_id:uuid}")
-async def show_prizes(visit: Visit, config_id: UUID) -> Response[bytes]:
+@get("/reward-configs/{config_id:uuid}")
+async def show_config(visit: Visit, config_id: UUID) -> Response[bytes]:
     """A list: what it gives, who pays by it, and the newest payouts."""
     config, goods, boards, schedules = await asyncio.gather(
         visit.api.read(f"{ROOT}/{config_id}"),
@@ -160,7 +160,7 @@ async def show_prizes(visit: Visit, config_id: UUID) -> Response[bytes]:
         visit.api.get("/v1/admin/schedules", {"limit": 200}),
     )
     return visit.page(
-        "prizes/show.html",
+        "reward_configs/show.html",
         config=config,
         said=summary_of(config, goods),
         names=goods.names,
@@ -178,7 +178,7 @@ async def _form(
 ) -> Response[bytes]:
     goods = await goods_of(visit)
     return visit.page(
-        "prizes/form.html",
+        "reward_configs/form.html",
         status=400 if error else 200,
         config=config,
         values=values,
@@ -193,7 +193,7 @@ async def _form(
     )
 
 
-@get("/prizes/new")
+@get("/reward-configs/new")
 async def show_new(visit: Visit) -> Response[bytes]:
     """The form of a new list, with two lines to fill."""
     visit.must_change()
@@ -201,7 +201,7 @@ async def show_new(visit: Visit) -> Response[bytes]:
     return await _form(visit, RewardConfigValues(rows=rows), config=None)
 
 
-@get("/prizes/{config_id:uuid}/edit")
+@get("/reward-configs/{config_id:uuid}/edit")
 async def show_edit(visit: Visit, config_id: UUID) -> Response[bytes]:
     """The form of a list that exists."""
     visit.must_change()
@@ -209,7 +209,7 @@ async def show_edit(visit: Visit, config_id: UUID) -> Response[bytes]:
     return await _form(visit, values_of(config), config=config)
 
 
-@post("/prizes/preview", status_code=200)
+@post("/reward-configs/preview", status_code=200)
 async def preview(visit: Visit) -> Response[bytes]:
     """The form again with what it says in words; `for` names the list that is edited."""
     known = visit.form.text("for")
@@ -217,13 +217,13 @@ async def preview(visit: Visit) -> Response[bytes]:
     return await _form(visit, values_sent(visit.form), config=config)
 
 
-@post("/prizes")
+@post("/reward-configs")
 async def create(visit: Visit) -> Response[bytes] | Redirect:
     """Make the list."""
     return await _save(visit, None)
 
 
-@post("/prizes/{config_id:uuid}/edit")
+@post("/reward-configs/{config_id:uuid}/edit")
 async def replace(visit: Visit, config_id: UUID) -> Response[bytes] | Redirect:
     """Replace the list, unless somebody else did so since the form was opened."""
     return await _save(visit, await visit.api.read(f"{ROOT}/{config_id}"))
@@ -240,16 +240,16 @@ async def _save(visit: Visit, config: dict[str, Any] | None) -> Response[bytes] 
         answer = await visit.api.put(path, body_of(values), reason=reason, version=version if isinstance(version, int) else None)
     if answer.error is not None:
         return await _form(visit, values, config=config, error=answer.error)
-    return visit.go(f"/prizes/{answer.body['reward_config_id']}", good=_("Saved. Windows that close from now on pay by it."))
+    return visit.go(f"/reward-configs/{answer.body['reward_config_id']}", good=_("Saved. Windows that close from now on pay by it."))
 
 
-@post("/prizes/{config_id:uuid}/archive")
+@post("/reward-configs/{config_id:uuid}/archive")
 async def archive(visit: Visit, config_id: UUID) -> Redirect:
     """Archive the list."""
     answer = await visit.api.delete(f"{ROOT}/{config_id}", reason=visit.form.text("reason"))
     if answer.error is not None:
-        return visit.go(f"/prizes/{config_id}", bad=answer.error.message)
-    return visit.go("/prizes", good=_("The prize list is archived."))
+        return visit.go(f"/reward-configs/{config_id}", bad=answer.error.message)
+    return visit.go("/reward-configs", good=_("The reward config is archived."))
 
 
-routes = [list_prizes, show_prizes, show_new, show_edit, preview, create, replace, archive]
+routes = [list_configs, show_config, show_new, show_edit, preview, create, replace, archive]

@@ -1,4 +1,4 @@
-"""Prize lists in plain words: who gets what, what a run may cost, and what a person may have overlooked."""
+"""Reward configs in plain words: who gets what, what a run may cost, and what a person may have overlooked."""
 
 from collections.abc import Mapping
 from decimal import Decimal

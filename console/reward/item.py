@@ -1,4 +1,4 @@
-"""Prize items: what prizes, gifts and schedules give, and how it reaches the user."""
+"""Reward items: what leaderboards, schedules and staff give, and how it reaches the user."""
 
 import asyncio
 from typing import Any
@@ -89,11 +89,11 @@ def body_of(values: RewardItemValues, errors: dict[str, str]) -> dict[str, Any]:
     return body
 
 
-@get("/prize-items")
+@get("/reward-items")
 async def list_items(visit: Visit) -> Response[bytes]:
     """The items, newest first."""
     found = await visit.api.read(ROOT, {"cursor": visit.query("cursor"), "limit": 50})
-    return visit.page("prizes/items.html", items=found["reward_items"], next_cursor=found["next_cursor"], ways=WAYS)
+    return visit.page("reward_configs/items.html", items=found["reward_items"], next_cursor=found["next_cursor"], ways=WAYS)
 
 
 async def _form(visit: Visit, values: RewardItemValues, *, item: dict[str, Any] | None, error: Refusal | None = None) -> Response[bytes]:
@@ -104,7 +104,7 @@ async def _form(visit: Visit, values: RewardItemValues, *, item: dict[str, Any] 
     if item is not None and item["fulfilment"]["type"] == "codes":
         codes = await visit.api.read(f"{ROOT}/{item['item_id']}/codes")
     return visit.page(
-        "prizes/item_form.html",
+        "reward_configs/item_form.html",
         status=400 if error else 200,
         item=item,
         values=values,
@@ -123,27 +123,27 @@ def _endpoint_names(rows: list[dict[str, Any]]) -> dict[str, str]:
     return {each["endpoint_id"]: each.get("description") or each["url"] for each in rows}
 
 
-@get("/prize-items/new")
+@get("/reward-items/new")
 async def show_new(visit: Visit) -> Response[bytes]:
     """The form of a new item."""
     visit.must_change()
     return await _form(visit, RewardItemValues(), item=None)
 
 
-@get("/prize-items/{item_id:uuid}")
+@get("/reward-items/{item_id:uuid}")
 async def show_item(visit: Visit, item_id: UUID) -> Response[bytes]:
     """An item: its form, which a viewer cannot send, and its codes."""
     item = await visit.api.read(f"{ROOT}/{item_id}")
     return await _form(visit, values_of(item), item=item)
 
 
-@post("/prize-items")
+@post("/reward-items")
 async def create(visit: Visit) -> Response[bytes] | Redirect:
     """Make the item."""
     return await _save(visit, None)
 
 
-@post("/prize-items/{item_id:uuid}")
+@post("/reward-items/{item_id:uuid}")
 async def replace(visit: Visit, item_id: UUID) -> Response[bytes] | Redirect:
     """Replace the item, unless somebody else did so since the form was opened."""
     return await _save(visit, await visit.api.read(f"{ROOT}/{item_id}"))
@@ -163,27 +163,27 @@ async def _save(visit: Visit, item: dict[str, Any] | None) -> Response[bytes] | 
         answer = await visit.api.put(f"{ROOT}/{item['item_id']}", body, reason=reason, version=version)
     if answer.error is not None:
         return await _form(visit, values, item=item, error=answer.error)
-    return visit.go(f"/prize-items/{answer.body['item_id']}", good=_("Saved. What was given stays as it was given."))
+    return visit.go(f"/reward-items/{answer.body['item_id']}", good=_("Saved. What was given stays as it was given."))
 
 
-@post("/prize-items/{item_id:uuid}/codes")
+@post("/reward-items/{item_id:uuid}/codes")
 async def bring_codes(visit: Visit, item_id: UUID) -> Redirect:
     """Put codes into the item's pool, one on a line."""
     codes = list(dict.fromkeys(line.strip() for line in visit.form.text("codes").split("\n") if line.strip()))
     answer = await visit.api.post(f"{ROOT}/{item_id}/codes", {"codes": codes}, reason=visit.form.text("reason"))
     if answer.error is not None:
-        return visit.go(f"/prize-items/{item_id}", bad=answer.error.message)
+        return visit.go(f"/reward-items/{item_id}", bad=answer.error.message)
     told = _("{added} codes are added, {known} were known already.", added=answer.body["added"], known=answer.body["known"])
-    return visit.go(f"/prize-items/{item_id}", good=told)
+    return visit.go(f"/reward-items/{item_id}", good=told)
 
 
-@post("/prize-items/{item_id:uuid}/archive")
+@post("/reward-items/{item_id:uuid}/archive")
 async def archive(visit: Visit, item_id: UUID) -> Redirect:
     """Archive the item."""
     answer = await visit.api.delete(f"{ROOT}/{item_id}", reason=visit.form.text("reason"))
     if answer.error is not None:
-        return visit.go(f"/prize-items/{item_id}", bad=answer.error.message)
-    return visit.go("/prize-items", good=_("The item is archived."))
+        return visit.go(f"/reward-items/{item_id}", bad=answer.error.message)
+    return visit.go("/reward-items", good=_("The item is archived."))
 
 
 routes = [list_items, show_item, show_new, create, replace, bring_codes, archive]

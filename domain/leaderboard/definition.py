@@ -97,7 +97,7 @@ class Scoring(_Part, frozen=True):
 
 
 class Ranking(_Part, frozen=True):
-    """The order; `size` bounds snapshot and prizes; a score below `min_score` (points) is not ranked."""
+    """The order; `size` bounds snapshot and payout; a score below `min_score` (points) is not ranked."""
 
     method: Method = Method.SCORE_DESC
     size: Annotated[int, Meta(ge=1, le=1_000_000)] = 1000

@@ -14,7 +14,7 @@ MAX_USERS = 1000
 
 
 class GrantBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A gift by hand: an item for up to 1000 users, with a reason that stays."""
+    """A grant by hand: an item for up to 1000 users, with a reason that stays."""
 
     item_id: UUID
     external_ids: Annotated[list[str], Meta(min_length=1, max_length=MAX_USERS)]

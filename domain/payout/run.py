@@ -16,7 +16,7 @@ from uuid import UUID
 import msgspec
 
 from domain import limits
-from domain.reward.config import Prizes, PrizeTier
+from domain.reward.config import ConfigTier, RunConfig
 
 
 class RunStatus(StrEnum):
@@ -36,12 +36,12 @@ OVER = frozenset({RunStatus.COMPLETED, RunStatus.CANCELLED, RunStatus.FAILED})
 MANY_RECIPIENTS = 100_000_000
 
 
-def ceilings(prizes: Prizes) -> dict[str, int]:
+def ceilings(config: RunConfig) -> dict[str, int]:
     """What a run may give in all: its budget, and of each currency that could come to more no more than a JSON number carries."""
-    costs = [tier_cost(prizes, number) for number in range(len(prizes.tiers))]
-    currencies = {item.currency for item in prizes.items.values()}
+    costs = [tier_cost(config, number) for number in range(len(config.tiers))]
+    currencies = {item.currency for item in config.items.values()}
     large = {key for cost in costs for key, each in cost.items() if key in currencies and each * MANY_RECIPIENTS > limits.RUN_TOTAL.value}
-    return {**dict.fromkeys(sorted(large), limits.RUN_TOTAL.value), **prizes.budget}
+    return {**dict.fromkeys(sorted(large), limits.RUN_TOTAL.value), **config.budget}
 
 
 def highest_rank(top_percent: float, ranked: int) -> int:
@@ -49,7 +49,7 @@ def highest_rank(top_percent: float, ranked: int) -> int:
     return math.ceil(Decimal(repr(top_percent)) * ranked / 100)
 
 
-def fits(tier: PrizeTier, rank: int | None, score: int | None, ranked: int) -> bool:
+def fits(tier: ConfigTier, rank: int | None, score: int | None, ranked: int) -> bool:
     """Whether somebody of this rank and score is in the tier. Without a rank, only tiers that do not ask for one fit."""
     last = tier.max_rank if tier.top_percent is None else highest_rank(tier.top_percent, ranked)
     if (tier.min_rank is not None or last is not None) and rank is None:
@@ -59,27 +59,27 @@ def fits(tier: PrizeTier, rank: int | None, score: int | None, ranked: int) -> b
     return (tier.min_rank is None or (rank or 0) >= tier.min_rank) and (last is None or (rank or 0) <= last)
 
 
-def tier_for(prizes: Prizes, rank: int | None, score: int | None, ranked: int) -> int | None:
+def tier_for(config: RunConfig, rank: int | None, score: int | None, ranked: int) -> int | None:
     """The number of the first tier that fits, or None. The reference for what planning does in SQL."""
-    return next((number for number, tier in enumerate(prizes.tiers) if fits(tier, rank, score, ranked)), None)
+    return next((number for number, tier in enumerate(config.tiers) if fits(tier, rank, score, ranked)), None)
 
 
-def tier_cost(prizes: Prizes, number: int) -> dict[str, int]:
+def tier_cost(config: RunConfig, number: int) -> dict[str, int]:
     """What one recipient of this tier costs: {currency: smallest units, item id: count}."""
     cost: dict[str, int] = {}
-    for item_id in prizes.tiers[number].item_ids:
-        item = prizes.items[item_id]
+    for item_id in config.tiers[number].item_ids:
+        item = config.items[item_id]
         cost[str(item_id)] = cost.get(str(item_id), 0) + 1
         if item.currency is not None:
             cost[item.currency] = cost.get(item.currency, 0) + (item.amount or 0)
     return cost
 
 
-def total_cost(prizes: Prizes, recipients: Mapping[int, int]) -> dict[str, int]:
+def total_cost(config: RunConfig, recipients: Mapping[int, int]) -> dict[str, int]:
     """What so many recipients of each tier cost together."""
     total: dict[str, int] = {}
     for number, count in recipients.items():
-        add_to(total, ((key, each * count) for key, each in tier_cost(prizes, number).items()))
+        add_to(total, ((key, each * count) for key, each in tier_cost(config, number).items()))
     return total
 
 
@@ -93,7 +93,7 @@ def seconds_until_next_look(closes_at: datetime | None, now: datetime) -> float:
     """How long a run waits before it asks again for an audience whose window is not frozen yet.
 
     Until the window closes, but two minutes at most, for it may be closed early. After that a tenth of how late it is, from five seconds
-    to five minutes. So neither a day of grace nor a fortnight without scoring makes a history that Temporal ends, and prizes come soon
+    to five minutes. So neither a day of grace nor a fortnight without scoring makes a history that Temporal ends, and rewards come soon
     after the window has been frozen at last.
     """
     if closes_at is None:
@@ -137,7 +137,7 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True):
     instant: datetime
     trigger: str
     audience: dict[str, Any]
-    prizes: Prizes
+    config: RunConfig
     source_id: str | None = None
     schedule_id: UUID | None = None
 
@@ -153,7 +153,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     instant: datetime
     trigger: str
     audience: dict[str, Any]
-    prizes: Prizes
+    config: RunConfig
     status: RunStatus
     reason: str | None
     attempt: int

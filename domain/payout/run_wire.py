@@ -7,13 +7,13 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from domain.payout.run import Run, RunStatus, payout_workflow_id
-from domain.reward.config import Prizes
+from domain.reward.config import RunConfig
 from domain.wire import ExternalId, Id, Instant, NextCursor, Number, amount_number, optional_rfc3339, rfc3339, score_number
 
 
-def total_wire(prizes: Prizes, total: dict[str, int]) -> dict[str, int | float]:
+def total_wire(config: RunConfig, total: dict[str, int]) -> dict[str, int | float]:
     """A total as JSON values: amounts in the units of their currencies, counts by item id."""
-    return {key: amount_number(amount, prizes.places.get(key, 0)) for key, amount in total.items()}
+    return {key: amount_number(amount, config.places.get(key, 0)) for key, amount in total.items()}
 
 
 class RunWindow(NamedTuple):
@@ -116,8 +116,8 @@ def run_answer(run: Run, reasons: dict[str, int] | None = None, window: RunWindo
         paid=run.paid,
         skipped=run.skipped,
         progress=_progress(run),
-        planned_total=total_wire(run.prizes, run.planned_total),
-        total=total_wire(run.prizes, run.total),
+        planned_total=total_wire(run.config, run.planned_total),
+        total=total_wire(run.config, run.total),
         cancel_requested=run.cancel_requested,
         created_at=rfc3339(run.created_at),
         planned_at=optional_rfc3339(run.planned_at),
@@ -142,7 +142,7 @@ def recipient_answer(run: Run, row: dict[str, Any]) -> RecipientAnswer:
         rank=row["rank"],
         score=None if row["score"] is None else score_number(row["score"]),
         tier=row["tier_name"],
-        item_ids=[str(item_id) for item_id in run.prizes.tiers[row["tier_number"]].item_ids],
+        item_ids=[str(item_id) for item_id in run.config.tiers[row["tier_number"]].item_ids],
         missing_item_ids=[str(item_id) for item_id in row["missing"] or []],
         state=RecipientState(row["state"]),
         reason=row["reason"],

@@ -22,7 +22,7 @@ class TransferKind(StrEnum):
     """Why points moved."""
 
     EARN = "earn"  # an earning rule matched an event
-    GRANT = "grant"  # a prize or a gift
+    GRANT = "grant"  # an item that was given
     REDEEM = "redeem"  # a hold was captured: the points are spent
     REFUND = "refund"  # a fulfilled redemption was reversed
     ADJUST = "adjust"  # an admin corrected the balance, with a reason

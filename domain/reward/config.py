@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from domain.errors import ValidationError
 from domain.points.ledger import Currency, amount_from_wire
-from domain.reward.item import PrizeItem
+from domain.reward.item import ItemCopy
 from domain.wire import amount_number, convert_value, number_problem, points_units
 
 MAX_TIERS = 100
@@ -44,7 +44,7 @@ class RewardConfigBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     budget: Budget = {}
 
 
-class PrizeTier(msgspec.Struct, frozen=True, kw_only=True):
+class ConfigTier(msgspec.Struct, frozen=True, kw_only=True):
     """Who fits: a rank from `min_rank` to `max_rank` (None: no bound), a score (1/10 000) of at least `min_score`, or the best
     `top_percent` of the ranked. Without any bound everybody does."""
 
@@ -56,12 +56,12 @@ class PrizeTier(msgspec.Struct, frozen=True, kw_only=True):
     top_percent: float | None = None
 
 
-class Prizes(msgspec.Struct, frozen=True, kw_only=True):
+class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What a run gives, copied: the first tier that fits counts. `budget` and totals are {currency: smallest units, item id: count};
     `places` are the decimal places of the currencies among them."""
 
-    tiers: list[PrizeTier]
-    items: dict[UUID, PrizeItem]
+    tiers: list[ConfigTier]
+    items: dict[UUID, ItemCopy]
     budget: dict[str, int] = {}
     places: dict[str, int] = {}
 
@@ -71,7 +71,7 @@ class RewardConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     reward_config_id: UUID
     name: str
-    tiers: list[PrizeTier]
+    tiers: list[ConfigTier]
     budget: dict[str, int]
     version: int
     created_at: datetime
@@ -102,14 +102,14 @@ def _check_tier(tier: RewardTierBody, where: str) -> None:
         raise ValidationError.of(f"{where}.top_percent", "must be more than 0 and at most 100")
 
 
-def kept_tiers(body: RewardConfigBody, items: Collection[UUID]) -> list[PrizeTier]:
+def kept_tiers(body: RewardConfigBody, items: Collection[UUID]) -> list[ConfigTier]:
     """The tiers as they are kept; ValidationError for an item that is not among these."""
     for place, tier in enumerate(body.tiers):
         for number, item_id in enumerate(tier.item_ids):
             if item_id not in items:
                 raise ValidationError.of(f"tiers[{place}].item_ids[{number}]", "is not a reward item of this tenant")
     return [
-        PrizeTier(
+        ConfigTier(
             name=tier.name,
             min_rank=tier.min_rank,
             max_rank=tier.max_rank,

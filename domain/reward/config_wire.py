@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from domain.reward.config import Budget, PrizeTier, RewardConfig, RewardConfigBody, budget_wire
+from domain.reward.config import Budget, ConfigTier, RewardConfig, RewardConfigBody, budget_wire
 from domain.wire import Id, Instant, NextCursor, Number, rfc3339, score_number
 
 
@@ -54,7 +54,7 @@ def config_answer(config: RewardConfig, places: Mapping[str, int]) -> RewardConf
     )
 
 
-def _tier(tier: PrizeTier) -> RewardTierAnswer:
+def _tier(tier: ConfigTier) -> RewardTierAnswer:
     return RewardTierAnswer(
         name=tier.name,
         min_rank=UNSET if tier.min_rank is None else tier.min_rank,

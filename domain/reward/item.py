@@ -1,4 +1,4 @@
-"""Reward items: what is given as a prize or a gift (contract 4, Reward items and configs)."""
+"""Reward items: what boards, schedules and staff give (contract 4, Reward items and configs)."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -65,7 +65,7 @@ class RewardItem(msgspec.Struct, frozen=True, kw_only=True):
     archived_at: datetime | None = None
 
 
-class PrizeItem(msgspec.Struct, frozen=True, kw_only=True):
+class ItemCopy(msgspec.Struct, frozen=True, kw_only=True):
     """An item as a run gives it. `currency` and `amount` (smallest unit) say what a wallet item credits; `fulfilment` is
     {"type": "wallet" | "recorded" | "webhook" | "codes" | "manual", …}."""
 
@@ -110,9 +110,9 @@ def credit_of(body: RewardItemBody, currencies: Mapping[str, Currency]) -> tuple
     return currency.currency_id, amount_from_wire(body.reward_value, currency.decimal_places, "reward_value")
 
 
-def prize_item(item: RewardItem) -> PrizeItem:
+def item_copy(item: RewardItem) -> ItemCopy:
     """The item as runs and grants copy it."""
-    return PrizeItem(
+    return ItemCopy(
         item_id=item.item_id,
         name=item.name,
         reward_type=item.reward_type,

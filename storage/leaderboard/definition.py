@@ -189,7 +189,7 @@ async def replace_board(
 
 
 async def archive_board(connection: Connection, tenant_id: UUID, board_id: UUID, *, instant: datetime) -> None:
-    """Archive the board from `instant` on: events accepted later do not count, and its open windows close without prizes."""
+    """Archive the board from `instant` on: events accepted later do not count, and its open windows close without a payout."""
     cursor = await connection.execute(
         "UPDATE leaderboard SET status = 'archived', version = version + 1, updated_at = %s "
         "WHERE tenant_id = %s AND board_id = %s RETURNING version",

@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 from domain.errors import OutOfStock
 from domain.points.ledger import GrantCredit
 from domain.redemption.redemption import NewRedemption
-from domain.reward.item import PrizeItem
+from domain.reward.item import ItemCopy
 from domain.webhook.body import event_body
 from runtime.ids import new_id
 from runtime.postgres import Connection
@@ -44,7 +44,7 @@ class GrantedItem(NamedTuple):
 
 
 class Given(msgspec.Struct, frozen=True, kw_only=True):
-    """What was given now: grants by gift, their total ({currency: smallest units, item id: count}), and what the pools lacked."""
+    """What was given now: what each grant gives, their total ({currency: smallest units, item id: count}), and what the pools lacked."""
 
     grants: dict[UUID, GrantedItem]
     total: dict[str, int]
@@ -57,7 +57,7 @@ INSERT INTO reward_grant (tenant_id, grant_id, source_type, source_id, user_id, 
 SELECT %(tenant_id)s, grant_id, %(source_type)s, %(source_id)s, user_id, item_id, %(payout_run_id)s, item, currency, amount,
        redemption_id, %(reason)s, %(by)s, %(now)s
 FROM unnest(%(grants)b::uuid[], %(users)b::uuid[], %(items)b::uuid[], %(redemptions)b::uuid[])
-         AS gift (grant_id, user_id, item_id, redemption_id)
+         AS given (grant_id, user_id, item_id, redemption_id)
 JOIN unnest(%(known)s::uuid[], %(documents)s::jsonb[], %(currencies)s::text[], %(amounts)s::bigint[])
          AS known (item_id, item, currency, amount) USING (item_id)
 ORDER BY user_id, item_id
@@ -72,11 +72,11 @@ async def give(
     cause: Cause,
     granted_items: Sequence[GrantedItem],
     *,
-    items: Mapping[UUID, PrizeItem],
+    items: Mapping[UUID, ItemCopy],
     now: datetime,
     all_or_none: bool = False,
 ) -> Given:
-    """Give each gift once: what its user had for the same cause before is left out.
+    """Give each item once: what its user had for the same cause before is left out.
 
     A wallet is credited, a badge written down, anything else becomes a redemption without a price. All of a page's accounts are
     locked in one statement, in the order of their ids. `all_or_none`: OutOfStock when a pool has too few codes.
@@ -114,7 +114,7 @@ async def announce(
     cause: Cause,
     grants: Mapping[UUID, GrantedItem],
     *,
-    items: Mapping[UUID, PrizeItem],
+    items: Mapping[UUID, ItemCopy],
     now: datetime,
 ) -> None:
     """Tell whoever asks for `reward_granted` of these grants."""
@@ -126,9 +126,9 @@ async def announce(
 
 
 async def _reserve_codes(
-    connection: Connection, tenant_id: UUID, redemptions: Mapping[GrantedItem, UUID], *, items: Mapping[UUID, PrizeItem]
+    connection: Connection, tenant_id: UUID, redemptions: Mapping[GrantedItem, UUID], *, items: Mapping[UUID, ItemCopy]
 ) -> set[GrantedItem]:
-    """Set codes apart for those gifts that are codes, the first ones first; those that the pools have none for."""
+    """Set codes apart for those items that are codes, the first ones first; those that the pools have none for."""
     lacking: set[GrantedItem] = set()
     wanted: dict[UUID, list[GrantedItem]] = {}
     for granted_item in redemptions:
@@ -140,7 +140,7 @@ async def _reserve_codes(
     return lacking
 
 
-def _total(grants: Mapping[UUID, GrantedItem], items: Mapping[UUID, PrizeItem]) -> dict[str, int]:
+def _total(grants: Mapping[UUID, GrantedItem], items: Mapping[UUID, ItemCopy]) -> dict[str, int]:
     total: dict[str, int] = {}
     for granted_item in grants.values():
         item = items[granted_item.item_id]
@@ -156,7 +156,7 @@ async def _insert(
     cause: Cause,
     wanted: Mapping[UUID, tuple[GrantedItem, UUID | None]],
     *,
-    items: Mapping[UUID, PrizeItem],
+    items: Mapping[UUID, ItemCopy],
     now: datetime,
 ) -> set[UUID]:
     """Write the grants; the ids of those that are new."""
@@ -187,14 +187,14 @@ async def _insert(
 
 
 async def _free_codes(connection: Connection, tenant_id: UUID, redemptions: Sequence[UUID]) -> None:
-    """Put back the codes of gifts that their users had already."""
+    """Put back the codes of items that their users had already."""
     if redemptions:
         await connection.execute(
             "UPDATE reward_code SET redemption_id = NULL WHERE tenant_id = %s AND redemption_id = ANY(%s)", (tenant_id, list(redemptions))
         )
 
 
-def item_document(item: PrizeItem) -> dict[str, Any]:
+def item_document(item: ItemCopy) -> dict[str, Any]:
     """What a grant keeps of its item."""
     return {
         "name": item.name,
@@ -205,7 +205,7 @@ def item_document(item: PrizeItem) -> dict[str, Any]:
     }
 
 
-def _redemption(cause: Cause, granted_item: GrantedItem, item: PrizeItem, *, redemption_id: UUID, now: datetime) -> NewRedemption:
+def _redemption(cause: Cause, granted_item: GrantedItem, item: ItemCopy, *, redemption_id: UUID, now: datetime) -> NewRedemption:
     """The redemption of an item that a partner, a pool of codes or a person gives. Its payload is what a user would have filled in."""
     return NewRedemption(
         redemption_id=redemption_id,
@@ -224,7 +224,7 @@ def _redemption(cause: Cause, granted_item: GrantedItem, item: PrizeItem, *, red
     )
 
 
-def _body(cause: Cause, item: PrizeItem, grant_id: UUID, granted_item: GrantedItem, *, now: datetime) -> bytes:
+def _body(cause: Cause, item: ItemCopy, grant_id: UUID, granted_item: GrantedItem, *, now: datetime) -> bytes:
     facts = {
         "grant_id": str(grant_id),
         "user_id": str(granted_item.user_id),

@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 
 from domain.payout.run import Run
 from domain.points.ledger import POINTS
-from domain.reward.item import PrizeItem
+from domain.reward.item import ItemCopy
 from runtime.postgres import Connection
 from storage.payout.grant import BY_US, EVENT, Cause, GrantedItem, announce, item_document
 from storage.points.credit import CREDITING
@@ -61,15 +61,15 @@ WITH page AS (
                CASE WHEN NOT is_there THEN 'user_erased' WHEN is_full THEN 'balance_full' END
         FROM (SELECT {IS_THERE}, r.user_id = ANY(%(full)s::uuid[])) AS looked_up (is_there, is_full))
     WHERE {IN_PAGE} RETURNING r.user_id, r.tier_number, r.state
-), gift AS (
+), tier_item AS (
     SELECT * FROM unnest(%(tiers)s::smallint[], %(items)s::uuid[], %(documents)s::jsonb[], %(currencies)s::text[], %(amounts)s::bigint[])
-         AS gift (tier_number, item_id, item, currency, amount)
+         AS tier_item (tier_number, item_id, item, currency, amount)
 ), granted AS (
     INSERT INTO reward_grant (tenant_id, grant_id, source_type, source_id, user_id, item_id, payout_run_id, item, currency, amount,
                               reason, granted_by, created_at)
     SELECT %(tenant_id)s, uuidv7(), %(source_type)s, %(source_id)s, user_id, item_id, %(run_id)s, item, currency, amount, %(reason)s,
            %(by)s, %(now)s
-    FROM page JOIN gift USING (tier_number) WHERE state = 'paid' ORDER BY user_id, item_id
+    FROM page JOIN tier_item USING (tier_number) WHERE state = 'paid' ORDER BY user_id, item_id
     ON CONFLICT (tenant_id, source_type, source_id, user_id, item_id) DO NOTHING
     RETURNING tenant_id, grant_id, user_id, item_id, item ->> 'name' AS name, currency, amount
 ), given AS MATERIALIZED (
@@ -104,12 +104,12 @@ async def pay_by_us(connection: Connection, run: Run, cause: Cause, page: Recipi
     ids, tiers follow, `reward_granted` is told to whoever asks for it.
     """
     granted_items = [
-        (number, run.prizes.items[item_id])
-        for number, tier in enumerate(run.prizes.tiers)
+        (number, run.config.items[item_id])
+        for number, tier in enumerate(run.config.tiers)
         for item_id in tier.item_ids
-        if run.prizes.items[item_id].fulfilment["type"] in BY_US
+        if run.config.items[item_id].fulfilment["type"] in BY_US
     ]
-    named = _parameters(run, cause, page, now) | _gift_parameters(granted_items)
+    named = _parameters(run, cause, page, now) | _item_parameters(granted_items)
     wallets = sorted({(number, item.currency) for number, item in granted_items if item.currency is not None})
     if wallets:
         given = {"wallet_tiers": [number for number, _ in wallets], "wallets": [currency for _, currency in wallets]}
@@ -122,7 +122,7 @@ async def pay_by_us(connection: Connection, run: Run, cause: Cause, page: Recipi
     if granted_items and await is_asked_for(connection, run.tenant_id, EVENT):
         cursor = await connection.execute(GRANTS_OF_PAGE, named)
         grants = {each.pop("grant_id"): GrantedItem(**each) for each in await cursor.fetchall()}
-        await announce(connection, run.tenant_id, cause, grants, items=run.prizes.items, now=now)
+        await announce(connection, run.tenant_id, cause, grants, items=run.config.items, now=now)
     return PagePaid(reached=row["reached"], skipped=row["skipped"], total=row["total"])
 
 
@@ -168,7 +168,7 @@ def _parameters(run: Run, cause: Cause, page: RecipientPage, now: datetime) -> d
     }
 
 
-def _gift_parameters(granted_items: Sequence[tuple[int, PrizeItem]]) -> dict[str, object]:
+def _item_parameters(granted_items: Sequence[tuple[int, ItemCopy]]) -> dict[str, object]:
     return {
         "tiers": [number for number, _ in granted_items],
         "items": [item.item_id for _, item in granted_items],

@@ -56,8 +56,8 @@ async def _pay_by_others(
     """Open redemptions of what others hand over; how many of the page get nothing at all because pools ran out, and what was given."""
     others = {
         number: found
-        for number, tier in enumerate(run.prizes.tiers)
-        if (found := [item_id for item_id in tier.item_ids if run.prizes.items[item_id].fulfilment["type"] not in BY_US])
+        for number, tier in enumerate(run.config.tiers)
+        if (found := [item_id for item_id in tier.item_ids if run.config.items[item_id].fulfilment["type"] not in BY_US])
     }
     if not others:
         return 0, {}
@@ -74,7 +74,7 @@ async def _pay_by_others(
         for row in await cursor.fetchall()
         for item_id in others[row["tier_number"]]
     ]
-    given = await give(connection, run.tenant_id, cause, granted_items, items=run.prizes.items, now=now)
+    given = await give(connection, run.tenant_id, cause, granted_items, items=run.config.items, now=now)
     return await _mark(connection, run, page, given.out_of_codes) if given.out_of_codes else 0, given.total
 
 
@@ -102,7 +102,7 @@ async def _mark(connection: Connection, run: Run, page: RecipientPage, lacking: 
         "last": page.last,
         "users": [user_id for user_id, _ in lacking],
         "items": [item_id for _, item_id in lacking],
-        "sizes": [len(tier.item_ids) for tier in run.prizes.tiers],
+        "sizes": [len(tier.item_ids) for tier in run.config.tiers],
     }
     row = await (await connection.execute(MARK, named)).fetchone()
     return 0 if row is None else int(row["skipped"])
@@ -134,7 +134,7 @@ async def finish(connection: Connection, tenant_id: UUID, run_id: UUID, now: dat
         "recipients": run.recipients,
         "paid": run.paid,
         "skipped": run.skipped,
-        "total": total_wire(run.prizes, run.total),
+        "total": total_wire(run.config, run.total),
     }
     await publish(connection, tenant_id, Notice(event=EVENT, body=event_body(EVENT, facts, now)), now)
     return await end_run(connection, run, RunStatus.COMPLETED, now, reason=run.reason)
@@ -154,7 +154,7 @@ async def _wanted(connection: Connection, run: Run) -> dict[str, int]:
         """,
         key,
     )
-    total = total_cost(run.prizes, {row["tier_number"]: row["n"] for row in await cursor.fetchall()})
+    total = total_cost(run.config, {row["tier_number"]: row["n"] for row in await cursor.fetchall()})
     cursor = await connection.execute(
         """
         SELECT item_id, count(*) AS n FROM payout_recipient CROSS JOIN LATERAL unnest(missing) AS item_id

@@ -17,7 +17,7 @@ from domain.payout.run import (
     tier_cost,
     total_cost,
 )
-from domain.reward.config import Prizes
+from domain.reward.config import RunConfig
 from runtime.postgres import Connection
 from storage.payout.audience import Audience, NotYet
 from storage.payout.audience_type import audience_of
@@ -36,7 +36,7 @@ async def plan(connection: Connection, tenant_id: UUID, run_id: UUID, now: datet
     if isinstance(audience, NotYet):
         return msgspec.structs.replace(progress_of(run), wait_seconds=seconds_until_next_look(audience.closes_at, now))
     cursor = await connection.execute(
-        freezing(audience, run.prizes),
+        freezing(audience, run.config),
         {**audience.parameters, **_freezing_parameters(run, audience)},
     )
     row = await cursor.fetchone()
@@ -51,7 +51,7 @@ async def plan(connection: Connection, tenant_id: UUID, run_id: UUID, now: datet
             reason = %s
         WHERE tenant_id = %s AND payout_run_id = %s
         """,
-        (recipients, row["fitting"] - recipients, Jsonb(total_cost(run.prizes, by_tier)), now, now, reason, tenant_id, run_id),
+        (recipients, row["fitting"] - recipients, Jsonb(total_cost(run.config, by_tier)), now, now, reason, tenant_id, run_id),
     )
     return PayoutProgress(status=RunStatus.PAYING, recipients=recipients, reason=reason)
 
@@ -82,12 +82,12 @@ SELECT (SELECT count(*) FROM costed) AS fitting,
 """
 
 
-def selecting(audience: Audience, prizes: Prizes) -> tuple[str, str]:
+def selecting(audience: Audience, config: RunConfig) -> tuple[str, str]:
     """The CTEs up to `costed` (who fits a tier, best first, with what all up to there cost), and the test that the budget covers one.
 
     Running costs only grow, so those who are covered are the first ones of the list, whatever comes behind them.
     """
-    keys = range(len(ceilings(prizes)))
+    keys = range(len(ceilings(config)))
     selected = SELECTED.format(
         query=audience.query,
         cost_columns="".join(f", cost_{number} bigint" for number in keys),
@@ -97,24 +97,24 @@ def selecting(audience: Audience, prizes: Prizes) -> tuple[str, str]:
     return selected, covered
 
 
-def selecting_parameters(prizes: Prizes, ranked: int) -> dict[str, Any]:
+def selecting_parameters(config: RunConfig, ranked: int) -> dict[str, Any]:
     """The parameters of `selecting`, all of which begin with `run_`."""
     tiers = []
-    for number, tier in enumerate(prizes.tiers):
-        cost = tier_cost(prizes, number)
+    for number, tier in enumerate(config.tiers):
+        cost = tier_cost(config, number)
         high = tier.max_rank if tier.top_percent is None else highest_rank(tier.top_percent, ranked)
         line: dict[str, Any] = {"number": number, "name": tier.name, "low": tier.min_rank, "high": high, "least": tier.min_score}
-        tiers.append({**line, **{f"cost_{place}": cost.get(key, 0) for place, key in enumerate(ceilings(prizes))}})
-    limits = {f"run_limit_{place}": limit for place, limit in enumerate(ceilings(prizes).values())}
+        tiers.append({**line, **{f"cost_{place}": cost.get(key, 0) for place, key in enumerate(ceilings(config))}})
+    limits = {f"run_limit_{place}": limit for place, limit in enumerate(ceilings(config).values())}
     return {"run_tiers": Jsonb(tiers), **limits}
 
 
-def freezing(audience: Audience, prizes: Prizes) -> str:
+def freezing(audience: Audience, config: RunConfig) -> str:
     """The one statement that writes the recipients."""
-    selected, covered = selecting(audience, prizes)
+    selected, covered = selecting(audience, config)
     return FREEZE.format(selected=selected, covered=covered)
 
 
 def _freezing_parameters(run: Run, audience: Audience) -> dict[str, Any]:
     named = {"run_tenant_id": run.tenant_id, "run_id": run.payout_run_id}
-    return {**named, **selecting_parameters(run.prizes, audience.ranked)}
+    return {**named, **selecting_parameters(run.config, audience.ranked)}

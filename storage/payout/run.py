@@ -18,8 +18,8 @@ from storage.walk import FIRST, Place
 WORKFLOW = "PayoutRunWorkflow"
 PRIORITY = 3
 
-COLUMNS = """tenant_id, payout_run_id, source_type, source_id, schedule_id, instant, trigger, audience, prizes, status, reason, attempt,
-    cancel_requested, recipients, not_covered, cursor, paid, skipped, planned_total, total, created_at, updated_at, planned_at,
+COLUMNS = """tenant_id, payout_run_id, source_type, source_id, schedule_id, instant, trigger, audience, prizes AS config, status, reason,
+    attempt, cancel_requested, recipients, not_covered, cursor, paid, skipped, planned_total, total, created_at, updated_at, planned_at,
     finished_at"""
 
 
@@ -41,7 +41,7 @@ async def create_run(connection: Connection, tenant_id: UUID, new: NewRun, now: 
             new.instant,
             new.trigger,
             Jsonb(new.audience),
-            Jsonb(msgspec.to_builtins(new.prizes)),
+            Jsonb(msgspec.to_builtins(new.config)),
             now,
             now,
         ),

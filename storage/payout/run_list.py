@@ -47,7 +47,7 @@ async def runs_of_sources(connection: Connection, tenant_id: UUID, source_type: 
 
 async def latest_runs(connection: Connection, tenant_id: UUID, schedule_ids: list[UUID]) -> dict[UUID, Run]:
     """The run of the latest instant of each of these schedules: one look into an index for each."""
-    columns = ", ".join(f"run.{name.strip()}" for name in COLUMNS.split(","))
+    columns = ", ".join(f"run.{name.split()[-1]}" for name in COLUMNS.split(","))
     cursor = await connection.execute(
         f"""
         SELECT {columns} FROM unnest(%s::uuid[]) AS wanted (id) CROSS JOIN LATERAL (

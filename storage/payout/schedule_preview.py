@@ -9,12 +9,12 @@ import msgspec
 from domain.payout.run import Run, RunStatus, total_cost
 from domain.payout.run_wire import total_wire
 from domain.payout.schedule import Schedule
-from domain.reward.config import Prizes
+from domain.reward.config import RunConfig
 from runtime.postgres import Connection
 from storage.payout.audience import NotYet
 from storage.payout.audience_type import audience_of
 from storage.payout.plan import selecting, selecting_parameters
-from storage.payout.schedule_run import schedule_prizes
+from storage.payout.schedule_run import schedule_config
 
 PREVIEW = """{selected}, covered AS (SELECT * FROM costed WHERE {covered})
 SELECT (SELECT count(*) FROM costed) AS fitting,
@@ -32,7 +32,7 @@ class PlannedRun(msgspec.Struct, frozen=True, kw_only=True):
     `empty_reason`: why there are no recipients, where that can be said.
     """
 
-    prizes: Prizes
+    config: RunConfig
     is_waiting: bool = False
     empty_reason: str | None = None
     recipients: int = 0
@@ -43,12 +43,12 @@ class PlannedRun(msgspec.Struct, frozen=True, kw_only=True):
 
 async def preview(connection: Connection, schedule: Schedule, instant: datetime, *, limit: int) -> PlannedRun:
     """The plan of a run of this instant, with its first `limit` recipients."""
-    prizes = await schedule_prizes(connection, schedule, instant)
-    audience = await audience_of(connection, schedule.tenant_id, _imagined(schedule, instant, prizes))
+    config = await schedule_config(connection, schedule, instant)
+    audience = await audience_of(connection, schedule.tenant_id, _imagined(schedule, instant, config))
     if isinstance(audience, NotYet):
-        return PlannedRun(prizes=prizes, is_waiting=True)
-    selected, covered = selecting(audience, prizes)
-    parameters = {**audience.parameters, **selecting_parameters(prizes, audience.ranked), "run_shown": limit}
+        return PlannedRun(config=config, is_waiting=True)
+    selected, covered = selecting(audience, config)
+    parameters = {**audience.parameters, **selecting_parameters(config, audience.ranked), "run_shown": limit}
     cursor = await connection.execute(PREVIEW.format(selected=selected, covered=covered), parameters)
     row = await cursor.fetchone()
     if row is None:
@@ -56,16 +56,16 @@ async def preview(connection: Connection, schedule: Schedule, instant: datetime,
     by_tier = {int(number): int(count) for number, count in row["by_tier"].items()}
     recipients = sum(by_tier.values())
     return PlannedRun(
-        prizes=prizes,
+        config=config,
         recipients=recipients,
         empty_reason=audience.empty_reason if row["fitting"] == 0 else None,
         not_covered=row["fitting"] - recipients,
-        total=total_wire(prizes, total_cost(prizes, by_tier)),
+        total=total_wire(config, total_cost(config, by_tier)),
         shown=row["shown"],
     )
 
 
-def _imagined(schedule: Schedule, instant: datetime, prizes: Prizes) -> Run:
+def _imagined(schedule: Schedule, instant: datetime, config: RunConfig) -> Run:
     """The run as it would stand before it is planned."""
     counts = dict.fromkeys(("recipients", "not_covered", "cursor", "paid", "skipped"), 0)
     return Run(
@@ -77,7 +77,7 @@ def _imagined(schedule: Schedule, instant: datetime, prizes: Prizes) -> Run:
         instant=instant,
         trigger="manual",
         audience=schedule.audience,
-        prizes=prizes,
+        config=config,
         status=RunStatus.PLANNING,
         reason=None,
         attempt=1,

@@ -11,11 +11,11 @@ from domain.errors import ValidationError
 from domain.payout.recurrence import WhenVersion, instants_after, instants_between, is_instant, version_at
 from domain.payout.run import NewRun
 from domain.payout.schedule import InstantClaim, InstantVerdict, Overlap, Schedule, ScheduledRun, overlap_verdict
-from domain.reward.config import Prizes, PrizeTier
+from domain.reward.config import ConfigTier, RunConfig
 from runtime.postgres import Connection
 from storage.payout.run import create_run
 from storage.payout.schedule import find_any_schedule, history_of, settle_until
-from storage.reward.config import prizes_at, prizes_of
+from storage.reward.config import run_config_at, run_config_of
 from storage.tenant.tenant import is_suspended
 
 MAX_BACKFILL = 1000
@@ -25,7 +25,7 @@ LOOK_AGAIN = timedelta(days=1)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-def new_run(schedule: Schedule, instant: datetime, trigger: str, prizes: Prizes) -> NewRun:
+def new_run(schedule: Schedule, instant: datetime, trigger: str, config: RunConfig) -> NewRun:
     """The run of this instant, with copies of what is given to whom."""
     return NewRun(
         source_type="schedule",
@@ -33,18 +33,18 @@ def new_run(schedule: Schedule, instant: datetime, trigger: str, prizes: Prizes)
         instant=instant,
         trigger=trigger,
         audience=schedule.audience,
-        prizes=prizes,
+        config=config,
     )
 
 
-async def schedule_prizes(connection: Connection, schedule: Schedule, now: datetime) -> Prizes:
+async def schedule_config(connection: Connection, schedule: Schedule, now: datetime) -> RunConfig:
     """What a run that is made now gives: the items, or the config in force; of two budgets for the same thing the lower one."""
     if schedule.reward_config_id is None:
-        tiers = [PrizeTier(item_ids=schedule.item_ids or [])]
-        return await prizes_of(connection, schedule.tenant_id, tiers, schedule.budget)
-    prizes = await prizes_at(connection, schedule.tenant_id, schedule.reward_config_id, now)
-    budget = prizes.budget | {key: min(limit, prizes.budget.get(key, limit)) for key, limit in schedule.budget.items()}
-    return await prizes_of(connection, schedule.tenant_id, prizes.tiers, budget)
+        tiers = [ConfigTier(item_ids=schedule.item_ids or [])]
+        return await run_config_of(connection, schedule.tenant_id, tiers, schedule.budget)
+    config = await run_config_at(connection, schedule.tenant_id, schedule.reward_config_id, now)
+    budget = config.budget | {key: min(limit, config.budget.get(key, limit)) for key, limit in schedule.budget.items()}
+    return await run_config_of(connection, schedule.tenant_id, config.tiers, budget)
 
 
 async def claim_instant(connection: Connection, tenant_id: UUID, schedule_id: UUID, instant: datetime, *, now: datetime) -> InstantClaim:
@@ -69,7 +69,7 @@ async def claim_instant(connection: Connection, tenant_id: UUID, schedule_id: UU
         runs = await _scheduled_runs(connection, schedule, instant, instant)
         if overlap_verdict(schedule.overlap, history, runs, instant) is InstantVerdict.SKIPPED:
             return InstantClaim(reason="the previous run is still in progress")
-    run = new_run(schedule, instant, "schedule", await schedule_prizes(connection, schedule, now))
+    run = new_run(schedule, instant, "schedule", await schedule_config(connection, schedule, now))
     run_id = await create_run(connection, tenant_id, run, now, start=False)
     return InstantClaim(run_id=run_id, leaderboard_id=schedule.audience.get("leaderboard_id"))
 
@@ -84,9 +84,9 @@ async def _run_at(connection: Connection, tenant_id: UUID, schedule_id: UUID, in
 
 async def trigger_run(connection: Connection, schedule: Schedule, now: datetime) -> UUID:
     """A run of this very moment, whatever else is under way, and also while the schedule is paused. Its workflow starts at commit."""
-    prizes = await schedule_prizes(connection, schedule, now)
+    config = await schedule_config(connection, schedule, now)
     while True:
-        run_id = await create_run(connection, schedule.tenant_id, new_run(schedule, now, "manual", prizes), now)
+        run_id = await create_run(connection, schedule.tenant_id, new_run(schedule, now, "manual", config), now)
         if run_id is not None:
             return run_id
         now += _MICROSECOND  # somebody else's trigger came in the same microsecond
@@ -106,11 +106,11 @@ async def backfill_runs(connection: Connection, schedule: Schedule, start: datet
     if len(instants) > MAX_BACKFILL:
         raise ValidationError.of("to", f"spans more than {MAX_BACKFILL} instants; the first thousand end before {instants[-1]:%FT%TZ}")
     known = await _instants_with_run(connection, schedule, instants)
-    prizes = await schedule_prizes(connection, schedule, now)
+    config = await schedule_config(connection, schedule, now)
     made: list[datetime] = []
     had: list[datetime] = []
     for instant in instants:
-        run = new_run(schedule, instant, "backfill", prizes)
+        run = new_run(schedule, instant, "backfill", config)
         is_new = instant not in known and await create_run(connection, schedule.tenant_id, run, now) is not None
         (made if is_new else had).append(instant)
     return Backfill(made, had)
@@ -154,11 +154,11 @@ async def settle_instants(connection: Connection, tenant_id: UUID, schedule_id: 
         until = instants[-1] + _MICROSECOND
     following = next(instants_after(history[-1].when, until - _MICROSECOND), now + LOOK_AGAIN)
     owed, settled = await _owed(connection, schedule, history, instants)
-    prizes = await schedule_prizes(connection, schedule, now) if owed else None
+    config = await schedule_config(connection, schedule, now) if owed else None
     made = 0
     for instant in owed:
-        assert prizes is not None
-        made += await create_run(connection, tenant_id, new_run(schedule, instant, "schedule", prizes), now) is not None
+        assert config is not None
+        made += await create_run(connection, tenant_id, new_run(schedule, instant, "schedule", config), now) is not None
     await settle_until(connection, schedule, following if settled is None else settled)
     return made
 

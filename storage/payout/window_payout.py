@@ -4,14 +4,14 @@ from uuid import UUID
 
 from domain.leaderboard.window_messages import FROZEN, FrozenWindow, WindowStatus
 from domain.payout.run import NewRun
-from domain.reward.config import Prizes
+from domain.reward.config import RunConfig
 from runtime.ids import utc_now
 from runtime.postgres import Connection
 from storage.leaderboard.rescore import is_being_rescored
 from storage.leaderboard.snapshot import mark_frozen, write_snapshot
 from storage.leaderboard.window import BoardWindow, WindowBoard
 from storage.payout.run import create_run, run_of_source
-from storage.reward.config import prizes_at
+from storage.reward.config import run_config_at
 
 SOURCE = "leaderboard"
 
@@ -30,8 +30,8 @@ async def freeze_window(connection: Connection, tenant_id: UUID, found: WindowBo
     if await is_being_rescored(connection, tenant_id, window.window_id):
         raise RuntimeError(f"window {window.window_key} is being rescored: it cannot be frozen yet")
     snapshot = await write_snapshot(connection, tenant_id, found)
-    prizes = await prizes_of_window(connection, tenant_id, window) if snapshot.size else None
-    run_id = None if prizes is None else await create_window_run(connection, tenant_id, window, prizes)
+    config = await run_config_of_window(connection, tenant_id, window) if snapshot.size else None
+    run_id = None if config is None else await create_window_run(connection, tenant_id, window, config)
     status = WindowStatus.PAID if run_id is None else WindowStatus.CLOSED
     late = await mark_frozen(connection, tenant_id, window, snapshot, status=status)
     return FrozenWindow(status=status, total=snapshot.total, snapshot_size=snapshot.size, late_events=late, payout_run_id=run_id)
@@ -48,10 +48,10 @@ async def _as_frozen(connection: Connection, tenant_id: UUID, window: BoardWindo
     )
 
 
-async def prizes_of_window(connection: Connection, tenant_id: UUID, window: BoardWindow) -> Prizes | None:
+async def run_config_of_window(connection: Connection, tenant_id: UUID, window: BoardWindow) -> RunConfig | None:
     """What the window pays by the board and the config in force when it closed, copied; None when that was nothing.
 
-    Archiving closes a window without prizes; one that had closed before still pays.
+    Archiving closes a window without a payout; one that had closed before still pays.
     """
     if window.closes_at is None:
         return None
@@ -70,10 +70,10 @@ async def prizes_of_window(connection: Connection, tenant_id: UUID, window: Boar
     row = await cursor.fetchone()
     if row is None or row["reward_config_id"] is None:
         return None
-    return await prizes_at(connection, tenant_id, row["reward_config_id"], window.closes_at)
+    return await run_config_at(connection, tenant_id, row["reward_config_id"], window.closes_at)
 
 
-async def create_window_run(connection: Connection, tenant_id: UUID, window: BoardWindow, prizes: Prizes) -> UUID | None:
+async def create_window_run(connection: Connection, tenant_id: UUID, window: BoardWindow, config: RunConfig) -> UUID | None:
     """The run that pays the window. The window's own workflow starts it, so that it stands under it in Temporal's UI."""
     new = NewRun(
         source_type=SOURCE,
@@ -81,6 +81,6 @@ async def create_window_run(connection: Connection, tenant_id: UUID, window: Boa
         instant=window.closes_at or utc_now(),
         trigger="window",
         audience={"type": "window", "window_id": str(window.window_id)},
-        prizes=prizes,
+        config=config,
     )
     return await create_run(connection, tenant_id, new, utc_now(), start=False)

@@ -1,4 +1,4 @@
-"""Reward configs with every version that was ever in force, and the prizes that a run copies from them."""
+"""Reward configs with every version that was ever in force, and what a run copies from them."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -9,8 +9,8 @@ from psycopg.types.json import Jsonb
 
 from domain import limits
 from domain.errors import InvalidState, NotFound, ValidationError
-from domain.reward.config import Prizes, PrizeTier, RewardConfig
-from domain.reward.item import prize_item
+from domain.reward.config import ConfigTier, RewardConfig, RunConfig
+from domain.reward.item import item_copy
 from runtime.postgres import Connection, count_changed
 from storage.limit import check_room
 from storage.points.currency import currencies_of
@@ -23,7 +23,7 @@ class WrittenConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What is kept of a config's body."""
 
     name: str
-    tiers: list[PrizeTier]
+    tiers: list[ConfigTier]
     budget: dict[str, int]
 
 
@@ -116,7 +116,7 @@ async def archive_config(connection: Connection, tenant_id: UUID, reward_config_
     )
 
 
-async def prizes_at(connection: Connection, tenant_id: UUID, reward_config_id: UUID, instant: datetime) -> Prizes:
+async def run_config_at(connection: Connection, tenant_id: UUID, reward_config_id: UUID, instant: datetime) -> RunConfig:
     """What the config gives by its version in force just before `instant` (before its first one, by that), with the items of now."""
     cursor = await connection.execute(
         """
@@ -128,18 +128,18 @@ async def prizes_at(connection: Connection, tenant_id: UUID, reward_config_id: U
     row = await cursor.fetchone()
     if row is None:
         raise NotFound("Reward config not found")
-    return await prizes_of(connection, tenant_id, msgspec.convert(row["tiers"], list[PrizeTier]), row["budget"])
+    return await run_config_of(connection, tenant_id, msgspec.convert(row["tiers"], list[ConfigTier]), row["budget"])
 
 
-async def prizes_of(connection: Connection, tenant_id: UUID, tiers: Sequence[PrizeTier], budget: dict[str, int]) -> Prizes:
+async def run_config_of(connection: Connection, tenant_id: UUID, tiers: Sequence[ConfigTier], budget: dict[str, int]) -> RunConfig:
     """These tiers with copies of their items. For a schedule's bare `item_ids`: one tier without bounds."""
     wanted = {item_id for tier in tiers for item_id in tier.item_ids}
     items = await items_by_id(connection, tenant_id, wanted, archived=True)
     currencies = await currencies_of(connection, tenant_id)
     named = {item.currency for item in items.values() if item.currency is not None} | set(budget)
-    return Prizes(
+    return RunConfig(
         tiers=list(tiers),
-        items={item_id: prize_item(item) for item_id, item in items.items()},
+        items={item_id: item_copy(item) for item_id, item in items.items()},
         budget=budget,
         places={key: currencies[key].decimal_places for key in named if key in currencies},
     )

@@ -116,7 +116,7 @@ payout_recipient = Table(
     key_column("external_user_id"),
     Column("rank", Integer),
     Column("score", BigInteger),
-    # The place of the tier in the run's prizes.
+    # The place of the tier in the run's config.
     Column("tier_number", SmallInteger, nullable=False),
     Column("tier_name", Text),
     Column("state", Text, nullable=False, server_default="pending"),

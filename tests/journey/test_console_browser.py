@@ -82,13 +82,19 @@ def test_an_events_pages_keep_nobody_out(person: Page, stack: Stack) -> None:
         assert complaints(person) == [], path
 
 
-def test_pages_of_prizes_keep_nobody_out_and_the_editor_speaks_plainly(person: Page, stack: Stack) -> None:
+def test_pages_of_reward_configs_keep_nobody_out_and_the_editor_speaks_plainly(person: Page, stack: Stack) -> None:
     with stack.client() as client:
         purse = {"name": fresh("purse"), "reward_type": "points", "reward_value": 500}
         item = post(client, "/v1/admin/reward-items", purse, 201)["item_id"]
         tiers = [{"min_rank": 1, "max_rank": 3, "item_ids": [item]}]
-        config = post(client, "/v1/admin/reward-configs", {"name": fresh("prizes"), "tiers": tiers}, 201)["reward_config_id"]
-    for path in ("/prizes", f"/prizes/{config}", "/prize-items", f"/prize-items/{item}", f"/prizes/{config}/edit"):
+        config = post(client, "/v1/admin/reward-configs", {"name": fresh("rewards"), "tiers": tiers}, 201)["reward_config_id"]
+    for path in (
+        "/reward-configs",
+        f"/reward-configs/{config}",
+        "/reward-items",
+        f"/reward-items/{item}",
+        f"/reward-configs/{config}/edit",
+    ):
         person.goto(stack.described["console_url"] + path)
         expect(person.locator("h1")).to_have_count(1)
         assert complaints(person) == [], path

@@ -1,4 +1,4 @@
-"""The programme's pages in a real browser: schedules, the store, prizes, users, event types, the event log."""
+"""The programme's pages in a real browser: schedules, the store, reward configs, users, event types, the event log."""
 
 from playwright.sync_api import Browser, Page, expect
 

@@ -7,7 +7,7 @@ from tests.api_world import World, make_world
 from tests.console_world import Tab, heading, signed_in
 
 FORM: dict[str, Any] = {
-    "name": "Monday prizes",
+    "name": "Monday rewards",
     "kind": "calendar",
     "hour": "9",
     "minute": "0",
@@ -36,7 +36,7 @@ def new_schedule(world: World, tab: Tab, **more: Any) -> str:
     """A schedule made by the form; answers its path."""
     tab.get("/schedules/new")
     page = tab.send("/schedules", **FORM | {"item": [add_item(world)]} | more)
-    assert (page.status_code, heading(page)) == (200, "Monday prizes"), page.text
+    assert (page.status_code, heading(page)) == (200, "Monday rewards"), page.text
     return page.url.path.removeprefix("/console")
 
 
@@ -49,8 +49,8 @@ def test_a_schedule_is_made_paused_resumed_changed_and_deleted_and_the_audit_log
     tab.get(path)
     assert "Resumed." in tab.send(f"{path}/resume", reason="back").text
     version = tab.get(f"{path}/edit").text.split('name="version" value="')[1].split('"')[0]
-    changed = FORM | {"item": [add_item(world)], "name": "Tuesday prizes", "days": ["TUE"], "version": version, "reason": "a better day"}
-    assert heading(tab.send(f"{path}/edit", **changed)) == "Tuesday prizes"
+    changed = FORM | {"item": [add_item(world)], "name": "Tuesday rewards", "days": ["TUE"], "version": version, "reason": "a better day"}
+    assert heading(tab.send(f"{path}/edit", **changed)) == "Tuesday rewards"
     assert tab.send(f"{path}/delete", reason="over").url.path == "/console/schedules"
     assert tab.get(path).status_code == 404
     with world.client() as admin:
@@ -110,7 +110,7 @@ def test_run_now_makes_one_run_however_often_it_is_sent_and_shows_it(world: Worl
     tab = signed_in(world)
     path = new_schedule(world, tab)
     assert "lan" in tab.get(path, who="1").text
-    assert heading(tab.send(f"{path}/run", once="the-same-form", reason="a test")) == "Run of Monday prizes"
+    assert heading(tab.send(f"{path}/run", once="the-same-form", reason="a test")) == "Run of Monday rewards"
     tab.get(path)
     tab.send(f"{path}/run", once="the-same-form", reason="a test")
     assert world.rows("SELECT trigger FROM payout_run") == [("manual",)]
@@ -131,7 +131,7 @@ def test_a_viewer_sees_schedules_and_changes_nothing(world: World) -> None:
     path = new_schedule(world, signed_in(world))
     tab = signed_in(world, "viewer")
     page = tab.get(path, who="1")
-    assert heading(page) == "Monday prizes"
+    assert heading(page) == "Monday rewards"
     assert "Run now" not in page.text
     assert tab.get("/schedules/new").status_code == 403
     assert tab.get(f"{path}/edit").status_code == 403
@@ -148,6 +148,6 @@ async def test_another_tenants_schedules_and_runs_are_not_there(world: World, se
     stranger = signed_in(await make_world(settings, world.url))
     for address in (path, f"{path}/edit", run):
         assert stranger.get(address).status_code == 404
-    assert "Monday prizes" not in stranger.get("/schedules").text
+    assert "Monday rewards" not in stranger.get("/schedules").text
     stranger.send(f"{path}/delete", reason="spite")
     assert tab.get(path).status_code == 200

@@ -192,7 +192,7 @@ def test_killing_the_worker_between_webhook_and_callback_changes_nothing(own_sta
 def test_killing_the_worker_while_a_window_closes_under_load_pays_every_winner_once(own_stack: Stack) -> None:
     kind, stop = fresh("season"), threading.Event()
     with own_stack.client() as client:
-        gold, silver, bronze = (prize(client, name, points) for name, points in (("gold", 100), ("silver", 50), ("bronze", 10)))
+        gold, silver, bronze = (winning_item(client, name, points) for name, points in (("gold", 100), ("silver", 50), ("bronze", 10)))
         tiers = [
             {"name": "gold", "min_rank": 1, "max_rank": 1, "item_ids": gold},
             {"name": "silver", "min_rank": 2, "max_rank": 5, "item_ids": silver},
@@ -267,7 +267,7 @@ def test_killing_the_worker_while_schedules_pay_pays_each_instant_once(own_stack
         assert {run["instant"] for run in runs if run["trigger"] == "backfill"} == instants
 
 
-def prize(client: httpx.Client, name: str, points: int) -> list[str]:
+def winning_item(client: httpx.Client, name: str, points: int) -> list[str]:
     """A badge and points; their ids."""
     badge = post(client, "/v1/admin/reward-items", {"name": name, "reward_type": "badge"})
     wallet = post(client, "/v1/admin/reward-items", {"name": name, "reward_type": "points", "reward_value": points})

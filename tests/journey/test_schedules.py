@@ -11,7 +11,7 @@ from temporalio.service import RPCError
 
 from tests.conftest import Stack
 from tests.journey.programme import eventually, fresh, points_of, post
-from tests.journey.test_prizes import add_points
+from tests.journey.test_rewards_of_boards import add_points
 
 HOURLY = {"cron": "0 * * * *"}
 MISSING = "01900000-0000-7000-8000-000000000000"

@@ -12,7 +12,7 @@ from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
 from storage.points.adjustment import adjust
 from storage.points.ledger import post_earnings, post_grants
-from tests.payout_world import closed_window, grants, item, make_run, pay_all, prizes, the_run, tier
+from tests.payout_world import closed_window, config, grants, item, make_run, pay_all, the_run, tier
 from tests.store_world import World, make_world
 
 MOST = 2**53 - 1
@@ -71,7 +71,7 @@ async def test_grants_beyond_are_refused_and_nobody_gets_one(world: World) -> No
 async def test_a_payout_skips_those_whose_balance_is_full_and_pays_all_others(world: World) -> None:
     users = [await filled(world, name, room) for name, room in (("a", 6), ("b", 7), ("c", 0), ("d", 100))] + [await world.user("e")]
     coins, badge = item(amount=7), item()
-    run_id = await make_run(world, await closed_window(world, users), prizes((tier(), [coins, badge])))
+    run_id = await make_run(world, await closed_window(world, users), config((tier(), [coins, badge])))
     ended = await pay_all(world, run_id, size=5)
     assert (ended.status, ended.paid, ended.skipped) == ("completed", 3, 2)
     reasons = await world.rows("SELECT external_user_id, reason FROM payout_recipient WHERE state = 'skipped' ORDER BY 1")
@@ -84,7 +84,7 @@ async def test_a_payout_skips_those_whose_balance_is_full_and_pays_all_others(wo
 async def test_a_payout_gives_no_more_of_a_currency_than_a_json_number_carries(world: World) -> None:
     users = [await world.user(f"u{number}") for number in range(4)]
     large = item(amount=MOST // 3)
-    run_id = await make_run(world, await closed_window(world, users), prizes((tier(), [large])))
+    run_id = await make_run(world, await closed_window(world, users), config((tier(), [large])))
     assert (await pay_all(world, run_id)).status == "completed"
     run = await the_run(world, run_id)
     assert (run.recipients, run.not_covered, run.total["points"]) == (3, 1, MOST // 3 * 3)

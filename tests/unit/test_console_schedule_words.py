@@ -1,4 +1,4 @@
-"""Schedules and prizes in plain words: what a short sentence can say is said, and nothing is said that is not so."""
+"""Schedules and reward configs in plain words: what a short sentence can say is said, and nothing is said that is not so."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -46,7 +46,7 @@ def test_ten_runs_come_and_those_that_a_change_of_the_clock_moves_are_told() -> 
     assert coming_runs({"every_seconds": 60, "ends_at": "2026-03-01T00:02:30Z"}, NOW).runs[-1].minute == 2
 
 
-def test_prizes_and_audiences_are_said_by_names() -> None:
+def test_rewards_and_audiences_are_said_by_names() -> None:
     items = {"a": "Cup", "b": "100 points"}
     assert tier_words({"min_rank": 1, "max_rank": 3, "item_ids": ["a", "b"]}, items) == "Ranks 1 to 3: Cup + 100 points"
     assert tier_words({"min_rank": 1, "max_rank": 1, "item_ids": ["a"]}, items) == "Rank 1: Cup"

@@ -21,7 +21,7 @@ from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from runtime.temporal import DATA_CONVERTER, TaskQueues
 from storage.payout.run import request_cancel, retry_run
-from tests.payout_world import closed_window, grants, item, make_run, prizes, the_run, tier
+from tests.payout_world import closed_window, config, grants, item, make_run, the_run, tier
 from tests.recording import keep_history
 from tests.schedule_world import until
 from tests.store_world import World, make_world
@@ -53,7 +53,7 @@ async def worker(world: World, client: Client, queues: TaskQueues) -> AsyncItera
 async def begin(world: World, count: int = 5) -> Any:
     users = [await world.user(f"u{number}") for number in range(count)]
     window = await closed_window(world, users)
-    return await make_run(world, window, prizes((tier(max_rank=2), [item(), item(amount=10)]), (tier(), [item(amount=1)])))
+    return await make_run(world, window, config((tier(max_rank=2), [item(), item(amount=10)]), (tier(), [item(amount=1)])))
 
 
 async def deliver(world: World, client: Client, queues: TaskQueues) -> None:

@@ -19,7 +19,7 @@ from activities.window import WindowActivities
 from domain.leaderboard.definition import BoardStatus, LeaderboardDefinition
 from domain.leaderboard.window import next_window, window_at
 from domain.leaderboard.window_messages import window_workflow_id
-from domain.reward.config import PrizeTier
+from domain.reward.config import ConfigTier
 from domain.reward.item import parse_item
 from loops.relay import Relay
 from loops.sweep import restart_lost_windows
@@ -112,21 +112,19 @@ async def test_a_window_closes_at_its_time_and_its_result_is_the_reference(stage
     assert (await page(stage.world, board))[1] == reference(what, EVENTS)
 
 
-async def with_prizes(stage: Stage, what: LeaderboardDefinition) -> LeaderboardDefinition:
+async def with_rewards(stage: Stage, what: LeaderboardDefinition) -> LeaderboardDefinition:
     """The same board with a badge for its first three."""
     now = utc_now()
     async with transaction(stage.world.pool) as connection:
         badge = parse_item({"name": "Badge", "reward_type": "badge"})
         item = await write_item(connection, stage.world.tenant_id, new_id(), badge, credit=(None, None), now=now)
-        written = WrittenConfig(name="prizes", tiers=[PrizeTier(max_rank=3, item_ids=[item.item_id])], budget={})
+        written = WrittenConfig(name="rewards", tiers=[ConfigTier(max_rank=3, item_ids=[item.item_id])], budget={})
         config = await write_config(connection, stage.world.tenant_id, new_id(), written, now=now)
     return msgspec.structs.replace(what, reward_config_id=config.reward_config_id)
 
 
-async def test_a_window_pays_the_prizes_of_the_config_that_was_in_force_when_it_closed(
-    stage: Stage, request: pytest.FixtureRequest
-) -> None:
-    what = await with_prizes(stage, ending(ends_at=utc_now() + timedelta(days=300)))
+async def test_a_window_pays_the_items_of_the_config_that_was_in_force_when_it_closed(stage: Stage, request: pytest.FixtureRequest) -> None:
+    what = await with_rewards(stage, ending(ends_at=utc_now() + timedelta(days=300)))
     board = await stage.world.make_board("b", what)
     await stage.world.send(EVENTS)
     await stage.world.pump()

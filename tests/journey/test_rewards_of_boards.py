@@ -1,4 +1,4 @@
-"""Prizes over HTTP: items, configs, a window that pays its ranks, grants by hand, and what users see of it."""
+"""What boards and schedules give, over HTTP: items, configs, a window that pays its ranks, grants by hand, and what users see of it."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def client(stack: Stack) -> Any:
         yield opened
 
 
-def add_item(client: httpx.Client, name: str = "a prize", **more: Any) -> str:
+def add_item(client: httpx.Client, name: str = "an item", **more: Any) -> str:
     return str(post(client, "/v1/admin/reward-items", {"name": name, "reward_type": "badge", **more})["item_id"])
 
 

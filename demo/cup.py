@@ -1,4 +1,4 @@
-"""The demo's cup: a board with prizes whose window closes, and what every winner must have got, reckoned from the input alone."""
+"""The demo's cup: a board that pays items, whose window closes, and what every winner must have got, reckoned from the input alone."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ TIERS = (("winner", 1, 1, 1000), ("podium", 2, 3, 500), ("top ten", 4, 10, 100))
 
 
 class Cup:
-    """A board of one window that pays prizes when it closes. Its scores are those of the league."""
+    """A board of one window that pays items when it closes. Its scores are those of the league."""
 
     def __init__(self, stage: Stage, api: DemoApi, run: str) -> None:
         """`run` is in the id of the board."""
@@ -33,10 +33,10 @@ class Cup:
             self.points[name] = await self.item({"name": f"{points} points", "reward_type": "points", "reward_value": points})
             items = [self.points[name], *([self.trophy] if first == 1 else [])]
             tiers.append({"name": name, "min_rank": first, "max_rank": last, "item_ids": items})
-        config = await self.api.call("POST", "/v1/admin/reward-configs", {"name": f"Prizes of {run}", "tiers": tiers}, expect=(201,))
+        config = await self.api.call("POST", "/v1/admin/reward-configs", {"name": f"Rewards of {run}", "tiers": tiers}, expect=(201,))
         board = definition(BOARDS[0], run) | {
             "leaderboard_id": self.board_id,
-            "name": "Cup with prizes",
+            "name": "Cup with rewards",
             "reward_config_id": config["reward_config_id"],
         }
         begin, end = min(result.played_at for result in results) - timedelta(days=1), datetime.now(UTC) + timedelta(days=1)
@@ -49,8 +49,8 @@ class Cup:
         return str((await self.api.call("POST", "/v1/admin/reward-items", body, expect=(201,)))["item_id"])
 
     async def award(self, expected: Sequence[Row]) -> None:
-        """Close the window and see that every winner has exactly the prizes of its final rank."""
-        self.stage.chapter("The cup closes, and its prizes are paid")
+        """Close the window and see that every winner has exactly the items of its final rank."""
+        self.stage.chapter("The cup closes, and its winners are paid")
         path = f"/v1/admin/leaderboards/{self.board_id}/windows"
         key = (await self.api.call("GET", path))["windows"][0]["window_key"]
         await self.api.call("POST", f"{path}/{quote(key, safe='')}/close", {}, expect=(202,))
@@ -64,15 +64,15 @@ class Cup:
         if window is None:
             return
         winners = expected[: TIERS[-1][2]]
-        prizes = {row.user_id: self.prizes_of(row.rank) for row in winners}
+        won = {row.user_id: self.items_of(row.rank) for row in winners}
         self.payout = window["payout"]
         self.stage.check(self.payout["paid"] == len(winners), f"{len(winners)} winners were paid", str(self.payout))
         total = sum(points for _, first, last, points in TIERS for row in winners if first <= row.rank <= last)
         self.stage.check(self.payout["total"].get("points") == total, f"{total:,} points in all", str(self.payout["total"]))
-        given = {user: await self.given_to(user, window["window_id"]) for user in prizes}
-        self.stage.check(given == prizes, "each has exactly the prizes of its final rank", f"{given} instead of {prizes}")
+        given = {user: await self.given_to(user, window["window_id"]) for user in won}
+        self.stage.check(given == won, "each has exactly the items of its final rank", f"{given} instead of {won}")
 
-    def prizes_of(self, rank: int) -> list[str]:
+    def items_of(self, rank: int) -> list[str]:
         """The items of the tier that the rank is in."""
         name = next(name for name, first, last, _ in TIERS if first <= rank <= last)
         return sorted([self.points[name], *([self.trophy] if rank == 1 else [])])
