@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import psycopg
 
 from benchmarks.bench import Bench
-from benchmarks.console_data import furnish
+from benchmarks.console_data import seed
 from benchmarks.measure import BenchError, Comparison, Sample, latency
 from benchmarks.page import BOARD
 from benchmarks.stack import Server
@@ -61,7 +61,7 @@ def console(bench: Bench) -> Iterator[list[Comparison]]:
     """Each page again and again, signed in as the tenant's person."""
     with bench.stack.server("api") as api:
         print("making a month of data …", file=sys.stderr, flush=True)
-        ids = furnish(bench, api)
+        ids = seed(bench, api)
         cookie = asyncio.run(sign_in(bench))
         pages = {name: path.format(**ids) for name, path in PAGES.items()}
         for path in pages.values():

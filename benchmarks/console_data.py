@@ -106,7 +106,7 @@ FILL = (
 ANALYZE = "VACUUM ANALYZE app_user, event_log, event_key, account, transfer, redemption, redemption_move, webhook_delivery, activity_slot"
 
 
-def furnish(bench: Bench, api: Server) -> dict[str, str]:
+def seed(bench: Bench, api: Server) -> dict[str, str]:
     """Make the data set; answers the ids that pages are asked for: `reward`, `endpoint`, `redemption`, `delivery`, `user`."""
     with bench.admin(api) as client:
         if client.get(f"/v1/admin/leaderboards/{BOARD}").status_code == 404:

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from runtime.settings import Settings, load_settings
-from tests.api_world import World, make_world
+from tests.builders.api import World, make_world
 from tests.conftest import Stack
 from tests.journey.programme import event, eventually
 

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page
 
 from runtime.postgres import Pool
 from runtime.settings import Settings
-from tests.api_world import World, make_world, serving
+from tests.builders.api import World, make_world, serving
 from tests.conftest import Stack, settings_for
 from tests.console_browser import enter, tab
 from tests.fairness import Pair, make_pair

@@ -15,9 +15,9 @@ from runtime import schema
 from runtime.settings import Settings
 from stack import postgres
 from tests.access_rules import CALLBACK, is_of_one_user, roles_for
-from tests.api_world import TIMEOUT_SECONDS, World, make_world, serving
+from tests.builders.api import TIMEOUT_SECONDS, World, make_world, serving
+from tests.builders.seeded_tenant import NEEDS_TEMPORAL
 from tests.conftest import PASSWORD, settings_for
-from tests.furnished import NEEDS_TEMPORAL
 from tests.issuer import serving_keys, signed, trusted
 
 pytestmark = pytest.mark.xdist_group("access")

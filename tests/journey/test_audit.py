@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from runtime.settings import Settings
-from tests.api_world import World, event, make_world
+from tests.builders.api import World, event, make_world
 
 OPERATOR = {"Authorization": "Bearer operator-key-of-the-tests"}
 LOG = "/v1/admin/audit-log"

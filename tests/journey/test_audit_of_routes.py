@@ -6,8 +6,8 @@ import httpx
 import psycopg
 
 from cli.openapi import api_document
-from tests.api_world import World
-from tests.furnished import BADGE, CONFIG, GRANT, HANDMADE, NEEDS_TEMPORAL, POINTS_BOARD, SCHEDULE, ask, filled, furnish
+from tests.builders.api import World
+from tests.builders.seeded_tenant import BADGE, CONFIG, GRANT, HANDMADE, NEEDS_TEMPORAL, POINTS_BOARD, SCHEDULE, ask, filled, seed
 
 OPERATOR = {"Authorization": "Bearer operator-key-of-the-tests"}
 WHY = "why it was done"
@@ -43,7 +43,7 @@ CHANGES: dict[str, Any] = {
     "POST /v1/operator/tenants": {"name": "Another"},
     "PATCH /v1/operator/tenants/{tenant_id}": {"name": "Renamed"},
 }
-"""Bodies that change something, where the one of tests/furnished.py does not."""
+"""Bodies that change something, where the one of tests/builders/seeded_tenant.py does not."""
 
 
 def prepare(world: World, route: str, things: dict[str, str]) -> None:
@@ -84,7 +84,7 @@ def needs(world: World, client: httpx.Client, route: str) -> dict[str, str]:
 
 
 def test_every_change_by_an_admin_or_the_operator_is_written_down(world: World) -> None:
-    things = furnish(world)
+    things = seed(world)
     wrong: dict[str, Any] = {}
     with (
         world.client() as admin,

@@ -16,7 +16,7 @@ from runtime.postgres import Pool
 from runtime.redis import Redis
 from runtime.settings import Settings
 from storage.leaderboard.rankings import Rankings
-from tests.api_world import World, event
+from tests.builders.api import World, event
 
 DAY = "2099-01-01T00:00:00.000Z"
 

@@ -1,7 +1,7 @@
 """A balance stays a number that JSON carries, and a key that is said twice is one key."""
 
-from tests.api_world import World
-from tests.furnished import make
+from tests.builders.api import World
+from tests.builders.seeded_tenant import make
 
 MOST = 2**53 - 1
 

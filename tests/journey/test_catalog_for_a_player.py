@@ -4,8 +4,8 @@ from typing import Any
 
 import httpx
 
-from tests.api_world import World
-from tests.furnished import make
+from tests.builders.api import World
+from tests.builders.seeded_tenant import make
 from tests.journey.test_player_view import player
 
 PRICE = {"prices": [{"currency": "points", "amount": 10}], "fulfilment": {"type": "manual"}}

@@ -10,8 +10,8 @@ from runtime.postgres import Pool
 from runtime.redis import Redis
 from runtime.settings import Settings
 from storage.leaderboard.rankings import Rankings
-from tests.api_world import World, make_world
-from tests.console_world import heading, signed_in
+from tests.builders.api import World, make_world
+from tests.builders.console import heading, signed_in
 from tests.journey.programme import post
 
 SCHEMA = {"type": "object", "required": ["goals"], "properties": {"goals": {"type": "integer", "minimum": 0}}}

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from runtime.settings import Settings
-from tests.api_world import World, make_world
-from tests.console_world import Tab, heading, signed_in
+from tests.builders.api import World, make_world
+from tests.builders.console import Tab, heading, signed_in
 
 SAMPLE = '{"event_id":"s","type":"goal","actor":{"user_id":"p"},"occurred_at":"2026-01-05T10:00:00Z","attrs":{"goals":3}}'
 FORM: dict[str, Any] = {

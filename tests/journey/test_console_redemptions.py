@@ -7,8 +7,8 @@ import re
 import pytest
 
 from runtime.settings import Settings
-from tests.api_world import World, make_world
-from tests.console_world import Tab, heading, signed_in
+from tests.builders.api import World, make_world
+from tests.builders.console import Tab, heading, signed_in
 from tests.journey.programme import add_reward, give_points, points_of, post
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from console.reward.config_labels import costs, lines, warnings
 from runtime.settings import Settings
-from tests.api_world import World, make_world
-from tests.console_world import Tab, heading, signed_in
+from tests.builders.api import World, make_world
+from tests.builders.console import Tab, heading, signed_in
 
 
 def add_item(world: World, name: str = "Purse", **given: Any) -> str:

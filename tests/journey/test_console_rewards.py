@@ -3,8 +3,8 @@
 from typing import Any
 
 from runtime.settings import Settings
-from tests.api_world import World, make_world
-from tests.console_world import Tab, heading, signed_in
+from tests.builders.api import World, make_world
+from tests.builders.console import Tab, heading, signed_in
 
 FORM: dict[str, Any] = {
     "name": "Coffee",

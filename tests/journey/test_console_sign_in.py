@@ -4,8 +4,8 @@ import httpx
 import pytest
 
 from console.nav import ENTRIES
-from tests.api_world import World
-from tests.console_world import PASSWORD, Tab, add_person, heading, signed_in
+from tests.builders.api import World
+from tests.builders.console import PASSWORD, Tab, add_person, heading, signed_in
 
 
 def test_whoever_is_not_signed_in_is_led_to_the_sign_in_page_and_then_on(world: World) -> None:

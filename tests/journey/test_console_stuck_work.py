@@ -4,8 +4,8 @@ import psycopg
 import pytest
 
 from runtime.settings import Settings
-from tests.api_world import World, event, make_world
-from tests.console_world import signed_in
+from tests.builders.api import World, event, make_world
+from tests.builders.console import signed_in
 from tests.journey.programme import add_reward, give_points, post
 
 
@@ -14,7 +14,7 @@ def change(world: World, statement: str, *parameters: object) -> None:
         connection.execute(statement.encode(), parameters)
 
 
-def furnish(world: World) -> tuple[str, str, int]:
+def seed(world: World) -> tuple[str, str, int]:
     """One of everything that can be stuck; answers the redemption, the endpoint and the dead letter's position."""
     with world.client() as client:
         give_points(client, "ann", 300)
@@ -54,7 +54,7 @@ def test_a_tenant_without_stuck_work_is_told_so_but_not_while_temporal_is_away(w
 
 
 def test_every_kind_of_stuck_work_is_shown_with_what_to_do(world: World) -> None:
-    flagged, failing, position = furnish(world)
+    flagged, failing, position = seed(world)
     text = signed_in(world).get("/stuck-work").text
     for heading in (
         "Overdue redemptions",
@@ -75,7 +75,7 @@ def test_every_kind_of_stuck_work_is_shown_with_what_to_do(world: World) -> None
 
 
 def test_failed_deliveries_are_sent_again_held_ones_released_and_events_replayed(world: World) -> None:
-    _, failing, position = furnish(world)
+    _, failing, position = seed(world)
     tab = signed_in(world)
     tab.get("/stuck-work")
     page = tab.send(f"/webhooks/{failing}/recover", since="2020-01-01T00:00:00+00:00", back="stuck-work", reason="they are back")
@@ -93,7 +93,7 @@ def test_failed_deliveries_are_sent_again_held_ones_released_and_events_replayed
 
 
 def test_a_viewer_sees_stuck_work_and_is_offered_nothing(world: World) -> None:
-    _, failing, position = furnish(world)
+    _, failing, position = seed(world)
     tab = signed_in(world, "viewer")
     page = tab.get("/stuck-work")
     assert "Dead letters" in page.text
@@ -108,7 +108,7 @@ def test_a_viewer_sees_stuck_work_and_is_offered_nothing(world: World) -> None:
 
 async def test_another_tenants_stuck_work_is_not_there(world: World, settings: Settings, url: str) -> None:
     other = await make_world(settings, url)
-    _, _, position = furnish(other)
+    _, _, position = seed(other)
     tab = signed_in(world)
     assert "<section" not in tab.get("/stuck-work").text
     assert 'role="alert"' in tab.send(f"/stuck-work/dead-letters/{position}/replay").text

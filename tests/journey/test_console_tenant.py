@@ -5,8 +5,8 @@ import re
 import httpx
 import psycopg
 
-from tests.api_world import World
-from tests.console_world import signed_in
+from tests.builders.api import World
+from tests.builders.console import signed_in
 
 KEY = re.compile(r"lk_[a-z0-9]{8}_[A-Za-z0-9_-]{43}")
 

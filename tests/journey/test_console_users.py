@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from runtime.settings import Settings
-from tests.api_world import World, make_world
-from tests.console_world import heading, signed_in
+from tests.builders.api import World, make_world
+from tests.builders.console import heading, signed_in
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import re
 from typing import Any
 
 from runtime.settings import Settings
-from tests.api_world import World, make_world
-from tests.console_world import Tab, heading, signed_in
+from tests.builders.api import World, make_world
+from tests.builders.console import Tab, heading, signed_in
 from tests.journey.programme import post
 
 FORM: dict[str, Any] = {

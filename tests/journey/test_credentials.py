@@ -15,7 +15,7 @@ import pytest_asyncio
 from runtime.ids import utc_now
 from runtime.postgres import Pool
 from runtime.settings import Settings
-from tests.api_world import TIMEOUT_SECONDS, World, event, make_world, serving
+from tests.builders.api import TIMEOUT_SECONDS, World, event, make_world, serving
 from tests.conftest import settings_for
 from tests.issuer import KEYS, Jwks, serving_keys, signed, trusted
 

@@ -67,7 +67,7 @@ def close_with(client: httpx.Client, user: str) -> str:
     return board
 
 
-def furnish(client: httpx.Client, stack: Stack, user: str, secret: str) -> tuple[str, dict[str, Any]]:
+def seed(client: httpx.Client, stack: Stack, user: str, secret: str) -> tuple[str, dict[str, Any]]:
     """A user of whom something is held everywhere; answers the board and an open redemption."""
     goal, slug = fresh("goal"), fresh("parcel")
     profile = {"display_name": f"Name {secret}", "email": f"{secret}@example.com", "attributes": {"phone": secret}}
@@ -98,7 +98,7 @@ def furnish(client: httpx.Client, stack: Stack, user: str, secret: str) -> tuple
 def test_nothing_is_left_of_a_user_who_is_erased(stack: Stack) -> None:
     user, secret = f"person.{secrets.token_hex(6)}", f"secret{secrets.token_hex(6)}"
     with stack.client() as client:
-        board, redemption = furnish(client, stack, user, secret)
+        board, redemption = seed(client, stack, user, secret)
         uuid = client.get(f"/v1/users/{user}").json()["user_id"]
         exported = client.get(f"/v1/users/{user}/export").json()
         assert exported["profile"]["email"] == f"{secret}@example.com"

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from runtime.settings import Settings
-from tests.api_world import World, event, serving
+from tests.builders.api import World, event, serving
 
 MEBIBYTE = 1_048_576
 

@@ -13,7 +13,7 @@ from runtime.postgres import Pool
 from runtime.redis import Redis
 from runtime.settings import Settings
 from storage.leaderboard.rankings import Rankings
-from tests.api_world import World, event, make_world
+from tests.builders.api import World, event, make_world
 
 EVENTS = "/v1/admin/events"
 

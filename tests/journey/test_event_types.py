@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from runtime.settings import Settings
-from tests.api_world import World, event, make_world
+from tests.builders.api import World, event, make_world
 
 TYPES = "/v1/admin/event-types"
 SCHEMA = {"type": "object", "properties": {"amount": {"type": "number"}}, "required": ["amount"]}

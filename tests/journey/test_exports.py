@@ -12,7 +12,7 @@ import pytest
 
 from domain import limits
 from runtime.settings import Settings
-from tests.api_world import World, make_world
+from tests.builders.api import World, make_world
 from tests.journey.programme import eventually
 
 CSV = "/v1/admin/redemptions?format=csv"

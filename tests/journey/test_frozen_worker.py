@@ -17,7 +17,7 @@ import pytest
 
 from domain import limits
 from storage.rules_lock import RULES_LOCK, fence_of
-from tests.api_world import World
+from tests.builders.api import World
 from tests.conftest import REPOSITORY, Stack, start_stack, stop_stack_process
 from tests.fairness import make_pair
 from tests.journey.programme import add_board, add_rule, board_of, event, eventually

@@ -19,8 +19,8 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from cli.openapi import api_document
-from tests.api_world import World
-from tests.furnished import NEEDS_TEMPORAL, furnish
+from tests.builders.api import World
+from tests.builders.seeded_tenant import NEEDS_TEMPORAL, seed
 
 EXAMPLES = 3
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance, response_headers_conformance]
@@ -49,7 +49,7 @@ def operations() -> list[Any]:
 
 
 def test_no_request_finds_a_defect(world: World, request: pytest.FixtureRequest) -> None:
-    things, count = furnish(world), request.config.getoption("--fuzz") or EXAMPLES
+    things, count = seed(world), request.config.getoption("--fuzz") or EXAMPLES
     errors: dict[str, str] = {}
     with world.client("server") as server:
         gamer = server.post("/v1/auth/gamer-token", json={"user_id": "ann"}).json()["token"]

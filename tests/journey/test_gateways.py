@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from runtime.settings import Settings
-from tests.api_world import event, make_world, serving
+from tests.builders.api import event, make_world, serving
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.api_world import World
+from tests.builders.api import World
 
 
 def made(world: World, path: str, **body: object) -> dict[str, object]:

@@ -19,9 +19,9 @@ from runtime.postgres import Pool
 from runtime.serving import server_config
 from runtime.settings import Settings
 from server import create_app
-from tests.api_world import World, event, make_world
+from tests.builders.api import World, event, make_world
+from tests.builders.console import Tab, add_person
 from tests.conftest import settings_for
-from tests.console_world import Tab, add_person
 from tests.journey.programme import eventually
 
 CROWD = 40

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from cli.importer import import_
 from runtime.postgres import Pool
 from runtime.settings import Settings
-from tests.api_world import event, make_world, serving
+from tests.builders.api import event, make_world, serving
 
 
 async def test_a_history_is_imported_and_refused_lines_are_named(settings: Settings, pool: Pool, tmp_path: Path) -> None:

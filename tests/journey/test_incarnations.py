@@ -8,8 +8,8 @@ import pytest
 
 from api.leaderboard import room
 from runtime.settings import load_settings
-from tests.api_world import serving
 from tests.board_socket import watching
+from tests.builders.api import serving
 from tests.conftest import Stack
 from tests.journey.programme import event, eventually, fresh, post
 

@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from runtime.postgres import Pool
 from runtime.settings import Settings
-from tests.api_world import World, event, make_world, serving
+from tests.builders.api import World, event, make_world, serving
 
 
 @pytest.fixture

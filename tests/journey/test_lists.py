@@ -5,8 +5,8 @@ from typing import Any
 import httpx
 
 from cli.openapi import api_document
-from tests.api_world import World
-from tests.furnished import ask, furnish
+from tests.builders.api import World
+from tests.builders.seeded_tenant import ask, seed
 from tests.journey.test_audit_of_routes import OPERATOR
 
 READS = [f"GET {path}" for path, operations in api_document()["paths"].items() if "get" in operations and path.startswith("/v1/")]
@@ -26,7 +26,7 @@ def noun_of(route: str) -> str:
 
 
 def test_every_list_has_its_noun_a_cursor_and_a_bounded_page(world: World) -> None:
-    things = furnish(world)
+    things = seed(world)
     wrong, lists = {}, 0
     with world.client() as admin, httpx.Client(base_url=world.url, headers=OPERATOR, timeout=60.0) as operator:
         for route in READS:
@@ -47,7 +47,7 @@ def test_every_list_has_its_noun_a_cursor_and_a_bounded_page(world: World) -> No
 
 
 def test_every_list_goes_on_where_its_page_ended(world: World) -> None:
-    things = furnish(world)
+    things = seed(world)
     with world.client() as admin:
         for route in READS:
             first = ask(admin, route, things) if "/v1/operator/" not in route else None

@@ -17,9 +17,9 @@ from websockets.sync.client import connect
 from runtime.postgres import Pool
 from runtime.settings import PREFIX, Settings
 from stack.processes import free_port, wait_until
-from tests.api_world import World, event, make_world
+from tests.builders.api import World, event, make_world
+from tests.builders.console import signed_in
 from tests.conftest import REPOSITORY
-from tests.console_world import signed_in
 
 PATIENCE_SECONDS = 60.0
 TRACE = "0af7651916cd43dd8448eb211c80319c"

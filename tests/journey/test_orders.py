@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from cli.codes import codes
 from runtime.settings import Settings
-from tests.api_world import World, make_world
+from tests.builders.api import World, make_world
 from tests.journey import test_store
 from tests.journey.test_store import error, field, store
 

@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from tests.access_rules import RULES
-from tests.api_world import World
-from tests.furnished import furnish, make
+from tests.builders.api import World
+from tests.builders.seeded_tenant import make, seed
 
 SECRET = "INTERNAL: case 4711"
 GAMERS_READ = sorted(route.split(" ")[1] for route, roles in RULES.items() if route.startswith("GET ") and "gamer" in roles.split())
@@ -36,7 +36,7 @@ def write_about(client: httpx.Client, things: dict[str, str]) -> dict[str, str]:
 
 
 def test_no_answer_to_a_player_tells_what_staff_wrote_or_who_they_are(world: World):
-    things = furnish(world)
+    things = seed(world)
     with world.client() as admin:
         write_about(admin, things)
     marks = [SECRET, "api_key:", *(key.split("_")[1] for key in world.keys.values()), things["delivery_id"], "granted_by"]
@@ -58,7 +58,7 @@ def test_no_answer_to_a_player_tells_what_staff_wrote_or_who_they_are(world: Wor
 
 
 def test_a_player_reads_its_order_by_the_id_alone_and_no_other_players(world: World):
-    things = furnish(world)
+    things = seed(world)
     with world.client() as admin:
         admin.post("/v1/users", json={"external_id": "bob"})
         given = make(admin, "/v1/admin/grants", {"item_id": things["item_id"], "external_ids": ["ann"], "reason": "x"})["grants"][0]
@@ -80,7 +80,7 @@ def refused(answer: httpx.Response) -> None:
 
 @pytest.mark.parametrize("member", ["fulfillmentData", "fulfilment_data", "fulfilledAt", "Status"])
 def test_a_callback_whose_member_is_nearly_right_is_refused_before_it_counts(world: World, member: str):
-    things = furnish(world)
+    things = seed(world)
     path, body = f"/v1/admin/rewards/redemptions/{things['redemption_id']}", {"status": "fulfilled", "fulfillment_data": {"code": "A"}}
     nearly: dict[str, Any] = {"status": "fulfilled", member: {"code": "A"}}
     with world.client("server") as partner:

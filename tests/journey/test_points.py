@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.api_world import World
+from tests.builders.api import World
 from tests.journey.test_store import _emptied, error, field, store, url, world  # noqa: F401 - fixtures
 
 

@@ -13,8 +13,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.http11 import Response
 
 from runtime.settings import Settings
-from tests.api_world import World, event, make_world
 from tests.board_socket import BoardSocket, watching
+from tests.builders.api import World, event, make_world
 
 PATIENCE_SECONDS = 60.0
 OPERATOR = {"Authorization": "Bearer operator-key-of-the-tests"}

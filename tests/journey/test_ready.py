@@ -14,7 +14,7 @@ from runtime.postgres import Pool, make_pool, transaction
 from runtime.settings import Settings
 from storage.platform import partitions
 from storage.platform.readiness import Readiness
-from tests.api_world import World, event, make_world, serving
+from tests.builders.api import World, event, make_world, serving
 from tests.storage.test_database_errors import server_setting
 
 

@@ -15,7 +15,7 @@ from runtime.postgres import Pool
 from runtime.settings import PREFIX, Settings
 from stack import postgres
 from stack.processes import free_port, wait_until
-from tests.api_world import World, event, make_world
+from tests.builders.api import World, event, make_world
 from tests.conftest import REPOSITORY
 from tests.journey.documents import launcher
 from tests.journey.programme import points_of

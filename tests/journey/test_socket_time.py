@@ -17,8 +17,8 @@ from api.tenant.token import LEEWAY_SECONDS, GamerTokens
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool
 from runtime.settings import Settings
-from tests.api_world import World, make_world, serving
 from tests.board_socket import watching
+from tests.builders.api import World, make_world, serving
 
 
 @pytest_asyncio.fixture

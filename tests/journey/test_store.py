@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from runtime.settings import Settings
-from tests.api_world import World, make_world, serving
+from tests.builders.api import World, make_world, serving
 from tests.conftest import empty
 
 

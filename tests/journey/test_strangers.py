@@ -8,7 +8,7 @@ import httpx
 
 from domain import limits
 from domain.tenant.credential import compose_key
-from tests.api_world import World
+from tests.builders.api import World
 
 TIMEOUT = 60.0
 

@@ -1,6 +1,6 @@
 """Tiers over HTTP: the admin's set, where a user stands, a tier by hand, and tiers moved by adjustments and redemptions."""
 
-from tests.api_world import World
+from tests.builders.api import World
 from tests.journey.test_store import _emptied, error, field, store, url, world  # noqa: F401 - fixtures
 
 SET = {"basis": "balance", "tiers": [{"name": "silver", "level": 1, "threshold": 50, "benefits": {"delivery": "free"}}]}

@@ -2,8 +2,8 @@
 
 import httpx
 
-from tests.api_world import World, event
-from tests.furnished import make
+from tests.builders.api import World, event
+from tests.builders.seeded_tenant import make
 
 
 def token_of(world: World, name: str) -> dict[str, str]:

@@ -11,8 +11,8 @@ from cli.openapi import api_document
 from runtime.postgres import Pool
 from runtime.settings import Settings
 from tests.access_rules import roles_for
-from tests.api_world import World, make_world
-from tests.furnished import HANDMADE, POINTS_BOARD, ask, furnish, make
+from tests.builders.api import World, make_world
+from tests.builders.seeded_tenant import HANDMADE, POINTS_BOARD, ask, make, seed
 
 METHODS = ("get", "post", "put", "patch", "delete")
 ROUTES = sorted(
@@ -49,7 +49,7 @@ def whole(world: World) -> dict[str, list[str]]:
 
 async def test_what_a_tenant_has_does_not_exist_for_another(worlds: tuple[World, World]) -> None:
     own, other = worlds
-    things = furnish(own)
+    things = seed(own)
     before = whole(own)
     with other.client() as admin, other.client("server") as server:
         gamer = server.post("/v1/auth/gamer-token", json={"user_id": "ann"}).json()["token"]
@@ -71,7 +71,7 @@ async def test_what_a_tenant_has_does_not_exist_for_another(worlds: tuple[World,
 
 async def test_another_tenants_things_cannot_be_named_in_a_body(worlds: tuple[World, World]) -> None:
     own, other = worlds
-    things = furnish(own)
+    things = seed(own)
     with other.client() as client:
         make(client, "/v1/users", {"external_id": "ann"})
         make(client, "/v1/admin/users/ann/adjustments", {"amount": 100, "currency": "points", "reason": "a test"})
@@ -88,7 +88,7 @@ async def test_another_tenants_things_cannot_be_named_in_a_body(worlds: tuple[Wo
 
 async def test_lists_hold_nothing_of_another_tenant(worlds: tuple[World, World]) -> None:
     own, other = worlds
-    furnish(own)
+    seed(own)
     lists = [
         path
         for path, operations in api_document()["paths"].items()
@@ -115,7 +115,7 @@ COPY_INTO = """
 
 async def test_postgres_itself_refuses_a_row_that_refers_to_another_tenants_row(worlds: tuple[World, World]) -> None:
     own, other = worlds
-    things = furnish(own)
+    things = seed(own)
     with own.client() as client:
         codes = make(client, "/v1/admin/rewards", {"slug": "codes", **HANDMADE, "fulfilment": {"type": "codes"}})
         make(client, f"/v1/admin/rewards/{codes['reward_id']}/codes", {"codes": ["A"]})

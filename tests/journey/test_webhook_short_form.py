@@ -1,6 +1,6 @@
 """`PUT /v1/admin/webhook`, the one-endpoint form that programmes which come from GamifyEngine know."""
 
-from tests.api_world import World
+from tests.builders.api import World
 from tests.journey.test_store import _emptied, error, url, world  # noqa: F401 - fixtures
 
 

@@ -14,7 +14,7 @@ import pytest
 from runtime.postgres import Pool
 from runtime.redis import Redis
 from storage.leaderboard.rankings import Rankings
-from tests.scoring_world import PARTITIONS, Event, World, units
+from tests.builders.scoring import PARTITIONS, Event, World, units
 
 ZONE = "America/New_York"
 USERS = [f"u{n}" for n in range(5)]

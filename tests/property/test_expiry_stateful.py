@@ -37,8 +37,8 @@ from storage.redemption.move import move_redemption
 from storage.redemption.redeem import RedeemRequest, redeem
 from storage.reward.reward import write_reward
 from storage.tenant.user import identify
+from tests.builders.store import make_tenant
 from tests.conftest import empty
-from tests.store_world import make_tenant
 
 WAITS = (timedelta(0), timedelta(days=2), timedelta(days=25))
 

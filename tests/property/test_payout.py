@@ -13,8 +13,8 @@ from runtime.ids import new_id
 from runtime.postgres import Pool
 from storage.payout.audience import Audience
 from storage.payout.plan import freezing, selecting_parameters
-from tests.payout_world import item
-from tests.store_world import make_world
+from tests.builders.payout import item
+from tests.builders.store import make_world
 
 Chosen = tuple[str, int | None, int | None]
 """External id, rank, score."""

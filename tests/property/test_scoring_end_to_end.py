@@ -8,7 +8,7 @@ import pytest
 from runtime.postgres import Pool
 from runtime.redis import Redis
 from storage.leaderboard.rankings import Rankings
-from tests.scoring_world import PARTITIONS, Event, World, definition, reference
+from tests.builders.scoring import PARTITIONS, Event, World, definition, reference
 
 KINDS = [(aggregation, method) for aggregation in ("sum", "max", "min", "count", "avg") for method in ("score_desc", "score_asc")]
 

@@ -13,7 +13,7 @@ from domain.webhook.webhook import retry_after_seconds
 from runtime.http import Sender
 from runtime.ids import utc_now
 from runtime.postgres import Pool
-from tests.workflow.redemption_stage import VAULT
+from tests.builders.redemption import VAULT
 from tests.workflow.test_redemption_send import prepare
 
 DATES = st.tuples(

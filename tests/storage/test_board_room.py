@@ -19,7 +19,7 @@ from storage.leaderboard.board import Boards
 from storage.leaderboard.feed import BoardFeed
 from storage.leaderboard.profile import Profiles
 from storage.leaderboard.rankings import Rankings
-from tests.scoring_world import Event, World, definition
+from tests.builders.scoring import Event, World, definition
 
 
 @pytest_asyncio.fixture

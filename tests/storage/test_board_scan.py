@@ -14,7 +14,7 @@ from runtime.redis import Redis
 from storage.leaderboard.board import Boards
 from storage.leaderboard.board_scan import BoardScans
 from storage.leaderboard.rankings import Rankings
-from tests.scoring_world import Event, World, definition
+from tests.builders.scoring import Event, World, definition
 
 
 @pytest_asyncio.fixture

@@ -19,8 +19,8 @@ from storage.programme.dashboard import days_since, first_steps, redemptions_by_
 from storage.programme.dashboard_rollup import count_rows
 from storage.redemption.move import move_redemption
 from storage.webhook.endpoint import NewEndpoint, create_endpoint
-from tests.api_world import add_tenant
-from tests.store_world import World, make_tenant, make_world
+from tests.builders.api import add_tenant
+from tests.builders.store import World, make_tenant, make_world
 
 PARTITIONS = 2
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)

@@ -22,7 +22,7 @@ from runtime.postgres import Connection, Pool, cause_of, connect, make_pool, not
 from runtime.settings import Settings
 from storage.event.log import GroupCommitWriter, NewEvent
 from storage.platform import partitions
-from tests.api_world import add_tenant
+from tests.builders.api import add_tenant
 from tests.swallowing import in_front_of
 
 

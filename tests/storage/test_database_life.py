@@ -21,8 +21,8 @@ from storage.leaderboard.rankings import Rankings
 from storage.leaderboard.rankings_expiry import expire_unread
 from storage.platform.installation import OWN_CHARACTERS, database_life, find_installation
 from storage.scoring.pump import take_partition
+from tests.builders.scoring import PARTITIONS, Event, World, definition
 from tests.conftest import PASSWORD
-from tests.scoring_world import PARTITIONS, Event, World, definition
 
 PLAYED = [Event(f"u{n % 5}", 1, n, f"e{n:03}") for n in range(20)]
 LOST = [Event(f"u{n % 5}", 1, n, f"lost{n:03}") for n in range(20)]

@@ -7,7 +7,7 @@ from runtime.postgres import Pool, transaction
 from storage.redemption.command import PURCHASE_PRIORITY
 from storage.webhook.due_delivery import claim_due, lock_due, publish_test
 from storage.webhook.endpoint import NewEndpoint, create_endpoint
-from tests.store_world import make_world
+from tests.builders.store import make_world
 
 PLANS = {
     "as it comes": "SELECT 1",

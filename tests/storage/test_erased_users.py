@@ -10,7 +10,7 @@ from runtime.postgres import Pool, transaction
 from runtime.settings import Settings
 from storage.event.log import GroupCommitWriter, NewEvent
 from storage.tenant import erasure
-from tests.store_world import World, make_world
+from tests.builders.store import World, make_world
 
 
 @pytest_asyncio.fixture

@@ -8,7 +8,7 @@ from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from storage.event.search import event_ids_at
 from storage.points.ledger import post_earnings, transactions_of
-from tests.store_world import make_world
+from tests.builders.store import make_world
 
 PARTITIONS = 4
 

@@ -14,7 +14,7 @@ from runtime.redis import Redis
 from storage.event import search as event_search
 from storage.event.search import LogPlace, Search, find_dead_letter, replay, search_events
 from storage.leaderboard.rankings import Rankings
-from tests.scoring_world import PARTITIONS, Event, World, definition, reference
+from tests.builders.scoring import PARTITIONS, Event, World, definition, reference
 
 EVENTS = [Event(f"u{n % 7}", n % 5, n % 60, f"e{n:03}", "match" if n % 3 else "other") for n in range(60)]
 DAY = dt.timedelta(days=1)

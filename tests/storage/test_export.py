@@ -7,7 +7,7 @@ from datetime import timedelta
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from storage.tenant.export import everything_about
-from tests.store_world import make_world
+from tests.builders.store import make_world
 
 LARGE = 900_000
 EVENTS = 40

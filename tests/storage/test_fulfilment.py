@@ -19,7 +19,7 @@ from storage.redemption.fulfilment import KINDS
 from storage.redemption.fulfilment.codes import reserve_many
 from storage.redemption.move import document_of, move_redemption
 from storage.reward.code import add_codes, copy_codes, pool_sizes
-from tests.store_world import World, make_world
+from tests.builders.store import World, make_world
 
 
 @pytest_asyncio.fixture

@@ -12,8 +12,8 @@ from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
 from storage.points.adjustment import adjust
 from storage.points.ledger import post_earnings, post_grants
-from tests.payout_world import closed_window, config, grants, item, make_run, pay_all, the_run, tier
-from tests.store_world import World, make_world
+from tests.builders.payout import closed_window, config, grants, item, make_run, pay_all, the_run, tier
+from tests.builders.store import World, make_world
 
 MOST = 2**53 - 1
 

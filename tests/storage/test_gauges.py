@@ -12,7 +12,7 @@ from runtime.postgres import Pool, transaction
 from runtime.pulse import HealthServer, Pulse
 from storage.platform import gauges
 from storage.platform.gauges import GAUGES, read_gauges
-from tests.store_world import make_tenant, make_world
+from tests.builders.store import make_tenant, make_world
 
 PATIENCE_SECONDS = 60.0
 

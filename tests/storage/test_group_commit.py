@@ -16,7 +16,7 @@ from runtime.postgres import Pool, connect
 from runtime.settings import Settings
 from storage.event import log as storage
 from storage.event.log import GroupCommitWriter, NewEvent
-from tests.api_world import add_tenant
+from tests.builders.api import add_tenant
 
 AT = datetime(2025, 6, 1, tzinfo=UTC)
 TENANT = new_id()

@@ -10,7 +10,7 @@ from runtime.postgres import Pool, transaction
 from storage.idempotency import KeyClaim, StoredAnswer, earlier_answer, forget_answers, keep_answer
 from storage.redemption.redeem import redeem
 from storage.tenant.erasure import begin_erasure
-from tests.store_world import World, make_world
+from tests.builders.store import World, make_world
 
 
 @pytest_asyncio.fixture

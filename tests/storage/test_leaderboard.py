@@ -15,7 +15,7 @@ from storage.leaderboard.board import Boards
 from storage.leaderboard.definition import archive_board, find_any_board, find_board
 from storage.leaderboard.profile import Profiles
 from storage.leaderboard.rankings import Rankings
-from tests.scoring_world import Event, World, definition
+from tests.builders.scoring import Event, World, definition
 
 LATER = datetime(2026, 2, 5, 12, tzinfo=UTC)
 

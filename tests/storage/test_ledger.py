@@ -16,7 +16,7 @@ from storage.points.audit import CHECKS
 from storage.points.currency import add_currency
 from storage.points.ledger import post_earnings, settle_hold, transactions_of
 from storage.redemption.move import move_redemption
-from tests.store_world import World, make_world
+from tests.builders.store import World, make_world
 
 
 @pytest_asyncio.fixture

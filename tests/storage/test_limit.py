@@ -13,7 +13,7 @@ from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from storage.points.currency import add_currency
 from storage.tenant.credential import create_key, revoke_key
-from tests.store_world import make_tenant
+from tests.builders.store import make_tenant
 
 
 async def a_tenant(pool: Pool) -> UUID:

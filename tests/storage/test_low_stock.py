@@ -15,7 +15,7 @@ from storage.redemption.move import move_redemption
 from storage.reward.code import add_codes
 from storage.reward.low_stock import tell_low_stock
 from storage.webhook.endpoint import NewEndpoint, create_endpoint
-from tests.store_world import World, make_world
+from tests.builders.store import World, make_world
 
 
 @pytest_asyncio.fixture

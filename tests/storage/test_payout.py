@@ -11,7 +11,7 @@ from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from storage.payout import pay, run
 from storage.reward.code import add_codes
-from tests.payout_world import (
+from tests.builders.payout import (
     closed_window,
     config,
     finish,
@@ -25,7 +25,7 @@ from tests.payout_world import (
     the_run,
     tier,
 )
-from tests.store_world import World, make_world
+from tests.builders.store import World, make_world
 
 
 @pytest_asyncio.fixture

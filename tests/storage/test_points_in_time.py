@@ -24,7 +24,7 @@ from storage.points.ledger import accounts_of, lock_account, post_earnings, tran
 from storage.points.reversal import undo_transfer
 from storage.points.tier import lock_tier_set, write_tier_set
 from storage.redemption.move import move_redemption
-from tests.store_world import World, make_world
+from tests.builders.store import World, make_world
 
 DAY = timedelta(days=1)
 

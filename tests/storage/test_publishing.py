@@ -11,7 +11,7 @@ from runtime.postgres import Pool
 from runtime.redis import Redis
 from storage.leaderboard.definition import Leaderboard, ranked_board
 from storage.leaderboard.rankings import RankedBoard, Rankings
-from tests.scoring_world import Event, World, definition
+from tests.builders.scoring import Event, World, definition
 
 
 @pytest_asyncio.fixture

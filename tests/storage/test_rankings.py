@@ -10,7 +10,7 @@ from runtime.postgres import Pool
 from runtime.redis import Redis
 from storage.leaderboard.board import Boards
 from storage.leaderboard.rankings import Mark, Publication, RankedBoard, Rankings
-from tests.scoring_world import NOON, Event, World, definition
+from tests.builders.scoring import NOON, Event, World, definition
 
 EVENTS = [Event(f"u{n % 9}", n % 4, n % 3, f"e{n:03}") for n in range(50)]
 

@@ -14,8 +14,8 @@ from storage.leaderboard.definition import Leaderboard
 from storage.leaderboard.rankings import RankedBoard, Rankings
 from storage.leaderboard.rankings_audit import AuditVerdict, ranked_windows, verify_window
 from storage.leaderboard.rankings_repair import rebuild_window
-from tests.scoring_world import NOON, PARTITIONS, Event, World, definition
-from tests.window_world import scoring
+from tests.builders.scoring import NOON, PARTITIONS, Event, World, definition
+from tests.builders.window import scoring
 
 EVENTS = [Event(f"u{n % 40}", n % 7, n % 5, f"e{n:04}") for n in range(200)]
 Keys = tuple[str, str, str]

@@ -17,8 +17,8 @@ from storage.leaderboard.rankings_repair import rebuild_window
 from storage.leaderboard.window import begin_closing
 from storage.platform.installation import database_life
 from storage.rules_lock import change_instant
-from tests.scoring_world import Event, World, definition
-from tests.window_world import close_now, ending, freeze, page, the_window
+from tests.builders.scoring import Event, World, definition
+from tests.builders.window import close_now, ending, freeze, page, the_window
 
 EVENTS = [Event(f"u{n % 7}", n % 5, n % 3, f"e{n:03}") for n in range(30)]
 

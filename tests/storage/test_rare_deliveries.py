@@ -6,7 +6,7 @@ from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from storage.webhook.delivery import DeliveryFilter, list_deliveries
 from storage.webhook.endpoint import NewEndpoint, create_endpoint
-from tests.store_world import make_world
+from tests.builders.store import make_world
 
 FILL = """
 INSERT INTO webhook_delivery (tenant_id, delivery_id, endpoint_id, event, body, state, created_at, updated_at)

@@ -16,7 +16,7 @@ from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from storage.redemption.move import document_of, find_redemption, move_redemption
 from storage.reward.reward import archive_reward
-from tests.store_world import World, make_world
+from tests.builders.store import World, make_world
 
 
 @pytest_asyncio.fixture

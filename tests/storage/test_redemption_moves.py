@@ -11,7 +11,7 @@ from runtime.ids import new_id, utc_now
 from runtime.postgres import transaction
 from storage.redemption.listing import RedemptionFilter, list_redemptions
 from storage.redemption.move import document_of, move_redemption, set_flag
-from tests.store_world import make_world
+from tests.builders.store import make_world
 
 
 @pytest_asyncio.fixture

@@ -11,7 +11,7 @@ from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from storage.redemption.move import document_of, move_redemption
 from storage.reward.code import add_codes
-from tests.store_world import World, make_world
+from tests.builders.store import World, make_world
 
 
 def callback(status: str) -> Move:

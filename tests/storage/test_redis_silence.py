@@ -19,8 +19,8 @@ from storage.leaderboard.board import Boards
 from storage.leaderboard.feed import BoardFeed
 from storage.leaderboard.rankings import RankedBoard, Rankings
 from storage.platform.rate_limit import RateLimiter
-from tests.api_world import event, make_world, serving
-from tests.scoring_world import Event, World, definition
+from tests.builders.api import event, make_world, serving
+from tests.builders.scoring import Event, World, definition
 from tests.swallowing import Proxy, in_front_of
 
 PATIENCE_SECONDS = 1.75 * TIMEOUT_SECONDS

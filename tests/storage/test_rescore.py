@@ -22,8 +22,8 @@ from storage.leaderboard.rescore_request import request_rescore
 from storage.leaderboard.window import window_with_board
 from storage.payout.window_payout import freeze_window
 from storage.rules_lock import change_instant
-from tests.scoring_world import PARTITIONS, Event, World, definition, reference
-from tests.window_world import KEY, close_now, ending, freeze, page, scoring, the_window
+from tests.builders.scoring import PARTITIONS, Event, World, definition, reference
+from tests.builders.window import KEY, close_now, ending, freeze, page, scoring, the_window
 
 EVENTS = [Event(f"u{n % 9}", n * 7 % 5 - 1.5, n * 13 % 9, f"e{n:03}") for n in range(120)]
 

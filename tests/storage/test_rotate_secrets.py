@@ -13,7 +13,7 @@ from runtime.ids import utc_now
 from runtime.postgres import Pool
 from runtime.settings import Settings
 from storage.webhook.endpoint import SECRET_PURPOSE
-from tests.api_world import add_tenant
+from tests.builders.api import add_tenant
 
 OLD, NEW = "an old secret key that was in use before", "a new secret key, to be used from now on"
 

@@ -24,7 +24,7 @@ from storage.points.earning_rule import archive_rule
 from storage.rules_lock import change_instant
 from storage.scoring.pump import take_partition
 from storage.scoring.rule_book import load_board_life, load_rule_book
-from tests.scoring_world import NOON, PARTITIONS, Event, World, definition
+from tests.builders.scoring import NOON, PARTITIONS, Event, World, definition
 
 MANY = 10_000
 

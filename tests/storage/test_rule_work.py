@@ -26,7 +26,7 @@ from runtime.redis import Redis
 from storage.leaderboard.rankings import Rankings
 from storage.leaderboard.rescore_request import request_rescore
 from storage.scoring.pump import LoggedEvent
-from tests.scoring_world import NOON, PARTITIONS, Event, World, definition, reference
+from tests.builders.scoring import NOON, PARTITIONS, Event, World, definition, reference
 
 
 @pytest_asyncio.fixture

@@ -14,7 +14,7 @@ from storage.leaderboard import definition as leaderboard
 from storage.leaderboard.rankings import Rankings
 from storage.rules_lock import change_instant, fence_of, lock_rules_shared
 from storage.scoring import pump as scoring
-from tests.scoring_world import PARTITIONS, Event, World, definition
+from tests.builders.scoring import PARTITIONS, Event, World, definition
 
 
 @pytest_asyncio.fixture

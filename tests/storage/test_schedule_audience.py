@@ -19,8 +19,8 @@ from storage.payout.schedule_preview import PlannedRun, preview
 from storage.payout.schedule_run import trigger_run
 from storage.payout.segment_query import segment_clause
 from storage.tenant.erasure import Erasure, rename
-from tests.schedule_world import add_schedule
-from tests.store_world import World, make_world
+from tests.builders.schedule import add_schedule
+from tests.builders.store import World, make_world
 
 
 @pytest_asyncio.fixture

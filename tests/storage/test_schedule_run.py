@@ -15,9 +15,9 @@ from storage.payout.plan import plan
 from storage.payout.run import find_run, request_cancel
 from storage.payout.schedule import find_schedule
 from storage.payout.schedule_run import backfill_runs, claim_instant, settle_instants, trigger_run
-from tests.payout_world import pay_all, pay_page
-from tests.schedule_world import add_schedule, change, definition, delete, points, runs
-from tests.store_world import World, make_world
+from tests.builders.payout import pay_all, pay_page
+from tests.builders.schedule import add_schedule, change, definition, delete, points, runs
+from tests.builders.store import World, make_world
 
 NOON = datetime(2026, 5, 10, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

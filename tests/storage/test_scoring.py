@@ -10,7 +10,7 @@ from runtime.postgres import Pool
 from runtime.redis import Redis
 from storage.leaderboard.rankings import Rankings
 from storage.scoring.pump import StaleOwner
-from tests.scoring_world import PARTITIONS, Event, World, definition, reference
+from tests.builders.scoring import PARTITIONS, Event, World, definition, reference
 
 EVENTS = [Event(f"u{n % 7}", n * 7 % 5 - 1.5, n * 13 % 60, f"e{n:03}") for n in range(60)]
 

@@ -22,7 +22,7 @@ from storage.leaderboard.rankings import Rankings
 from storage.leaderboard.rescore_request import request_rescore
 from storage.scoring import pump as scoring
 from storage.scoring.pump import StaleOwner
-from tests.scoring_world import PARTITIONS, Event, World, definition, reference
+from tests.builders.scoring import PARTITIONS, Event, World, definition, reference
 
 EVENTS = [Event(f"u{n % 7}", n * 7 % 5 - 1.5, n * 13 % 60, f"e{n:03}") for n in range(120)]
 

@@ -11,7 +11,7 @@ from domain.leaderboard.standing import SCORE_LIMIT, Contribution, member, merge
 from runtime.ids import new_id
 from runtime.postgres import Pool, transaction
 from storage.leaderboard.standing import Delta, RankedEntry, count_ahead, find_contribution, merge_standings
-from tests.scoring_world import NOON
+from tests.builders.scoring import NOON
 
 
 @pytest.mark.parametrize("aggregation", list(Aggregation))

@@ -12,7 +12,7 @@ from storage.points.currency import currencies_of
 from storage.redemption.move import move_redemption
 from storage.reward.code import add_codes
 from storage.reward.reward import write_reward
-from tests.store_world import World, make_world
+from tests.builders.store import World, make_world
 
 BODY = {"slug": "voucher", "name": "voucher", "prices": [{"currency": "points", "amount": 10}]}
 

@@ -11,7 +11,7 @@ from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from storage.redemption.move import move_redemption
 from storage.reward.code import add_codes
-from tests.store_world import World, make_world
+from tests.builders.store import World, make_world
 
 KINDS = {
     "posted": {"fulfilment": {"type": "manual"}, "stock": 12, "requires_claim": True, "requires_approval": True},

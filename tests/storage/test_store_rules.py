@@ -17,7 +17,7 @@ from storage.points.currency import currencies_of
 from storage.redemption.move import document_of, move_redemption
 from storage.reward.reward import find_reward, rewards_on_sale, write_reward
 from storage.tenant.user import identify
-from tests.store_world import World, make_world
+from tests.builders.store import World, make_world
 
 
 @pytest_asyncio.fixture

@@ -17,7 +17,7 @@ from storage.leaderboard.rankings import Rankings
 from storage.points.adjustment import adjust
 from storage.points.tier import end_periods, lock_tier_set, write_tier_set
 from storage.tenant.tenant import lock_tenant, update_tenant
-from tests.scoring_world import PARTITIONS, Event, World
+from tests.builders.scoring import PARTITIONS, Event, World
 
 TIERS = [{"name": "bronze", "level": 1, "threshold": 0}, {"name": "silver", "level": 2, "threshold": 10}]
 TIERS.append({"name": "gold", "level": 3, "threshold": 25})

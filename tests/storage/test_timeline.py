@@ -21,8 +21,8 @@ from storage.leaderboard.definition import find_window as find_row
 from storage.leaderboard.rankings import Rankings
 from storage.leaderboard.window import latest_start
 from storage.rules_lock import change_instant
-from tests.scoring_world import NOON, Event, World, definition
-from tests.window_world import close_now, freeze, scoring
+from tests.builders.scoring import NOON, Event, World, definition
+from tests.builders.window import close_now, freeze, scoring
 
 
 @pytest_asyncio.fixture

@@ -10,7 +10,7 @@ from domain.wire import convert_value
 from runtime.ids import utc_now
 from runtime.postgres import Pool, connect, transaction
 from storage.tenant.user import PROFILE_CHANNEL, find_user, identify
-from tests.store_world import World, make_world
+from tests.builders.store import World, make_world
 
 
 @pytest_asyncio.fixture

@@ -16,7 +16,7 @@ from storage.points.currency import currencies_of
 from storage.redemption.move import document_of, move_redemption
 from storage.reward.code import add_codes, copy_codes, pool_sizes
 from storage.reward.reward import find_reward, write_reward
-from tests.store_world import World, make_world
+from tests.builders.store import World, make_world
 
 VARIANTS = [{"id": "ten", "name": "10 K"}, {"id": "fifty", "name": "50 K", "prices": [{"currency": "points", "amount": 50}]}]
 

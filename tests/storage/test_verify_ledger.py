@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from runtime.postgres import Pool
-from tests.store_world import make_world
+from tests.builders.store import make_world
 
 REPOSITORY = Path(__file__).parent.parent.parent
 

@@ -6,7 +6,7 @@ from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
 from storage.webhook.endpoint import NewEndpoint, create_endpoint
 from storage.webhook.health import endpoint_health
-from tests.store_world import make_world
+from tests.builders.store import make_world
 
 INSERT = """
 INSERT INTO webhook_delivery (tenant_id, delivery_id, endpoint_id, event, body, state, due_at, due_trigger, created_at, updated_at)

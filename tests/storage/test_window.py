@@ -17,8 +17,8 @@ from storage.leaderboard.definition import Leaderboard, archive_board, latest_en
 from storage.leaderboard.rankings import Rankings
 from storage.outbox import lease_due
 from storage.rules_lock import change_instant
-from tests.scoring_world import PARTITIONS, Event, World, definition, reference
-from tests.window_world import KEY, close_now, ending, freeze, page, scoring, the_window
+from tests.builders.scoring import PARTITIONS, Event, World, definition, reference
+from tests.builders.window import KEY, close_now, ending, freeze, page, scoring, the_window
 
 EVENTS = [Event(f"u{n % 11}", n * 7 % 5 - 1.5, n * 13 % 9, f"e{n:03}") for n in range(80)]
 

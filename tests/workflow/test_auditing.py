@@ -12,9 +12,9 @@ from domain.redemption.redemption import Move, State, reversal_workflow_id, work
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from storage.redemption.move import move_redemption
+from tests.builders.redemption import Stage, a_stage
 from tests.partner import a_partner
 from tests.recording import keep_history
-from tests.workflow.redemption_stage import Stage, a_stage
 
 GUIDE = Path(__file__).parent.parent.parent / "docs" / "guide" / "auditing.md"
 QUERIES = re.findall(r"```temporal\n(.*?)\n```", GUIDE.read_text(), re.DOTALL)

@@ -22,11 +22,11 @@ from storage.redemption.move import move_redemption
 from storage.webhook.delivery import forget_deliveries, release_held
 from storage.webhook.due_delivery import Notice, claim_due, lock_due, publish, wake_pump
 from storage.webhook.endpoint import archive_endpoint, disable_endpoint, find_endpoint, update_endpoint
+from tests.builders.redemption import VAULT, Stage, a_stage, new_queues
+from tests.builders.store import make_world
 from tests.name_server import a_name_server
 from tests.partner import a_partner
 from tests.recording import keep_history
-from tests.store_world import make_world
-from tests.workflow.redemption_stage import VAULT, Stage, a_stage, new_queues
 from workflows.endpoint import EndpointWorkflow
 
 SENDER = ["127.0.0.0/8"]

@@ -25,10 +25,10 @@ from storage.idempotency import KeyClaim, StoredAnswer, earlier_answer, keep_ans
 from storage.leaderboard.rankings import Rankings
 from storage.platform import partitions
 from storage.tenant.erasure import begin_erasure, open_erasure
+from tests.builders.redemption import new_queues
+from tests.builders.schedule import add_schedule
+from tests.builders.store import World, make_world
 from tests.recording import keep_history
-from tests.schedule_world import add_schedule
-from tests.store_world import World, make_world
-from tests.workflow.redemption_stage import new_queues
 from workflows.erasure import EraseUserWorkflow
 
 PERSON = "ann.secret"
@@ -42,7 +42,7 @@ def steps_of(activities: ErasureActivities) -> list[Any]:
     return [activities.settle, activities.scrub_events, activities.leave_boards, activities.scrub_documents, activities.complete]
 
 
-async def furnish(pool: Pool) -> tuple[World, UUID]:
+async def seed(pool: Pool) -> tuple[World, UUID]:
     """A user with two open redemptions, a frozen result, and documents that tell of it; and another user, who stays."""
     world = await make_world(pool)
     user, other = await world.user(PERSON, 100), await world.user("bob", 100)
@@ -141,7 +141,7 @@ async def check_gone(world: World, user_id: UUID) -> None:
 async def test_a_user_is_erased_step_by_step(
     pool: Pool, redis_client: Redis, temporal_env: WorkflowEnvironment, request: pytest.FixtureRequest
 ) -> None:
-    world, user_id = await furnish(pool)
+    world, user_id = await seed(pool)
     assert "snapshot_entry" in await left(world)
     given, client, queues = await begin(world), temporal_env.client, new_queues()
     handle = client.get_workflow_handle(erase_workflow_id(given.tenant_id, given.user_id))
@@ -159,7 +159,7 @@ async def test_a_user_is_erased_step_by_step(
 
 
 async def test_every_step_may_run_again_at_any_time(pool: Pool, redis_client: Redis) -> None:
-    world, user_id = await furnish(pool)
+    world, user_id = await seed(pool)
     given = await begin(world)
     steps = steps_of(activities_of(pool, redis_client))
     for number, step in enumerate(steps):
@@ -173,7 +173,7 @@ async def test_every_step_may_run_again_at_any_time(pool: Pool, redis_client: Re
 
 
 async def test_nobody_is_erased_twice(pool: Pool) -> None:
-    world, user_id = await furnish(pool)
+    world, user_id = await seed(pool)
     await begin(world)
     with pytest.raises(UserNotFound):
         async with transaction(pool) as connection:
@@ -181,7 +181,7 @@ async def test_nobody_is_erased_twice(pool: Pool) -> None:
 
 
 async def test_what_tells_of_who_has_the_name_since_stays_that_ones(pool: Pool, redis_client: Redis) -> None:
-    world, user_id = await furnish(pool)
+    world, user_id = await seed(pool)
     given, steps = await begin(world), steps_of(activities_of(pool, redis_client))
     await ActivityEnvironment().run(steps[3], given)
     await world.user(PERSON)
@@ -213,7 +213,7 @@ async def test_what_tells_of_who_has_the_name_since_stays_that_ones(pool: Pool, 
 
 
 async def test_the_sweep_starts_what_temporal_has_lost(pool: Pool, temporal_client: Client) -> None:
-    world, _ = await furnish(pool)
+    world, _ = await seed(pool)
     given, queues = await begin(world), new_queues()
     assert await restart_lost_erasures(pool, temporal_client, idle=timedelta(seconds=-5)) == 1
     await Relay(pool, temporal_client, queues).deliver_batch(workflow_id=erase_workflow_id(given.tenant_id, given.user_id))

@@ -9,8 +9,8 @@ from temporalio.worker import Worker
 
 from activities.redemption import RedemptionActivities
 from runtime.postgres import Pool
-from tests.store_world import make_world
-from tests.workflow.redemption_stage import Stage, a_stage
+from tests.builders.redemption import Stage, a_stage
+from tests.builders.store import make_world
 from workflows.redemption import RedemptionWorkflow
 
 FLOOD = 150

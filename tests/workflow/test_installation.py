@@ -23,7 +23,7 @@ from runtime.temporal import task_queues
 from storage import outbox
 from storage.platform import partitions
 from storage.platform.installation import find_installation
-from tests.api_world import add_tenant, serving
+from tests.builders.api import add_tenant, serving
 
 PATIENCE_SECONDS = 60.0
 

@@ -25,9 +25,9 @@ from storage.leaderboard.definition import Leaderboard
 from storage.leaderboard.rankings import Rankings
 from storage.leaderboard.window import Sight, look_at_barrier
 from storage.rules_lock import change_instant
-from tests.scoring_world import Event, World, reference
-from tests.window_world import KEY, end_in, ending, page, scoring
-from tests.workflow.redemption_stage import new_queues
+from tests.builders.redemption import new_queues
+from tests.builders.scoring import Event, World, reference
+from tests.builders.window import KEY, end_in, ending, page, scoring
 from workflows.window import LeaderboardWindowWorkflow
 
 EVENTS = [Event(f"u{n % 3}", n % 5, n % 3, f"e{n}") for n in range(9)]

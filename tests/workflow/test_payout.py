@@ -21,11 +21,11 @@ from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from runtime.temporal import DATA_CONVERTER, TaskQueues
 from storage.payout.run import request_cancel, retry_run
-from tests.payout_world import closed_window, config, grants, item, make_run, the_run, tier
+from tests.builders.payout import closed_window, config, grants, item, make_run, the_run, tier
+from tests.builders.redemption import new_queues
+from tests.builders.schedule import until
+from tests.builders.store import World, make_world
 from tests.recording import keep_history
-from tests.schedule_world import until
-from tests.store_world import World, make_world
-from tests.workflow.redemption_stage import new_queues
 from workflows.payout import PayoutRunWorkflow
 
 AT_ONCE = timedelta(seconds=-5)

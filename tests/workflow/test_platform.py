@@ -19,8 +19,8 @@ from storage.points.ledger import post_earnings
 from storage.points.maintenance import AccountPlace, expire_page
 from storage.points.tier import lock_tier_set, write_tier_set
 from storage.webhook.endpoint import NewEndpoint, create_endpoint
+from tests.builders.store import World, make_world
 from tests.recording import keep_history
-from tests.store_world import World, make_world
 from workflows.platform import PlatformTaskWorkflow, platform_schedules
 
 DAY = timedelta(days=1)

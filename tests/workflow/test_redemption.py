@@ -33,9 +33,9 @@ from storage.webhook.endpoint import (
     find_endpoint,
     update_endpoint,
 )
+from tests.builders.redemption import SECRET, VAULT, Stage, a_stage, workers
 from tests.partner import Answer, Received, a_partner
 from tests.recording import keep_history
-from tests.workflow.redemption_stage import SECRET, VAULT, Stage, a_stage, workers
 
 
 @pytest_asyncio.fixture

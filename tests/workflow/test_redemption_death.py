@@ -16,8 +16,8 @@ from runtime.http import Sender
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from storage.reward.code import add_codes
+from tests.builders.redemption import VAULT, Stage, a_stage
 from tests.partner import a_partner
-from tests.workflow.redemption_stage import VAULT, Stage, a_stage
 from workflows.redemption import RedemptionWorkflow
 
 

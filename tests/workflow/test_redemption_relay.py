@@ -13,9 +13,9 @@ from runtime.ids import utc_now
 from runtime.settings import Settings
 from runtime.temporal import SEARCH_ATTRIBUTES, connect
 from stack import processes, temporal
+from tests.builders.redemption import a_stage, workers
 from tests.conftest import settings_for
 from tests.partner import a_partner
-from tests.workflow.redemption_stage import a_stage, workers
 
 
 async def until(condition, seconds=60.0):

@@ -9,9 +9,9 @@ from activities.redemption import RedemptionActivities
 from activities.webhook import WebhookActivities
 from domain.redemption.messages import RedemptionInput, SendInput
 from runtime.http import Sender
+from tests.builders.redemption import VAULT, Stage, new_queues
+from tests.builders.store import make_world
 from tests.partner import Answer, Received, a_partner
-from tests.store_world import make_world
-from tests.workflow.redemption_stage import VAULT, Stage, new_queues
 
 
 async def prepare(pool, partner):

@@ -15,9 +15,9 @@ from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from storage.redemption.move import move_redemption
 from storage.reward.code import add_codes
+from tests.builders.redemption import Stage, a_stage
 from tests.partner import a_partner
 from tests.recording import keep_history
-from tests.workflow.redemption_stage import Stage, a_stage
 
 APPROVED = Move(to=State.PENDING, by="admin", only_from=frozenset({State.PENDING_APPROVAL}))
 CLAIMED = Move(to=State.PENDING, by="gamer", only_from=frozenset({State.PENDING_CLAIM}), fields={"size": "M"})

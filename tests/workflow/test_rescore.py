@@ -22,9 +22,9 @@ from runtime.temporal import DATA_CONVERTER, TaskQueues
 from storage.leaderboard.rankings import Rankings
 from storage.leaderboard.rescore import Rescore
 from storage.leaderboard.rescore_request import request_rescore
+from tests.builders.redemption import new_queues
+from tests.builders.scoring import Event, World, definition, reference
 from tests.recording import keep_history
-from tests.scoring_world import Event, World, definition, reference
-from tests.workflow.redemption_stage import new_queues
 from workflows.rescore import RescoreWorkflow
 
 HISTORIES = Path(__file__).parent.parent / "histories"

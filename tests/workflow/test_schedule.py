@@ -33,10 +33,10 @@ from stack import processes, temporal
 from storage.payout.run import request_cancel
 from storage.payout.schedule_run import trigger_run
 from storage.platform.lease import take_lease
+from tests.builders.schedule import Stage, add_schedule, change, delete, points, runs, until
+from tests.builders.store import make_world
 from tests.conftest import settings_for
 from tests.recording import keep_history
-from tests.schedule_world import Stage, add_schedule, change, delete, points, runs, until
-from tests.store_world import make_world
 
 SECONDS = {"every_seconds": 5}
 

@@ -20,9 +20,9 @@ from runtime.redis import Redis
 from runtime.settings import Settings
 from runtime.temporal import connect
 from storage.leaderboard.rankings import Rankings
+from tests.builders.scoring import PARTITIONS, Event, World, definition, reference
 from tests.conftest import settings_for
 from tests.recording import keep_history
-from tests.scoring_world import PARTITIONS, Event, World, definition, reference
 from tests.temporal_server import TemporalServer
 from workflows.scoring import ScoringWorkflow, ensure_scoring_workflows
 

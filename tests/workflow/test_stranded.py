@@ -17,7 +17,7 @@ from loops.stranded import TYPES, stop_stranded, was_stranded
 from loops.sweep import restart_lost
 from runtime.postgres import Pool
 from runtime.temporal import TaskQueues
-from tests.workflow.redemption_stage import a_stage, new_queues, workers
+from tests.builders.redemption import a_stage, new_queues, workers
 from workflows.scoring import ScoringWorkflow, ensure_scoring_workflows
 
 AT_ONCE = timedelta(seconds=-5)

@@ -24,10 +24,10 @@ from stack import processes
 from storage.payout.schedule_run import claim_instant
 from storage.platform.lease import take_lease
 from storage.webhook.endpoint import NewEndpoint, create_endpoint
+from tests.builders.redemption import SECRET, SECRET_PURPOSE, VAULT, a_stage, new_queues
+from tests.builders.schedule import add_schedule, runs
+from tests.builders.store import World, make_world
 from tests.conftest import settings_for
-from tests.schedule_world import add_schedule, runs
-from tests.store_world import World, make_world
-from tests.workflow.redemption_stage import SECRET, SECRET_PURPOSE, VAULT, a_stage, new_queues
 
 AT_ONCE = timedelta(seconds=-5)
 EVERY_MINUTE = {"every_seconds": 60}

@@ -22,8 +22,8 @@ from storage.redemption.without_endpoint import lock_endpoints
 from storage.webhook.delivery import attempts_of, release_held
 from storage.webhook.due_delivery import Notice, hurry_waiting, make_due, publish, reserve_send_slots, wake_pump
 from storage.webhook.endpoint import archive_endpoint, update_endpoint
+from tests.builders.redemption import VAULT
 from tests.partner import a_partner
-from tests.workflow.redemption_stage import VAULT
 from tests.workflow.test_endpoint import SENDER, TIER, a_world, delivery_settled, lines, pumping, tell, until
 from tests.workflow.test_redemption_send import prepare
 

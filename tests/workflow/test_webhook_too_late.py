@@ -10,9 +10,9 @@ from runtime.ids import utc_now
 from runtime.postgres import transaction
 from storage.redemption.move import find_redemption
 from storage.webhook.due_delivery import exhausted_since, make_due
+from tests.builders.redemption import Stage, new_queues
+from tests.builders.store import make_world
 from tests.partner import a_partner
-from tests.store_world import make_world
-from tests.workflow.redemption_stage import Stage, new_queues
 from tests.workflow.test_endpoint import lines, pumping, until
 from tests.workflow.test_webhook_races import end
 

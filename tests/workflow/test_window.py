@@ -33,10 +33,10 @@ from storage.reward.config import WrittenConfig, write_config
 from storage.reward.item import write_item
 from storage.rules_lock import change_instant
 from storage.webhook.endpoint import NewEndpoint, create_endpoint
+from tests.builders.redemption import new_queues
+from tests.builders.scoring import Event, World, definition, reference
+from tests.builders.window import KEY, close_now, end_in, ending, noon_zone, page, scoring, the_window
 from tests.recording import keep_history
-from tests.scoring_world import Event, World, definition, reference
-from tests.window_world import KEY, close_now, end_in, ending, noon_zone, page, scoring, the_window
-from tests.workflow.redemption_stage import new_queues
 from workflows.payout import PayoutRunWorkflow
 from workflows.window import LeaderboardWindowWorkflow
 

@@ -13,8 +13,8 @@ from domain.redemption.messages import ReversalInput
 from runtime.ids import new_id
 from runtime.settings import PREFIX, SettingError, Settings, load_settings
 from runtime.temporal import deployment
+from tests.builders.redemption import new_queues
 from tests.conftest import settings_for
-from tests.workflow.redemption_stage import new_queues
 from workflows.reversal import RedemptionReversalWorkflow
 
 

@@ -23,7 +23,7 @@ from server import create_app
 from storage.platform import partitions
 from storage.tenant.credential import create_key
 from storage.tenant.tenant import create_tenant
-from tests.witness import Witness
+from tests.answer_check import AnswerCheck
 
 START_SECONDS = 60.0
 TIMEOUT_SECONDS = 60.0
@@ -82,8 +82,8 @@ def serving(settings: Settings) -> Iterator[str]:
     """The API's address while it runs in a thread of its own."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    witness = Witness(create_app(settings))
-    server = uvicorn.Server(uvicorn.Config(witness, log_config=None, access_log=False, lifespan="on"))
+    checked = AnswerCheck(create_app(settings))
+    server = uvicorn.Server(uvicorn.Config(checked, log_config=None, access_log=False, lifespan="on"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     deadline = time.monotonic() + START_SECONDS
@@ -97,7 +97,7 @@ def serving(settings: Settings) -> Iterator[str]:
         server.should_exit = True
         thread.join(START_SECONDS)
         listener.close()
-    unsaid = sorted(witness.undocumented)
+    unsaid = sorted(checked.undocumented)
     assert not unsaid, f"the API document says something else; refusals and answers are declared at the route: {unsaid}"
 
 

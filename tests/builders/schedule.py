@@ -24,7 +24,7 @@ from storage.payout.run_list import RunFilter, list_runs
 from storage.payout.schedule import Definition, archive_schedule, change_schedule, find_schedule, insert_schedule
 from storage.points.currency import currencies_of
 from storage.reward.item import write_item
-from tests.store_world import World
+from tests.builders.store import World
 from workflows.payout import PayoutRunWorkflow
 from workflows.schedule import PayoutScheduleWorkflow
 

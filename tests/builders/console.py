@@ -9,7 +9,7 @@ import psycopg
 from argon2 import PasswordHasher
 
 from runtime.ids import new_id
-from tests.api_world import World
+from tests.builders.api import World
 
 PASSWORD = "a few words in a row"
 HASH = PasswordHasher().hash(PASSWORD)

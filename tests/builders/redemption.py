@@ -23,7 +23,7 @@ from runtime.postgres import Pool, transaction
 from runtime.temporal import TaskQueues
 from storage.redemption.move import document_of
 from storage.webhook.endpoint import SECRET_PURPOSE, NewEndpoint, create_endpoint
-from tests.store_world import World, make_world
+from tests.builders.store import World, make_world
 from workflows.redemption import RedemptionWorkflow
 from workflows.reversal import RedemptionReversalWorkflow
 

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import psycopg
 
-from tests.api_world import World, event
+from tests.builders.api import World, event
 
 NEEDS_TEMPORAL = "/platform-schedules"
 """Schedules live in Temporal, which this world has not: tests/journey/test_platform_schedules.py looks at what is written there."""
@@ -50,7 +50,7 @@ BODIES: dict[str, Any] = {
     "POST /v1/admin/schedules/{schedule_id}/backfill": {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"},
     "POST /v1/orders/{order_id}/claim": {"fields": {}},
 }
-"""A body that the route would take; the others get an empty one. `{item_id}` and the like stand for the things of `furnish`."""
+"""A body that the route would take; the others get an empty one. `{item_id}` and the like stand for the things of `seed`."""
 
 
 def make(client: httpx.Client, path: str, body: Any, *status: int) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def make(client: httpx.Client, path: str, body: Any, *status: int) -> dict[str, 
     return dict(answer.json())
 
 
-def furnish(world: World) -> dict[str, str]:
+def seed(world: World) -> dict[str, str]:
     """One of everything that has an id, by the name that the paths give it."""
     today = datetime.now(UTC).date().isoformat()
     with world.client() as client:
@@ -146,6 +146,6 @@ def ask(client: httpx.Client, route: str, things: dict[str, str], body: Any = No
     method, path = route.split(" ")
     named = things | ({"name": "gold"} if "/tiers/" in path else {})
     unknown = set(re.findall(r"\{(\w+)\}", path)) - named.keys()
-    assert not unknown, f"make one of {unknown} in furnish()"
+    assert not unknown, f"make one of {unknown} in seed()"
     given = None if method in ("GET", "DELETE") else filled(BODIES.get(route, {}) if body is None else body, named)
     return client.request(method, re.sub(r"\{(\w+)\}", lambda found: named[found[1]], path), json=given)

@@ -1,4 +1,4 @@
-"""Windows that end, for tests: boards whose one window holds the events of `scoring_world`, and the steps of closing it by hand."""
+"""Windows that end, for tests: boards whose window holds the events of `tests.builders.scoring`, and the steps of closing it by hand."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ from storage.leaderboard.snapshot import lock_freezing
 from storage.leaderboard.window import BoardWindow, begin_closing, close_early, window_with_board
 from storage.payout.window_payout import freeze_window
 from storage.rules_lock import change_instant
-from tests.scoring_world import NOON, PARTITIONS, World, definition
+from tests.builders.scoring import NOON, PARTITIONS, World, definition
 
 STARTS_AT = NOON - timedelta(hours=1)
 KEY = rfc3339(STARTS_AT)

@@ -65,7 +65,7 @@ def closed(schema: Any) -> Any:
     return made
 
 
-class Witness:
+class AnswerCheck:
     """An ASGI application in front of another, which remembers what should not have been answered."""
 
     def __init__(self, app: Any) -> None:

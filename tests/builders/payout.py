@@ -11,7 +11,7 @@ from runtime.ids import new_id, utc_now
 from runtime.postgres import transaction
 from storage.payout import pay, run
 from storage.payout import plan as plans
-from tests.store_world import World
+from tests.builders.store import World
 
 
 def item(kind: str = "recorded", *, amount: int | None = None, currency: str = "points", **more: Any) -> ItemCopy:
