@@ -1,12 +1,13 @@
 """The API document in the repository is that of the code."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator, FormatChecker
 
-from api.operation import BODIES, QUERY, REFUSALS
 from cli.openapi import api_document, formatted
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
@@ -66,8 +67,89 @@ def test_everything_that_the_document_refers_to_is_in_it() -> None:
         found: Any = DOCUMENT
         for part in reference.split("/"):
             found = found[part]
-    schema_tables = {*QUERY, *REFUSALS, *BODIES}
-    assert schema_tables <= {operation["operationId"] for operation in OPERATIONS.values()}, "api/operation.py names what is not there"
+
+
+VERBS = {
+    "get": {"list", "get", "export", "watch"},
+    "post": {"create", "send", "identify", "import", "explain", "preview"},
+    "put": {"replace", "set"},
+    "patch": {"update", "report"},
+    "delete": {"archive", "delete", "revoke", "erase"},
+}
+"""One verb for each act, by the method; `set` gives a user what it has one of, `report` is the partner's callback."""
+DOMAIN_VERBS = {
+    *("adjust", "approve", "backfill", "cancel", "claim", "close", "disable", "enable", "fail", "fulfil", "pause", "pay", "purchase"),
+    *("recover", "redeem", "reject", "replay", "resend", "resume", "retry", "reverse", "rotate", "test", "trigger"),
+}
+"""What is done to a thing of the domain, by POST."""
+
+
+@pytest.mark.parametrize("route", OPERATIONS)
+def test_an_act_has_one_verb(route: str) -> None:
+    method, verb = route.split(" ")[0].lower(), OPERATIONS[route]["operationId"].split("_")[0]
+    assert verb in VERBS[method] | (DOMAIN_VERBS if method == "post" else set())
+
+
+def answers() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each operation's id with the schema of its JSON."""
+    for operation in OPERATIONS.values():
+        for status, answer in operation["responses"].items():
+            content = answer.get("content", {}).get("application/json")
+            if content is not None and status < "300":
+                yield operation["operationId"], content["schema"]
+
+
+@pytest.mark.parametrize(("operation", "schema"), answers())
+def test_an_answer_says_what_is_in_it(operation: str, schema: dict[str, Any]) -> None:
+    shape = DOCUMENT["components"]["schemas"][schema["$ref"].rsplit("/", 1)[-1]]
+    assert shape["properties"]
+    assert shape["description"]
+    assert operation.startswith("list_") <= ("next_cursor" in shape["properties"] or operation == "list_user_leaderboards")
+
+
+def schemas(value: Any, place: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every schema within a value, with its place."""
+    if isinstance(value, dict):
+        yield place, value
+        for name, each in value.items():
+            if name not in ("example", "examples"):
+                yield from schemas(each, f"{place}/{name}")
+    elif isinstance(value, list):
+        for number, each in enumerate(value):
+            yield from schemas(each, f"{place}/{number}")
+
+
+def test_no_object_is_left_undescribed() -> None:
+    found = [place for place, each in schemas(DOCUMENT, "") if each.get("type") == "object" and each.keys() <= {"type", "description"}]
+    assert found == []
+
+
+def test_no_schema_has_a_member_of_its_own_name() -> None:
+    """Generators make a class of such a member that takes the name of the whole."""
+    shapes = DOCUMENT["components"]["schemas"]
+    own = {name: re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower() for name in shapes}
+    assert [name for name, shape in shapes.items() if own[name] in shape.get("properties", {})] == []
+
+
+def test_a_body_requires_nothing_that_has_a_default() -> None:
+    for shape in DOCUMENT["components"]["schemas"].values():
+        for name, member in shape.get("properties", {}).items():
+            assert not ("default" in member and name in shape.get("required", ()))
+
+
+def test_an_example_is_what_its_schema_says() -> None:
+    places = [*DOCUMENT["paths"].values(), *DOCUMENT["webhooks"].values()]
+    contents = [
+        part["content"]["application/json"]
+        for operations in places
+        for operation in operations.values()
+        for part in (operation.get("requestBody", {}), *operation["responses"].values())
+        if "application/json" in part.get("content", {})
+    ]
+    assert len(contents) > 150
+    for content in contents:
+        known = Draft202012Validator({**content["schema"], "components": DOCUMENT["components"]}, format_checker=FormatChecker())
+        assert [each.message for each in known.iter_errors(content["example"])] == [], content["schema"]
 
 
 def test_every_operation_is_named_once_and_described() -> None:
