@@ -43,7 +43,7 @@ from api.points import adjustment, tier
 from api.points import currency as ledger
 from api.points import earning_rule as earning
 from api.query import read_params
-from api.redemption import order, redeem, redemption, resend
+from api.redemption import listing, move, order, redeem, redemption, resend
 from api.reward import catalog, code, reward
 from api.reward import config as reward_config
 from api.reward import item as reward_item
@@ -107,6 +107,8 @@ FEATURES = (
     snapshot,
     socket,
     redemption,
+    move,
+    listing,
     rescore,
     order,
     webhook,

@@ -7,8 +7,8 @@ answer. These few notes say what a signature cannot:
     async def update_reward_item(data: Annotated[dict[str, Any], PartOf(RewardItemBody)], ...) -> RewardItem: ...
 
 At the route stand `refusals` (classes of `domain/errors.py`, besides those that follow from path, body and credential), `answers` (shapes
-of further statuses) and `body` (the shape of a
-body that may be left out, which the handler reads by itself).
+of further statuses), `body` (the shape of a body that may be left out, which the handler reads by itself) and `tolerated` (query parameters
+of former days, which go on working and are not in the document).
 """
 
 import msgspec

@@ -12,14 +12,14 @@ from api.credential_text import in_token_family
 from api.declared import As, PartOf
 from api.document_messages import add_examples, describe_websocket, webhooks
 from api.errors import known_codes
-from api.operation import BODIES, CALLBACK, GROUPS, PATH, QUERY, REFUSALS, TAGS, TEXT
+from api.operation_group import GROUPS, TAGS
 from api.query import query_names, query_shapes, struct_fields
 from api.rule import OPERATOR, PUBLIC, rule_of
 from api.schema_book import SchemaBook, example_of_schema
 from domain.errors import DomainError, ErrorBody
 
 JSON = "application/json"
-OBJECT = {"type": "object"}
+TEXT: dict[str, Any] = {"type": "string"}
 HEADERS: dict[str, dict[str, Any]] = {
     "IDEMPOTENCY_CONFLICT": {
         "name": "Idempotency-Key",
@@ -45,8 +45,6 @@ SUCCESS = {
     "304": "What you have is current",
     "503": "Not now; the body says why",
 }
-LISTS = {"list_orders": "orders"}
-"""Lists whose noun is not the last fixed segment of their path."""
 NOT_FOUND = {
     "external_id": "USER_NOT_FOUND",
     "user_id": "USER_NOT_FOUND",
@@ -104,11 +102,7 @@ def _routes(app: Litestar) -> Iterator[tuple[str, str, HTTPRouteHandler]]:
 
 def query_names_of(app: Litestar) -> dict[tuple[str, str], frozenset[str]]:
     """The query parameters that each documented route takes, by its template and its method."""
-    return {
-        (path, method): frozenset(QUERY.get(name_of(handler, path), ())) | query_names(handler)
-        for path, method, handler in _routes(app)
-        if handler.include_in_schema is not False
-    }
+    return {(path, method): query_names(handler) for path, method, handler in _routes(app) if handler.include_in_schema is not False}
 
 
 def _add_examples(document: dict[str, Any]) -> None:
@@ -145,40 +139,35 @@ def _complete(operation: dict[str, Any], handler: HTTPRouteHandler, path: str, b
     operation["tags"] = [next(tag for start, tag in TAGS if path.startswith(start))]
     operation["x-roles"] = sorted(rule.roles)
     operation["security"] = rule.security
-    _describe_body(operation, handler, name, book)
-    _describe_parameters(operation, handler, name, book)
-    _describe_answers(operation, handler, name, path, book=book)
+    _describe_body(operation, handler, book)
+    _describe_parameters(operation, handler, book)
+    _describe_answers(operation, handler, book)
     if name == "watch_leaderboard":
         describe_websocket(operation, book)
 
 
-def _describe_body(operation: dict[str, Any], handler: HTTPRouteHandler, name: str, book: SchemaBook) -> None:
+def _describe_body(operation: dict[str, Any], handler: HTTPRouteHandler, book: SchemaBook) -> None:
     """What `data` says: a Struct, an object `As` a Struct or a `PartOf` one."""
-    sent = {"call_redemption_back": CALLBACK}.get(name)
     data = handler.parsed_fn_signature.parameters.get("data")
-    shape, is_partial = BODIES.get(name, (None if data is None else data.annotation, False))
-    is_required = data is not None or not is_partial
-    if (optional := handler.opt.get("body")) is not None:
-        sent, is_required = book.body(optional), any(field.required for field in struct_fields(optional))
+    own = handler.opt.get("body")
+    if data is None and own is None:
+        return
     note = None if data is None else next((each for each in data.metadata if isinstance(each, As | PartOf)), None)
-    if isinstance(note, As):
-        sent = book.body(note.shape)
-    elif isinstance(note, PartOf):
+    if isinstance(note, PartOf):
         sent = book.part(note.shape)
-    elif isinstance(shape, type) and issubclass(shape, msgspec.Struct):
-        sent = book.part(shape) if is_partial else book.body(shape)
-    if sent is not None:
-        operation["requestBody"] = {"required": is_required, "content": {JSON: {"schema": sent}}}
+    elif isinstance(note, As):
+        sent = book.body(note.shape)
+    else:
+        sent = book.body(data.annotation if own is None and data is not None else own)
+    is_required = own is None or any(field.required for field in struct_fields(own))
+    operation["requestBody"] = {"required": is_required, "content": {JSON: {"schema": sent}}}
 
 
-def _describe_parameters(operation: dict[str, Any], handler: HTTPRouteHandler, name: str, book: SchemaBook) -> None:
+def _describe_parameters(operation: dict[str, Any], handler: HTTPRouteHandler, book: SchemaBook) -> None:
     parameters = [{key: value for key, value in each.items() if key != "deprecated"} for each in operation.get("parameters", [])]
-    for each in parameters:
-        each["schema"] = PATH.get(each["name"], each["schema"])
-    parameters += [{"name": each, "in": "query", "required": False, "schema": schema} for each, schema in QUERY.get(name, {}).items()]
     for shape in query_shapes(handler):
         parameters += _parameters_of(shape, book)
-    codes = {refusal.code for refusal in declared_refusals(handler)} | set(REFUSALS.get(name, ()))
+    codes = {refusal.code for refusal in declared_refusals(handler)}
     parameters += [header for code, header in HEADERS.items() if code in codes]
     if parameters:
         operation["parameters"] = parameters
@@ -202,7 +191,7 @@ def declared_refusals(handler: HTTPRouteHandler) -> tuple[type[DomainError], ...
     return tuple(handler.opt.get("refusals", ()))
 
 
-def _describe_answers(operation: dict[str, Any], handler: HTTPRouteHandler, name: str, path: str, *, book: SchemaBook) -> None:
+def _describe_answers(operation: dict[str, Any], handler: HTTPRouteHandler, book: SchemaBook) -> None:
     """What the handler returns, under its status; further answers are in the route's `answers`."""
     own = str(handler.status_code)
     shapes: dict[str, Any] = {own: _answered(handler)} | {str(status): shape for status, shape in handler.opt.get("answers", {}).items()}
@@ -213,10 +202,6 @@ def _describe_answers(operation: dict[str, Any], handler: HTTPRouteHandler, name
             answers[status]["content"] = {str(handler.media_type): {"schema": TEXT}}
         elif shape is not None:
             answers[status]["content"] = {JSON: {"schema": book.answer(shape)}}
-    if shapes[own] in (dict[str, Any], Any, bytes):
-        answers[own]["content"] = {JSON: {"schema": _untyped(handler, name, path)}}
-    if name == "list_redemptions":
-        answers["200"]["content"]["text/csv"] = {"schema": TEXT}
     operation["responses"] = answers
 
 
@@ -229,20 +214,12 @@ def _answered(handler: HTTPRouteHandler) -> Any:
     return None if shape is type(None) else shape
 
 
-def _untyped(handler: HTTPRouteHandler, name: str, path: str) -> dict[str, Any]:
-    if "page" not in handler.parsed_fn_signature.parameters:
-        return OBJECT
-    noun = LISTS.get(name) or [part for part in path.split("/") if part[:1] != "{"][-1].replace("-", "_")
-    items, cursor = {"type": "array", "items": OBJECT}, {"type": ["string", "null"]}
-    return {"type": "object", "required": [noun, "next_cursor"], "properties": {noun: items, "next_cursor": cursor}}
-
-
 def refusals_of(operation: dict[str, Any], handler: HTTPRouteHandler, path: str) -> set[str]:
     """The codes that an operation can answer."""
     rule = rule_of(handler)
     if rule == PUBLIC:
         return {"INTERNAL_ERROR"}
-    codes = {"FORBIDDEN", "RATE_LIMITED", "UNAVAILABLE", "INTERNAL_ERROR", *REFUSALS.get(operation["operationId"], ())}
+    codes = {"FORBIDDEN", "RATE_LIMITED", "UNAVAILABLE", "INTERNAL_ERROR"}
     codes |= {refusal.code for refusal in declared_refusals(handler)}
     codes |= {"UNAUTHORIZED", "AUTH_INVALID_KEY"} | (set() if in_token_family(path) else {"AUTH_MISSING_KEY"})
     if rule != OPERATOR:

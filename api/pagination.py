@@ -70,16 +70,6 @@ def decode_cursor(cursor: str, length: int) -> list[Any]:
     return values
 
 
-def whole_number(request: Request[Any, Any, Any], name: str, *, default: int, low: int, high: int) -> int:
-    """An integer query parameter between `low` and `high`; raises `ValidationError`."""
-    text = request.query_params.get(name)
-    if text is None:
-        return default
-    if not text.isascii() or not text.isdigit() or len(text) > 12 or not low <= int(text) <= high:
-        raise ValidationError.of(name, f"must be a whole number from {low} to {high}")
-    return int(text)
-
-
 async def read_page(request: Request[Any, Any, Any]) -> Page:
     """The page that a request asks for; injected as `page`."""
     return query_as(request.query_params, Page)

@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
-from uuid import UUID
 
 import msgspec
 from litestar import Request
@@ -61,8 +60,9 @@ def query_as(given: Mapping[str, str], shape: type[Query]) -> Query:
 
 
 def query_names(handler: HTTPRouteHandler) -> frozenset[str]:
-    """The names of the query parameters of a route."""
-    return frozenset(field.encode_name for shape in query_shapes(handler) for field in struct_fields(shape))
+    """The names of the query parameters of a route, also of those that it only tolerates."""
+    documented = frozenset(field.encode_name for shape in query_shapes(handler) for field in struct_fields(shape))
+    return documented.union(handler.opt.get("tolerated", ()))
 
 
 def query_shapes(handler: HTTPRouteHandler) -> Iterator[type[msgspec.Struct]]:
@@ -131,24 +131,3 @@ def _instant(text: str) -> datetime | Misfit:
         return instant.astimezone(UTC)
     except (msgspec.ValidationError, OverflowError):
         return Misfit("", INSTANT_PROBLEM)
-
-
-def instant_in(request: Request[Any, Any, Any], name: str) -> datetime | None:
-    """An instant in the query, in UTC; ValidationError unless it is RFC 3339 with an offset."""
-    text = request.query_params.get(name)
-    if text is None:
-        return None
-    try:
-        instant: datetime = msgspec.convert(text.replace(" ", "+"), Annotated[datetime, msgspec.Meta(tz=True)])
-        return instant.astimezone(UTC)
-    except (msgspec.ValidationError, OverflowError):
-        raise ValidationError.of(name, "must be an RFC 3339 time with an offset, such as 2025-11-18T12:00:00Z") from None
-
-
-def uuid_in(request: Request[Any, Any, Any], name: str) -> UUID | None:
-    """A UUID in the query; ValidationError for anything else."""
-    text = request.query_params.get(name)
-    try:
-        return None if text is None else UUID(text)
-    except ValueError:
-        raise ValidationError.of(name, "must be a UUID") from None

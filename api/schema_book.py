@@ -39,10 +39,14 @@ class SchemaBook:
         """Knows no shape."""
         self._sent: dict[str, Schema] = {}
         self._answered: dict[str, Schema] = {}
+        self._classes: dict[str, type] = {}
 
     def body(self, shape: Any) -> Schema:
         """A reference to the shape as a request body."""
         found, known = _described(shape)
+        for kind in _objects(inspect.type_info(shape)):
+            if isinstance(kind, inspect.StructType) and not kind.forbid_unknown_fields:
+                known[kind.cls.__name__]["additionalProperties"] = True
         self._sent |= known
         return _renamed(found, self._sent.keys(), INPUT)
 
@@ -60,6 +64,8 @@ class SchemaBook:
         """The schema of an answer of this shape, by reference where it is a Struct or a TypedDict."""
         found, known = _described(shape)
         for kind in _objects(inspect.type_info(shape)):
+            if self._classes.setdefault(kind.cls.__name__, kind.cls) is not kind.cls:
+                raise ValueError(f"two classes that are answered have the name {kind.cls.__name__}")
             known[kind.cls.__name__] = _as_answered(known[kind.cls.__name__], kind)
         self._answered |= known
         return found
@@ -91,10 +97,10 @@ class SchemaBook:
 
 def example_of_schema(schema: Schema, schemas: dict[str, Schema], depth: int = 0) -> Any:
     """A value that the schema describes, from the examples, choices and formats that stand in it."""
-    if "$ref" in schema:
-        return example_of_schema(schemas[_name_of(schema)], schemas, depth + 1) if depth < EXAMPLE_DEPTH else {}
     if "examples" in schema:
         return schema["examples"][0]
+    if "$ref" in schema:
+        return example_of_schema(schemas[_name_of(schema)], schemas, depth + 1) if depth < EXAMPLE_DEPTH else {}
     for choice in ("const", "default"):
         if choice in schema and schema[choice] not in (None, [], {}):
             return schema[choice]
@@ -126,8 +132,8 @@ def _described(shape: Any) -> tuple[Schema, dict[str, Schema]]:
 
 
 def _tidied(schema: Schema) -> Schema:
-    """The schema as generators of clients read it best: a number is `number` alone, choices of texts say that they are texts, and what is
-    said of a value that can be null stands beside its choices."""
+    """The schema as generators of clients read it best: a number is `number` alone, choices of texts say that they are texts, what is said
+    of a value that can be null stands beside its choices."""
     tidy = dict(schema)
     for place in SCHEMAS_WITHIN & tidy.keys():
         within = tidy[place]
@@ -139,6 +145,8 @@ def _tidied(schema: Schema) -> Schema:
             tidy[place] = _tidied(within)
     if "type" not in tidy and all(isinstance(each, str) for each in tidy.get("enum", (None,))):
         tidy["type"] = "string"
+    if tidy.get("required") == []:
+        del tidy["required"]
     return _with_few_choices(tidy) if "anyOf" in tidy else tidy
 
 

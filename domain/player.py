@@ -4,13 +4,18 @@ Staff are people and keys of the tenant: their names, e-mail addresses, public i
 delivered to a partner, are none of the player's business. What the player did itself, and what became of its order, is.
 """
 
-from typing import Any
+from typing import TypeVar
 
-from msgspec import structs
+from msgspec import UNSET, structs
 
+from domain.payout.grant_wire import GrantAnswer
 from domain.points.ledger import TransferKind
 from domain.points.ledger_wire import TransferAnswer
 from domain.points.tier_wire import TierChangeAnswer
+from domain.redemption.redemption import State
+from domain.redemption.redemption_wire import RedemptionFacts
+
+Shown = TypeVar("Shown", bound=RedemptionFacts)
 
 TENANT = "tenant"
 """Stands for whoever of the tenant's side acted: a person, a key, the partner."""
@@ -20,25 +25,25 @@ PUBLIC_NOTES = frozenset({TransferKind.EARN, TransferKind.GRANT})
 """Transfers whose note is the name of the rule or of the item; the others' notes are reasons that staff gave."""
 
 
-def order_for_player(order: dict[str, Any]) -> dict[str, Any]:
-    """A redemption or a grant as an order, without flags, deliveries, notes and names of staff.
+def order_for_player(order: Shown) -> Shown:
+    """A redemption or an order, without flags, deliveries, notes and names of staff.
 
     A partner's `failure_reason` stays, what staff wrote when they failed it by hand goes.
     """
-    moves = [row for row in order["timeline"] if row["from"] != row["to"]]  # the others are refused callbacks and what was sent again
-    failed_by_hand = any(row["to"] == "failed" and row["note"] is not None and row["by"] not in OWN_WORDS for row in moves)
-    return {
-        **order,
-        "flags": [],
-        "failure_reason": None if failed_by_hand else order["failure_reason"],
-        "timeline": [{**row, "by": _who(row["by"]), "note": row["note"] if _is_player(row["by"]) else None} for row in moves],
-        "deliveries": [],
-    }
+    moves = [row for row in order.timeline if row.from_status != row.to_status]  # the others: refused callbacks, and what was sent again
+    failed_by_hand = any(row.to_status is State.FAILED and row.note is not None and row.by not in OWN_WORDS for row in moves)
+    return structs.replace(
+        order,
+        flags=[],
+        failure_reason=None if failed_by_hand else order.failure_reason,
+        timeline=[structs.replace(row, by=_who(row.by), note=row.note if _is_player(row.by) else None) for row in moves],
+        deliveries=[],
+    )
 
 
-def grant_for_player(grant: dict[str, Any]) -> dict[str, Any]:
+def grant_for_player(grant: GrantAnswer) -> GrantAnswer:
     """A grant without who gave it and why they say so."""
-    return {name: value for name, value in grant.items() if name != "granted_by"} | {"reason": None}
+    return structs.replace(grant, granted_by=UNSET, reason=None)
 
 
 def transfer_for_player(transfer: TransferAnswer) -> TransferAnswer:
@@ -51,8 +56,8 @@ def tier_change_for_player(change: TierChangeAnswer) -> TierChangeAnswer:
     return structs.replace(change, by=change.by and _who(change.by), reason=None)
 
 
-def _is_player(by: str) -> bool:
-    return by.startswith("gamer:")
+def _is_player(by: str | None) -> bool:
+    return by is not None and by.startswith("gamer:")
 
 
 def _who(by: str | None) -> str | None:

@@ -13,6 +13,7 @@ RULES = {
     "GET /metrics": "public",
     "GET /ready": "public",
     "GET /v1/admin/redemptions": "admin read server",
+    "GET /v1/admin/redemptions/export": "admin read server",
     "PATCH /v1/admin/rewards/redemptions/{redemption_id}": "admin fulfilment server",
     "GET /v1/admin/tiers": "admin read",
     "POST /v1/auth/gamer-token": "admin server",

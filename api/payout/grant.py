@@ -8,19 +8,21 @@ from litestar import Request, Response, get, post
 from api.idempotency import idempotent, write_of
 from api.pagination import Page
 from api.principal import Principal
-from api.query import instant_in, uuid_in
+from api.redemption.listing import SourceParams, UserParam
 from api.rule import ADMIN, USER_READERS
 from api.tenant.user import user_for
-from domain.errors import UserNotFound
-from domain.payout.grant import GrantBody, check_grant, grant_wire
+from domain.errors import IdempotencyConflict, OutOfStock, UserNotFound
+from domain.payout.grant import GrantBody, check_grant
+from domain.payout.grant_wire import CreatedGrants, GrantListAnswer, grant_answer
 from domain.player import grant_for_player
-from domain.redemption.redemption import workflow_id
+from domain.redemption.redemption import SourceType, workflow_id
 from domain.reward.item import item_copy
 from loops.relay import Relay
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, Pool, transaction
 from storage.payout.grant import Cause, GrantedItem, give
-from storage.payout.grant_list import GrantFilter, list_grants
+from storage.payout.grant_list import GrantFilter
+from storage.payout.grant_list import list_grants as stored_grants
 from storage.reward.item import find_item
 from storage.tenant.audit import record, summarised
 from storage.tenant.user import users_named
@@ -28,52 +30,63 @@ from storage.tenant.user import users_named
 AnyRequest = Request[Any, Any, Any]
 
 
-def _filter(request: AnyRequest, page: Page, user_id: UUID | None) -> GrantFilter:
+class UserGrantParams(SourceParams, frozen=True, kw_only=True):
+    """Which grants of a user a list shows."""
+
+    item_id: UUID | None = None
+
+
+class GrantParams(UserGrantParams, frozen=True, kw_only=True):
+    """Which grants a list shows."""
+
+    user_id: UserParam = None
+
+
+def _filter(params: UserGrantParams, user_id: UUID | None, page: Page) -> GrantFilter:
     return GrantFilter(
         user_id=user_id,
-        source_type=request.query_params.get("source_type"),
-        source_id=request.query_params.get("source_id"),
-        item_id=uuid_in(request, "item_id"),
-        created_from=instant_in(request, "from"),
-        created_to=instant_in(request, "to"),
+        source_type=params.source_type,
+        source_id=params.source_id,
+        item_id=params.item_id,
+        created_from=params.since,
+        created_to=params.until,
         before=page.after_id(),
         limit=page.limit,
     )
 
 
 @get("/v1/users/{external_id:str}/grants", rule=USER_READERS)
-async def read_user_grants(external_id: str, request: AnyRequest, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
-    """List a user's grants, newest first. Filters: `source_type`, `source_id`, `item_id`, `from`, `to`."""
+async def list_user_grants(external_id: str, params: UserGrantParams, principal: Principal, pool: Pool, page: Page) -> GrantListAnswer:
+    """List a user's grants, newest first."""
     async with transaction(pool) as connection:
         user = await user_for(connection, principal, external_id)
-        grants = await list_grants(connection, principal.tenant_id, _filter(request, page, user.user_id))
-    shown = [principal.shown(grant_wire(grant), grant_for_player) for grant in grants]
-    return {"grants": shown, "next_cursor": page.cursor_of(grants, "grant_id")}
+        grants = await stored_grants(connection, principal.tenant_id, _filter(params, user.user_id, page))
+    shown = [principal.shown(grant_answer(grant), grant_for_player) for grant in grants]
+    return GrantListAnswer(grants=shown, next_cursor=page.cursor_of(grants, "grant_id"))
 
 
-@get("/v1/admin/grants", rule=ADMIN)
-async def show_grants(request: AnyRequest, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
-    """List grants, newest first. Filters: `source_type`, `source_id`, `item_id`, `user_id` (external id), `from`, `to`."""
+@get("/v1/admin/grants", rule=ADMIN, refusals=(UserNotFound,))
+async def list_grants(params: GrantParams, principal: Principal, pool: Pool, page: Page) -> GrantListAnswer:
+    """List grants, newest first."""
     async with transaction(pool) as connection:
-        named = request.query_params.get("user_id")
-        user_id = None if named is None else (await user_for(connection, principal, named)).user_id
-        grants = await list_grants(connection, principal.tenant_id, _filter(request, page, user_id))
-    return {"grants": [grant_wire(grant) for grant in grants], "next_cursor": page.cursor_of(grants, "grant_id")}
+        user_id = None if params.user_id is None else (await user_for(connection, principal, params.user_id)).user_id
+        grants = await stored_grants(connection, principal.tenant_id, _filter(params, user_id, page))
+    return GrantListAnswer(grants=[grant_answer(grant) for grant in grants], next_cursor=page.cursor_of(grants, "grant_id"))
 
 
-@post("/v1/admin/grants", rule=ADMIN, status_code=201)
-async def grant_by_hand(data: GrantBody, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> Response[dict[str, Any]]:
+@post("/v1/admin/grants", rule=ADMIN, status_code=201, refusals=(IdempotencyConflict, UserNotFound, OutOfStock))
+async def create_grants(data: GrantBody, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> Response[CreatedGrants]:
     """Give an item to up to 1000 users, all or none. 404 `USER_NOT_FOUND` names unknown users."""
     check_grant(data)
     started: list[UUID] = []
 
-    async def effect(connection: Connection) -> dict[str, Any]:
+    async def effect(connection: Connection) -> CreatedGrants:
         item = await find_item(connection, principal.tenant_id, data.item_id)
         users = await users_named(connection, principal.tenant_id, data.external_ids)
         unknown = [name for name in data.external_ids if name not in users]
         if unknown:
             raise UserNotFound(f"User '{unknown[0]}' not found", unknown=unknown[:100])
-        cause = Cause(source_type="manual", source_id=str(new_id()), by=principal.actor, reason=data.reason)
+        cause = Cause(source_type=SourceType.MANUAL, source_id=str(new_id()), by=principal.actor, reason=data.reason)
         granted_items = [GrantedItem(users[name], name, data.item_id) for name in data.external_ids]
         async with summarised(connection):
             given = await give(
@@ -92,18 +105,18 @@ async def grant_by_hand(data: GrantBody, request: AnyRequest, principal: Princip
             "user_ids": [str(granted_item.user_id) for granted_item in granted_items],
         }
         await record(connection, principal.tenant_id, action="insert", subject="reward_grant", subject_id=cause.source_id, facts=facts)
-        made = await list_grants(
+        made = await stored_grants(
             connection,
             principal.tenant_id,
             GrantFilter(source_type=cause.source_type, source_id=cause.source_id, limit=len(given.grants) + 1),
         )
         started.extend(grant.redemption_id for grant in made if grant.redemption_id is not None)
-        return {
-            "source_type": cause.source_type,
-            "source_id": cause.source_id,
-            "granted": len(given.grants),
-            "grants": [grant_wire(grant) for grant in made],
-        }
+        return CreatedGrants(
+            source_type=SourceType.MANUAL,
+            source_id=cause.source_id,
+            granted=len(given.grants),
+            grants=[grant_answer(grant) for grant in made],
+        )
 
     response = await idempotent(pool, write_of(request, principal, data, data.idempotency_key), effect)
     for redemption_id in started:
@@ -111,4 +124,4 @@ async def grant_by_hand(data: GrantBody, request: AnyRequest, principal: Princip
     return response
 
 
-routes: list[Any] = [read_user_grants, show_grants, grant_by_hand]
+routes: list[Any] = [list_user_grants, list_grants, create_grants]

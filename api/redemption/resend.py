@@ -1,22 +1,31 @@
 """The webhook of a redemption is sent once more, by hand (contract 4 and 5)."""
 
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
+import msgspec
 from litestar import post
+from msgspec import Meta
 
 from api.principal import Principal
-from api.redemption.redemption import Reason, redemption_id_of
+from api.redemption.redemption import redemption_id_of
 from api.rule import ADMIN
 from api.webhook.delivery import send_again
 from domain.errors import InvalidState
 from domain.redemption.redemption import FINAL, Flag, Redemption, workflow_id
+from domain.redemption.redemption_wire import RedemptionAnswer
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, Pool, transaction
 from storage import outbox
 from storage.redemption.move import document_of, lock_redemption, note_in_timeline
 from storage.tenant.audit import record
 from storage.webhook.endpoint import fulfilment_endpoint
+
+
+class ResendBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Why a webhook is sent once more."""
+
+    reason: Annotated[str, Meta(max_length=1000, description="For the timeline", examples=["Their server is back"])] | None = None
 
 
 async def _send_at_last(connection: Connection, redemption: Redemption) -> None:
@@ -31,8 +40,8 @@ async def _send_at_last(connection: Connection, redemption: Redemption) -> None:
     await record(connection, tenant_id, action="resend", subject="redemption", subject_id=str(redemption.redemption_id), facts={})
 
 
-@post("/v1/admin/redemptions/{redemption_id:str}/resend", rule=ADMIN, status_code=200, operation_id="resend_redemption")
-async def resend_redemption(redemption_id: str, data: Reason, principal: Principal, pool: Pool) -> dict[str, Any]:
+@post("/v1/admin/redemptions/{redemption_id:str}/resend", rule=ADMIN, status_code=200, refusals=(InvalidState,))
+async def resend_redemption(redemption_id: str, data: ResendBody, principal: Principal, pool: Pool) -> RedemptionAnswer:
     """Send the webhook of an open redemption once more. Returns the redemption; its timeline shows the reason.
 
     A redemption without an endpoint goes to the one that exists now. 409 if it is final or has nothing to send, while its delivery

@@ -5,7 +5,7 @@ from typing import Any
 from litestar import Response, get, post
 from msgspec import structs
 
-from api.pagination import Page, encode_cursor
+from api.pagination import Page
 from api.principal import Principal
 from api.rule import USER_READERS, Audit, allow
 from domain.errors import AlreadyExists, UserNotFound
@@ -13,6 +13,7 @@ from domain.player import order_for_player, transfer_for_player
 from domain.points.ledger import POINTS, event_position
 from domain.points.ledger_wire import BalanceAnswer, TransactionListAnswer, UserPoints, balance_answer, transfer_answer
 from domain.points.tier_wire import UserTierAnswer, user_tier_answer
+from domain.redemption.redemption_wire import RedemptionListAnswer
 from domain.tenant.user import Identify, User, identified_as
 from domain.tenant.user_wire import IdentifiedUser, UserProfile, user_profile
 from runtime.ids import utc_now
@@ -118,19 +119,14 @@ async def list_user_transactions(
 
 
 @get("/v1/users/{external_id:str}/redemptions", rule=USER_READERS)
-async def list_user_redemptions(external_id: str, principal: Principal, pool: Pool, page: Page) -> dict[str, Any]:
+async def list_user_redemptions(external_id: str, principal: Principal, pool: Pool, page: Page) -> RedemptionListAnswer:
     """List a user's redemptions, newest first."""
     async with transaction(pool) as connection:
         user = await user_for(connection, principal, external_id)
         wanted = RedemptionFilter(user_id=user.user_id, before=page.after_id(), limit=page.limit)
-        redemptions = await list_redemptions(connection, principal.tenant_id, wanted)
-    shown = [principal.shown(redemption, order_for_player) for redemption in redemptions]
-    return {"redemptions": shown, "next_cursor": next_cursor(page, redemptions, "redemption_id")}
-
-
-def next_cursor(page: Page, shown: list[dict[str, Any]], member: str) -> str | None:
-    """The cursor behind the last of `shown`, or None when the page is not full."""
-    return encode_cursor(shown[-1][member]) if len(shown) == page.limit else None
+        found = await list_redemptions(connection, principal.tenant_id, wanted)
+    shown = [principal.shown(redemption, order_for_player) for redemption in found]
+    return RedemptionListAnswer(redemptions=shown, next_cursor=page.cursor_of(shown, "redemption_id"))
 
 
 routes: list[Any] = [identify_user, get_user, get_user_points, list_user_transactions, list_user_redemptions]

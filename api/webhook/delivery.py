@@ -43,7 +43,7 @@ class Recovery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     since: GivenInstant
 
 
-class Recovered(msgspec.Struct, frozen=True, kw_only=True):
+class RecoveredDeliveries(msgspec.Struct, frozen=True, kw_only=True):
     """How many deliveries are sent again."""
 
     recovered: int
@@ -141,7 +141,7 @@ async def send_again(connection: Connection, tenant_id: UUID, delivery_id: UUID)
 
 
 @post("/v1/admin/webhook-endpoints/{endpoint_id:str}/recover", rule=ADMIN, status_code=202, refusals=(InvalidState,))
-async def recover_deliveries(endpoint_id: str, data: Recovery, principal: Principal, pool: Pool) -> Recovered:
+async def recover_deliveries(endpoint_id: str, data: Recovery, principal: Principal, pool: Pool) -> RecoveredDeliveries:
     """Send all failed deliveries of the endpoint since an instant again. Returns how many. 409 while the endpoint is disabled.
 
     Deliveries without attempts left get one more; those waiting for their next attempt get it now.
@@ -155,7 +155,7 @@ async def recover_deliveries(endpoint_id: str, data: Recovery, principal: Princi
         recovered = len(failed) + await hurry_waiting(connection, principal.tenant_id, identity, data.since, now=utc_now())
         facts = {"since": rfc3339(data.since), "recovered": recovered}
         await record(connection, principal.tenant_id, action="recover", subject="webhook_endpoint", subject_id=str(identity), facts=facts)
-    return Recovered(recovered=recovered)
+    return RecoveredDeliveries(recovered=recovered)
 
 
 @post("/v1/admin/webhook-endpoints/{endpoint_id:str}/test", rule=ADMIN, status_code=202, refusals=(InvalidState,))

@@ -84,7 +84,7 @@ async def list_redemptions(visit: Visit) -> Response[bytes]:
 @get("/redemptions.csv")
 async def export_redemptions(visit: Visit) -> Stream:
     """What the filters find, all of it, as it is read."""
-    pieces = await visit.api.stream("/v1/admin/redemptions", {**_wanted(visit), "format": "csv"})
+    pieces = await visit.api.stream("/v1/admin/redemptions/export", _wanted(visit))
     headers = {"content-disposition": 'attachment; filename="redemptions.csv"'}
     return Stream(pieces, media_type="text/csv", headers=headers)
 

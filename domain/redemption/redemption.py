@@ -10,15 +10,16 @@ fulfilled ──▶ reversed
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 import msgspec
+from msgspec import Meta
 
 from domain.canonical_json import canonical_json
 from domain.errors import InvalidState, RedemptionAlreadyFinal, ValidationError
 from domain.misfit import choice_problem, near_miss
-from domain.wire import decimal_number, optional_rfc3339, rfc3339
+from domain.wire import FreeForm, GivenInstant, decimal_number
 
 
 class State(StrEnum):
@@ -42,6 +43,16 @@ class State(StrEnum):
         member._value_ = value
         member.sentence = sentence
         return member
+
+
+class SourceType(StrEnum):
+    """What a redemption or a grant comes from."""
+
+    PURCHASE = "purchase"
+    LEADERBOARD = "leaderboard"
+    SCHEDULE = "schedule"
+    MANUAL = "manual"
+    TIER = "tier"
 
 
 TRANSITIONS: Mapping[State, frozenset[State]] = {
@@ -77,6 +88,7 @@ CALLBACK_LIKENESS = 0.9
 
 MAXIMUM_DATA_BYTES = 32 * 1024
 """What a partner may leave with a callback, and what a user may fill in."""
+OF_CALLBACK = "At most 32 KB, for the user: a code, a link, a tracking number; `reason` says why it failed"
 
 
 class Effect(StrEnum):
@@ -230,6 +242,14 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
     """What the user filled in when claiming; replaces what was given before."""
 
 
+class CallbackBody(msgspec.Struct, frozen=True, kw_only=True):
+    """What a partner reports of a redemption. Members of other names are kept beside `fulfillment_data`."""
+
+    status: Literal["fulfilled", "failed", "processing"]
+    fulfilled_at: GivenInstant | None = None
+    fulfillment_data: Annotated[FreeForm | None, Meta(description=OF_CALLBACK, examples=[{"code": "AB12-CD34"}])] = None
+
+
 def read_callback(body: dict[str, Any], by: str) -> Move:
     """The partner's callback as a move (contract 4); fields that we do not know are kept beside `fulfillment_data`.
 
@@ -350,42 +370,3 @@ def is_too_late(redemption: Redemption, delivery_id: UUID, *, by_hand: bool) -> 
 def points_number(redemption: Redemption) -> int | float:
     """The points spent as the JSON number of contracts 4 and 5."""
     return decimal_number(redemption.points_spent, 10**redemption.decimal_places)
-
-
-def redemption_document(redemption: Redemption, timeline: list[TimelineRow], deliveries: list[DeliveryLine]) -> dict[str, Any]:
-    """The redemption as contract 4 shows it, members in its order."""
-    return {
-        "redemption_id": str(redemption.redemption_id),
-        "status": redemption.status.value,
-        "flags": redemption.flags,
-        "user_id": str(redemption.user_id),
-        "external_user_id": redemption.external_user_id,
-        "reward_id": str(redemption.reward_id),
-        "reward": {name: redemption.reward.get(name) for name in ("id", "slug", "name", "type", "value")},
-        "variant_id": redemption.variant_id,
-        "source_type": redemption.source_type,
-        "source_id": redemption.source_id,
-        "points_spent": points_number(redemption),
-        "currency": redemption.currency,
-        "fields": redemption.fields,
-        "fulfillment_data": redemption.fulfillment_data,
-        "failure_reason": redemption.failure_reason,
-        "created_at": rfc3339(redemption.created_at),
-        "updated_at": rfc3339(redemption.updated_at),
-        "fulfilled_at": optional_rfc3339(redemption.fulfilled_at),
-        "deadline_at": optional_rfc3339(redemption.deadline_at),
-        "timeline": [
-            {"at": rfc3339(row.at), "from": row.from_status, "to": row.to_status, "by": row.by, "note": row.note} for row in timeline
-        ],
-        "deliveries": [
-            {
-                "delivery_id": str(line.delivery_id),
-                "state": line.state,
-                "attempts": line.attempts,
-                "last_status": line.last_status,
-                "next_attempt_at": optional_rfc3339(line.next_attempt_at),
-            }
-            for line in deliveries
-        ],
-        "workflow_id": workflow_id(redemption.tenant_id, redemption.redemption_id),
-    }

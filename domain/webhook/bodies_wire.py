@@ -14,7 +14,7 @@ Timestamp = Annotated[str, Meta(examples=["2026-03-01T04:11:00.763Z"], extra_jso
 SentInstant = Annotated[str, Meta(examples=["2025-11-18T12:00:00Z"], extra_json_schema={"format": "date-time"})]
 
 
-class RedeemedReward(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class WebhookReward(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The reward of a redemption as partners are told it."""
 
     id: Id
@@ -36,7 +36,7 @@ class RewardRedeemedBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     reward_type: Annotated[str | None, Meta(examples=["voucher"])]
     reward_value: Annotated[Any, Meta(examples=[10])]
     points_spent: Number
-    reward: RedeemedReward
+    reward: WebhookReward
     timestamp: Timestamp
 
 

@@ -1,12 +1,13 @@
 """Redemptions in lists: what people look through, and what the sweep compares with Temporal."""
 
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
 
 from domain.redemption.redemption import Redemption
+from domain.redemption.redemption_wire import RedemptionAnswer
 from runtime.postgres import Connection
 from runtime.tasks import in_steps
 from storage.redemption.move import COLUMNS, documents_of
@@ -28,7 +29,7 @@ class RedemptionFilter(msgspec.Struct, frozen=True, kw_only=True):
     limit: int = 50
 
 
-async def list_redemptions(connection: Connection, tenant_id: UUID, wanted: RedemptionFilter) -> list[dict[str, Any]]:
+async def list_redemptions(connection: Connection, tenant_id: UUID, wanted: RedemptionFilter) -> list[RedemptionAnswer]:
     """A page of redemptions as contract 4 shows them, the newest first."""
     return await documents_of(connection, tenant_id, await page_of_redemptions(connection, tenant_id, wanted))
 

@@ -33,9 +33,9 @@ from domain.redemption.redemption import (
     decide_callback,
     effect_of,
     flags_after,
-    redemption_document,
     workflow_id,
 )
+from domain.redemption.redemption_wire import RedemptionAnswer, redemption_answer
 from domain.redemption.webhook_body import redemption_updated
 from runtime.postgres import Connection
 from runtime.tasks import in_steps
@@ -351,13 +351,13 @@ async def timeline_of(connection: Connection, tenant_id: UUID, redemption_id: UU
     return [TimelineRow(**row) for row in await cursor.fetchall()]
 
 
-async def document_of(connection: Connection, tenant_id: UUID, redemption_id: UUID) -> dict[str, Any]:
+async def document_of(connection: Connection, tenant_id: UUID, redemption_id: UUID) -> RedemptionAnswer:
     """The redemption as contract 4 shows it, with its timeline and deliveries; raises RedemptionNotFound."""
     redemption = await find_redemption(connection, tenant_id, redemption_id)
     return (await documents_of(connection, tenant_id, [redemption]))[0]
 
 
-async def documents_of(connection: Connection, tenant_id: UUID, redemptions: list[Redemption]) -> list[dict[str, Any]]:
+async def documents_of(connection: Connection, tenant_id: UUID, redemptions: list[Redemption]) -> list[RedemptionAnswer]:
     """These redemptions as contract 4 shows them, in their order."""
     ids = [redemption.redemption_id for redemption in redemptions]
     cursor = await connection.execute(
@@ -380,6 +380,4 @@ async def documents_of(connection: Connection, tenant_id: UUID, redemptions: lis
     deliveries: dict[UUID, list[DeliveryLine]] = {identity: [] for identity in ids}
     for row in await cursor.fetchall():
         deliveries[row.pop("redemption_id")].append(DeliveryLine(**row))
-    return await in_steps(
-        redemptions, lambda each: redemption_document(each, timelines[each.redemption_id], deliveries[each.redemption_id])
-    )
+    return await in_steps(redemptions, lambda each: redemption_answer(each, timelines[each.redemption_id], deliveries[each.redemption_id]))

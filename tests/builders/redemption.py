@@ -73,7 +73,7 @@ class Stage(msgspec.Struct, frozen=True):
 
     async def document(self, redemption: Redemption) -> dict[str, Any]:
         async with transaction(self.pool) as connection:
-            return await document_of(connection, redemption.tenant_id, redemption.redemption_id)
+            return msgspec.to_builtins(await document_of(connection, redemption.tenant_id, redemption.redemption_id))
 
     async def points(self) -> tuple[int, int, int]:
         """Posted, held, and the stock that is left."""

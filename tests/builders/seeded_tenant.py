@@ -19,6 +19,8 @@ CONFIG = {"name": "Rewards", "tiers": [{"min_rank": 1, "item_ids": ["{item_id}"]
 TIER = {"name": "gold", "level": 1, "threshold": 100}
 REASON = {"reason": "a test"}
 SCHEDULE = {"name": "Daily", "when": {"cron": "0 9 * * *"}, "audience": {"type": "all_users"}, "reward_config_id": "{reward_config_id}"}
+ACTS = ("approve", "reject", "cancel", "fulfil", "fail", "reverse", "resend")
+"""What staff do with a redemption."""
 GRANT = {"item_id": "{item_id}", "external_ids": ["ann"], **REASON}
 BODIES: dict[str, Any] = {
     "PUT /v1/admin/earning-rules/{rule_id}": {"name": "x", "event_type": "goal", "points_expression": "1"},
@@ -44,8 +46,7 @@ BODIES: dict[str, Any] = {
     "PUT /v1/admin/users/{external_id}/tier": {"tier": None, "reason": "a test"},
     "PATCH /v1/admin/webhook-endpoints/{endpoint_id}": {"description": "y"},
     "POST /v1/admin/webhook-endpoints/{endpoint_id}/recover": {"since": "2026-01-01T00:00:00Z"},
-    "POST /v1/admin/redemptions/{redemption_id}/resend": REASON,
-    "POST /v1/admin/redemptions/{redemption_id}/{move}": REASON,
+    **{f"POST /v1/admin/redemptions/{{redemption_id}}/{act}": REASON for act in ACTS},
     "PATCH /v1/admin/schedules/{schedule_id}": {"name": "y"},
     "POST /v1/admin/schedules/{schedule_id}/backfill": {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"},
     "POST /v1/orders/{order_id}/claim": {"fields": {}},
@@ -131,7 +132,6 @@ def seed(world: World) -> dict[str, str]:
         "api_key_id": key["api_key_id"],
         "event_id": "event-1",
         "position": str(found[0]),
-        "move": "cancel",
         "snapshot_time": "2026-01-01T00:00:00Z",
     }
 

@@ -80,7 +80,20 @@ def needs(world: World, client: httpx.Client, route: str) -> dict[str, str]:
     if route == "DELETE /v1/admin/reward-configs/{reward_config_id}":
         unused = filled(CONFIG, client.post("/v1/admin/reward-items", json=BADGE).json())
         return {"reward_config_id": client.post("/v1/admin/reward-configs", json=unused).json()["reward_config_id"]}
+    if route.startswith("POST /v1/admin/redemptions/{redemption_id}/") and not route.endswith("/resend"):
+        return {"redemption_id": redeemed(client, route.rpartition("/")[2])}
     return {"tenant_id": str(world.tenant_id)}
+
+
+def redeemed(client: httpx.Client, act: str) -> str:
+    """A redemption that this can be done with."""
+    slug = "approved" if act in ("approve", "reject") else "handmade"
+    if slug == "approved":
+        client.post("/v1/admin/rewards", json={"slug": slug, **HANDMADE, "requires_approval": True})
+    made = str(client.post("/v1/redemptions", json={"external_user_id": "ann", "slug": slug}).json()["redemption_id"])
+    if act == "reverse":
+        client.post(f"/v1/admin/redemptions/{made}/fulfil", json={}).raise_for_status()
+    return made
 
 
 def test_every_change_by_an_admin_or_the_operator_is_written_down(world: World) -> None:

@@ -133,7 +133,7 @@ def test_the_list_is_filtered_and_the_csv_holds_the_same(world: World) -> None:
 
 
 def test_a_long_csv_is_streamed_whole(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.redemption.redemption.CSV_PAGE", 1)
+    monkeypatch.setattr("api.redemption.listing.CSV_PAGE", 1)
     made = {redeem(world, f"user-{number}") for number in range(7)}
     rows = list(csv.DictReader(io.StringIO(signed_in(world).get("/redemptions.csv").text)))
     assert {row["redemption_id"] for row in rows} == made

@@ -15,7 +15,7 @@ from runtime.settings import Settings
 from tests.builders.api import World, make_world
 from tests.journey.programme import eventually
 
-CSV = "/v1/admin/redemptions?format=csv"
+CSV = "/v1/admin/redemptions/export"
 ROWS = 600
 
 
@@ -30,7 +30,7 @@ def many_redemptions(world: World) -> None:
             )
             INSERT INTO redemption (tenant_id, redemption_id, user_id, external_user_id, reward_id, reward, status, points_spent, currency,
                 fields, fulfilment, created_at, updated_at)
-            SELECT %(tenant)s, uuidv7(), user_id, 'ann', uuidv7(), '{"slug": "s", "name": "n"}', 'fulfilled', 1, 'points',
+            SELECT %(tenant)s, uuidv7(), user_id, 'ann', uuidv7(), '{"slug": "s", "name": "n", "type": "item"}', 'fulfilled', 1, 'points',
                 jsonb_build_object('x', repeat('x', 30000)), '{"type": "manual", "deadline_seconds": 600, "answer_is_callback": false}',
                 now(), now() FROM someone, generate_series(1, %(rows)s)
             """,

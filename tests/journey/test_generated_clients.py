@@ -34,7 +34,7 @@ def run(*command: str, cwd: Path, environ: Mapping[str, str] | None = None) -> s
 def settings_of(stack: Stack) -> dict[str, str]:
     return {
         "LAUREL_URL": stack.described["api_url"],
-        "LAUREL_ADMIN_KEY": stack.described["admin_key"],
+        "LAUREL_ADMIN_KEY": stack.described["api_key"],
         "LAUREL_FULFILMENT_KEY": stack.described["fulfilment_key"],
     }
 

@@ -91,9 +91,9 @@ def test_a_pool_of_codes_is_filled_over_http_and_from_a_file(world: World, setti
 
 
 def test_redemptions_are_exported_as_csv(world: World, monkeypatch):
-    from api.redemption import redemption
+    from api.redemption import listing
 
-    monkeypatch.setattr(redemption, "CSV_PAGE", 3)
+    monkeypatch.setattr(listing, "CSV_PAGE", 3)
     with world.client() as admin:
         store(admin, name='Mug, "large"', fields=[{"name": "note"}])
         made = []
@@ -106,17 +106,33 @@ def test_redemptions_are_exported_as_csv(world: World, monkeypatch):
             answer = admin.post("/v1/redemptions", json=body)
             assert answer.status_code == 201, answer.text
             made.append(answer.json()["redemption_id"])
-        exported = admin.get("/v1/admin/redemptions", headers={"Accept": "text/csv"})
+        exported = admin.get("/v1/admin/redemptions/export")
         assert exported.headers["content-type"] == "text/csv; charset=utf-8"
-        assert exported.text == admin.get("/v1/admin/redemptions?format=csv").text
         rows = list(csv.DictReader(io.StringIO(exported.text)))
         assert [row["redemption_id"] for row in rows] == made[::-1]
         assert (rows[0]["reward_name"], rows[0]["points_spent"], rows[0]["fields"]) == ('Mug, "large"', "30", '{"note":"z"}')
         admin.post(f"/v1/admin/redemptions/{made[0]}/fail", json={"reason": "=cmd()"})
-        (failed,) = csv.DictReader(io.StringIO(admin.get("/v1/admin/redemptions?format=csv&status=failed").text))
+        (failed,) = csv.DictReader(io.StringIO(admin.get("/v1/admin/redemptions/export?status=failed").text))
         assert failed["failure_reason"] == "'=cmd()"
+        assert error(admin.get("/v1/admin/redemptions/export?user_id=nobody")) == (404, "USER_NOT_FOUND")
+        assert field(admin.get("/v1/admin/redemptions/export?limit=1")) == "limit", "it is all of them"
+
+
+def test_the_list_of_redemptions_still_answers_csv_to_whoever_asks_so(world: World):
+    with world.client() as admin:
+        store(admin)
+        admin.post("/v1/redemptions", json={"external_user_id": "ann", "slug": "mug"}).raise_for_status()
+        exported = admin.get("/v1/admin/redemptions/export").text
+        assert admin.get("/v1/admin/redemptions?format=csv").text == exported
+        assert admin.get("/v1/admin/redemptions", headers={"Accept": "text/csv"}).text == exported
+        assert len(admin.get("/v1/admin/redemptions?format=json", headers={"Accept": "text/csv"}).json()["redemptions"]) == 1
         assert field(admin.get("/v1/admin/redemptions?format=pdf")) == "format"
-        assert len(admin.get("/v1/admin/redemptions").json()["redemptions"]) == 7
+
+
+def test_a_filter_that_is_misspelt_is_refused_with_the_choices(world: World):
+    with world.client() as admin:
+        for wrong in ("status=done", "flag=exhausted", "source_type=shop", "reward_id=mug", "from=today"):
+            assert field(admin.get(f"/v1/admin/redemptions?{wrong}")) == wrong.partition("=")[0]
 
 
 def test_another_tenants_pool_and_orders_look_like_none(world: World, settings: Settings, url: str):

@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import get_args, get_type_hints
 
+import msgspec
 import pytest
 import pytest_asyncio
 
@@ -45,7 +46,7 @@ async def move(world: World, redemption, to: State, **more):
 
 async def document(world: World, redemption):
     async with transaction(world.pool) as connection:
-        return await document_of(connection, world.tenant_id, redemption.redemption_id)
+        return msgspec.to_builtins(await document_of(connection, world.tenant_id, redemption.redemption_id))
 
 
 async def sizes(world: World, reward):

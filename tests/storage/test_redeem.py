@@ -1,5 +1,6 @@
 import asyncio
 
+import msgspec
 import pytest
 import pytest_asyncio
 
@@ -30,7 +31,7 @@ async def test_redeeming_answers_exactly_what_is_kept(world: World):
     redemption = await world.redeem("ann", fields={"phone": "0901"})
     async with world.pool.connection() as connection:
         assert await find_redemption(connection, world.tenant_id, redemption.redemption_id) == redemption
-        document = await document_of(connection, world.tenant_id, redemption.redemption_id)
+        document = msgspec.to_builtins(await document_of(connection, world.tenant_id, redemption.redemption_id))
     assert document["points_spent"] == 30
     assert document["reward"] == redemption.reward
     assert [(row["from"], row["to"], row["by"]) for row in document["timeline"]] == [(None, "pending", "test")]

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import msgspec
 import pytest
 import pytest_asyncio
 
@@ -76,7 +77,7 @@ async def test_the_same_callback_again_changes_nothing_and_another_is_refused_an
         refused = await move(world, redemption, callback("failed"))
         assert (refused.decision, refused.status) == (Decision.REFUSED, State.FULFILLED)
     async with transaction(world.pool) as connection:
-        document = await document_of(connection, world.tenant_id, redemption.redemption_id)
+        document = msgspec.to_builtins(await document_of(connection, world.tenant_id, redemption.redemption_id))
     assert document["fulfillment_data"] == {"code": "first"}
     assert [row["note"] for row in document["timeline"]] == [None, None, "callback 'failed' refused: already fulfilled"]
     assert await balance(world, user, reward) == (90, 0, 4)
@@ -124,7 +125,7 @@ async def test_an_outcome_that_somebody_brought_about_ends_a_flag_and_an_expiry_
         await set_flag(connection, world.tenant_id, redemption.redemption_id, flag, now=utc_now())
     await move(world, redemption, Move(to=outcome, by="staff", note="by hand"))
     async with transaction(world.pool) as connection:
-        document = await document_of(connection, world.tenant_id, redemption.redemption_id)
+        document = msgspec.to_builtins(await document_of(connection, world.tenant_id, redemption.redemption_id))
     assert document["flags"] == ([flag] if keeps else [])
     (told,) = await world.rows("SELECT argument FROM outbox WHERE name LIKE 'moved:%%'")
     assert told["argument"]["flags"] == document["flags"], "its workflow shows the same"
@@ -147,7 +148,7 @@ async def test_lists_are_filtered_and_paged(world):
 
     async def ids(**wanted):
         async with transaction(world.pool) as connection:
-            return [each["redemption_id"] for each in await list_redemptions(connection, world.tenant_id, RedemptionFilter(**wanted))]
+            return [str(each.redemption_id) for each in await list_redemptions(connection, world.tenant_id, RedemptionFilter(**wanted))]
 
     assert await ids() == [str(second.redemption_id), str(first.redemption_id)]
     assert await ids(status="failed", user_id=user.user_id) == [str(second.redemption_id)]

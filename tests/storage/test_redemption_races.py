@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 
+import msgspec
 import pytest
 
 from domain.errors import DomainError
@@ -71,7 +72,7 @@ async def race(world: World, redemption, first: Move, second: Move) -> State:
     """The two at once; then how it stands, once the timeline was compared with what the movers were told."""
     told = await asyncio.gather(try_move(world, redemption, first), try_move(world, redemption, second))
     async with transaction(world.pool) as connection:
-        document = await document_of(connection, world.tenant_id, redemption.redemption_id)
+        document = msgspec.to_builtins(await document_of(connection, world.tenant_id, redemption.redemption_id))
     path = [row["to"] for row in document["timeline"] if row["from"] != row["to"]][1:]
     assert sorted(path) == sorted(state for state in told if state is not None), "each mover was told the truth"
     ends = [state for state in path if state in FINAL and state != State.REVERSED]

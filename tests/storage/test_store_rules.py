@@ -95,7 +95,7 @@ async def test_a_variant_has_its_own_price_stock_and_value(world: World):
     await move(world, redemption, State.FAILED)
     assert await stocks(world, reward) == (4, {"l": 1})
     async with transaction(world.pool) as connection:
-        assert (await document_of(connection, world.tenant_id, redemption.redemption_id))["variant_id"] == "l"
+        assert (await document_of(connection, world.tenant_id, redemption.redemption_id)).variant_id == "l"
     assert await world.findings() == []
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import msgspec
 import pytest
 import pytest_asyncio
 
@@ -47,7 +48,7 @@ async def stocks(world: World, reward):
 async def move(world: World, redemption, to: State):
     async with transaction(world.pool) as connection:
         await move_redemption(connection, world.tenant_id, redemption.redemption_id, Move(to=to, by="test"), now=utc_now())
-        return await document_of(connection, world.tenant_id, redemption.redemption_id)
+        return msgspec.to_builtins(await document_of(connection, world.tenant_id, redemption.redemption_id))
 
 
 async def test_each_variant_gives_its_own_codes_and_gets_an_unused_one_back(world: World):

@@ -124,6 +124,7 @@ class Loose(Struct, kw_only=True):
     ends: Annotated[Annotated[int | float, Meta(description="When it ends", examples=[7])] | None, Meta()]
     way: Literal["up", "down"]
     either: int | str
+    free: dict[str, Any]
 
 
 def test_choices_are_as_few_as_can_be_and_say_what_they_are() -> None:
@@ -134,4 +135,20 @@ def test_choices_are_as_few_as_can_be_and_say_what_they_are() -> None:
         "ends": {"description": "When it ends", "examples": [7], "anyOf": [{"type": "number"}, {"type": "null"}]},
         "way": {"type": "string", "enum": ["down", "up"]},
         "either": {"anyOf": [{"type": "integer"}, {"type": "string"}]},
+        "free": {"$ref": "#/components/schemas/FreeForm"},
     }
+
+
+class Noted(Struct, kw_only=True):
+    """With an example of its own beside a reference."""
+
+    colour: Annotated[Colour, Meta(examples=["red"])] = Colour.BLUE
+
+
+def test_a_body_that_may_have_other_members_says_so_and_an_example_beside_a_reference_counts() -> None:
+    book = SchemaBook()
+    document = {"sent": book.body(Noted)}
+    schemas = book.finish(document)
+    assert schemas["Noted"]["additionalProperties"] is True
+    assert "required" not in schemas["Noted"]
+    assert example_of_schema(document["sent"], schemas) == {"colour": "red"}
