@@ -14,7 +14,7 @@ from api.event.event_type import TypeMemory
 from api.known_query import check_query
 from api.middleware import Reply, cors_headers, read_body
 from api.principal import Admission, Principal
-from api.rule import SENDERS, Rule, rule_of
+from api.rule import SENDERS, rule_of
 from api.tenant.credential import Authenticator
 from domain.errors import DomainError, EventTypeNotDeclared, Forbidden, Unavailable, UserNotFound, ValidationError
 from domain.event.event import AcceptedEvent, decode_bulk, readable_event_id, validate_event
@@ -52,7 +52,7 @@ class Ingest:
         self, control: AdmissionControl, authenticator: Authenticator, writer: GroupCommitWriter, *, types: TypeMemory, pool: Pool
     ) -> None:
         """`writer` makes events durable; `types` knows the event types that tenants declared; `pool` is for what is rarely asked."""
-        self._control = control
+        self._control, self._rules = control, {SINGLE: rule_of(send_event), BULK: rule_of(send_events)}
         self._authenticator = authenticator
         self._pool = pool
         self._types = types
@@ -60,19 +60,17 @@ class Ingest:
 
     async def answer(self, scope: Scope, receive: Receive) -> Reply:
         """The answer, after the commit. Raises what `api/errors.py` maps."""
+        headers: list[tuple[bytes, bytes]] = scope["headers"]  # type: ignore[assignment]
         is_single = scope["path"] == SINGLE
-        admission = await self._admit(scope, rule_of(send_event if is_single else send_events))
-        reply = await self.take(admission, await read_body(scope["headers"], receive), is_single=is_single)  # type: ignore[arg-type]
+        rule = self._rules[scope["path"]]
+        admission = None if scope["query_string"] else self._control.admit_plain(headers, rule)
+        if admission is None:
+            admission = await self._control.admit(scope, rule)
+            check_query(scope["query_string"], ())
+        body = await read_body(headers, receive)
+        reply = await (self._take_one if is_single else self._take_many)(admission, body)
         origin = scope.get("state", {}).get("cors_origin")
         return reply if origin is None else Reply(status=reply.status, body=reply.body, headers=cors_headers(origin))
-
-    async def _admit(self, scope: Scope, rule: Rule) -> Admission:
-        query = scope["query_string"]
-        if not query and (admission := self._control.admit_plain(scope["headers"], rule)) is not None:
-            return admission
-        admission = await self._control.admit(scope, rule)
-        check_query(query, ())
-        return admission
 
     async def take(self, admission: Admission, body: bytes, *, is_single: bool) -> Reply:
         """What became of the event, or of the events, in the body of a request that was let in."""
