@@ -44,6 +44,8 @@ REMEMBERED_BYTES = 2048
 LAST_USED_SECONDS = 60
 UNKNOWN_SECONDS = limits.UNKNOWN_SECONDS.value
 """An id that no key has is believed to be nobody's for so long: ids are drawn, so none is made meanwhile."""
+OUTDATED = "The token was issued before its user was erased"
+NO_TENANT = "The token does not name a tenant"
 ORIGIN_CHARACTERS = 255
 ORIGINS = limits.REMEMBERED_ORIGINS.value
 
@@ -74,11 +76,13 @@ class Authenticator:
         self._credentials = Recent[bytes, Remembered](CACHED_CREDENTIALS)
         self._identities = Recent[bytes, tuple[Identity, float]](CACHED_CREDENTIALS)
         self._outlived = Recent[bytes, datetime](CACHED_CREDENTIALS)
+        self._outdated = Recent[bytes, None](CACHED_CREDENTIALS)
         self._strangers = Slots(limits.STRANGERS.value, limits.STRANGERS_WAITING.value)
         self._unknown_keys = Recent[str, float](limits.UNKNOWN_KEYS.value)
-        self._known_keys = Recent[str, float](CACHED_CREDENTIALS)
+        self._known_keys = Recent[str, tuple[credential.KeyAccess, float]](CACHED_CREDENTIALS)
         self._origins = Recent[tuple[str, str | None], tuple[bool, float]](ORIGINS)
         self._tenants = Recent[tuple[bool, str], tuple[TenantAccess, float]](CACHED_CREDENTIALS)
+        self._unknown_tenants = Recent[tuple[bool, str], float](limits.UNKNOWN_KEYS.value)
         self._tokens = TokenVerifier(settings)
 
     def remembered(self, credential_bytes: bytes) -> Admission | None:
@@ -137,12 +141,14 @@ class Authenticator:
         return Remembered(self._admission(principal, access.tenant), expires_at, fresh_until)
 
     async def _find_key(self, parsed: KeyText) -> tuple[credential.KeyAccess | None, float]:
-        if parsed.public_id in self._known_keys:
-            return await self._read_key(parsed)
-        async with self._stranger():
+        """The key of that id, at most `FRESH_SECONDS` old: who comes with a wrong secret or a revoked key has it read no more often."""
+        known = self._known_keys.get(parsed.public_id)
+        if known is not None and known[1] >= time.monotonic():
+            return known
+        async with nullcontext() if known is not None else self._stranger():
             access, fresh_until = await self._read_key(parsed)
         if access is not None:
-            self._known_keys.keep(parsed.public_id, fresh_until)
+            self._known_keys.keep(parsed.public_id, (access, fresh_until))
         return access, fresh_until
 
     @asynccontextmanager
@@ -191,13 +197,16 @@ class Authenticator:
 
         Asked only of tokens that are older than the tenant's last erasure, and once for each erasure.
         """
+        if raw in self._outdated:
+            raise Unauthorized(OUTDATED)
         last = tenant.last_erased_at
         if last is None or identity.issued_at >= int(last.timestamp()) or self._outlived.get(raw) == last:
             return
         async with self._pool.connection() as connection:
             gone = await erased_at(connection, tenant.tenant_id, identity.subject)
         if gone is not None and identity.issued_at < int(gone.timestamp()):
-            raise Unauthorized("The token was issued before its user was erased")
+            self._outdated.keep(raw, None)
+            raise Unauthorized(OUTDATED)
         self._outlived.keep(raw, last)
 
     def _admission(self, principal: Principal, tenant: TenantAccess) -> Admission:
@@ -210,6 +219,8 @@ class Authenticator:
         known = self._tenants.get(question)
         if known is not None and known[1] >= time.monotonic():
             return known
+        if self._unknown_tenants.get(question, 0.0) >= time.monotonic():
+            raise Unauthorized(NO_TENANT)
 
         async def find() -> tuple[TenantAccess | None, float]:
             fresh_until = time.monotonic() + FRESH_SECONDS
@@ -221,7 +232,8 @@ class Authenticator:
         tenant, fresh_until = await self._queries.ask(("tenant", *question), find)
         if tenant is None:
             self._tenants.pop(question, None)
-            raise Unauthorized("The token does not name a tenant")
+            self._unknown_tenants.keep(question, fresh_until)
+            raise Unauthorized(NO_TENANT)
         self._tenants.keep(question, (tenant, fresh_until))
         return tenant, fresh_until
 
