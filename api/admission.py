@@ -115,10 +115,12 @@ class AdmissionControl:
         _tell(admission)
         return admission
 
-    async def check_again(self, scope: Any, rule: Rule) -> None:
-        """Raise what would refuse the request if it came now. It is not charged."""
-        facts = request_facts(scope)
-        judge(facts, await self._authentication(facts), rule)
+    async def admit_again(self, facts: RequestFacts, rule: Rule, admission: Admission) -> Admission:
+        """The present admission of a request that was let in and goes on; raises what would refuse it now. It is not charged."""
+        present = await self._authentication(facts)
+        if present is not admission:  # else nobody has looked since
+            judge(facts, present, rule)
+        return present
 
     async def admit_operator(self, scope: Any) -> None:
         """Let the operator's key in. A tenant's good credential is told that its role is too small."""

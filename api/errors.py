@@ -40,6 +40,11 @@ def request_id_of(scope: Any) -> str:
     return cast(str, scope.get("state", {}).get("request_id", ""))
 
 
+def retry_after(error: DomainError) -> dict[str, str]:
+    """`Retry-After` for whoever may come again: as long as the refusal says, else a second."""
+    return {"retry-after": str(error.facts.get("retry_after", 1))} if error.status in (429, 503) else {}
+
+
 def error_body(error: DomainError, request_id: str) -> bytes:
     """The JSON body that every surface answers an error with."""
     content: dict[str, Any] = {"code": error.code, "message": _cut(error.message, MESSAGE_CHARACTERS), "status": error.status}
@@ -121,7 +126,7 @@ def answer_error(request: Request[Any, Any, Any], raised: Exception) -> Response
     """The answer to any exception that a handler, a guard or the framework raised."""
     request_id = request_id_of(request.scope)
     error = known_error(raised) or internal_error(raised, request_id)
-    headers = {"Retry-After": str(error.facts["retry_after"])} if "retry_after" in error.facts else {}
+    headers = retry_after(error)
     if isinstance(raised, HTTPException) and raised.headers:
         headers |= {name: value for name, value in raised.headers.items() if name.lower() in ("allow", "upgrade")}
     return Response(error_body(error, request_id), status_code=error.status, media_type="application/json", headers=headers)

@@ -16,7 +16,7 @@ from litestar import Litestar
 from litestar.types import Message, Receive, Send
 
 from api.access_log import logged
-from api.errors import error_body, internal_error, known_error
+from api.errors import error_body, internal_error, known_error, retry_after
 from api.gateway import is_plain, serves
 from domain import limits
 from domain.errors import CorsNotAllowed, DomainError, NotFound, PayloadTooLarge
@@ -123,7 +123,7 @@ def error_reply(raised: Exception, request_id: bytes) -> Reply:
     """The answer to an exception of a plain ASGI function."""
     text = request_id.decode()
     error: DomainError = known_error(raised) or internal_error(raised, text)
-    headers = ((b"retry-after", b"1"),) if error.status in (429, 503) else ()
+    headers = tuple((name.encode(), value.encode()) for name, value in retry_after(error).items())
     return Reply(status=error.status, body=error_body(error, text), headers=headers)
 
 

@@ -14,6 +14,7 @@ import msgspec
 import psycopg
 import uvicorn
 
+from api.middleware import Front
 from domain.tenant.credential import KeyRole
 from domain.tenant.tenant import Tenant, TenantSettings, TenantStatus
 from runtime.ids import new_id, utc_now
@@ -78,11 +79,11 @@ async def make_world(settings: Settings, url: str) -> World:
 
 
 @contextmanager
-def serving(settings: Settings) -> Iterator[str]:
-    """The API's address while it runs in a thread of its own."""
+def serving(settings: Settings, front: Front | None = None) -> Iterator[str]:
+    """The address of the API, of `front` if one is given, while it runs in a thread of its own."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    checked = AnswerCheck(create_app(settings))
+    checked = AnswerCheck(front or create_app(settings))
     server = uvicorn.Server(uvicorn.Config(checked, log_config=None, access_log=False, lifespan="on"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
