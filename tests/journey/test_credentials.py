@@ -268,7 +268,7 @@ async def test_browsers_are_let_in_by_the_tenants_list(world: World) -> None:
 
 
 async def test_the_operator_makes_lists_and_changes_tenants(world: World) -> None:
-    with httpx.Client(base_url=world.url, headers=OPERATOR) as client:
+    with httpx.Client(base_url=world.url, headers=OPERATOR, timeout=60.0) as client:
         made = client.post("/v1/operator/tenants", json={"name": "Acme", "timezone": "Asia/Ho_Chi_Minh"})
         assert made.status_code == 201
         tenant_id = made.json()["tenant_id"]
