@@ -9,7 +9,7 @@ from temporalio import activity
 from activities.failure import refusals_are_final
 from domain.errors import DomainError
 from domain.redemption.messages import BeginResult, RedemptionInput, SettleInput, SettleResult
-from domain.redemption.redemption import FINAL, WAITING, Flag, Move, Redemption, State, flags_after
+from domain.redemption.redemption import FINAL, WAITING, Move, Redemption, RedemptionFlag, RedemptionState, flags_after
 from domain.redemption.webhook_body import reward_redeemed
 from domain.webhook.webhook import DeliveryState
 from runtime.ids import utc_now
@@ -58,13 +58,13 @@ class RedemptionActivities:
     async def _with_delivery(self, connection: Connection, redemption: Redemption, number: int) -> BeginResult:
         found = await prepare_delivery(connection, redemption, utc_now())
         if found is None:
-            await set_flag(connection, redemption.tenant_id, redemption.redemption_id, Flag.NO_ENDPOINT, now=utc_now())
+            await set_flag(connection, redemption.tenant_id, redemption.redemption_id, RedemptionFlag.NO_ENDPOINT, now=utc_now())
             return BeginResult(
                 status=redemption.status,
                 number=number,
                 deadline_at=redemption.deadline_at,
                 has_endpoint=False,
-                flags=sorted({*redemption.flags, Flag.NO_ENDPOINT.value}),
+                flags=sorted({*redemption.flags, RedemptionFlag.NO_ENDPOINT.value}),
             )
         delivery_id, delays = found
         return BeginResult(
@@ -73,7 +73,7 @@ class RedemptionActivities:
             deadline_at=redemption.deadline_at,
             delivery_id=delivery_id,
             retry_delays_seconds=delays,
-            flags=[flag for flag in redemption.flags if flag != Flag.NO_ENDPOINT],
+            flags=[flag for flag in redemption.flags if flag != RedemptionFlag.NO_ENDPOINT],
         )
 
     @activity.defn(name="settle_redemption")
@@ -98,10 +98,10 @@ async def _fulfil(connection: Connection, redemption: Redemption, begun: BeginRe
     tenant_id, redemption_id = redemption.tenant_id, redemption.redemption_id
     try:
         async with connection.transaction():
-            move = Move(to=State.FULFILLED, by=BY_WORKFLOW, from_workflow=True)
+            move = Move(to=RedemptionState.FULFILLED, by=BY_WORKFLOW, from_workflow=True)
             moved = await move_redemption(connection, tenant_id, redemption_id, move, now=utc_now())
     except DomainError as refusal:
-        failed = Move(to=State.FAILED, by=BY_WORKFLOW, note=refusal.message, failure_reason=refusal.message, from_workflow=True)
+        failed = Move(to=RedemptionState.FAILED, by=BY_WORKFLOW, note=refusal.message, failure_reason=refusal.message, from_workflow=True)
         moved = await move_redemption(connection, tenant_id, redemption_id, failed, now=utc_now())
     return msgspec.structs.replace(begun, status=moved.status, number=moved.number or begun.number)
 

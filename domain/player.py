@@ -12,7 +12,7 @@ from domain.payout.grant_wire import GrantAnswer
 from domain.points.ledger import TransferKind
 from domain.points.ledger_wire import TransferAnswer
 from domain.points.tier_wire import TierChangeAnswer
-from domain.redemption.redemption import State
+from domain.redemption.redemption import RedemptionState
 from domain.redemption.redemption_wire import RedemptionFacts
 
 Shown = TypeVar("Shown", bound=RedemptionFacts)
@@ -31,7 +31,7 @@ def order_for_player(order: Shown) -> Shown:
     A partner's `failure_reason` stays, what staff wrote when they failed it by hand goes.
     """
     moves = [row for row in order.timeline if row.from_status != row.to_status]  # the others: refused callbacks, and what was sent again
-    failed_by_hand = any(row.to_status is State.FAILED and row.note is not None and row.by not in OWN_WORDS for row in moves)
+    failed_by_hand = any(row.to_status is RedemptionState.FAILED and row.note is not None and row.by not in OWN_WORDS for row in moves)
     return structs.replace(
         order,
         flags=[],

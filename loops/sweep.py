@@ -18,7 +18,7 @@ from domain.errors import DomainError
 from domain.leaderboard.rescore import rescore_workflow_id
 from domain.leaderboard.window_messages import window_workflow_id
 from domain.payout.run import Run, payout_workflow_id
-from domain.redemption.redemption import Move, Redemption, State, workflow_id
+from domain.redemption.redemption import Move, Redemption, RedemptionState, workflow_id
 from domain.tenant.erasure import ErasureInput, erase_workflow_id
 from domain.webhook.webhook import endpoint_workflow_id
 from loops.stranded import stop_stranded, was_stranded
@@ -274,7 +274,7 @@ async def expire_overdue(pool: Pool) -> int:
 
 async def _expire(pool: Pool, overdue: Overdue) -> bool:
     """End one; whether that was needed. What is wrong with one redemption keeps no other from its points."""
-    move = Move(to=State.EXPIRED, by=BY_SWEEP, note="past its deadline")
+    move = Move(to=RedemptionState.EXPIRED, by=BY_SWEEP, note="past its deadline")
     try:
         async with transaction(pool) as connection:
             present = await lock_redemption(connection, overdue.tenant_id, overdue.redemption_id)

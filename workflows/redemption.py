@@ -23,7 +23,7 @@ with workflow.unsafe.imports_passed_through():
         SettleInput,
         SettleResult,
     )
-    from domain.redemption.redemption import FINAL, WAITING, State
+    from domain.redemption.redemption import FINAL, WAITING, RedemptionState
     from domain.webhook.webhook import Ladder
 
 STATUS = SearchAttributeKey.for_keyword("RedemptionStatus")
@@ -50,7 +50,7 @@ class RedemptionWorkflow:
     def __init__(self, redemption: RedemptionInput) -> None:
         """Ready for updates that arrive before `run` begins."""
         self._redemption = redemption
-        self._status = State.PENDING
+        self._status = RedemptionState.PENDING
         self._number = 0
         self._begun: BeginResult | None = None
         self._resumed = 0
@@ -70,11 +70,11 @@ class RedemptionWorkflow:
                 await self._go_round()
                 begun = await self._begin()
             if not await self._settled_before_deadline():
-                await self._settle(State.EXPIRED, "nobody fulfilled it before its deadline")
+                await self._settle(RedemptionState.EXPIRED, "nobody fulfilled it before its deadline")
         except (asyncio.CancelledError, ActivityError) as error:
             if not is_cancelled_exception(error):
                 raise
-            await self._settle(State.CANCELLED, "its workflow was cancelled in Temporal")
+            await self._settle(RedemptionState.CANCELLED, "its workflow was cancelled in Temporal")
         await workflow.wait_condition(workflow.all_handlers_finished)
         return RedemptionOutcome(status=self._status)
 
@@ -128,7 +128,7 @@ class RedemptionWorkflow:
         """Wait for the claim or the approval: True when it came, False when the redemption is over, or expired meanwhile."""
         await self._wait(lambda: self._number > begun.number, None, f"{begun.status.value}: 7 days")
         if self._number == begun.number:
-            await self._settle(State.EXPIRED, f"nobody acted while it was {begun.status.value}", only_from=begun.status)
+            await self._settle(RedemptionState.EXPIRED, f"nobody acted while it was {begun.status.value}", only_from=begun.status)
         return self._status not in FINAL
 
     async def _deliver(self, begun: BeginResult) -> bool:
@@ -208,7 +208,7 @@ class RedemptionWorkflow:
         await self._wait(lambda: False, None, "the deadline")
         return self._status in FINAL
 
-    async def _settle(self, to: State, note: str, only_from: State | None = None) -> None:
+    async def _settle(self, to: RedemptionState, note: str, only_from: RedemptionState | None = None) -> None:
         """Give the points back, unless someone was faster."""
         settled: SettleResult = await workflow.execute_activity_method(
             RedemptionActivities.settle,
@@ -246,7 +246,7 @@ class RedemptionWorkflow:
             return None
         return (self._begun.deadline_at - workflow.now()).total_seconds()
 
-    def _adopt(self, status: State, number: int, cause: str) -> None:
+    def _adopt(self, status: RedemptionState, number: int, cause: str) -> None:
         """Take over a newer state and show it in Temporal's UI; old news changes nothing."""
         if number <= self._number:
             return

@@ -4,7 +4,7 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from domain.redemption.messages import RedemptionOutcome, ReversalInput
-    from domain.redemption.redemption import State
+    from domain.redemption.redemption import RedemptionState
 
 
 @workflow.defn
@@ -20,7 +20,7 @@ class RedemptionReversalWorkflow:
         """Show what happened."""
         why = f": {reversal.note}" if reversal.note else ""
         workflow.set_current_details(
-            f"Status: **{State.REVERSED.value}** by {reversal.by or 'staff'}{why}\n\n"
+            f"Status: **{RedemptionState.REVERSED.value}** by {reversal.by or 'staff'}{why}\n\n"
             f"Row {reversal.number} of the timeline of `redemption:{reversal.tenant_id}:{reversal.redemption_id}`"
         )
-        return RedemptionOutcome(status=State.REVERSED)
+        return RedemptionOutcome(status=RedemptionState.REVERSED)

@@ -17,7 +17,7 @@ from api.rule import allow
 from api.tenant.user import user_for
 from domain.errors import UserNotFound, ValidationError
 from domain.redemption.csv_export import csv_lines, header_line
-from domain.redemption.redemption import Flag, SourceType, State
+from domain.redemption.redemption import RedemptionFlag, RedemptionState, SourceType
 from domain.redemption.redemption_wire import RedemptionListAnswer
 from runtime.postgres import Connection, Pool, transaction
 from storage.redemption.listing import RedemptionFilter, page_of_redemptions
@@ -43,8 +43,8 @@ class OrderParams(SourceParams, frozen=True, kw_only=True):
     """Which orders a list shows."""
 
     reward_id: Annotated[UUID | None, Meta(description="Of a reward, or of a reward item")] = None
-    status: State | None = None
-    flag: Flag | None = None
+    status: RedemptionState | None = None
+    flag: RedemptionFlag | None = None
 
 
 class RedemptionParams(OrderParams, frozen=True, kw_only=True):

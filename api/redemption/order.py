@@ -16,7 +16,7 @@ from api.tenant.user import user_for
 from domain.errors import InvalidState, RedemptionNotFound
 from domain.payout.grant_wire import grant_order
 from domain.player import order_for_player
-from domain.redemption.redemption import WAITING, Move, Redemption, State
+from domain.redemption.redemption import WAITING, Move, Redemption, RedemptionState
 from domain.redemption.redemption_wire import Fields, OrderAnswer, OrderListAnswer, order_answer
 from domain.reward.reward import RewardField, check_fields
 from loops.relay import Relay
@@ -37,7 +37,7 @@ class ClaimBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 async def _orders_of(connection: Connection, tenant_id: UUID, wanted: RedemptionFilter) -> list[OrderAnswer]:
     """A page of orders as contract 4 shows them, the newest first. What was given at once is fulfilled."""
     orders = [order_answer(each) for each in await list_redemptions(connection, tenant_id, wanted)]
-    if wanted.status in (None, State.FULFILLED.value) and wanted.flag is None:
+    if wanted.status in (None, RedemptionState.FULFILLED.value) and wanted.flag is None:
         grants = await list_grants(
             connection,
             tenant_id,
@@ -111,13 +111,13 @@ async def _own(pool: Pool, principal: Principal, order_id: str) -> Redemption:
 async def claim_order(order_id: str, data: ClaimBody, principal: Principal, pool: Pool, relay: Relay) -> OrderAnswer:
     """Claim an order within 7 days, with the fields its reward requires. 409 `INVALID_STATE` unless it is `pending_claim`."""
     order = await _own(pool, principal, order_id)
-    if order.status is not State.PENDING_CLAIM:
+    if order.status is not RedemptionState.PENDING_CLAIM:
         raise InvalidState(f"A redemption that is {order.status} cannot be claimed", present=order.status.value)
     filled = {**order.fields, **data.fields}
     check_fields(msgspec.convert(order.fulfilment.get("claim_fields", []), list[RewardField]), filled)
     check_size(filled)
-    to = State.PENDING_APPROVAL if order.fulfilment.get("requires_approval") else State.PENDING
-    move = Move(to=to, by=principal.actor, note="claimed", fields=filled, only_from=frozenset({State.PENDING_CLAIM}))
+    to = RedemptionState.PENDING_APPROVAL if order.fulfilment.get("requires_approval") else RedemptionState.PENDING
+    move = Move(to=to, by=principal.actor, note="claimed", fields=filled, only_from=frozenset({RedemptionState.PENDING_CLAIM}))
     moved = await make_move(pool, relay, principal.tenant_id, order.redemption_id, move=move)
     return principal.shown(order_answer(moved), order_for_player)
 
@@ -126,7 +126,7 @@ async def claim_order(order_id: str, data: ClaimBody, principal: Principal, pool
 async def cancel_order(order_id: str, principal: Principal, pool: Pool, relay: Relay) -> OrderAnswer:
     """Cancel an order while it is `pending_claim` or `pending_approval`. The points are returned. 409 `INVALID_STATE` afterwards."""
     order = await _own(pool, principal, order_id)
-    move = Move(to=State.CANCELLED, by=principal.actor, note=BY_USER, only_from=WAITING)
+    move = Move(to=RedemptionState.CANCELLED, by=principal.actor, note=BY_USER, only_from=WAITING)
     moved = await make_move(pool, relay, principal.tenant_id, order.redemption_id, move=move)
     return principal.shown(order_answer(moved), order_for_player)
 

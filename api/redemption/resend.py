@@ -12,7 +12,7 @@ from api.redemption.redemption import redemption_id_of
 from api.rule import ADMIN
 from api.webhook.delivery import send_again
 from domain.errors import InvalidState
-from domain.redemption.redemption import FINAL, Flag, Redemption, workflow_id
+from domain.redemption.redemption import FINAL, Redemption, RedemptionFlag, workflow_id
 from domain.redemption.redemption_wire import RedemptionAnswer
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, Pool, transaction
@@ -32,7 +32,7 @@ async def _send_at_last(connection: Connection, redemption: Redemption) -> None:
     """Let the workflow of a redemption that had no endpoint look for one again; InvalidState when there is still none."""
     tenant_id, pinned = redemption.tenant_id, redemption.fulfilment.get("endpoint_id")
     if await fulfilment_endpoint(connection, tenant_id, UUID(pinned) if pinned else None) is None:
-        raise InvalidState("No enabled endpoint subscribes to `reward_redeemed`", present=Flag.NO_ENDPOINT.value)
+        raise InvalidState("No enabled endpoint subscribes to `reward_redeemed`", present=RedemptionFlag.NO_ENDPOINT.value)
     identity = workflow_id(tenant_id, redemption.redemption_id)
     await outbox.enqueue(
         connection, tenant_id, outbox.OutboxCommand(kind="update", workflow_id=identity, name=f"resume:{new_id()}", argument={})
@@ -50,7 +50,7 @@ async def resend_redemption(redemption_id: str, data: ResendBody, principal: Pri
     async with transaction(pool, reason=data.reason) as connection:
         redemption = await lock_redemption(connection, principal.tenant_id, redemption_id_of(redemption_id))
         delivery_id = redemption.fulfilment.get("delivery_id")
-        has_none = delivery_id is None and Flag.NO_ENDPOINT in redemption.flags
+        has_none = delivery_id is None and RedemptionFlag.NO_ENDPOINT in redemption.flags
         if redemption.status in FINAL or (delivery_id is None and not has_none):
             raise InvalidState(f"There is nothing to resend for a redemption that is {redemption.status}", present=redemption.status.value)
         if has_none:

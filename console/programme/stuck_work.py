@@ -10,7 +10,7 @@ from console.redemption.redemption_timeline import flag_word
 from console.request import LATE, Visit
 from console.temporal_link import workflow_link
 from console.webhook.labels import ERRORS
-from domain.redemption.redemption import Flag
+from domain.redemption.redemption import RedemptionFlag
 from runtime.visibility import TemporalAway, Troubled, troubled_workflows
 from storage.programme.stuck_work import (
     LOOKED_AT,
@@ -79,7 +79,7 @@ async def show_stuck_work(visit: Visit) -> Response[bytes]:
         looked_at=LOOKED_AT,
         why=why,
         flag_word=flag_word,
-        no_endpoint=Flag.NO_ENDPOINT.value,
+        no_endpoint=RedemptionFlag.NO_ENDPOINT.value,
         redemption_in=redemption_in,
         link=lambda workflow_id: workflow_link(visit.settings, workflow_id),
         rows=ROWS,

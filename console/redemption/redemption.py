@@ -23,7 +23,7 @@ from console.redemption.redemption_timeline import (
 from console.request import Visit
 from console.temporal_link import workflow_link
 from console.webhook.labels import attempt_tone, outcome_of
-from domain.redemption.redemption import FINAL, Flag, State
+from domain.redemption.redemption import FINAL, RedemptionFlag, RedemptionState
 from domain.wire import amount_number
 from storage.redemption.move import find_redemption
 from storage.redemption.points import ledger_effect
@@ -72,8 +72,8 @@ async def list_redemptions(visit: Visit) -> Response[bytes]:
         next_cursor=found["next_cursor"],
         refused=answer.error,
         rewards=rewards.body["rewards"] if rewards.ok else [],
-        states=[state.value for state in State],
-        flags=[flag.value for flag in Flag],
+        states=[state.value for state in RedemptionState],
+        flags=[flag.value for flag in RedemptionFlag],
         flag_word=flag_word,
         csv="/console/redemptions.csv" + (f"?{urlencode(filters)}" if filters else ""),
         finals=FINAL,

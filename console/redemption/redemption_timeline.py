@@ -9,9 +9,15 @@ import msgspec
 from console.format import instant_of, number, word
 from console.i18n import _, mark
 from console.webhook.labels import attempt_tone, outcome_of
-from domain.redemption.redemption import FINAL, TRANSITIONS, Effect, Flag, Redemption, State, effect_of
+from domain.redemption.redemption import FINAL, TRANSITIONS, Effect, Redemption, RedemptionFlag, RedemptionState, effect_of
 
-HAPPY = (State.PENDING_CLAIM, State.PENDING_APPROVAL, State.PENDING, State.PROCESSING, State.FULFILLED)
+HAPPY = (
+    RedemptionState.PENDING_CLAIM,
+    RedemptionState.PENDING_APPROVAL,
+    RedemptionState.PENDING,
+    RedemptionState.PROCESSING,
+    RedemptionState.FULFILLED,
+)
 """The order in which what may come is drawn; the others follow."""
 
 OUTCOMES = {
@@ -24,15 +30,15 @@ FLAGS = {
     "no_endpoint": mark("no endpoint"),
 }
 SENTENCES = {
-    State.PENDING_CLAIM: mark("The user must claim it and fill in the required fields."),
-    State.PENDING_APPROVAL: mark("Needs approval."),
-    State.PENDING: mark("Points are held; fulfilment hasn't started."),
-    State.PROCESSING: mark("Fulfilment is in progress."),
-    State.FULFILLED: mark("The user has received the reward; points spent."),
-    State.FAILED: mark("Fulfilment failed; points refunded."),
-    State.CANCELLED: mark("Cancelled; points refunded."),
-    State.EXPIRED: mark("Not fulfilled before the deadline; points refunded."),
-    State.REVERSED: mark("Fulfilled, then reversed; points refunded."),
+    RedemptionState.PENDING_CLAIM: mark("The user must claim it and fill in the required fields."),
+    RedemptionState.PENDING_APPROVAL: mark("Needs approval."),
+    RedemptionState.PENDING: mark("Points are held; fulfilment hasn't started."),
+    RedemptionState.PROCESSING: mark("Fulfilment is in progress."),
+    RedemptionState.FULFILLED: mark("The user has received the reward; points spent."),
+    RedemptionState.FAILED: mark("Fulfilment failed; points refunded."),
+    RedemptionState.CANCELLED: mark("Cancelled; points refunded."),
+    RedemptionState.EXPIRED: mark("Not fulfilled before the deadline; points refunded."),
+    RedemptionState.REVERSED: mark("Fulfilled, then reversed; points refunded."),
 }
 FULFILMENTS = {
     "webhook": mark("partner webhook"),
@@ -76,15 +82,15 @@ def past_states(document: dict[str, Any]) -> list[str]:
 def steps_ahead(redemption: Redemption) -> list[str]:
     """The states that come on the usual way before an outcome: drawn in a row behind the present one."""
     asked = redemption.fulfilment.get("type") in ("webhook", "manual")
-    return [State.PROCESSING.value] if redemption.status is State.PENDING and asked else []
+    return [RedemptionState.PROCESSING.value] if redemption.status is RedemptionState.PENDING and asked else []
 
 
 def next_states(document: dict[str, Any], ahead: list[str]) -> list[tuple[str, str]]:
     """What may come besides the steps ahead, the happy way first, with what each would do to the points."""
-    possible = TRANSITIONS[State(document["status"])] - set(ahead)
+    possible = TRANSITIONS[RedemptionState(document["status"])] - set(ahead)
     ordered = [state for state in HAPPY if state in possible] + sorted(state for state in possible if state not in HAPPY)
-    if State.PENDING_APPROVAL in possible and State.PENDING in possible:
-        ordered.remove(State.PENDING)
+    if RedemptionState.PENDING_APPROVAL in possible and RedemptionState.PENDING in possible:
+        ordered.remove(RedemptionState.PENDING)
     said = OUTCOMES if document["points_spent"] else {}
     return [(state.value, _(said[effect_of(state)]) if effect_of(state) in said else "") for state in ordered]
 
@@ -113,7 +119,7 @@ def _move(each: dict[str, Any]) -> TimelineEntry:
         return TimelineEntry(at=at, title=_("Redemption {state}", state=word(each["to"])), text=text)
     if each["from"] == each["to"]:
         return TimelineEntry(at=at, title=_("Note"), text=text)
-    tone = "bad" if each["to"] in (State.FAILED, State.EXPIRED) else ""
+    tone = "bad" if each["to"] in (RedemptionState.FAILED, RedemptionState.EXPIRED) else ""
     return TimelineEntry(at=at, title=f"{word(each['from'])} → {word(each['to'])}", text=text, tone=tone)
 
 
@@ -130,9 +136,9 @@ def _attempt(each: dict[str, Any]) -> TimelineEntry:
 
 
 def _waiting(document: dict[str, Any]) -> str:
-    if document["status"] == State.PENDING_CLAIM:
+    if document["status"] == RedemptionState.PENDING_CLAIM:
         return _("awaiting claim")
-    if document["status"] == State.PENDING_APPROVAL:
+    if document["status"] == RedemptionState.PENDING_APPROVAL:
         return _("awaiting approval")
     return _("then points are refunded") if document["points_spent"] else _("then it expires")
 
@@ -153,16 +159,16 @@ class Acts(msgspec.Struct, frozen=True, kw_only=True):
 def acts_for(redemption: Redemption, document: dict[str, Any]) -> Acts:
     """The acts that the table of moves allows now (contract 4)."""
     status, possible = redemption.status, TRANSITIONS[redemption.status]
-    awaits = status is State.PENDING_APPROVAL
+    awaits = status is RedemptionState.PENDING_APPROVAL
     tried = [each["state"] for each in document["deliveries"]]
-    resendable = any(state not in ("pending", "held") for state in tried) or (not tried and Flag.NO_ENDPOINT in redemption.flags)
+    resendable = any(state not in ("pending", "held") for state in tried) or (not tried and RedemptionFlag.NO_ENDPOINT in redemption.flags)
     return Acts(
         approve=awaits,
         reject=awaits,
-        take_on=State.PROCESSING in possible and redemption.fulfilment.get("type") == "manual",
-        fulfil=State.FULFILLED in possible,
-        fail=State.FAILED in possible,
+        take_on=RedemptionState.PROCESSING in possible and redemption.fulfilment.get("type") == "manual",
+        fulfil=RedemptionState.FULFILLED in possible,
+        fail=RedemptionState.FAILED in possible,
         resend=resendable and status not in FINAL,
-        cancel=State.CANCELLED in possible and not awaits,
-        reverse=State.REVERSED in possible,
+        cancel=RedemptionState.CANCELLED in possible and not awaits,
+        reverse=RedemptionState.REVERSED in possible,
     )

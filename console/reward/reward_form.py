@@ -27,7 +27,7 @@ from console.json_field import (
 )
 from console.request import Form, Visit
 from domain.errors import DomainError
-from domain.redemption.redemption import Redemption, State
+from domain.redemption.redemption import Redemption, RedemptionState
 from domain.redemption.webhook_body import reward_redeemed
 from domain.reward.reward import DEFAULT_DEADLINE_SECONDS, RewardBody, parse_reward
 
@@ -276,7 +276,7 @@ def example_body(reward: RewardBody, reward_id: UUID, now: datetime) -> str:
         variant_id=variant.id if variant else None,
         source_type="purchase",
         source_id=None,
-        status=State.PENDING,
+        status=RedemptionState.PENDING,
         flags=[],
         points_spent=round(amount_spent * 10_000),
         currency=prices[0].currency if prices else None,

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from domain.payout.grant import Grant
-from domain.redemption.redemption import SourceType, State
+from domain.redemption.redemption import RedemptionState, SourceType
 from domain.redemption.redemption_wire import OrderAnswer, Origin, RedeemedReward, TimelineEntryAnswer
 from domain.reward.item import ItemPayload, RewardType, RewardValue
 from domain.wire import Actor, ExternalId, Id, Instant, NextCursor, rfc3339
@@ -74,11 +74,11 @@ def grant_answer(grant: Grant) -> GrantAnswer:
 def grant_order(grant: Grant) -> OrderAnswer:
     """A grant that needed no redemption, as an order: fulfilled the moment it was given."""
     at, item = rfc3339(grant.created_at), grant.item
-    given = TimelineEntryAnswer(at=at, from_status=None, to_status=State.FULFILLED, by=grant.granted_by, note=grant.reason)
+    given = TimelineEntryAnswer(at=at, from_status=None, to_status=RedemptionState.FULFILLED, by=grant.granted_by, note=grant.reason)
     return OrderAnswer(
         redemption_id=grant.grant_id,
         grant_id=grant.grant_id,
-        status=State.FULFILLED,
+        status=RedemptionState.FULFILLED,
         flags=[],
         user_id=grant.user_id,
         external_user_id=grant.external_user_id,

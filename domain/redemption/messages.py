@@ -5,7 +5,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.redemption.redemption import State
+from domain.redemption.redemption import RedemptionState
 from domain.webhook.webhook import DEFAULT_RETRY_DELAYS
 
 ROUNDS_IN_A_RUN = 200
@@ -25,7 +25,7 @@ class BeginResult(msgspec.Struct, frozen=True, kw_only=True):
     That is manual work, no endpoint, what waits for a claim or an approval, or what is over already.
     """
 
-    status: State
+    status: RedemptionState
     number: int
     deadline_at: datetime | None
     delivery_id: UUID | None = None
@@ -58,7 +58,7 @@ class SendResult(msgspec.Struct, frozen=True, kw_only=True):
     `gone`: the endpoint is archived; another one may take the redemption.
     """
 
-    status: State
+    status: RedemptionState
     number: int
     answer: str
     wait_seconds: float | None = None
@@ -76,15 +76,15 @@ class SettleInput(msgspec.Struct, frozen=True, kw_only=True):
 
     tenant_id: UUID
     redemption_id: UUID
-    to: State
+    to: RedemptionState
     note: str
-    only_from: State | None = None
+    only_from: RedemptionState | None = None
 
 
 class SettleResult(msgspec.Struct, frozen=True, kw_only=True):
     """Where the redemption stands: as wanted, or as whoever was faster left it."""
 
-    status: State
+    status: RedemptionState
     number: int
     flags: list[str] | None = None
 
@@ -96,7 +96,7 @@ class RedemptionUpdate(msgspec.Struct, frozen=True, kw_only=True):
     told.
     """
 
-    status: State
+    status: RedemptionState
     number: int
     by: str | None = None
     note: str | None = None
@@ -123,4 +123,4 @@ class ReversalInput(msgspec.Struct, frozen=True, kw_only=True):
 class RedemptionOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """How it ended."""
 
-    status: State
+    status: RedemptionState

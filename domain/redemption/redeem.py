@@ -7,16 +7,16 @@ from typing import Any
 import msgspec
 
 from domain.points.ledger import amount_from_wire
-from domain.redemption.redemption import WAITING_SECONDS, State
+from domain.redemption.redemption import WAITING_SECONDS, RedemptionState
 from domain.reward.offer import credited_currency
 from domain.reward.reward import Reward
 
 
-def first_state(reward: Reward) -> State:
+def first_state(reward: Reward) -> RedemptionState:
     """Where a redemption of this reward begins."""
     if reward.requires_claim:
-        return State.PENDING_CLAIM
-    return State.PENDING_APPROVAL if reward.requires_approval else State.PENDING
+        return RedemptionState.PENDING_CLAIM
+    return RedemptionState.PENDING_APPROVAL if reward.requires_approval else RedemptionState.PENDING
 
 
 def first_deadline(reward: Reward, now: datetime) -> datetime:

@@ -22,7 +22,7 @@ from domain.misfit import choice_problem, near_miss
 from domain.wire import FreeForm, GivenInstant, decimal_number
 
 
-class State(StrEnum):
+class RedemptionState(StrEnum):
     """Where a redemption stands; each member says what that means."""
 
     sentence: str
@@ -55,31 +55,39 @@ class SourceType(StrEnum):
     TIER = "tier"
 
 
-TRANSITIONS: Mapping[State, frozenset[State]] = {
-    State.PENDING_CLAIM: frozenset({State.PENDING_APPROVAL, State.PENDING, State.CANCELLED, State.EXPIRED}),
-    State.PENDING_APPROVAL: frozenset({State.PENDING, State.CANCELLED, State.EXPIRED}),
-    State.PENDING: frozenset({State.PROCESSING, State.FULFILLED, State.FAILED, State.CANCELLED, State.EXPIRED}),
-    State.PROCESSING: frozenset({State.FULFILLED, State.FAILED, State.CANCELLED, State.EXPIRED}),
-    State.FULFILLED: frozenset({State.REVERSED}),
-    State.FAILED: frozenset(),
-    State.CANCELLED: frozenset(),
-    State.EXPIRED: frozenset(),
-    State.REVERSED: frozenset(),
+TRANSITIONS: Mapping[RedemptionState, frozenset[RedemptionState]] = {
+    RedemptionState.PENDING_CLAIM: frozenset(
+        {RedemptionState.PENDING_APPROVAL, RedemptionState.PENDING, RedemptionState.CANCELLED, RedemptionState.EXPIRED}
+    ),
+    RedemptionState.PENDING_APPROVAL: frozenset({RedemptionState.PENDING, RedemptionState.CANCELLED, RedemptionState.EXPIRED}),
+    RedemptionState.PENDING: frozenset(
+        {RedemptionState.PROCESSING, RedemptionState.FULFILLED, RedemptionState.FAILED, RedemptionState.CANCELLED, RedemptionState.EXPIRED}
+    ),
+    RedemptionState.PROCESSING: frozenset(
+        {RedemptionState.FULFILLED, RedemptionState.FAILED, RedemptionState.CANCELLED, RedemptionState.EXPIRED}
+    ),
+    RedemptionState.FULFILLED: frozenset({RedemptionState.REVERSED}),
+    RedemptionState.FAILED: frozenset(),
+    RedemptionState.CANCELLED: frozenset(),
+    RedemptionState.EXPIRED: frozenset(),
+    RedemptionState.REVERSED: frozenset(),
 }
 
-FINAL = frozenset({State.FULFILLED, State.FAILED, State.CANCELLED, State.EXPIRED, State.REVERSED})
+FINAL = frozenset(
+    {RedemptionState.FULFILLED, RedemptionState.FAILED, RedemptionState.CANCELLED, RedemptionState.EXPIRED, RedemptionState.REVERSED}
+)
 """States that end the workflow; only `fulfilled` has a move left, by an admin."""
 
-WAITING = frozenset({State.PENDING_CLAIM, State.PENDING_APPROVAL})
+WAITING = frozenset({RedemptionState.PENDING_CLAIM, RedemptionState.PENDING_APPROVAL})
 """States before the fulfilment, with a deadline of their own; the user may still call it off."""
 
 WAITING_SECONDS = 7 * 86_400
 """How long the user has to claim, and then staff to approve."""
 
-RETURNED = frozenset({State.FAILED, State.CANCELLED, State.EXPIRED, State.REVERSED})
+RETURNED = frozenset({RedemptionState.FAILED, RedemptionState.CANCELLED, RedemptionState.EXPIRED, RedemptionState.REVERSED})
 """States that do not count towards a user's limit."""
 
-CALLBACK_STATES = frozenset({State.PROCESSING, State.FULFILLED, State.FAILED})
+CALLBACK_STATES = frozenset({RedemptionState.PROCESSING, RedemptionState.FULFILLED, RedemptionState.FAILED})
 """What a partner may report."""
 CALLBACK_MEMBERS = ("status", "fulfilled_at", "fulfillment_data")
 CALLBACK_LIKENESS = 0.9
@@ -100,16 +108,16 @@ class Effect(StrEnum):
     NONE = "none"
 
 
-EFFECTS: Mapping[State, Effect] = {
-    State.FULFILLED: Effect.CAPTURE,
-    State.FAILED: Effect.RELEASE,
-    State.CANCELLED: Effect.RELEASE,
-    State.EXPIRED: Effect.RELEASE,
-    State.REVERSED: Effect.REFUND,
+EFFECTS: Mapping[RedemptionState, Effect] = {
+    RedemptionState.FULFILLED: Effect.CAPTURE,
+    RedemptionState.FAILED: Effect.RELEASE,
+    RedemptionState.CANCELLED: Effect.RELEASE,
+    RedemptionState.EXPIRED: Effect.RELEASE,
+    RedemptionState.REVERSED: Effect.REFUND,
 }
 
 
-class Flag(StrEnum):
+class RedemptionFlag(StrEnum):
     """What a person should look at; a flag never moves a redemption. `flags_after` says which state ends it."""
 
     DELIVERY_EXHAUSTED = "delivery_exhausted"
@@ -118,10 +126,10 @@ class Flag(StrEnum):
     """Nobody takes `reward_redeemed`. It ends when somebody does."""
 
 
-def flags_after(flags: Iterable[str], new: State) -> list[str]:
+def flags_after(flags: Iterable[str], new: RedemptionState) -> list[str]:
     """What is left of the flags in a new state: whoever fulfils, fails or cancels a redemption has looked at it. What expires keeps them,
     for they say why nobody fulfilled it."""
-    return [] if new in FINAL and new is not State.EXPIRED else list(flags)
+    return [] if new in FINAL and new is not RedemptionState.EXPIRED else list(flags)
 
 
 class Decision(StrEnum):
@@ -142,26 +150,26 @@ def reversal_workflow_id(tenant_id: UUID, redemption_id: UUID) -> str:
     return f"redemption-reversal:{tenant_id}:{redemption_id}"
 
 
-def effect_of(new: State) -> Effect:
+def effect_of(new: RedemptionState) -> Effect:
     """What entering this state does to the points: capture the hold, release it, refund, or nothing."""
     return EFFECTS.get(new, Effect.NONE)
 
 
-def advance(current: State, new: State) -> State:
+def advance(current: RedemptionState, new: RedemptionState) -> RedemptionState:
     """The new state; raises InvalidState (`present`) when the table has no such move."""
     if new not in TRANSITIONS[current]:
         raise InvalidState(f"A redemption that is {current} cannot become {new}", present=current.value)
     return new
 
 
-def deadline_for(entered: State, fulfilment: Mapping[str, Any], now: datetime) -> datetime | None:
+def deadline_for(entered: RedemptionState, fulfilment: Mapping[str, Any], now: datetime) -> datetime | None:
     """The deadline that entering a state sets: 7 days to claim or approve, the reward's own for `pending`; None keeps the present one."""
     if entered in WAITING:
         return now + timedelta(seconds=WAITING_SECONDS)
-    return now + timedelta(seconds=fulfilment["deadline_seconds"]) if entered is State.PENDING else None
+    return now + timedelta(seconds=fulfilment["deadline_seconds"]) if entered is RedemptionState.PENDING else None
 
 
-def decide_callback(current: State, wanted: State) -> Decision:
+def decide_callback(current: RedemptionState, wanted: RedemptionState) -> Decision:
     """What a partner's callback does now (contract 4); raises InvalidState before `pending`.
 
     A repeat of the present state changes nothing; after any final state another answer is refused.
@@ -174,7 +182,7 @@ def decide_callback(current: State, wanted: State) -> Decision:
     return Decision.MOVE
 
 
-def already_final(present: State) -> RedemptionAlreadyFinal:
+def already_final(present: RedemptionState) -> RedemptionAlreadyFinal:
     """The refusal of a callback that contradicts a final state; `present` names that state."""
     return RedemptionAlreadyFinal(f"The redemption is already {present}", present=present.value)
 
@@ -200,7 +208,7 @@ class NewRedemption(msgspec.Struct, frozen=True, kw_only=True):
     variant_id: str | None = None
     source_type: str = "purchase"
     source_id: str | None = None
-    status: State = State.PENDING
+    status: RedemptionState = RedemptionState.PENDING
     takes_stock: bool = False
     stock_variant_id: str | None = None
     fields: dict[str, Any] = {}
@@ -228,7 +236,7 @@ def told_why(move: "Move") -> str | None:
 class Move(msgspec.Struct, frozen=True, kw_only=True):
     """A wish to move a redemption. `is_callback` asks for the rules of the partner's callback instead of the bare table."""
 
-    to: State
+    to: RedemptionState
     by: str
     note: str | None = None
     is_callback: bool = False
@@ -236,13 +244,13 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
     fulfillment_data: dict[str, Any] | None = None
     failure_reason: str | None = None
     from_workflow: bool = False
-    only_from: frozenset[State] = frozenset()
+    only_from: frozenset[RedemptionState] = frozenset()
     """Narrows the table of moves: empty for every state that the table allows."""
     fields: dict[str, Any] | None = None
     """What the user filled in when claiming; replaces what was given before."""
 
 
-class CallbackBody(msgspec.Struct, frozen=True, kw_only=True):
+class RedemptionCallbackBody(msgspec.Struct, frozen=True, kw_only=True):
     """What a partner reports of a redemption. Members of other names are kept beside `fulfillment_data`."""
 
     status: Literal["fulfilled", "failed", "processing"]
@@ -274,12 +282,12 @@ def read_callback(body: dict[str, Any], by: str) -> Move:
         raise ValidationError.of("fulfillment_data", f"must be at most {MAXIMUM_DATA_BYTES} bytes")
     reason = data.get("reason")
     return Move(
-        to=State(wanted),
+        to=RedemptionState(wanted),
         by=by,
         is_callback=True,
         fulfilled_at=_instant(body.get("fulfilled_at")),
         fulfillment_data=data or None,
-        failure_reason=reason if wanted == State.FAILED and isinstance(reason, str) else None,
+        failure_reason=reason if wanted == RedemptionState.FAILED and isinstance(reason, str) else None,
     )
 
 
@@ -297,7 +305,7 @@ class Moved(msgspec.Struct, frozen=True, kw_only=True):
     """What came of it: the decision, and the state in which the redemption is now."""
 
     decision: Decision
-    status: State
+    status: RedemptionState
     number: int | None = None
     workflow_id: str
 
@@ -314,7 +322,7 @@ class Redemption(msgspec.Struct, frozen=True, kw_only=True):
     variant_id: str | None
     source_type: str
     source_id: str | None
-    status: State
+    status: RedemptionState
     flags: list[str]
     points_spent: int
     currency: str | None
@@ -364,7 +372,7 @@ def is_too_late(redemption: Redemption, delivery_id: UUID, *, by_hand: bool) -> 
     """
     if redemption.status not in FINAL:
         return False
-    return is_order(redemption, delivery_id) or (by_hand and redemption.status is not State.FULFILLED)
+    return is_order(redemption, delivery_id) or (by_hand and redemption.status is not RedemptionState.FULFILLED)
 
 
 def points_number(redemption: Redemption) -> int | float:

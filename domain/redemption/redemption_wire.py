@@ -8,10 +8,10 @@ from msgspec import UNSET, Meta, UnsetType, structs
 from domain.points.ledger_wire import CurrencyId
 from domain.redemption.redemption import (
     DeliveryLine,
-    Flag,
     Redemption,
+    RedemptionFlag,
+    RedemptionState,
     SourceType,
-    State,
     TimelineRow,
     points_number,
     workflow_id,
@@ -42,8 +42,8 @@ class TimelineEntryAnswer(msgspec.Struct, frozen=True, kw_only=True, rename={"fr
     """A move of a redemption. With `from` as `to` it is a note: a callback that was refused, or a webhook that was sent again."""
 
     at: Instant
-    from_status: Annotated[State | None, Meta(description="null for the first", examples=["pending"])]
-    to_status: Annotated[State, Meta(examples=["processing"])]
+    from_status: Annotated[RedemptionState | None, Meta(description="null for the first", examples=["pending"])]
+    to_status: Annotated[RedemptionState, Meta(examples=["processing"])]
     by: Annotated[Actor | None, Meta(description="To players, `tenant` stands for whoever of the tenant's side it was")]
     note: Annotated[str | None, Meta(examples=[None])]
 
@@ -62,8 +62,8 @@ class RedemptionFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What redemptions and orders have in common. Players are shown neither flags nor deliveries, nor what staff wrote."""
 
     redemption_id: Id
-    status: Annotated[State, Meta(examples=["processing"])]
-    flags: Annotated[list[Flag], Meta(description="What a person should look at", examples=[[]])]
+    status: Annotated[RedemptionState, Meta(examples=["processing"])]
+    flags: Annotated[list[RedemptionFlag], Meta(description="What a person should look at", examples=[[]])]
     user_id: Annotated[Id, Meta(description="Laurel's own id of the user")]
     external_user_id: ExternalId
     reward_id: Id
@@ -117,7 +117,7 @@ def redemption_answer(redemption: Redemption, timeline: list[TimelineRow], deliv
     return RedemptionAnswer(
         redemption_id=redemption.redemption_id,
         status=redemption.status,
-        flags=[Flag(flag) for flag in redemption.flags],
+        flags=[RedemptionFlag(flag) for flag in redemption.flags],
         user_id=redemption.user_id,
         external_user_id=redemption.external_user_id,
         reward_id=redemption.reward_id,
@@ -149,8 +149,8 @@ def redemption_answer(redemption: Redemption, timeline: list[TimelineRow], deliv
 def _entry(row: TimelineRow) -> TimelineEntryAnswer:
     return TimelineEntryAnswer(
         at=rfc3339(row.at),
-        from_status=None if row.from_status is None else State(row.from_status),
-        to_status=State(row.to_status),
+        from_status=None if row.from_status is None else RedemptionState(row.from_status),
+        to_status=RedemptionState(row.to_status),
         by=row.by,
         note=row.note,
     )

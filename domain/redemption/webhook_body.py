@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from domain.redemption.redemption import Redemption, State, points_number
+from domain.redemption.redemption import Redemption, RedemptionState, points_number
 from domain.webhook.body import canonical_body, event_body
 from domain.wire import rfc3339
 
@@ -34,7 +34,7 @@ def reward_redeemed(redemption: Redemption) -> bytes:
     )
 
 
-def redemption_updated(redemption: Redemption, previous: State, now: datetime) -> bytes:
+def redemption_updated(redemption: Redemption, previous: RedemptionState, now: datetime) -> bytes:
     """The body of `redemption_updated`, for the redemption as it is after the move."""
     facts = {
         "redemption_id": str(redemption.redemption_id),

@@ -9,7 +9,7 @@ import msgspec
 import psycopg
 
 from domain.errors import DomainError, NotFound
-from domain.redemption.redemption import Decision, Flag, Move, Redemption, State, read_callback
+from domain.redemption.redemption import Decision, Move, Redemption, RedemptionFlag, RedemptionState, read_callback
 from domain.webhook.webhook import (
     AnswerVerdict,
     Delivery,
@@ -112,12 +112,14 @@ async def move_on(
     now = utc_now()
     tenant_id, redemption_id = redemption.tenant_id, redemption.redemption_id
     if state is DeliveryState.EXHAUSTED:
-        await set_flag(connection, tenant_id, redemption_id, Flag.DELIVERY_EXHAUSTED, now=now)
+        await set_flag(connection, tenant_id, redemption_id, RedemptionFlag.DELIVERY_EXHAUSTED, now=now)
     if state is not DeliveryState.DELIVERED:
         return
     await clear_flags(connection, tenant_id, redemption_id, now)
-    if redemption.status is State.PENDING:
-        accepted = Move(to=State.PROCESSING, by=BY_WORKFLOW, note=f"webhook accepted with {outcome.status}", from_workflow=from_workflow)
+    if redemption.status is RedemptionState.PENDING:
+        accepted = Move(
+            to=RedemptionState.PROCESSING, by=BY_WORKFLOW, note=f"webhook accepted with {outcome.status}", from_workflow=from_workflow
+        )
         await move_redemption(connection, tenant_id, redemption_id, accepted, now=now)
     callback = _callback_in(outcome.head) if redemption.fulfilment.get("answer_is_callback") else None
     if callback is not None:
@@ -139,7 +141,7 @@ def _callback_in(head: bytes) -> Move | None:
     """The callback in a partner's answer, or None when the answer holds none that we understand."""
     try:
         body: Any = msgspec.json.decode(head)
-        if not isinstance(body, dict) or body.get("status") not in (State.FULFILLED, State.FAILED) or holds_nul(body):
+        if not isinstance(body, dict) or body.get("status") not in (RedemptionState.FULFILLED, RedemptionState.FAILED) or holds_nul(body):
             return None
         return read_callback(body, BY_ANSWER)
     except (msgspec.MsgspecError, UnicodeError, DomainError, RecursionError):

@@ -6,7 +6,7 @@ from uuid import UUID
 from domain.redemption.redemption import (
     Move,
     Redemption,
-    State,
+    RedemptionState,
     flags_after,
     reversal_workflow_id,
     told_by,
@@ -23,7 +23,13 @@ GRANT_PRIORITY = 4
 
 
 def start_entry(
-    tenant_id: UUID, redemption_id: UUID, *, external_user_id: str, reward: dict[str, Any], status: State, source_type: str = "purchase"
+    tenant_id: UUID,
+    redemption_id: UUID,
+    *,
+    external_user_id: str,
+    reward: dict[str, Any],
+    status: RedemptionState,
+    source_type: str = "purchase",
 ) -> outbox.OutboxCommand:
     """The command that starts a redemption's workflow: ids only, and what its line in Temporal's UI shows.
 
@@ -54,7 +60,7 @@ def news_of(present: Redemption, move: Move, number: int) -> outbox.OutboxComman
     """What Temporal is told of a move that its workflow has not made itself. The workflow of what was fulfilled is over: its reversal has
     one of its own, which is found by the same attributes."""
     told = {"number": number, "by": told_by(move.by), "note": told_why(move)}
-    if move.to is not State.REVERSED:
+    if move.to is not RedemptionState.REVERSED:
         argument = {"status": move.to.value, "flags": flags_after(present.flags, move.to), **told}
         identity = workflow_id(present.tenant_id, present.redemption_id)
         return outbox.OutboxCommand(kind="update", workflow_id=identity, name=f"moved:{number}", argument=argument)

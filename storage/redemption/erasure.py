@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from domain.redemption.redemption import FINAL, Move, State
+from domain.redemption.redemption import FINAL, Move, RedemptionState
 from runtime.postgres import Connection
 from storage.redemption.move import lock_redemption, move_redemption
 from storage.tenant.erasure import Erasure
@@ -24,4 +24,4 @@ async def open_redemptions_of(connection: Connection, of: Erasure) -> list[UUID]
 async def cancel_redemption(connection: Connection, of: Erasure, redemption_id: UUID, now: datetime) -> None:
     """Cancel it, unless somebody has settled it meanwhile: the points and the stock go back."""
     if (await lock_redemption(connection, of.tenant_id, redemption_id)).status not in FINAL:
-        await move_redemption(connection, of.tenant_id, redemption_id, Move(to=State.CANCELLED, by=BY, note=NOTE), now=now)
+        await move_redemption(connection, of.tenant_id, redemption_id, Move(to=RedemptionState.CANCELLED, by=BY, note=NOTE), now=now)

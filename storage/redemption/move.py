@@ -21,12 +21,12 @@ from domain.redemption.redemption import (
     Decision,
     DeliveryLine,
     Effect,
-    Flag,
     Move,
     Moved,
     NewRedemption,
     Redemption,
-    State,
+    RedemptionFlag,
+    RedemptionState,
     TimelineRow,
     advance,
     deadline_for,
@@ -181,7 +181,9 @@ async def _keep_news(connection: Connection, present: Redemption, move: Move, no
     )
 
 
-async def _tell_subscribers(connection: Connection, tenant_id: UUID, redemption_id: UUID, previous: State, *, now: datetime) -> None:
+async def _tell_subscribers(
+    connection: Connection, tenant_id: UUID, redemption_id: UUID, previous: RedemptionState, *, now: datetime
+) -> None:
     moved = await find_redemption(connection, tenant_id, redemption_id)
     notice = due_delivery.Notice(event="redemption_updated", body=redemption_updated(moved, previous, now), redemption_id=redemption_id)
     await due_delivery.publish(connection, tenant_id, notice, now)
@@ -190,16 +192,16 @@ async def _tell_subscribers(connection: Connection, tenant_id: UUID, redemption_
 async def _hand_over(connection: Connection, present: Redemption, move: Move, now: datetime) -> Move:
     """Give what is ours to give, or take it back, before the state is written; the move with what there is to show of it."""
     kind = kind_of(present.fulfilment)
-    if move.to is State.REVERSED:
+    if move.to is RedemptionState.REVERSED:
         await kind.take_back(connection, present, now)
-    if move.to is not State.FULFILLED:
+    if move.to is not RedemptionState.FULFILLED:
         return move
     given = await kind.hand_over(connection, present, now)
     return replace(move, fulfillment_data={**(move.fulfillment_data or {}), **given}) if given else move
 
 
 async def _write_state(connection: Connection, present: Redemption, move: Move, now: datetime) -> None:
-    fulfilled_at = (move.fulfilled_at or now) if move.to is State.FULFILLED else present.fulfilled_at
+    fulfilled_at = (move.fulfilled_at or now) if move.to is RedemptionState.FULFILLED else present.fulfilled_at
     await connection.execute(
         """
         UPDATE redemption SET status = %s, updated_at = %s, fulfilled_at = %s,
@@ -225,7 +227,7 @@ async def _write_state(connection: Connection, present: Redemption, move: Move, 
     )
 
 
-async def _apply_effect(connection: Connection, present: Redemption, new: State, now: datetime) -> None:
+async def _apply_effect(connection: Connection, present: Redemption, new: RedemptionState, now: datetime) -> None:
     effect = effect_of(new)
     if present.points_spent > 0 and effect is Effect.REFUND:
         await ledger.refund_redemption(connection, present.tenant_id, present.redemption_id, now)
@@ -295,7 +297,7 @@ async def supersede_fulfilment_delivery(connection: Connection, tenant_id: UUID,
     )
 
 
-async def set_flag(connection: Connection, tenant_id: UUID, redemption_id: UUID, flag: Flag, *, now: datetime) -> None:
+async def set_flag(connection: Connection, tenant_id: UUID, redemption_id: UUID, flag: RedemptionFlag, *, now: datetime) -> None:
     """Raise a flag on a redemption that is still open; a second time changes nothing."""
     await connection.execute(
         """

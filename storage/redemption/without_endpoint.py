@@ -6,7 +6,7 @@ endpoint holds it alone, so one of the two sees the other.
 
 from uuid import UUID
 
-from domain.redemption.redemption import Flag
+from domain.redemption.redemption import RedemptionFlag
 from domain.webhook.webhook import Endpoint
 from runtime.postgres import Connection, count_changed, notify
 from storage import outbox
@@ -37,7 +37,7 @@ async def resume_without_endpoint(connection: Connection, tenant_id: UUID, endpo
         """,
         {
             "tenant_id": tenant_id,
-            "flag": Flag.NO_ENDPOINT.value,
+            "flag": RedemptionFlag.NO_ENDPOINT.value,
             "takes_all": not {"*", "reward_redeemed"}.isdisjoint(endpoint.events),
             "endpoint_id": str(endpoint.endpoint_id),
         },
@@ -52,7 +52,7 @@ async def found_endpoint(connection: Connection, tenant_id: UUID, redemption_id:
     await connection.execute(
         "UPDATE redemption SET flags = array_remove(flags, %(flag)s) WHERE tenant_id = %(tenant_id)s AND redemption_id = %(id)s"
         " AND %(flag)s = ANY (flags)",
-        {"flag": Flag.NO_ENDPOINT.value, "tenant_id": tenant_id, "id": redemption_id},
+        {"flag": RedemptionFlag.NO_ENDPOINT.value, "tenant_id": tenant_id, "id": redemption_id},
     )
 
 

@@ -20,7 +20,7 @@ from domain.leaderboard.rescore import RescoreStatus
 from domain.leaderboard.window_messages import WindowStatus
 from domain.payout.run import RunStatus
 from domain.points.ledger import TransferKind
-from domain.redemption.redemption import State
+from domain.redemption.redemption import RedemptionState
 from domain.tenant.credential import KeyRole
 from domain.webhook.webhook import DeliveryState
 
@@ -142,7 +142,7 @@ def test_templates_say_nothing_that_has_no_translation(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "states",
-    [State, BoardStatus, WindowStatus, RunStatus, DeliveryState, RescoreStatus, KeyRole, TimeframeType, TransferKind],
+    [RedemptionState, BoardStatus, WindowStatus, RunStatus, DeliveryState, RescoreStatus, KeyRole, TimeframeType, TransferKind],
     ids=lambda states: states.__name__,
 )
 def test_every_state_role_and_kind_has_its_words(states: type[StrEnum]) -> None:

@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 
 from domain.errors import InsufficientPoints
 from domain.points.ledger import POINTS, Account, Adjustment, CurrencyChange, Earning
-from domain.redemption.redemption import Move, State
+from domain.redemption.redemption import Move, RedemptionState
 from domain.reward.reward import parse_reward
 from domain.tenant.user import Identify, User
 from runtime.ids import new_id, utc_now
@@ -92,7 +92,7 @@ class Open(msgspec.Struct):
 
     redemption_id: UUID
     price: int
-    state: State = State.PENDING
+    state: RedemptionState = RedemptionState.PENDING
 
 
 class Expiry(RuleBasedStateMachine):
@@ -224,20 +224,24 @@ class Expiry(RuleBasedStateMachine):
         self.model.held += price
         return Open(self.run(work).redemption_id, price)
 
-    @rule(known=redemptions, to=st.sampled_from([State.FULFILLED, State.FAILED, State.REVERSED]))
-    def settle(self, known: Open, to: State) -> None:
+    @rule(known=redemptions, to=st.sampled_from([RedemptionState.FULFILLED, RedemptionState.FAILED, RedemptionState.REVERSED]))
+    def settle(self, known: Open, to: RedemptionState) -> None:
         """Spend, release, or refund."""
-        if (known.state, to) not in [(State.PENDING, State.FULFILLED), (State.PENDING, State.FAILED), (State.FULFILLED, State.REVERSED)]:
+        if (known.state, to) not in [
+            (RedemptionState.PENDING, RedemptionState.FULFILLED),
+            (RedemptionState.PENDING, RedemptionState.FAILED),
+            (RedemptionState.FULFILLED, RedemptionState.REVERSED),
+        ]:
             return
         self.tick()
         move = Move(to=to, by="test")
         self.run(self._attempt(move_redemption(self.connection, self.tenant_id, known.redemption_id, move, now=self.now)))
         known.state = to
-        if to is State.REVERSED:
+        if to is RedemptionState.REVERSED:
             self.credit(known.price, waits=False)
         else:
             self.model.held -= known.price
-            self.model.gone += known.price if to is State.FULFILLED else 0
+            self.model.gone += known.price if to is RedemptionState.FULFILLED else 0
 
     @precondition(lambda self: self.model.credits)
     @rule(number=st.integers(0, 20))

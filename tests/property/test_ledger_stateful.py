@@ -13,7 +13,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multip
 
 from domain.errors import InsufficientPoints, InvalidState
 from domain.points.ledger import POINTS, Adjustment, Earning
-from domain.redemption.redemption import FINAL, RETURNED, TRANSITIONS, Move, State
+from domain.redemption.redemption import FINAL, RETURNED, TRANSITIONS, Move, RedemptionState
 from domain.reward.reward import parse_reward
 from domain.tenant.user import Identify, User
 from runtime.ids import new_id, utc_now
@@ -49,7 +49,7 @@ class Open(msgspec.Struct):
     redemption_id: UUID
     user: str
     price: int
-    state: State = State.PENDING
+    state: RedemptionState = RedemptionState.PENDING
 
 
 class Ledger(RuleBasedStateMachine):
@@ -119,8 +119,8 @@ class Ledger(RuleBasedStateMachine):
         model.held += price
         return Open(redemption_id, name, price)
 
-    @rule(known=redemptions, to=st.sampled_from([State.PROCESSING, *sorted(FINAL)]))
-    def move(self, known: Open, to: State) -> None:
+    @rule(known=redemptions, to=st.sampled_from([RedemptionState.PROCESSING, *sorted(FINAL)]))
+    def move(self, known: Open, to: RedemptionState) -> None:
         """Settle a hold or refund; an illegal move changes nothing."""
 
         async def attempt() -> None:
@@ -134,10 +134,10 @@ class Ledger(RuleBasedStateMachine):
         self.run(attempt())
         known.state = to
         model, moved = self.models[known.user], 1 if known.price else 0
-        if to is State.FULFILLED:
+        if to is RedemptionState.FULFILLED:
             model.posted, model.held, model.spent = model.posted - known.price, model.held - known.price, model.spent + known.price
             model.transfers += moved
-        elif to is State.REVERSED:
+        elif to is RedemptionState.REVERSED:
             model.posted, model.spent, model.transfers = model.posted + known.price, model.spent - known.price, model.transfers + moved
         elif to in RETURNED:
             model.held -= known.price

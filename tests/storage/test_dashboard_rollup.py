@@ -7,7 +7,7 @@ import pytest
 
 from domain.points.earning_rule import EarningRule
 from domain.points.ledger import Adjustment
-from domain.redemption.redemption import Move, State
+from domain.redemption.redemption import Move, RedemptionState
 from loops.dashboard_rollup import count
 from runtime.ids import first_id, new_id, utc_now
 from runtime.postgres import Pool, transaction
@@ -146,7 +146,7 @@ async def test_points_that_were_taken_back_or_refunded_are_told_apart(pool: Pool
         given = Adjustment(user_id=ann.user_id, currency_id="points", amount=1000, reason="x", cause_id="1")
         made = await adjust(connection, tenant_id, given, now)
         await undo_transfer(connection, tenant_id, made.transfer.transfer_id, reason="x", now=now)
-        for state in (State.FULFILLED, State.REVERSED):
+        for state in (RedemptionState.FULFILLED, RedemptionState.REVERSED):
             await move_redemption(connection, tenant_id, order.redemption_id, Move(to=state, by="test"), now=now)
         await connection.execute("UPDATE tenant SET created_at = %s", (now - timedelta(hours=1),))
         if counted:

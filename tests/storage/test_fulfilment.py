@@ -11,7 +11,7 @@ import pytest_asyncio
 from cli.codes import batches
 from domain.errors import InsufficientPoints, InvalidState, ValidationError
 from domain.points.ledger import Adjustment
-from domain.redemption.redemption import Decision, Move, State
+from domain.redemption.redemption import Decision, Move, RedemptionState
 from domain.reward.reward import RewardFulfilment
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
@@ -39,7 +39,7 @@ async def with_codes(world: World, *codes: str, **more):
     return reward
 
 
-async def move(world: World, redemption, to: State, **more):
+async def move(world: World, redemption, to: RedemptionState, **more):
     async with transaction(world.pool) as connection:
         return await move_redemption(connection, world.tenant_id, redemption.redemption_id, Move(to=to, by="test", **more), now=utc_now())
 
@@ -62,16 +62,16 @@ async def test_a_code_is_set_apart_when_redeeming_and_shown_when_fulfilled(world
     first = await world.redeem("ann")
     assert await sizes(world, reward) == (2, 1)
     assert (await document(world, first))["fulfillment_data"] == {}
-    await move(world, first, State.FULFILLED, fulfillment_data={"by": "hand"})
+    await move(world, first, RedemptionState.FULFILLED, fulfillment_data={"by": "hand"})
     assert (await document(world, first))["fulfillment_data"] == {"by": "hand", "code": "A"}
     second = await world.redeem("ann")
     assert await world.try_redeem("ann") == "OUT_OF_STOCK"
-    await move(world, second, State.CANCELLED)
+    await move(world, second, RedemptionState.CANCELLED)
     assert await sizes(world, reward) == (2, 1)
     third = await world.redeem("ann")
-    await move(world, third, State.FULFILLED)
+    await move(world, third, RedemptionState.FULFILLED)
     assert (await document(world, third))["fulfillment_data"] == {"code": "B"}
-    await move(world, third, State.REVERSED)
+    await move(world, third, RedemptionState.REVERSED)
     assert await sizes(world, reward) == (2, 0), "a code that somebody has seen does not come back"
     assert await world.findings() == []
 
@@ -79,7 +79,7 @@ async def test_a_code_is_set_apart_when_redeeming_and_shown_when_fulfilled(world
 async def test_a_code_is_imported_once_for_ever(world: World):
     await world.user("ann", 100)
     reward = await with_codes(world, "A", "A", "B")
-    await move(world, await world.redeem("ann"), State.FULFILLED)
+    await move(world, await world.redeem("ann"), RedemptionState.FULFILLED)
     async with transaction(world.pool) as connection:
         assert await add_codes(connection, world.tenant_id, reward.reward_id, ["A", "B", "C"], now=utc_now()) == 1
         assert await copy_codes(connection, world.tenant_id, reward.reward_id, ["A", "C", "D", "D"], now=utc_now()) == 1
@@ -119,11 +119,11 @@ async def test_fulfilling_and_cancelling_at_once_give_the_code_to_one_side(world
     for _ in range(8):
         redemption = await world.redeem("ann")
         before = await sizes(world, reward)
-        wishes = [State.FULFILLED, State.CANCELLED, State.EXPIRED, State.FAILED]
+        wishes = [RedemptionState.FULFILLED, RedemptionState.CANCELLED, RedemptionState.EXPIRED, RedemptionState.FAILED]
         results = await asyncio.gather(*(move(world, redemption, wish) for wish in wishes), return_exceptions=True)
         (winner,) = [each.status for each in results if not isinstance(each, BaseException) and each.decision is Decision.MOVE]
         assert all(isinstance(each, InvalidState) for each in results if isinstance(each, BaseException))
-        assert (await sizes(world, reward))[1] == before[1] + (winner is not State.FULFILLED)
+        assert (await sizes(world, reward))[1] == before[1] + (winner is not RedemptionState.FULFILLED)
     assert await world.findings() == []
 
 
@@ -145,12 +145,12 @@ async def test_a_wallet_reward_credits_the_account_once_and_a_reversal_takes_it_
     ann = await world.user("ann", 100)
     await world.reward(price=10, type="points", value=25, fulfilment={"type": "wallet"})
     redemption = await world.redeem("ann")
-    await move(world, redemption, State.FULFILLED)
+    await move(world, redemption, RedemptionState.FULFILLED)
     account = await world.account(ann)
     assert (account.posted, account.held, account.lifetime_earned, account.lifetime_spent) == (115, 0, 125, 10)
     assert (await document(world, redemption))["fulfillment_data"] == {"currency": "points", "amount": 25}
     assert await world.findings() == []
-    await move(world, redemption, State.REVERSED)
+    await move(world, redemption, RedemptionState.REVERSED)
     assert (await world.account(ann)).posted == 100
     assert await world.findings() == []
 
@@ -169,7 +169,7 @@ async def test_the_ledgers_proof_sees_what_was_given_wrongly(world: World, tampe
     await with_codes(world, "A", price=0)
     await world.reward("wallet", price=0, type="points", value=25, fulfilment={"type": "wallet"})
     for slug in ("voucher", "wallet"):
-        await move(world, await world.redeem("ann", slug), State.FULFILLED)
+        await move(world, await world.redeem("ann", slug), RedemptionState.FULFILLED)
     assert await world.findings() == []
     await world.rows(tampering)
     assert await world.findings() != []
@@ -179,12 +179,12 @@ async def test_what_was_spent_already_cannot_be_taken_back(world: World):
     ann = await world.user("ann", 100)
     await world.reward(price=100, type="points", value=25, fulfilment={"type": "wallet"})
     redemption = await world.redeem("ann")
-    await move(world, redemption, State.FULFILLED)
+    await move(world, redemption, RedemptionState.FULFILLED)
     async with transaction(world.pool) as connection:
         spent = Adjustment(user_id=ann.user_id, currency_id="points", amount=-20, reason="spent", cause_id="x")
         await adjust(connection, world.tenant_id, spent, utc_now())
     with pytest.raises(InsufficientPoints):
-        await move(world, redemption, State.REVERSED)
+        await move(world, redemption, RedemptionState.REVERSED)
     assert (await document(world, redemption))["status"] == "fulfilled"
     assert await world.findings() == []
 
@@ -195,10 +195,10 @@ async def test_wallets_fulfilled_and_failed_at_once_credit_or_return(world: Worl
     total = 100
     for _ in range(5):
         redemption = await world.redeem("ann")
-        wishes = (State.FULFILLED, State.FAILED, State.FULFILLED)
+        wishes = (RedemptionState.FULFILLED, RedemptionState.FAILED, RedemptionState.FULFILLED)
         results = await asyncio.gather(*(move(world, redemption, wish) for wish in wishes), return_exceptions=True)
         (winner,) = [each.status for each in results if not isinstance(each, BaseException)]
-        total += 15 if winner is State.FULFILLED else 0
+        total += 15 if winner is RedemptionState.FULFILLED else 0
         account = await world.account(ann)
         assert (account.posted, account.held) == (total, 0)
     assert await world.findings() == []

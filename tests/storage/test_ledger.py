@@ -8,7 +8,7 @@ import pytest_asyncio
 
 from domain.errors import AlreadyExists, InsufficientPoints, InvalidState
 from domain.points.ledger import POINTS, POINTS_CURRENCY, Adjustment
-from domain.redemption.redemption import Move, State
+from domain.redemption.redemption import Move, RedemptionState
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
 from storage.points.adjustment import adjust
@@ -102,13 +102,13 @@ async def test_a_correction_takes_no_more_than_is_available(world: World):
     ("moves", "posted", "held", "spent"),
     [
         ([], 100, 30, 0),
-        ([State.FULFILLED], 70, 0, 30),
-        ([State.FAILED], 100, 0, 0),
-        ([State.EXPIRED], 100, 0, 0),
-        ([State.FULFILLED, State.REVERSED], 100, 0, 0),
+        ([RedemptionState.FULFILLED], 70, 0, 30),
+        ([RedemptionState.FAILED], 100, 0, 0),
+        ([RedemptionState.EXPIRED], 100, 0, 0),
+        ([RedemptionState.FULFILLED, RedemptionState.REVERSED], 100, 0, 0),
     ],
 )
-async def test_every_end_of_a_redemption_settles_its_points(world: World, moves: list[State], posted: int, held: int, spent: int):
+async def test_every_end_of_a_redemption_settles_its_points(world: World, moves: list[RedemptionState], posted: int, held: int, spent: int):
     ann = await world.user("ann", 100)
     await world.reward(price=30)
     redemption = await world.redeem("ann")
@@ -172,7 +172,9 @@ async def test_the_proof_sees_tampering(world: World, tampering: str):
     await world.redeem("ann")
     spent = await world.redeem("ann")
     async with transaction(world.pool) as connection:
-        await move_redemption(connection, world.tenant_id, spent.redemption_id, Move(to=State.FULFILLED, by="test"), now=utc_now())
+        await move_redemption(
+            connection, world.tenant_id, spent.redemption_id, Move(to=RedemptionState.FULFILLED, by="test"), now=utc_now()
+        )
     assert await world.findings() == []
     async with world.pool.connection() as connection:
         await connection.execute(TAMPERINGS[tampering].encode())

@@ -7,7 +7,7 @@ import pytest_asyncio
 
 from activities.redemption import RedemptionActivities
 from domain.redemption.messages import RedemptionInput
-from domain.redemption.redemption import Move, State
+from domain.redemption.redemption import Move, RedemptionState
 from loops.sweep import watch_stock
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
@@ -59,7 +59,7 @@ async def test_it_is_told_again_after_there_was_more(world: World):
     await world.reward(price=1, stock=3, fulfilment={"type": "manual"}, config={"low_stock": 2})
     sold = await begun(world)
     async with transaction(world.pool) as connection:
-        await move_redemption(connection, world.tenant_id, sold.redemption_id, Move(to=State.CANCELLED, by="test"), now=utc_now())
+        await move_redemption(connection, world.tenant_id, sold.redemption_id, Move(to=RedemptionState.CANCELLED, by="test"), now=utc_now())
     assert await watch_stock(world.pool) == 0
     await begun(world)
     assert len(await told(world)) == 2

@@ -12,7 +12,7 @@ import pytest_asyncio
 from domain.errors import InsufficientPoints, InvalidState, NotEligible, NotFound
 from domain.points.ledger import POINTS, Account, Adjustment, CurrencyChange
 from domain.points.tier import parse_tier_set
-from domain.redemption.redemption import Move, State
+from domain.redemption.redemption import Move, RedemptionState
 from domain.tenant.user import User
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
@@ -87,7 +87,7 @@ async def test_corrections_and_refunds_do_not_wait(world: World):
     await change(world, pending_seconds=3600)
     await world.reward(price=50)
     redemption = await world.redeem("ann")
-    for state in (State.FULFILLED, State.REVERSED):
+    for state in (RedemptionState.FULFILLED, RedemptionState.REVERSED):
         async with transaction(world.pool) as connection:
             await move_redemption(connection, world.tenant_id, redemption.redemption_id, Move(to=state, by="test"), now=utc_now())
     wanted = Adjustment(user_id=ann.user_id, currency_id=POINTS, amount=7, reason="x", cause_id="x")
@@ -125,7 +125,9 @@ async def test_neither_a_redemption_nor_a_reversal_is_undone_by_its_transfer(wor
     await world.reward(price=30)
     redemption = await world.redeem("ann")
     async with transaction(world.pool) as connection:
-        await move_redemption(connection, world.tenant_id, redemption.redemption_id, Move(to=State.FULFILLED, by="test"), now=utc_now())
+        await move_redemption(
+            connection, world.tenant_id, redemption.redemption_id, Move(to=RedemptionState.FULFILLED, by="test"), now=utc_now()
+        )
     (redeemed,) = await world.rows("SELECT transfer_id FROM transfer WHERE kind = 'redeem'")
     with pytest.raises(InvalidState) as refused:
         await undo(world, redeemed["transfer_id"])
@@ -170,7 +172,9 @@ async def test_held_points_do_not_expire_and_released_ones_do_at_once(world: Wor
     await look(world, ann)
     assert (await world.account(ann)).posted == 30
     async with transaction(world.pool) as connection:
-        await move_redemption(connection, world.tenant_id, redemption.redemption_id, Move(to=State.FAILED, by="test"), now=utc_now())
+        await move_redemption(
+            connection, world.tenant_id, redemption.redemption_id, Move(to=RedemptionState.FAILED, by="test"), now=utc_now()
+        )
     await look(world, ann)
     assert await figures(world, ann) == (0, 0, 100)
     assert [row["amount"] for row in await world.rows("SELECT amount FROM transfer WHERE kind = 'expire' ORDER BY transfer_id")] == [70, 30]

@@ -12,7 +12,7 @@ from domain.errors import (
     UserNotFound,
     ValidationError,
 )
-from domain.redemption.redemption import Move, State
+from domain.redemption.redemption import Move, RedemptionState
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from storage.redemption.move import document_of, find_redemption, move_redemption
@@ -97,7 +97,9 @@ async def test_a_piece_comes_back_once_when_a_redemption_fails(world: World):
     redemption = await world.redeem("ann")
     assert await world.try_redeem("ann") == "OUT_OF_STOCK"
     async with transaction(world.pool) as connection:
-        await move_redemption(connection, world.tenant_id, redemption.redemption_id, Move(to=State.FAILED, by="test"), now=utc_now())
+        await move_redemption(
+            connection, world.tenant_id, redemption.redemption_id, Move(to=RedemptionState.FAILED, by="test"), now=utc_now()
+        )
     assert await world.stock(reward) == 1
     assert await world.try_redeem("ann") == "redeemed"
 

@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from domain.errors import InvalidState, RedemptionNotFound
-from domain.redemption.redemption import Decision, Flag, Move, State, read_callback
+from domain.redemption.redemption import Decision, Move, RedemptionFlag, RedemptionState, read_callback
 from runtime.ids import new_id, utc_now
 from runtime.postgres import transaction
 from storage.redemption.listing import RedemptionFilter, list_redemptions
@@ -43,11 +43,11 @@ async def balance(world, user, reward):
 @pytest.mark.parametrize(
     ("wanted", "after"),
     [
-        (State.FULFILLED, (90, 0, 4)),
-        (State.FAILED, (100, 0, 5)),
-        (State.CANCELLED, (100, 0, 5)),
-        (State.EXPIRED, (100, 0, 5)),
-        (State.PROCESSING, (100, 10, 4)),
+        (RedemptionState.FULFILLED, (90, 0, 4)),
+        (RedemptionState.FAILED, (100, 0, 5)),
+        (RedemptionState.CANCELLED, (100, 0, 5)),
+        (RedemptionState.EXPIRED, (100, 0, 5)),
+        (RedemptionState.PROCESSING, (100, 10, 4)),
     ],
 )
 async def test_a_move_spends_or_returns_the_points(world, wanted, after):
@@ -62,10 +62,10 @@ async def test_a_move_spends_or_returns_the_points(world, wanted, after):
 async def test_a_reversal_refunds_and_leaves_the_stock(world):
     user, reward, redemption = await a_redemption(world)
     await move(world, redemption, callback("fulfilled"))
-    await move(world, redemption, Move(to=State.REVERSED, by="admin", note="a mistake"))
+    await move(world, redemption, Move(to=RedemptionState.REVERSED, by="admin", note="a mistake"))
     assert await balance(world, user, reward) == (100, 0, 4)
     with pytest.raises(InvalidState):
-        await move(world, redemption, Move(to=State.REVERSED, by="admin", note="again"))
+        await move(world, redemption, Move(to=RedemptionState.REVERSED, by="admin", note="again"))
     assert await world.findings() == []
 
 
@@ -75,7 +75,7 @@ async def test_the_same_callback_again_changes_nothing_and_another_is_refused_an
     assert (await move(world, redemption, callback("fulfilled", code="second"))).decision is Decision.UNCHANGED
     for _ in range(3):
         refused = await move(world, redemption, callback("failed"))
-        assert (refused.decision, refused.status) == (Decision.REFUSED, State.FULFILLED)
+        assert (refused.decision, refused.status) == (Decision.REFUSED, RedemptionState.FULFILLED)
     async with transaction(world.pool) as connection:
         document = msgspec.to_builtins(await document_of(connection, world.tenant_id, redemption.redemption_id))
     assert document["fulfillment_data"] == {"code": "first"}
@@ -92,14 +92,14 @@ async def test_callback_deadline_and_cancel_at_once_have_one_winner(pool):
             callback("fulfilled"),
             callback("failed"),
             callback("fulfilled"),
-            Move(to=State.EXPIRED, by="workflow", from_workflow=True),
-            Move(to=State.CANCELLED, by="admin"),
+            Move(to=RedemptionState.EXPIRED, by="workflow", from_workflow=True),
+            Move(to=RedemptionState.CANCELLED, by="admin"),
         ]
         results = await asyncio.gather(*(move(world, redemption, wish) for wish in wishes), return_exceptions=True)
         winners = [each for each in results if not isinstance(each, BaseException) and each.decision is Decision.MOVE]
         assert len(winners) == 1
         assert all(isinstance(each, InvalidState) for each in results if isinstance(each, BaseException))
-        spent = 10 if winners[0].status is State.FULFILLED else 0
+        spent = 10 if winners[0].status is RedemptionState.FULFILLED else 0
         after = await balance(world, user, reward)
         assert after == (before[0] - spent, before[1] - 10, before[2] + (0 if spent else 1))
         assert await world.findings() == []
@@ -107,17 +107,23 @@ async def test_callback_deadline_and_cancel_at_once_have_one_winner(pool):
 
 async def test_each_outside_move_tells_the_workflow_and_its_own_do_not(world):
     _, _, redemption = await a_redemption(world)
-    await move(world, redemption, Move(to=State.PROCESSING, by="workflow", from_workflow=True))
+    await move(world, redemption, Move(to=RedemptionState.PROCESSING, by="workflow", from_workflow=True))
     await move(world, redemption, callback("fulfilled"))
     rows = await world.rows("SELECT kind, name, argument FROM outbox ORDER BY outbox_id")
     assert [(row["kind"], row["name"]) for row in rows] == [("start", "RedemptionWorkflow"), ("update", "moved:3")]
     assert rows[1]["argument"] == {"status": "fulfilled", "number": 3, "by": "api_key:test", "note": None, "flags": []}
 
 
-@pytest.mark.parametrize("flag", Flag)
+@pytest.mark.parametrize("flag", RedemptionFlag)
 @pytest.mark.parametrize(
     ("outcome", "keeps"),
-    [(State.PROCESSING, True), (State.FULFILLED, False), (State.FAILED, False), (State.CANCELLED, False), (State.EXPIRED, True)],
+    [
+        (RedemptionState.PROCESSING, True),
+        (RedemptionState.FULFILLED, False),
+        (RedemptionState.FAILED, False),
+        (RedemptionState.CANCELLED, False),
+        (RedemptionState.EXPIRED, True),
+    ],
 )
 async def test_an_outcome_that_somebody_brought_about_ends_a_flag_and_an_expiry_keeps_its_reason(world, flag, outcome, keeps):
     _, _, redemption = await a_redemption(world)

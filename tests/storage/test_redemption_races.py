@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from domain.errors import DomainError
-from domain.redemption.redemption import FINAL, RETURNED, WAITING, Decision, Move, State, read_callback
+from domain.redemption.redemption import FINAL, RETURNED, WAITING, Decision, Move, RedemptionState, read_callback
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from storage.redemption.move import document_of, move_redemption
@@ -19,7 +19,7 @@ def callback(status: str) -> Move:
     return read_callback({"status": status}, "api_key:partner")
 
 
-def moved(to: State, *only_from: State) -> Move:
+def moved(to: RedemptionState, *only_from: RedemptionState) -> Move:
     return Move(to=to, by="test", only_from=frozenset(only_from))
 
 
@@ -27,27 +27,27 @@ OPEN = {
     "callback fulfilled": callback("fulfilled"),
     "callback failed": callback("failed"),
     "callback processing": callback("processing"),
-    "webhook accepted": Move(to=State.PROCESSING, by="workflow", from_workflow=True),
-    "deadline": Move(to=State.EXPIRED, by="workflow", from_workflow=True),
-    "cancel": moved(State.CANCELLED),
-    "fulfil by hand": moved(State.FULFILLED),
-    "fail by hand": moved(State.FAILED),
-    "reverse": moved(State.REVERSED),
+    "webhook accepted": Move(to=RedemptionState.PROCESSING, by="workflow", from_workflow=True),
+    "deadline": Move(to=RedemptionState.EXPIRED, by="workflow", from_workflow=True),
+    "cancel": moved(RedemptionState.CANCELLED),
+    "fulfil by hand": moved(RedemptionState.FULFILLED),
+    "fail by hand": moved(RedemptionState.FAILED),
+    "reverse": moved(RedemptionState.REVERSED),
 }
 CLAIM = {
-    "claim": moved(State.PENDING_APPROVAL, State.PENDING_CLAIM),
-    "user's cancel": Move(to=State.CANCELLED, by="gamer", only_from=WAITING),
-    "own deadline": moved(State.EXPIRED, State.PENDING_CLAIM),
-    "cancel": moved(State.CANCELLED),
+    "claim": moved(RedemptionState.PENDING_APPROVAL, RedemptionState.PENDING_CLAIM),
+    "user's cancel": Move(to=RedemptionState.CANCELLED, by="gamer", only_from=WAITING),
+    "own deadline": moved(RedemptionState.EXPIRED, RedemptionState.PENDING_CLAIM),
+    "cancel": moved(RedemptionState.CANCELLED),
     "callback fulfilled": callback("fulfilled"),
 }
 APPROVAL = {
-    "approve": moved(State.PENDING, State.PENDING_APPROVAL),
-    "reject": moved(State.CANCELLED, State.PENDING_APPROVAL),
-    "user's cancel": Move(to=State.CANCELLED, by="gamer", only_from=WAITING),
-    "own deadline": moved(State.EXPIRED, State.PENDING_APPROVAL),
+    "approve": moved(RedemptionState.PENDING, RedemptionState.PENDING_APPROVAL),
+    "reject": moved(RedemptionState.CANCELLED, RedemptionState.PENDING_APPROVAL),
+    "user's cancel": Move(to=RedemptionState.CANCELLED, by="gamer", only_from=WAITING),
+    "own deadline": moved(RedemptionState.EXPIRED, RedemptionState.PENDING_APPROVAL),
     "callback failed": callback("failed"),
-    "reverse": moved(State.REVERSED),
+    "reverse": moved(RedemptionState.REVERSED),
 }
 STAGES = {"open": OPEN, "claim": CLAIM, "approval": APPROVAL}
 REWARDS = {
@@ -58,7 +58,7 @@ REWARDS = {
 STOCK, PRICE = 1000, 10
 
 
-async def try_move(world: World, redemption, wish: Move) -> State | None:
+async def try_move(world: World, redemption, wish: Move) -> RedemptionState | None:
     """The state that this wish brought about, or None when somebody was faster or it is illegal."""
     try:
         async with transaction(world.pool) as connection:
@@ -68,16 +68,16 @@ async def try_move(world: World, redemption, wish: Move) -> State | None:
     return made.status if made.decision is Decision.MOVE else None
 
 
-async def race(world: World, redemption, first: Move, second: Move) -> State:
+async def race(world: World, redemption, first: Move, second: Move) -> RedemptionState:
     """The two at once; then how it stands, once the timeline was compared with what the movers were told."""
     told = await asyncio.gather(try_move(world, redemption, first), try_move(world, redemption, second))
     async with transaction(world.pool) as connection:
         document = msgspec.to_builtins(await document_of(connection, world.tenant_id, redemption.redemption_id))
     path = [row["to"] for row in document["timeline"] if row["from"] != row["to"]][1:]
     assert sorted(path) == sorted(state for state in told if state is not None), "each mover was told the truth"
-    ends = [state for state in path if state in FINAL and state != State.REVERSED]
+    ends = [state for state in path if state in FINAL and state != RedemptionState.REVERSED]
     assert len(ends) <= 1, "one outcome"
-    return State(document["status"])
+    return RedemptionState(document["status"])
 
 
 @pytest.mark.parametrize("kind", REWARDS)
@@ -91,9 +91,9 @@ async def test_every_pair_of_moves_has_one_outcome(pool: Pool, stage: str, kind:
             await add_codes(connection, world.tenant_id, reward.reward_id, [f"C{number}" for number in range(STOCK)], now=utc_now())
     pairs = list(itertools.combinations_with_replacement(STAGES[stage].values(), 2))
     stands = [await race(world, await world.redeem("u1"), *pair) for pair in pairs]
-    fulfilled = sum(state is State.FULFILLED for state in stands)
+    fulfilled = sum(state is RedemptionState.FULFILLED for state in stands)
     waiting = sum(state not in FINAL for state in stands)
-    kept = sum(state is State.REVERSED or state not in RETURNED for state in stands)
+    kept = sum(state is RedemptionState.REVERSED or state not in RETURNED for state in stands)
     account = await world.account(user)
     credit = 4 * fulfilled if kind == "wallet" else 0
     assert (account.posted, account.held) == (100_000 - PRICE * fulfilled + credit, PRICE * waiting)

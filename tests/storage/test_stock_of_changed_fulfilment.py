@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from domain.redemption.redemption import Move, State
+from domain.redemption.redemption import Move, RedemptionState
 from domain.reward.reward import Reward, parse_reward
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
@@ -40,7 +40,9 @@ async def test_a_piece_goes_back_only_to_a_stock_that_counts_its_like(pool: Pool
     await rewrite(world, reward, **then)
     before = await stock(world, variant)
     async with transaction(pool) as connection:
-        await move_redemption(connection, world.tenant_id, order.redemption_id, Move(to=State.CANCELLED, by="test"), now=utc_now())
+        await move_redemption(
+            connection, world.tenant_id, order.redemption_id, Move(to=RedemptionState.CANCELLED, by="test"), now=utc_now()
+        )
     assert await stock(world, variant) == before == (2 if becomes_codes else 5)
 
 

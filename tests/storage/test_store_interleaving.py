@@ -6,7 +6,7 @@ import random
 import pytest
 
 from domain.errors import DomainError
-from domain.redemption.redemption import RETURNED, Move, State
+from domain.redemption.redemption import RETURNED, Move, RedemptionState
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from storage.redemption.move import move_redemption
@@ -20,7 +20,7 @@ KINDS = {
     "shirt": {"fulfilment": {"type": "webhook"}, "stock": 12, "variants": [{"id": "m", "name": "M", "stock": 6}, {"id": "l", "name": "L"}]},
     "once": {"fulfilment": {"type": "manual"}, "stock": 12, "max_per_user": 1},
 }
-WISHES = [state for state in State if state is not State.PENDING_CLAIM] * 2
+WISHES = [state for state in RedemptionState if state is not RedemptionState.PENDING_CLAIM] * 2
 
 
 async def play(world: World, dice: random.Random) -> None:
@@ -32,7 +32,7 @@ async def play(world: World, dice: random.Random) -> None:
     except DomainError:
         return
 
-    async def wish(state: State) -> None:
+    async def wish(state: RedemptionState) -> None:
         try:
             async with transaction(world.pool) as connection:
                 await move_redemption(connection, world.tenant_id, redemption.redemption_id, Move(to=state, by="test"), now=utc_now())
@@ -55,7 +55,7 @@ async def test_whoever_wins_points_stock_and_codes_are_right(pool: Pool, seed: i
     await asyncio.gather(*(play(world, random.Random(dice.random())) for _ in range(60)))
     assert await world.findings() == []
     # A reversed redemption keeps its piece: what was handed over is not in the shelf again.
-    back = [state.value for state in RETURNED if state is not State.REVERSED]
+    back = [state.value for state in RETURNED if state is not RedemptionState.REVERSED]
     taken = await world.rows(
         "SELECT reward ->> 'slug' AS slug, stock_variant_id AS variant, count(*)::int AS n FROM redemption"
         " WHERE status <> ALL(%s) GROUP BY 1, 2",

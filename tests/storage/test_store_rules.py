@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from domain.errors import NotEligible, UserLimitReached
-from domain.redemption.redemption import RETURNED, Move, State
+from domain.redemption.redemption import RETURNED, Move, RedemptionState
 from domain.reward.reward import parse_reward
 from domain.reward.reward_wire import reward_body_wire
 from domain.tenant.user import Identify
@@ -25,7 +25,7 @@ async def world(pool: Pool) -> World:
     return await make_world(pool)
 
 
-async def move(world: World, redemption, *states: State) -> None:
+async def move(world: World, redemption, *states: RedemptionState) -> None:
     for state in states:
         async with transaction(world.pool) as connection:
             await move_redemption(connection, world.tenant_id, redemption.redemption_id, Move(to=state, by="test"), now=utc_now())
@@ -41,12 +41,12 @@ async def test_a_user_gets_no_more_than_the_limit_and_another_user_has_its_own(w
 
 
 @pytest.mark.parametrize("state", sorted(RETURNED))
-async def test_what_came_back_does_not_count_towards_the_limit(world: World, state: State):
+async def test_what_came_back_does_not_count_towards_the_limit(world: World, state: RedemptionState):
     await world.user("ann", 100)
     await world.reward(price=1, max_per_user=1)
     redemption = await world.redeem("ann")
     assert await world.try_redeem("ann") == "USER_LIMIT_REACHED"
-    await move(world, redemption, *([State.FULFILLED] if state is State.REVERSED else []), state)
+    await move(world, redemption, *([RedemptionState.FULFILLED] if state is RedemptionState.REVERSED else []), state)
     assert await world.try_redeem("ann") == "redeemed"
 
 
@@ -92,7 +92,7 @@ async def test_a_variant_has_its_own_price_stock_and_value(world: World):
     await world.redeem("ann", variant_id="s")
     assert (await world.account(ann)).held == 40
     assert await stocks(world, reward) == (4, {"l": 0})
-    await move(world, redemption, State.FAILED)
+    await move(world, redemption, RedemptionState.FAILED)
     assert await stocks(world, reward) == (4, {"l": 1})
     async with transaction(world.pool) as connection:
         assert (await document_of(connection, world.tenant_id, redemption.redemption_id)).variant_id == "l"

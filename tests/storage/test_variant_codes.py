@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from domain.errors import ValidationError
-from domain.redemption.redemption import Move, State
+from domain.redemption.redemption import Move, RedemptionState
 from domain.reward.code import check_pool
 from domain.reward.reward import parse_reward
 from domain.reward.reward_wire import reward_body_wire
@@ -45,7 +45,7 @@ async def stocks(world: World, reward):
     return found.variant_stock
 
 
-async def move(world: World, redemption, to: State):
+async def move(world: World, redemption, to: RedemptionState):
     async with transaction(world.pool) as connection:
         await move_redemption(connection, world.tenant_id, redemption.redemption_id, Move(to=to, by="test"), now=utc_now())
         return msgspec.to_builtins(await document_of(connection, world.tenant_id, redemption.redemption_id))
@@ -58,11 +58,11 @@ async def test_each_variant_gives_its_own_codes_and_gets_an_unused_one_back(worl
     dear = await world.redeem("ann", variant_id="fifty")
     assert await world.try_redeem("ann", variant_id="fifty") == "OUT_OF_STOCK"
     cheap = await world.redeem("ann", variant_id="ten")
-    assert (await move(world, cheap, State.FULFILLED))["fulfillment_data"] == {"code": "T1"}
-    await move(world, dear, State.FAILED)
+    assert (await move(world, cheap, RedemptionState.FULFILLED))["fulfillment_data"] == {"code": "T1"}
+    await move(world, dear, RedemptionState.FAILED)
     assert await stocks(world, reward) == {"ten": 1, "fifty": 1}
     again = await world.redeem("ann", variant_id="fifty")
-    assert (await move(world, again, State.FULFILLED))["fulfillment_data"] == {"code": "F1"}
+    assert (await move(world, again, RedemptionState.FULFILLED))["fulfillment_data"] == {"code": "F1"}
     assert await world.findings() == []
 
 

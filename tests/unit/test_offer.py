@@ -5,7 +5,7 @@ import pytest
 
 from domain.errors import NotEligible, ValidationError
 from domain.redemption.redeem import first_state, fulfilment_copy
-from domain.redemption.redemption import State
+from domain.redemption.redemption import RedemptionState
 from domain.reward.offer import (
     check_available,
     check_wallet,
@@ -85,9 +85,9 @@ def test_limits_count_by_the_tenants_calendar(period: str, start: Any, end: Any)
 
 
 def test_a_redemption_begins_where_its_reward_says():
-    assert first_state(reward()) is State.PENDING
-    assert first_state(reward(requires_approval=True)) is State.PENDING_APPROVAL
-    assert first_state(reward(requires_approval=True, requires_claim=True)) is State.PENDING_CLAIM
+    assert first_state(reward()) is RedemptionState.PENDING
+    assert first_state(reward(requires_approval=True)) is RedemptionState.PENDING_APPROVAL
+    assert first_state(reward(requires_approval=True, requires_claim=True)) is RedemptionState.PENDING_CLAIM
 
 
 def test_a_wallet_reward_credits_its_value_in_the_smallest_unit():

@@ -14,7 +14,7 @@ from domain.redemption.redemption import (
     TRANSITIONS,
     Decision,
     Effect,
-    State,
+    RedemptionState,
     advance,
     decide_callback,
     effect_of,
@@ -22,7 +22,7 @@ from domain.redemption.redemption import (
 from storage.tables.redemption import REDEMPTION_STATES
 
 
-@pytest.mark.parametrize(("current", "new"), list(itertools.product(State, State)))
+@pytest.mark.parametrize(("current", "new"), list(itertools.product(RedemptionState, RedemptionState)))
 def test_a_move_is_made_or_refused_as_the_table_says(current, new):
     if new in TRANSITIONS[current]:
         assert advance(current, new) is new
@@ -32,9 +32,9 @@ def test_a_move_is_made_or_refused_as_the_table_says(current, new):
         assert refused.value.facts == {"present": current.value}
 
 
-@pytest.mark.parametrize(("current", "wanted"), list(itertools.product(State, sorted(CALLBACK_STATES))))
+@pytest.mark.parametrize(("current", "wanted"), list(itertools.product(RedemptionState, sorted(CALLBACK_STATES))))
 def test_a_callback_moves_repeats_or_comes_too_late(current, wanted):
-    if current in (State.PENDING_CLAIM, State.PENDING_APPROVAL):
+    if current in (RedemptionState.PENDING_CLAIM, RedemptionState.PENDING_APPROVAL):
         with pytest.raises(InvalidState):
             decide_callback(current, wanted)
     elif current == wanted:
@@ -46,19 +46,19 @@ def test_a_callback_moves_repeats_or_comes_too_late(current, wanted):
 
 
 def test_the_database_knows_the_same_states():
-    assert tuple(State) == REDEMPTION_STATES
+    assert tuple(RedemptionState) == REDEMPTION_STATES
 
 
 def test_the_diagram_is_the_table():
     lines = re.findall(r"^\s*(\w+) ──▶ (.+)$", domain.redemption.redemption.__doc__, re.MULTILINE)
-    drawn = {State(left): frozenset(State(name) for name in right.split(" | ")) for left, right in lines}
+    drawn = {RedemptionState(left): frozenset(RedemptionState(name) for name in right.split(" | ")) for left, right in lines}
     assert drawn == {state: moves for state, moves in TRANSITIONS.items() if moves}
 
 
 def test_every_state_says_what_it_means():
-    assert all(state.sentence.endswith(".") for state in State)
+    assert all(state.sentence.endswith(".") for state in RedemptionState)
 
 
 def test_points_are_settled_on_entering_a_final_state_and_only_then():
     assert set(EFFECTS) == FINAL
-    assert effect_of(State.PROCESSING) is Effect.NONE
+    assert effect_of(RedemptionState.PROCESSING) is Effect.NONE

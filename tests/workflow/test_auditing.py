@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client
 
-from domain.redemption.redemption import Move, State, reversal_workflow_id, workflow_id
+from domain.redemption.redemption import Move, RedemptionState, reversal_workflow_id, workflow_id
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from storage.redemption.move import move_redemption
@@ -30,7 +30,7 @@ async def found(client: Client, query: str, count: int = 1) -> list[str]:
             await asyncio.sleep(0.1)
 
 
-async def move(stage: Stage, redemption, to: State, note: str, by: str = "console:lan@example.com") -> None:
+async def move(stage: Stage, redemption, to: RedemptionState, note: str, by: str = "console:lan@example.com") -> None:
     async with transaction(stage.pool) as connection:
         await move_redemption(connection, redemption.tenant_id, redemption.redemption_id, Move(to=to, by=by, note=note), now=utc_now())
     while await stage.relay.deliver_batch():
@@ -48,9 +48,9 @@ async def test_a_reversed_order_is_found_with_who_and_why_and_its_fulfilment_too
     async with a_stage(pool, temporal_client) as stage:
         redemption = await stage.redeem(type="manual")
         handle = await stage.start(redemption)
-        await move(stage, redemption, State.FULFILLED, "sent by post")
+        await move(stage, redemption, RedemptionState.FULFILLED, "sent by post")
         await handle.result()
-        await move(stage, redemption, State.REVERSED, "it came back")
+        await move(stage, redemption, RedemptionState.REVERSED, "it came back")
         reversal = reversal_workflow_id(redemption.tenant_id, redemption.redemption_id)
         await temporal_client.get_workflow_handle(reversal).result()
         both = await found(temporal_client, f'RedemptionId = "{redemption.redemption_id}"', 2)
@@ -85,7 +85,7 @@ async def test_an_order_whose_partner_fails_is_found_by_its_flag(
         wanted = f'Flags = "delivery_exhausted" AND RedemptionId = "{redemption.redemption_id}"'
         assert await found(temporal_client, wanted) == [handle.id]
         assert endpoint_id
-        await move(stage, redemption, State.CANCELLED, "the partner is closed", by="api_key:abcdefgh")
+        await move(stage, redemption, RedemptionState.CANCELLED, "the partner is closed", by="api_key:abcdefgh")
         await handle.result()
         await keep_history(request, "redemption_flagged_then_cancelled", handle)
         history = decoded((await handle.fetch_history()).to_json())

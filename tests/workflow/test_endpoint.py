@@ -11,7 +11,7 @@ from activities import endpoint as endpoint_pump
 from activities.endpoint import EndpointActivities, EndpointPump
 from activities.redemption import RedemptionActivities
 from domain.redemption.messages import RedemptionInput
-from domain.redemption.redemption import Move, State
+from domain.redemption.redemption import Move, RedemptionState
 from domain.webhook.body import event_body
 from domain.webhook.webhook import EndpointInput, endpoint_workflow_id
 from runtime.http import Sender
@@ -198,7 +198,7 @@ async def test_each_move_is_told_to_those_who_ask(pool):
     for _ in range(2):
         await RedemptionActivities(pool).begin(given)
     async with transaction(pool) as connection:
-        move = Move(to=State.FULFILLED, by="test", is_callback=True, fulfillment_data={"code": "é"})
+        move = Move(to=RedemptionState.FULFILLED, by="test", is_callback=True, fulfillment_data={"code": "é"})
         await move_redemption(connection, redemption.tenant_id, redemption.redemption_id, move, now=utc_now())
     told = [(row["endpoint_id"], row["event"], row["due_at"] is not None) for row in await lines(stage)]
     assert sorted(told, key=str) == sorted(

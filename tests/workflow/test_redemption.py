@@ -17,7 +17,7 @@ from temporalio.testing import WorkflowEnvironment
 from activities.redemption import RedemptionActivities, prepare_delivery
 from domain.redemption import messages
 from domain.redemption.messages import RedemptionInput
-from domain.redemption.redemption import State, read_callback
+from domain.redemption.redemption import RedemptionState, read_callback
 from runtime.crypto import Vault
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
@@ -413,7 +413,7 @@ async def test_no_secret_no_body_and_no_personal_data_but_the_external_id_are_in
     for secret in (SECRET, "fulfillmentData", '"event"', partner.url):
         assert secret.encode() not in history
     assert b"u1" in history
-    assert State.EXPIRED.encode() in history
+    assert RedemptionState.EXPIRED.encode() in history
 
 
 async def test_a_resume_ends_the_wait_for_the_next_attempt(stage, request):

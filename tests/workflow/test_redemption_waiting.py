@@ -10,7 +10,7 @@ import pytest_asyncio
 from temporalio.testing import WorkflowEnvironment
 
 from domain.errors import InvalidState
-from domain.redemption.redemption import WAITING, Decision, Move, State
+from domain.redemption.redemption import WAITING, Decision, Move, RedemptionState
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from storage.redemption.move import move_redemption
@@ -19,8 +19,8 @@ from tests.builders.redemption import Stage, a_stage
 from tests.partner import a_partner
 from tests.recording import keep_history
 
-APPROVED = Move(to=State.PENDING, by="admin", only_from=frozenset({State.PENDING_APPROVAL}))
-CLAIMED = Move(to=State.PENDING, by="gamer", only_from=frozenset({State.PENDING_CLAIM}), fields={"size": "M"})
+APPROVED = Move(to=RedemptionState.PENDING, by="admin", only_from=frozenset({RedemptionState.PENDING_APPROVAL}))
+CLAIMED = Move(to=RedemptionState.PENDING, by="gamer", only_from=frozenset({RedemptionState.PENDING_CLAIM}), fields={"size": "M"})
 
 
 @pytest_asyncio.fixture
@@ -49,9 +49,11 @@ async def test_a_claimed_and_approved_redemption_is_sent_with_what_the_user_fill
         await stage.endpoint(partner.url)
         fields = [{"name": "size", "required": True}]
         redemption = await redeem(stage, fields=fields, requires_claim=True, requires_approval=True)
-        assert redemption.status is State.PENDING_CLAIM
+        assert redemption.status is RedemptionState.PENDING_CLAIM
         handle = await stage.start(redemption)
-        to_approval = Move(to=State.PENDING_APPROVAL, by="gamer", only_from=frozenset({State.PENDING_CLAIM}), fields={"size": "M"})
+        to_approval = Move(
+            to=RedemptionState.PENDING_APPROVAL, by="gamer", only_from=frozenset({RedemptionState.PENDING_CLAIM}), fields={"size": "M"}
+        )
         await move(stage, redemption, to_approval)
         assert partner.received == []
         await move(stage, redemption, APPROVED)
@@ -67,9 +69,9 @@ async def test_a_claimed_and_approved_redemption_is_sent_with_what_the_user_fill
     assert await stage.world.findings() == []
 
 
-@pytest.mark.parametrize("first", [State.PENDING_CLAIM, State.PENDING_APPROVAL])
+@pytest.mark.parametrize("first", [RedemptionState.PENDING_CLAIM, RedemptionState.PENDING_APPROVAL])
 async def test_a_wait_has_a_deadline_of_seven_days_that_returns_the_points(stage, request, first):
-    claim = first is State.PENDING_CLAIM
+    claim = first is RedemptionState.PENDING_CLAIM
     redemption = await redeem(stage, requires_claim=claim, requires_approval=not claim)
     assert redemption.deadline_at == redemption.created_at + timedelta(days=7)
     handle = await stage.start(redemption)
@@ -93,7 +95,7 @@ async def test_the_deadline_for_the_fulfilment_counts_from_the_approval(stage):
 async def test_a_rejection_returns_the_points_and_ends_the_workflow(stage):
     redemption = await redeem(stage, requires_approval=True)
     handle = await stage.start(redemption)
-    await move(stage, redemption, Move(to=State.CANCELLED, by="admin", only_from=frozenset({State.PENDING_APPROVAL})))
+    await move(stage, redemption, Move(to=RedemptionState.CANCELLED, by="admin", only_from=frozenset({RedemptionState.PENDING_APPROVAL})))
     await stage.relay.deliver_batch()
     assert await stage.outcome(handle) == "cancelled"
     assert await stage.points() == (100, 0, 5)
@@ -130,7 +132,7 @@ async def test_manual_work_waits_for_a_person(stage):
         await stage.endpoint(partner.url)
         redemption = await redeem(stage, fulfilment={"type": "manual"})
         handle = await stage.start(redemption)
-        await move(stage, redemption, Move(to=State.FULFILLED, by="admin", note="sent by post"))
+        await move(stage, redemption, Move(to=RedemptionState.FULFILLED, by="admin", note="sent by post"))
         await stage.relay.deliver_batch()
         assert await stage.outcome(handle) == "fulfilled"
     assert partner.received == []
@@ -142,16 +144,16 @@ async def test_claim_cancel_and_deadline_at_once_have_one_winner(stage):
         redemption = await redeem_again(stage)
         wishes = [
             CLAIMED,
-            Move(to=State.CANCELLED, by="gamer", only_from=WAITING),
-            Move(to=State.EXPIRED, by="workflow", only_from=frozenset({State.PENDING_CLAIM})),
+            Move(to=RedemptionState.CANCELLED, by="gamer", only_from=WAITING),
+            Move(to=RedemptionState.EXPIRED, by="workflow", only_from=frozenset({RedemptionState.PENDING_CLAIM})),
             CLAIMED,
         ]
         results = await asyncio.gather(*(move(stage, redemption, wish) for wish in wishes), return_exceptions=True)
         (winner,) = [each.status for each in results if not isinstance(each, BaseException) and each.decision is Decision.MOVE]
         assert all(isinstance(each, InvalidState) for each in results if isinstance(each, BaseException))
         assert (await path(stage, redemption))[-1] == winner
-        if winner is State.PENDING:
-            await move(stage, redemption, Move(to=State.FAILED, by="admin"))
+        if winner is RedemptionState.PENDING:
+            await move(stage, redemption, Move(to=RedemptionState.FAILED, by="admin"))
         assert await stage.points() == (100, 0, 5)
     assert await stage.world.findings() == []
 
@@ -169,7 +171,11 @@ async def test_a_claim_just_before_the_workflows_own_deadline_is_left_alone(stag
     redemption = await redeem(stage, requires_claim=True)
     await move(stage, redemption, CLAIMED)
     given = SettleInput(
-        tenant_id=redemption.tenant_id, redemption_id=redemption.redemption_id, to=State.EXPIRED, note="late", only_from=State.PENDING_CLAIM
+        tenant_id=redemption.tenant_id,
+        redemption_id=redemption.redemption_id,
+        to=RedemptionState.EXPIRED,
+        note="late",
+        only_from=RedemptionState.PENDING_CLAIM,
     )
     settled = await RedemptionActivities(stage.pool).settle(given)
-    assert (settled.status, settled.number) == (State.PENDING, 2)
+    assert (settled.status, settled.number) == (RedemptionState.PENDING, 2)

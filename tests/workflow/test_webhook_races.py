@@ -9,7 +9,7 @@ import pytest
 from temporalio.testing import ActivityEnvironment
 
 from activities.webhook import WebhookActivities
-from domain.redemption.redemption import Move, State
+from domain.redemption.redemption import Move, RedemptionState
 from domain.webhook.body import event_body
 from domain.webhook.webhook import endpoint_workflow_id
 from loops.sweep import end_due_of_archived
@@ -37,7 +37,7 @@ async def enable(connection, stage, endpoint_id):
     await update_endpoint(connection, stage.world.tenant_id, endpoint_id, ON, now=utc_now())
 
 
-async def end(stage, redemption_id, to=State.CANCELLED):
+async def end(stage, redemption_id, to=RedemptionState.CANCELLED):
     async with transaction(stage.pool) as connection:
         await move_redemption(connection, stage.world.tenant_id, redemption_id, Move(to=to, by="test"), now=utc_now())
 

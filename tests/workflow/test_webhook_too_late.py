@@ -5,7 +5,7 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.redemption import RedemptionActivities
 from domain.redemption.messages import RedemptionInput
-from domain.redemption.redemption import FINAL, State, is_too_late
+from domain.redemption.redemption import FINAL, RedemptionState, is_too_late
 from runtime.ids import utc_now
 from runtime.postgres import transaction
 from storage.redemption.move import find_redemption
@@ -36,7 +36,7 @@ async def an_order_and_its_copy(pool, partner):
     return stage, sorted(rows, key=lambda row: str(row["delivery_id"]) != redemption.fulfilment["delivery_id"])
 
 
-@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("state", RedemptionState)
 async def test_what_is_recovered_is_what_the_rule_lets_through(pool, state):
     async with a_partner(500) as partner:
         stage, rows = await an_order_and_its_copy(pool, partner)
@@ -46,7 +46,7 @@ async def test_what_is_recovered_is_what_the_rule_lets_through(pool, state):
         redemption = await find_redemption(connection, tenant_id, redemption_id)
         recovered = [bool(await exhausted_since(connection, tenant_id, row["endpoint_id"], row["created_at"])) for row in rows]
     assert recovered == [not is_too_late(redemption, row["delivery_id"], by_hand=True) for row in rows]
-    assert recovered == [state not in FINAL, state not in FINAL or state is State.FULFILLED]
+    assert recovered == [state not in FINAL, state not in FINAL or state is RedemptionState.FULFILLED]
     assert [is_too_late(redemption, row["delivery_id"], by_hand=False) for row in rows] == [state in FINAL, False]
 
 
