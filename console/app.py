@@ -17,7 +17,7 @@ from console import preferences, static_files
 from console.client import ApiRefused
 from console.errors import PageError, PasswordNeeded, SignInNeeded
 from console.event import event_log, event_type, event_type_form
-from console.i18n import choose_language, language
+from console.i18n import LANGUAGES, choose_locale, locale, translations
 from console.leaderboard import leaderboard, leaderboard_form
 from console.payout import run as payout_run
 from console.payout import schedule, schedule_form
@@ -136,6 +136,8 @@ class Console:
     def __init__(self, parts: Parts) -> None:
         """`parts.pool` is opened and closed by the process."""
         self.parts = parts
+        for code in LANGUAGES:
+            translations(code)  # read now, not while somebody waits for a page
         with warnings.catch_warnings():
             # As in the API: handlers ask for what is injected by the names of Litestar 2.
             warnings.simplefilter("ignore", LitestarDeprecationWarning)
@@ -153,7 +155,7 @@ class Console:
         """One HTTP request."""
         scope["headers"] = with_own_cookies(scope["headers"])
         request: Request[Any, Any, Any] = Request(scope)
-        language.set(choose_language(request.cookies.get(LANGUAGE_COOKIE), request.headers.get("accept-language", "")))
+        locale.set(choose_locale(request.cookies.get(LANGUAGE_COOKIE), request.headers.get("accept-language", "")))
         secure = scope["scheme"] == "https" or self.parts.settings.public_url.startswith("https://")
 
         async def send_guarded(message: Any) -> None:

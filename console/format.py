@@ -37,7 +37,7 @@ def number(value: Any) -> str:
         return value
     whole = f"{value:,}" if isinstance(value, int) else f"{value:,.4f}".rstrip("0").rstrip(".")
     whole = whole.replace("-", "−")
-    if language.get() == "vi":
+    if language() == "vi":
         return whole.replace(".", "\0").replace(",", ".").replace("\0", ",")
     return whole.replace(",", NARROW_SPACE)
 
@@ -66,14 +66,14 @@ def day_start(text: str, zone: tzinfo, *, days: int = 0) -> str:
 
 
 def _day(local: datetime) -> str:
-    if language.get() == "vi":
+    if language() == "vi":
         return f"{local.day}/{local.month}/{local.year}"
     return f"{local.day} {MONTHS[local.month - 1]} {local.year}"
 
 
 def day_name(day: date) -> str:
     """A day below a chart: 22 Oct."""
-    return f"{day.day}/{day.month}" if language.get() == "vi" else f"{day.day} {MONTHS[day.month - 1]}"
+    return f"{day.day}/{day.month}" if language() == "vi" else f"{day.day} {MONTHS[day.month - 1]}"
 
 
 def _exact(local: datetime) -> str:
@@ -105,7 +105,7 @@ def ago(value: datetime | str | None) -> Markup | str:
         return "–"
     seconds = int((clock.get().now - instant).total_seconds())
     local = instant.astimezone(clock.get().zone)
-    text = _("{span} ago", span=span(seconds)) if seconds > 0 else _("in {span}", span=span(-seconds))
+    text = _("%(span)s ago", span=span(seconds)) if seconds > 0 else _("in %(span)s", span=span(-seconds))
     text = _("now") if -10 < seconds < 10 else text
     return Markup('<time datetime="{}" title="{}">{}</time>').format(instant.isoformat(), _exact(local), text)
 
@@ -116,13 +116,13 @@ def span(seconds: float | None) -> str:
         return "–"
     left = int(seconds)
     if left < MINUTE:
-        return _("{n} s", n=left)
+        return _("%(n)s s", n=left)
     days, hours, minutes = left // DAY, left % DAY // HOUR, left % HOUR // MINUTE
     if left < HOUR:
-        return _("{n} min", n=minutes)
+        return _("%(n)s min", n=minutes)
     if left < DAY:
-        return _("{n} h", n=hours) + (" " + _("{n} min", n=minutes) if minutes else "")
-    return _("{n} d", n=days) + (" " + _("{n} h", n=hours) if hours and days < 10 else "")
+        return _("%(n)s h", n=hours) + (" " + _("%(n)s min", n=minutes) if minutes else "")
+    return _("%(n)s d", n=days) + (" " + _("%(n)s h", n=hours) if hours and days < 10 else "")
 
 
 def word(value: str | None) -> str:

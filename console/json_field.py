@@ -31,7 +31,7 @@ def decoded(text: str, field: str, errors: dict[str, str], *, empty: Any = None)
     try:
         return msgspec.json.decode(text.encode())
     except (ValueError, RecursionError) as error:
-        errors[field] = _("Invalid JSON: {error}", error=str(error))
+        errors[field] = _("Invalid JSON: %(error)s", error=str(error))
         return empty
 
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from console.i18n import mark
+from console.i18n import N_
 
 
 class NavLink(msgspec.Struct, frozen=True):
@@ -24,28 +24,28 @@ class Group(msgspec.Struct, frozen=True):
 
 
 NAV: tuple[Group, ...] = (
-    Group("", (NavLink("/dashboard", mark("Dashboard")), NavLink("/stuck-work", mark("Needs attention")))),
+    Group("", (NavLink("/dashboard", N_("Dashboard")), NavLink("/stuck-work", N_("Needs attention")))),
     Group(
-        mark("Programme"),
+        N_("Programme"),
         (
-            NavLink("/leaderboards", mark("Leaderboards")),
-            NavLink("/rewards", mark("Rewards"), ("/reward-configs", "/reward-items")),
-            NavLink("/redemptions", mark("Redemptions")),
-            NavLink("/schedules", mark("Schedules"), ("/payout-runs",)),
-            NavLink("/users", mark("Users"), ("/tiers", "/earning-rules")),
+            NavLink("/leaderboards", N_("Leaderboards")),
+            NavLink("/rewards", N_("Rewards"), ("/reward-configs", "/reward-items")),
+            NavLink("/redemptions", N_("Redemptions")),
+            NavLink("/schedules", N_("Schedules"), ("/payout-runs",)),
+            NavLink("/users", N_("Users"), ("/tiers", "/earning-rules")),
         ),
     ),
     Group(
-        mark("Integration"),
+        N_("Integration"),
         (
-            NavLink("/event-types", mark("Event types")),
-            NavLink("/event-log", mark("Event log")),
-            NavLink("/api-keys", mark("API keys")),
-            NavLink("/webhooks", mark("Webhooks")),
-            NavLink("/third-parties", mark("Information for third parties")),
+            NavLink("/event-types", N_("Event types")),
+            NavLink("/event-log", N_("Event log")),
+            NavLink("/api-keys", N_("API keys")),
+            NavLink("/webhooks", N_("Webhooks")),
+            NavLink("/third-parties", N_("Information for third parties")),
         ),
     ),
-    Group(mark("Tenant"), (NavLink("/settings", mark("Settings")), NavLink("/audit-log", mark("Audit log")))),
+    Group(N_("Tenant"), (NavLink("/settings", N_("Settings")), NavLink("/audit-log", N_("Audit log")))),
 )
 """Settings holds the list of CORS origins."""
 

@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from console.chart import bars, line
 from console.format import FILTERS, pill, short_number, word
-from console.i18n import LANGUAGES, _, language
+from console.i18n import LANGUAGES, _, language, plain_gettext, plain_ngettext
 from console.nav import NAV
 from console.static_files import static_url
 
@@ -33,11 +33,15 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
+        extensions=["jinja2.ext.i18n"],
     )
+    # Texts across several lines are one sentence. `_`, `ngettext` and `trans` escape what they fill in, and always fill in, so `%%` is a
+    # percent sign.
+    made.policies["ext.i18n.trimmed"] = True
+    made.install_gettext_callables(plain_gettext, plain_ngettext, newstyle=True)  # type: ignore[attr-defined]
     made.filters.update(FILTERS, items_too=lambda values, more: {**values, **more})
     made.globals.update(
-        _=_,
-        language=language.get,
+        language=language,
         languages=LANGUAGES,
         static=static_url,
         nav=NAV,

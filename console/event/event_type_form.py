@@ -112,7 +112,7 @@ def _object(text: str) -> tuple[dict[str, Any] | None, str, str]:
     except json.JSONDecodeError as error:
         return (
             None,
-            _("Line {line}, column {column}: {error}", line=error.lineno, column=error.colno, error=error.msg),
+            _("Line %(line)s, column %(column)s: %(error)s", line=error.lineno, column=error.colno, error=error.msg),
             pointer_of(text, error),
         )
     except RecursionError:

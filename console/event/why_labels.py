@@ -5,29 +5,29 @@ from typing import Any
 
 from console.api_labels import said
 from console.format import number
-from console.i18n import _, mark
+from console.i18n import N_, _
 
-PERIODS = {"day": mark("day"), "week": mark("week"), "month": mark("month")}
+PERIODS = {"day": N_("day"), "week": N_("week"), "month": N_("month")}
 WORDS = {
-    "user_erased": mark("The user was erased, and with it what the event said."),
-    "not_in_force": mark("Created later, {at}."),
-    "inactive": mark("Not active at the time."),
-    "other_event_type": mark("Looks at “{wanted}” only."),
-    "not_started": mark("The event occurred before the rule's start, {at}."),
-    "ended": mark("The event occurred after the rule's end, {at}."),
-    "condition_failed": mark("Condition not met: {path} {operator} {wanted}. The event has {value}."),
-    "filter_failed": mark("Filter not met: {path} {operator} {wanted}. The event has {value}."),
-    "not_positive": mark("The formula gives {given}; only more than 0 counts."),
-    "below_smallest_unit": mark("The formula gives {given}, less than the currency's smallest unit."),
-    "not_in_segment": mark("The user isn't in the rule's segment."),
-    "limit_reached": mark("Limit per {period} reached: {given} of {most}."),
-    "budget_used_up": mark("Budget used up: {given} of {most}."),
-    "limited": mark("The rule's limits left no more."),
-    "balance_full": mark("The balance is full: it has no room for more."),
-    "not_posted": mark("The ledger has no transfer for it."),
-    "no_rule": mark("No rule gives points."),
-    "outside_time": mark("Outside the leaderboard's time."),
-    "window_closed": mark("The window had closed."),
+    "user_erased": N_("The user was erased, and with it what the event said."),
+    "not_in_force": N_("Created later, %(at)s."),
+    "inactive": N_("Not active at the time."),
+    "other_event_type": N_("Looks at “%(wanted)s” only."),
+    "not_started": N_("The event occurred before the rule's start, %(at)s."),
+    "ended": N_("The event occurred after the rule's end, %(at)s."),
+    "condition_failed": N_("Condition not met: %(path)s %(operator)s %(wanted)s. The event has %(value)s."),
+    "filter_failed": N_("Filter not met: %(path)s %(operator)s %(wanted)s. The event has %(value)s."),
+    "not_positive": N_("The formula gives %(given)s; only more than 0 counts."),
+    "below_smallest_unit": N_("The formula gives %(given)s, less than the currency's smallest unit."),
+    "not_in_segment": N_("The user isn't in the rule's segment."),
+    "limit_reached": N_("Limit per %(period)s reached: %(given)s of %(most)s."),
+    "budget_used_up": N_("Budget used up: %(given)s of %(most)s."),
+    "limited": N_("The rule's limits left no more."),
+    "balance_full": N_("The balance is full: it has no room for more."),
+    "not_posted": N_("The ledger has no transfer for it."),
+    "no_rule": N_("No rule gives points."),
+    "outside_time": N_("Outside the leaderboard's time."),
+    "window_closed": N_("The window had closed."),
 }
 
 

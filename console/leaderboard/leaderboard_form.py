@@ -12,7 +12,7 @@ from litestar.response import Redirect
 
 from console.client import Refusal
 from console.event.sample_event import sample_event
-from console.i18n import _, mark
+from console.i18n import N_, _
 from console.json_field import whole
 from console.labels import DAY_NAMES
 from console.request import Form, Visit
@@ -36,13 +36,13 @@ AT_POSITION = re.compile(r" \((?:at position|tại vị trí) (\d+)\)$")
 FAULTY_RULE = re.compile(r"^config\.scoring\.rules\[(\d+)\]\.(\w+)")
 WEEKDAYS = {name.lower(): name for name in DAY_NAMES.values()}
 NAMES = {
-    "sum": mark("sum of all points"),
-    "max": mark("best event"),
-    "min": mark("lowest event"),
-    "count": mark("number of events"),
-    "avg": mark("average"),
-    "score_desc": mark("highest first"),
-    "score_asc": mark("lowest first"),
+    "sum": N_("sum of all points"),
+    "max": N_("best event"),
+    "min": N_("lowest event"),
+    "count": N_("number of events"),
+    "avg": N_("average"),
+    "score_desc": N_("highest first"),
+    "score_asc": N_("lowest first"),
 }
 
 
@@ -138,7 +138,7 @@ def _decoded(text: str, field: str, errors: dict[str, str]) -> Any:
     try:
         return msgspec.json.decode(text.encode())
     except msgspec.DecodeError as error:
-        errors[field] = _("Invalid JSON: {error}", error=str(error))
+        errors[field] = _("Invalid JSON: %(error)s", error=str(error))
         return {}
 
 
@@ -232,21 +232,21 @@ def pointer(expression: str, message: str) -> str:
 
 
 PARTS = {
-    "timeframe": mark("Windows"),
-    "scope": mark("Filters"),
-    "ranking": mark("Ranking and rewards"),
-    "scoring": mark("Rules"),
-    "name": mark("Name"),
-    "leaderboard_id": mark("Id"),
+    "timeframe": N_("Windows"),
+    "scope": N_("Filters"),
+    "ranking": N_("Ranking and rewards"),
+    "scoring": N_("Rules"),
+    "name": N_("Name"),
+    "leaderboard_id": N_("Id"),
 }
-COLUMNS = {"event_type": mark("Event type"), "points_expression": mark("Points"), "conditions": mark("Conditions")}
+COLUMNS = {"event_type": N_("Event type"), "points_expression": N_("Points"), "conditions": N_("Conditions")}
 
 
 def place_words(field: str) -> str:
     """Where an error is, by the labels of the form: “Rule 2 · Points” for `config.scoring.rules[1].points_expression`."""
     if found := FAULTY_RULE.match(field):
         column = found.group(2).split(".")[0]
-        return f"{_('Rule {n}', n=int(found.group(1)) + 1)} · {_(COLUMNS.get(column, column))}"
+        return f"{_('Rule %(n)s', n=int(found.group(1)) + 1)} · {_(COLUMNS.get(column, column))}"
     part = field.removeprefix("config.").split(".")[0]
     return _(PARTS.get(part, part))
 

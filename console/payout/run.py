@@ -6,19 +6,19 @@ from typing import Any
 from litestar import Response, get, post
 from litestar.response import Redirect
 
-from console.i18n import _, mark
+from console.i18n import N_, _
 from console.request import Visit
 from console.temporal_link import workflow_link
 
 ROOT = "/v1/admin/payout-runs"
 RECIPIENTS = 50
 STATES = ("planning", "paying", "completed", "cancelled", "failed")
-SOURCES = {"leaderboard": mark("closed window"), "schedule": mark("schedule")}
+SOURCES = {"leaderboard": N_("closed window"), "schedule": N_("schedule")}
 TRIGGERS = {
-    "schedule": mark("scheduled"),
-    "manual": mark("manual"),
-    "backfill": mark("backfill"),
-    "window": mark("the window closed"),
+    "schedule": N_("scheduled"),
+    "manual": N_("manual"),
+    "backfill": N_("backfill"),
+    "window": N_("the window closed"),
 }
 
 

@@ -62,7 +62,7 @@ async def show_schedule(visit: Visit, schedule_id: str) -> Response[bytes]:
         when_words=when_words,
         audience=audience_words(schedule["audience"], choices.boards),
         config=config,
-        gives=[tier_words(tier, choices.items) for tier in config["tiers"]] if config else [_("Each of them: {items}", items=each)],
+        gives=[tier_words(tier, choices.items) for tier in config["tiers"]] if config else [_("Each of them: %(items)s", items=each)],
         names=choices.items | choices.currencies,
         asked=asked,
         temporal=schedule_link(visit.settings, schedule["temporal_schedule_id"]),
@@ -106,7 +106,7 @@ async def backfill(visit: Visit, schedule_id: str) -> Redirect:
     good = ""
     if answer.ok:
         counts = {"made": len(answer.body["instants"]), "had": len(answer.body["skipped"])}
-        good = _("{made} runs started; {had} already existed.", **counts)
+        good = _("%(made)s runs started; %(had)s already existed.", **counts)
     return visit.done(f"/schedules/{schedule_id}", answer.error, good)
 
 

@@ -11,20 +11,20 @@ from litestar import Response, get, post
 from litestar.response import Redirect
 
 from console.client import Refusal
-from console.i18n import _, mark
+from console.i18n import N_, _
 from console.json_field import amount, decoded, instant_text, json_text, local_text, refusal_of, whole
 from console.labels import DAY_NAMES
 from console.payout.schedule_labels import Coming, audience_words, coming_runs, expanded_days, tier_words, when_words
 from console.request import Form, Visit
 from domain.errors import DomainError
 
-UNITS = {"60": mark("minutes"), "3600": mark("hours"), "86400": mark("days")}
-KINDS = {"calendar": mark("at set times on certain days"), "every": mark("at fixed intervals"), "cron": mark("cron expression")}
+UNITS = {"60": N_("minutes"), "3600": N_("hours"), "86400": N_("days")}
+KINDS = {"calendar": N_("at set times on certain days"), "every": N_("at fixed intervals"), "cron": N_("cron expression")}
 AUDIENCES = {
-    "leaderboard_top": mark("top of a leaderboard"),
-    "tier": mark("members of a tier"),
-    "all_users": mark("all users, or those matching a filter"),
-    "users": mark("a list of users"),
+    "leaderboard_top": N_("top of a leaderboard"),
+    "tier": N_("members of a tier"),
+    "all_users": N_("all users, or those matching a filter"),
+    "users": N_("a list of users"),
 }
 LIST = 200
 
@@ -217,7 +217,7 @@ def preview_of(values: ScheduleValues, choices: Choices, now: datetime, zone: Zo
     if body["reward_config_id"] and (config := choices.configs.get(body["reward_config_id"])):
         preview.gives = [tier_words(tier, choices.items) for tier in config["tiers"]]
     elif body["item_ids"]:
-        preview.gives = [_("Each of them: {items}", items=" + ".join(choices.items.get(each, each) for each in body["item_ids"]))]
+        preview.gives = [_("Each of them: %(items)s", items=" + ".join(choices.items.get(each, each) for each in body["item_ids"]))]
     return preview
 
 
@@ -251,7 +251,7 @@ async def _form(visit: Visit, values: ScheduleValues, *, schedule: dict[str, Any
         errors=error.fields if error else {},
         preview=preview_of(values, choices, visit.now, visit.zone),
         kinds=KINDS,
-        units=UNITS if values.unit in UNITS else {**UNITS, "1": mark("seconds")},
+        units=UNITS if values.unit in UNITS else {**UNITS, "1": N_("seconds")},
         audiences=AUDIENCES,
         day_names=DAY_NAMES,
         budgets=[*zip(values.budget_key, values.budget_amount, strict=False), ("", "")],

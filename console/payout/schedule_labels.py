@@ -98,7 +98,7 @@ def _numbers(value: Any, most: int) -> list[int] | None:
 def when_words(when: Mapping[str, Any]) -> str:
     """“Every Monday at 09:00”; a pattern that no short sentence says is shown as it is."""
     if "every_seconds" in when:
-        return _("Every {span}", span=span(every if isinstance(every := when["every_seconds"], int) else None))
+        return _("Every %(span)s", span=span(every if isinstance(every := when["every_seconds"], int) else None))
     if "cron" in when:
         parts = str(when["cron"]).split()
         names = ("minute", "hour", "day_of_month", "month", "day_of_week")
@@ -107,7 +107,7 @@ def when_words(when: Mapping[str, Any]) -> str:
         return (None if both else _pattern_words(fields)) or f"cron {when['cron']}"
     fields = {"minute": 0, "hour": 0, "day_of_month": "*", "month": "*", "day_of_week": "*"} | when.get("calendar", {})
     return _pattern_words(fields) or _(
-        "Calendar {fields}", fields=" ".join(str(fields[name]) for name in ("hour", "minute", "day_of_week"))
+        "Calendar %(fields)s", fields=" ".join(str(fields[name]) for name in ("hour", "minute", "day_of_week"))
     )
 
 
@@ -116,9 +116,9 @@ def _pattern_words(fields: Mapping[str, Any]) -> str | None:
     if minutes is None or days is None or (hours is None and fields["hour"] != "*"):
         return None
     if hours is None:
-        time = _("every hour at minute {minutes}", minutes=", ".join(f"{each:02d}" for each in minutes))
+        time = _("every hour at minute %(minutes)s", minutes=", ".join(f"{each:02d}" for each in minutes))
     else:
-        time = _("at {times}", times=", ".join(f"{hour:02d}:{minute:02d}" for hour in hours for minute in minutes))
+        time = _("at %(times)s", times=", ".join(f"{hour:02d}:{minute:02d}" for hour in hours for minute in minutes))
     return " ".join(part for part in (_days_words(fields, days), time) if part)
 
 
@@ -127,23 +127,23 @@ def _days_words(fields: Mapping[str, Any], days: list[str]) -> str:
     if days == ["MON", "TUE", "WED", "THU", "FRI"]:
         said = _("On weekdays")
     elif days:
-        said = _("Every {days}", days=", ".join(_(DAY_NAMES[day]) for day in [*DAYS[1:], DAYS[0]] if day in days))
+        said = _("Every %(days)s", days=", ".join(_(DAY_NAMES[day]) for day in [*DAYS[1:], DAYS[0]] if day in days))
     elif month_days == "L":
         said = _("On the last day of the month")
     elif month_days != "*":
-        said = _("On day {days} of the month", days=month_days if not isinstance(month_days, list) else ", ".join(map(str, month_days)))
+        said = _("On day %(days)s of the month", days=month_days if not isinstance(month_days, list) else ", ".join(map(str, month_days)))
     else:
         said = _("Every day")
     if days and month_days != "*":
-        said += " " + _("that is day {days} of the month", days=month_days)
+        said += " " + _("that is day %(days)s of the month", days=month_days)
     if fields["month"] != "*":
-        said += " " + _("in {months}", months=_months(fields["month"]))
+        said += " " + _("in %(months)s", months=_months(fields["month"]))
     return said
 
 
 def _months(value: Any) -> str:
     found = _numbers(value, 12)
-    return str(value) if found is None else ", ".join(_("month {n}", n=each) for each in found)
+    return str(value) if found is None else ", ".join(_("month %(n)s", n=each) for each in found)
 
 
 def audience_words(audience: Mapping[str, Any], boards: Mapping[str, str]) -> str:
@@ -152,12 +152,12 @@ def audience_words(audience: Mapping[str, Any], boards: Mapping[str, str]) -> st
     if kind == "leaderboard_top":
         board = boards.get(audience["leaderboard_id"], audience["leaderboard_id"]) or "…"
         if audience.get("window", "latest_closed") == "current":
-            return _("Top {n} of {board} at run time", n=number(audience["n"]), board=board)
-        return _("Top {n} of {board} in the latest closed window", n=number(audience["n"]), board=board)
+            return _("Top %(n)s of %(board)s at run time", n=number(audience["n"]), board=board)
+        return _("Top %(n)s of %(board)s in the latest closed window", n=number(audience["n"]), board=board)
     if kind == "tier":
-        return _("Everyone who has the tier {names}", names=", ".join(audience["names"]))
+        return _("Everyone who has the tier %(names)s", names=", ".join(audience["names"]))
     if kind == "users":
-        return _("{n} listed users", n=number(len(audience["external_ids"])))
+        return _("%(n)s listed users", n=number(len(audience["external_ids"])))
     return _("Users matching a filter") if audience.get("filter") else _("All users")
 
 
@@ -166,15 +166,15 @@ def tier_words(tier: Mapping[str, Any], items: Mapping[str, str]) -> str:
     names = " + ".join(items.get(item_id, item_id[:13]) for item_id in tier.get("item_ids", [])) or "…"
     low, high = tier.get("min_rank"), tier.get("max_rank")
     if low and low == high:
-        who = _("Rank {n}", n=low)
+        who = _("Rank %(n)s", n=low)
     elif low and high:
-        who = _("Ranks {low} to {high}", low=low, high=high)
+        who = _("Ranks %(low)s to %(high)s", low=low, high=high)
     elif low or high:
-        who = _("Ranks from {n} on", n=low) if low else _("Ranks up to {n}", n=high)
+        who = _("Ranks from %(n)s on", n=low) if low else _("Ranks up to %(n)s", n=high)
     elif tier.get("min_score") is not None:
-        who = _("Scores from {n} on", n=number(tier["min_score"]))
+        who = _("Scores from %(n)s on", n=number(tier["min_score"]))
     elif tier.get("top_percent") is not None:
-        who = _("The best {n} %", n=number(tier["top_percent"]))
+        who = _("The best %(n)s %%", n=number(tier["top_percent"]))
     else:
         who = _("Everyone")
-    return _("{who}: {items}", who=who, items=names)
+    return _("%(who)s: %(items)s", who=who, items=names)

@@ -7,17 +7,17 @@ from litestar import Response, get, post
 from litestar.response import Redirect
 
 from console.client import Refusal
-from console.i18n import _, mark
+from console.i18n import N_, _
 from console.json_field import amount, decoded, json_text, refusal_of, whole
 from console.request import Visit
 
 ROOT = "/v1/admin/tiers"
 BASES = {
-    "lifetime_earned": mark("all points ever earned"),
-    "earned_in_period": mark("points earned in the period"),
-    "balance": mark("points in the balance"),
+    "lifetime_earned": N_("all points ever earned"),
+    "earned_in_period": N_("points earned in the period"),
+    "balance": N_("points in the balance"),
 }
-DOWNGRADES = {"never": mark("tiers are never lost"), "at_period_end": mark("re-evaluated at the end of each period")}
+DOWNGRADES = {"never": N_("tiers are never lost"), "at_period_end": N_("re-evaluated at the end of each period")}
 COLUMNS = ("name", "level", "threshold", "benefits")
 
 

@@ -133,7 +133,7 @@ async def show_dashboard(visit: Visit) -> Response[bytes]:
         boards=boards,
         payouts=payouts,
         failing=failing,
-        spent_share=_("{n} % of issued", n=round(100 * figures.spent / figures.issued)) if figures.issued > 0 else _("in 30 days"),
+        spent_share=_("%(n)s %% of issued", n=round(100 * figures.spent / figures.issued)) if figures.issued > 0 else _("in 30 days"),
         short=short_number,
     )
 

@@ -9,7 +9,7 @@ from litestar import Response, get, post
 from litestar.response import Redirect, Stream
 
 from console.format import day_start
-from console.i18n import _, mark
+from console.i18n import N_, _
 from console.redemption.redemption_timeline import (
     FULFILMENTS,
     SENTENCES,
@@ -34,13 +34,13 @@ DELIVERIES = 10
 """So many deliveries are shown with their attempts; the list of deliveries has the rest."""
 
 DONE = {
-    "approve": mark("Approved. Fulfilment has started."),
-    "reject": mark("Rejected. Points refunded."),
-    "cancel": mark("Cancelled. Points refunded."),
-    "fulfil": mark("Fulfilled. Points spent."),
-    "fail": mark("Marked as failed. Points refunded."),
-    "reverse": mark("Reversed. Points refunded."),
-    "resend": mark("Webhook queued for resending."),
+    "approve": N_("Approved. Fulfilment has started."),
+    "reject": N_("Rejected. Points refunded."),
+    "cancel": N_("Cancelled. Points refunded."),
+    "fulfil": N_("Fulfilled. Points spent."),
+    "fail": N_("Marked as failed. Points refunded."),
+    "reverse": N_("Reversed. Points refunded."),
+    "resend": N_("Webhook queued for resending."),
 }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from console.format import instant_of, number, word
-from console.i18n import _, mark
+from console.i18n import N_, _
 from console.webhook.labels import attempt_tone, outcome_of
 from domain.redemption.redemption import FINAL, TRANSITIONS, Effect, Redemption, RedemptionFlag, RedemptionState, effect_of
 
@@ -21,30 +21,30 @@ HAPPY = (
 """The order in which what may come is drawn; the others follow."""
 
 OUTCOMES = {
-    Effect.CAPTURE: mark("points spent"),
-    Effect.RELEASE: mark("points returned"),
-    Effect.REFUND: mark("points refunded"),
+    Effect.CAPTURE: N_("points spent"),
+    Effect.RELEASE: N_("points returned"),
+    Effect.REFUND: N_("points refunded"),
 }
 FLAGS = {
-    "delivery_exhausted": mark("webhook failed"),
-    "no_endpoint": mark("no endpoint"),
+    "delivery_exhausted": N_("webhook failed"),
+    "no_endpoint": N_("no endpoint"),
 }
 SENTENCES = {
-    RedemptionState.PENDING_CLAIM: mark("The user must claim it and fill in the required fields."),
-    RedemptionState.PENDING_APPROVAL: mark("Needs approval."),
-    RedemptionState.PENDING: mark("Points are held; fulfilment hasn't started."),
-    RedemptionState.PROCESSING: mark("Fulfilment is in progress."),
-    RedemptionState.FULFILLED: mark("The user has received the reward; points spent."),
-    RedemptionState.FAILED: mark("Fulfilment failed; points refunded."),
-    RedemptionState.CANCELLED: mark("Cancelled; points refunded."),
-    RedemptionState.EXPIRED: mark("Not fulfilled before the deadline; points refunded."),
-    RedemptionState.REVERSED: mark("Fulfilled, then reversed; points refunded."),
+    RedemptionState.PENDING_CLAIM: N_("The user must claim it and fill in the required fields."),
+    RedemptionState.PENDING_APPROVAL: N_("Needs approval."),
+    RedemptionState.PENDING: N_("Points are held; fulfilment hasn't started."),
+    RedemptionState.PROCESSING: N_("Fulfilment is in progress."),
+    RedemptionState.FULFILLED: N_("The user has received the reward; points spent."),
+    RedemptionState.FAILED: N_("Fulfilment failed; points refunded."),
+    RedemptionState.CANCELLED: N_("Cancelled; points refunded."),
+    RedemptionState.EXPIRED: N_("Not fulfilled before the deadline; points refunded."),
+    RedemptionState.REVERSED: N_("Fulfilled, then reversed; points refunded."),
 }
 FULFILMENTS = {
-    "webhook": mark("partner webhook"),
-    "wallet": mark("credited to the user's account"),
-    "codes": mark("a code from the pool"),
-    "manual": mark("manual"),
+    "webhook": N_("partner webhook"),
+    "wallet": N_("credited to the user's account"),
+    "codes": N_("a code from the pool"),
+    "manual": N_("manual"),
 }
 
 
@@ -63,7 +63,7 @@ def actor(by: str) -> str:
     if kind == "workflow":
         return "Laurel"
     if kind == "api_key" and colon:
-        return _("API key {name}", name=name)
+        return _("API key %(name)s", name=name)
     if kind in ("gamer", "user"):
         return _("the user")
     return name if kind == "console" and colon else by
@@ -116,7 +116,7 @@ def _move(each: dict[str, Any]) -> TimelineEntry:
     at = instant_of(each["at"])
     text = " · ".join(part for part in (who, note) if part)
     if each["from"] is None:
-        return TimelineEntry(at=at, title=_("Redemption {state}", state=word(each["to"])), text=text)
+        return TimelineEntry(at=at, title=_("Redemption %(state)s", state=word(each["to"])), text=text)
     if each["from"] == each["to"]:
         return TimelineEntry(at=at, title=_("Note"), text=text)
     tone = "bad" if each["to"] in (RedemptionState.FAILED, RedemptionState.EXPIRED) else ""
@@ -126,12 +126,12 @@ def _move(each: dict[str, Any]) -> TimelineEntry:
 def _attempt(each: dict[str, Any]) -> TimelineEntry:
     at = instant_of(each["ended_at"] or each["started_at"])
     if each["ended_at"] is None:
-        return TimelineEntry(at=at, title=_("Sending webhook"), text=_("attempt {n}", n=each["number"]), tone="wait")
+        return TimelineEntry(at=at, title=_("Sending webhook"), text=_("attempt %(n)s", n=each["number"]), tone="wait")
     took = f"{number(round(each['duration_ms'] or 0))} ms"
     good = attempt_tone(each) == "good"
     title = _("Webhook accepted") if good else _("Webhook failed")
     return TimelineEntry(
-        at=at, title=title, text=f"{outcome_of(each)} · {took} · {_('attempt {n}', n=each['number'])}", tone="" if good else "bad"
+        at=at, title=title, text=f"{outcome_of(each)} · {took} · {_('attempt %(n)s', n=each['number'])}", tone="" if good else "bad"
     )
 
 

@@ -10,17 +10,17 @@ from litestar.response import Redirect
 
 from console.client import Refusal
 from console.format import number
-from console.i18n import _, mark
+from console.i18n import N_, _
 from console.json_field import amount, whole
 from console.request import Form, Visit
 from console.reward.config_labels import KINDS, costs, kind_of, lines, plain, warnings
 
 ROOT = "/v1/admin/reward-configs"
 KIND_NAMES = {
-    "rank": mark("by rank"),
-    "top_percent": mark("the best, in percent"),
-    "min_score": mark("from a score"),
-    "everyone": mark("everybody"),
+    "rank": N_("by rank"),
+    "top_percent": N_("the best, in percent"),
+    "min_score": N_("from a score"),
+    "everyone": N_("everybody"),
 }
 
 

@@ -24,12 +24,12 @@ def who(tier: Mapping[str, Any], *, first: bool = True) -> str:
     if kind == "rank":
         low, high = tier.get("min_rank") or 1, tier.get("max_rank")
         if high is None:
-            return _("Everybody from rank {low} on", low=number(low))
-        return _("Rank {low}", low=number(low)) if low == high else _("Ranks {low}–{high}", low=number(low), high=number(high))
+            return _("Everybody from rank %(low)s on", low=number(low))
+        return _("Rank %(low)s", low=number(low)) if low == high else _("Ranks %(low)s–%(high)s", low=number(low), high=number(high))
     if kind == "top_percent":
-        return _("The top {n} %", n=number(tier["top_percent"]))
+        return _("The top %(n)s %%", n=number(tier["top_percent"]))
     if kind == "min_score":
-        return _("Whoever scores {n} or more", n=number(tier["min_score"]))
+        return _("Whoever scores %(n)s or more", n=number(tier["min_score"]))
     return _("Everybody") if first else _("Everybody else")
 
 
@@ -45,8 +45,8 @@ def what(item: Mapping[str, Any] | None, item_id: str, currencies: Names) -> str
 
 def _gap(low: int, high: int) -> str:
     if low == high:
-        return _("Rank {low} gets nothing.", low=low)
-    return _("Ranks {low}–{high} get nothing.", low=low, high=high)
+        return _("Rank %(low)s gets nothing.", low=low)
+    return _("Ranks %(low)s–%(high)s get nothing.", low=low, high=high)
 
 
 def lines(tiers: list[dict[str, Any]], items: Mapping[str, dict[str, Any]], currencies: Names) -> list[tuple[str, str, str]]:
@@ -88,12 +88,12 @@ def warnings(tiers: list[dict[str, Any]], budget: Mapping[str, Any], items: Mapp
     all_from, highest = False, 0
     for place, tier in enumerate(tiers):
         if all_from:
-            said.append(_("Nobody reaches line {n}: everybody fits a line above it.", n=place + 1))
+            said.append(_("Nobody reaches line %(n)s: everybody fits a line above it.", n=place + 1))
             break
         if kind_of(tier) == "rank":
             low, high = tier.get("min_rank") or 1, tier.get("max_rank")
             if high is not None and high <= highest:
-                said.append(_("Nobody reaches line {n}: its ranks fit a line above it.", n=place + 1))
+                said.append(_("Nobody reaches line %(n)s: its ranks fit a line above it.", n=place + 1))
             elif highest and low > highest + 1 and all(kind_of(each) == "rank" for each in tiers):
                 said.append(_gap(highest + 1, low - 1))
             highest = max(highest, high or highest)
@@ -104,7 +104,7 @@ def warnings(tiers: list[dict[str, Any]], budget: Mapping[str, Any], items: Mapp
         limit = budget.get(key)
         if isinstance(limit, int | float) and cost > Decimal(str(limit)):
             text = _(
-                "{name}: the budget of {limit} is less than {cost}; whoever comes last gets none.",
+                "%(name)s: the budget of %(limit)s is less than %(cost)s; whoever comes last gets none.",
                 limit=number(limit),
                 name=names.get(key, key[:13]),
                 cost=number(plain(cost)),

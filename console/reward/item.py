@@ -9,7 +9,7 @@ from litestar import Response, get, post
 from litestar.response import Redirect
 
 from console.client import Refusal
-from console.i18n import _, mark
+from console.i18n import N_, _
 from console.json_field import amount, decoded, json_text, pretty_text, refusal_of, value_of
 from console.request import Form, Visit
 
@@ -17,12 +17,12 @@ ROOT = "/v1/admin/reward-items"
 HOUR = 3_600
 TYPES = ("points", "currency", "badge", "item", "voucher", "physical_item", "bonus_credit")
 WAYS = {
-    "": mark("as its type has it"),
-    "wallet": mark("credited to the wallet at once"),
-    "recorded": mark("recorded, nothing is sent"),
-    "webhook": mark("sent to a partner by webhook"),
-    "codes": mark("a code of its pool"),
-    "manual": mark("a person sees to it"),
+    "": N_("as its type has it"),
+    "wallet": N_("credited to the wallet at once"),
+    "recorded": N_("recorded, nothing is sent"),
+    "webhook": N_("sent to a partner by webhook"),
+    "codes": N_("a code of its pool"),
+    "manual": N_("a person sees to it"),
 }
 
 
@@ -173,7 +173,7 @@ async def bring_codes(visit: Visit, item_id: UUID) -> Redirect:
     answer = await visit.api.post(f"{ROOT}/{item_id}/codes", {"codes": codes}, reason=visit.form.text("reason"))
     if answer.error is not None:
         return visit.go(f"/reward-items/{item_id}", bad=answer.error.message)
-    told = _("{added} codes are added, {known} were known already.", added=answer.body["added"], known=answer.body["known"])
+    told = _("%(added)s codes are added, %(known)s were known already.", added=answer.body["added"], known=answer.body["known"])
     return visit.go(f"/reward-items/{item_id}", good=told)
 
 

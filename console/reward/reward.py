@@ -11,7 +11,7 @@ from litestar.response import Redirect
 
 from console.client import Answer
 from console.format import number
-from console.i18n import _, mark
+from console.i18n import N_, _
 from console.json_field import whole
 from console.request import Visit
 from console.reward.reward_form import KINDS, PERIODS, example_body
@@ -22,13 +22,13 @@ ROOT = "/v1/admin/rewards"
 SOLD_DAYS = 30
 CODES_AT_ONCE = 10_000
 STATES = {
-    "on_sale": mark("on sale"),
-    "sold_out": mark("sold out"),
-    "no_codes": mark("no codes left"),
-    "coming": mark("not yet"),
-    "over": mark("ended"),
-    "off": mark("inactive"),
-    "granted": mark("grant only"),
+    "on_sale": N_("on sale"),
+    "sold_out": N_("sold out"),
+    "no_codes": N_("no codes left"),
+    "coming": N_("not yet"),
+    "over": N_("ended"),
+    "off": N_("inactive"),
+    "granted": N_("grant only"),
 }
 COLOURS = {
     "on_sale": "active",
@@ -182,7 +182,7 @@ async def bring_codes(visit: Visit, reward_id: str) -> Redirect:
     if refused is not None and refused.error is not None:
         told = "; ".join(f"{field} {text}" for field, text in list(refused.error.fields.items())[:3]) or refused.error.message
         return visit.go(f"/rewards/{reward_id}", bad=told)
-    return visit.go(f"/rewards/{reward_id}", good=_("{added} codes added, {known} duplicates skipped.", added=added, known=known))
+    return visit.go(f"/rewards/{reward_id}", good=_("%(added)s codes added, %(known)s duplicates skipped.", added=added, known=known))
 
 
 routes = [list_rewards, show_reward, adjust_stock, switch, archive, bring_codes]

@@ -12,7 +12,7 @@ from litestar import Response, get, post
 from litestar.response import Redirect
 
 from console.client import Refusal
-from console.i18n import _, mark
+from console.i18n import N_, _
 from console.json_field import (
     amount,
     decoded,
@@ -33,13 +33,13 @@ from domain.reward.reward import DEFAULT_DEADLINE_SECONDS, RewardBody, parse_rew
 
 ROOT = "/v1/admin/rewards"
 KINDS = {
-    "webhook": mark("partner webhook"),
-    "wallet": mark("credited to the wallet"),
-    "codes": mark("a code from the imported pool"),
-    "manual": mark("manual"),
+    "webhook": N_("partner webhook"),
+    "wallet": N_("credited to the wallet"),
+    "codes": N_("a code from the imported pool"),
+    "manual": N_("manual"),
 }
-UNITS = {"60": mark("minutes"), "3600": mark("hours"), "86400": mark("days")}
-PERIODS = {"ever": mark("ever"), "day": mark("a day"), "week": mark("a week"), "month": mark("a month")}
+UNITS = {"60": N_("minutes"), "3600": N_("hours"), "86400": N_("days")}
+PERIODS = {"ever": N_("ever"), "day": N_("a day"), "week": N_("a week"), "month": N_("a month")}
 FIELD_TYPES = ("text", "textarea", "email", "tel", "url", "date", "number", "integer", "boolean")
 INSTANTS = ("visible_from", "visible_until", "available_from", "available_until")
 ROWS = {
@@ -325,7 +325,7 @@ async def _form(visit: Visit, values: RewardValues, *, reward: dict[str, Any] | 
         preview=preview_of(values, reward, visit.now, visit.zone),
         rows={name: [*getattr(values, name), blank[name]] for name in ROWS},
         kinds=KINDS,
-        units=UNITS if values.unit in UNITS else {**UNITS, "1": mark("seconds")},
+        units=UNITS if values.unit in UNITS else {**UNITS, "1": N_("seconds")},
         periods=PERIODS,
         field_types=FIELD_TYPES,
         currencies=[each["id"] for each in currencies["currencies"] if each["is_spendable"]],

@@ -52,7 +52,7 @@ async def change_password(visit: Visit) -> Response[bytes] | Redirect:
     if known is None or not await password_fits(known, present[: limits.PASSWORD_CHARACTERS.value]):
         return await _page(visit, {"present": _("That isn't your current password.")}, 400)
     if not SHORTEST_PASSWORD <= len(new) <= limits.PASSWORD_CHARACTERS.value:
-        return await _page(visit, {"new": _("Use at least {n} characters.", n=SHORTEST_PASSWORD)}, 400)
+        return await _page(visit, {"new": _("Use at least %(n)s characters.", n=SHORTEST_PASSWORD)}, 400)
     if new == present:
         return await _page(visit, {"new": _("That's your current password. Choose a different one.")}, 400)
     if new != visit.form.secret("again"):

@@ -7,14 +7,14 @@ from uuid import UUID
 from litestar import Response, get, post
 from litestar.response import Redirect
 
-from console.i18n import _, mark
+from console.i18n import N_, _
 from console.request import Visit
 
 ROLES = {
-    "server": mark("Your servers: send events, read, redeem, call back"),
-    "fulfilment": mark("A fulfilment partner: call back on a redemption and read it"),
-    "read": mark("Read-only, for reports and displays"),
-    "admin": mark("Everything in this tenant, like a console administrator"),
+    "server": N_("Your servers: send events, read, redeem, call back"),
+    "fulfilment": N_("A fulfilment partner: call back on a redemption and read it"),
+    "read": N_("Read-only, for reports and displays"),
+    "admin": N_("Everything in this tenant, like a console administrator"),
 }
 """What each role is for, the most common first."""
 

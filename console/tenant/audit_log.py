@@ -5,42 +5,42 @@ from typing import Any
 from litestar import Response, get
 
 from console.format import day_start
-from console.i18n import mark
+from console.i18n import N_
 from console.request import Visit
 
 ACTIONS = {
-    "erase": mark("erased"),
-    "adjust": mark("adjusted"),
-    "insert": mark("created"),
-    "update": mark("updated"),
-    "delete": mark("deleted"),
-    "export": mark("exported"),
-    "issue": mark("issued"),
-    "sign_in": mark("signed in"),
-    "sign_in_refused": mark("sign-in refused"),
-    "password_changed": mark("password changed"),
-    "sign_out_everywhere": mark("signed out everywhere"),
+    "erase": N_("erased"),
+    "adjust": N_("adjusted"),
+    "insert": N_("created"),
+    "update": N_("updated"),
+    "delete": N_("deleted"),
+    "export": N_("exported"),
+    "issue": N_("issued"),
+    "sign_in": N_("signed in"),
+    "sign_in_refused": N_("sign-in refused"),
+    "password_changed": N_("password changed"),
+    "sign_out_everywhere": N_("signed out everywhere"),
 }
 SUBJECTS = {
-    "api_key": mark("API key"),
-    "app_user": mark("user"),
-    "console_user": mark("console account"),
-    "currency": mark("currency"),
-    "earning_rule": mark("earning rule"),
-    "event_type": mark("event type"),
-    "gamer_token": mark("gamer token"),
-    "leaderboard": mark("leaderboard"),
-    "payout_run": mark("payout run"),
-    "payout_schedule": mark("payout schedule"),
-    "redemption": mark("redemption"),
-    "reward": mark("reward"),
-    "reward_config": mark("reward config"),
-    "reward_item": mark("reward item"),
-    "tenant": mark("tenant"),
-    "tier": mark("tier"),
-    "tier_set": mark("tier set"),
-    "transfer": mark("transfer"),
-    "webhook_endpoint": mark("webhook endpoint"),
+    "api_key": N_("API key"),
+    "app_user": N_("user"),
+    "console_user": N_("console account"),
+    "currency": N_("currency"),
+    "earning_rule": N_("earning rule"),
+    "event_type": N_("event type"),
+    "gamer_token": N_("gamer token"),
+    "leaderboard": N_("leaderboard"),
+    "payout_run": N_("payout run"),
+    "payout_schedule": N_("payout schedule"),
+    "redemption": N_("redemption"),
+    "reward": N_("reward"),
+    "reward_config": N_("reward config"),
+    "reward_item": N_("reward item"),
+    "tenant": N_("tenant"),
+    "tier": N_("tier"),
+    "tier_set": N_("tier set"),
+    "transfer": N_("transfer"),
+    "webhook_endpoint": N_("webhook endpoint"),
 }
 """What a filter may ask for, in people's words; any other kind can be given in the address."""
 SHORT = 60

@@ -62,7 +62,7 @@ def _wrong_origin(origins: list[str], wrong: tuple[str, str]) -> str:
     """The API's sentence, with the line it is about: its field is `cors_origins[2]`."""
     place = wrong[0].partition("[")[2].rstrip("]")
     if place.isascii() and place.isdigit() and len(place) < 8 and int(place) < len(origins):
-        return _("“{line}” isn't an origin: use scheme and host, like https://play.example.com", line=origins[int(place)])
+        return _("“%(line)s” isn't an origin: use scheme and host, like https://play.example.com", line=origins[int(place)])
     return wrong[1]
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from litestar import Response, get, post
 from litestar.response import Redirect, Stream
 
-from console.i18n import _, mark
+from console.i18n import N_, _
 from console.request import Visit
 from domain.wire import external_id_problem
 from storage.tenant.user_search import newest_users, users_beginning_with
@@ -16,13 +16,13 @@ from storage.tenant.user_search import newest_users, users_beginning_with
 USERS = 50
 LINES = 15
 KINDS = {
-    "earn": mark("earned"),
-    "grant": mark("granted"),
-    "redeem": mark("redeemed"),
-    "refund": mark("refunded"),
-    "adjust": mark("adjusted"),
-    "expire": mark("expired"),
-    "reverse": mark("reversed"),
+    "earn": N_("earned"),
+    "grant": N_("granted"),
+    "redeem": N_("redeemed"),
+    "refund": N_("refunded"),
+    "adjust": N_("adjusted"),
+    "expire": N_("expired"),
+    "reverse": N_("reversed"),
 }
 
 

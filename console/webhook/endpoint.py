@@ -100,7 +100,7 @@ async def recover_endpoint(visit: Visit, endpoint_id: str) -> Redirect:
     route = f"{endpoint_route(endpoint_id)}/recover"
     answer = await visit.api.post(route, {"since": since.isoformat()}, reason=visit.form.text("reason"))
     count = 0 if answer.error else answer.body["recovered"]
-    return visit.done(path, answer.error, _("{n} queued for resending.", n=count))
+    return visit.done(path, answer.error, _("%(n)s queued for resending.", n=count))
 
 
 @post("/webhooks/{endpoint_id:str}/archive")

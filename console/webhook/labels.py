@@ -4,38 +4,38 @@ from collections.abc import Sequence
 from typing import Any
 
 from console.format import span
-from console.i18n import _, mark
+from console.i18n import N_, _
 
 EVENTS: dict[str, str] = {
-    "reward_redeemed": mark("A user redeemed a reward: fulfil it and call back."),
-    "redemption_updated": mark("A redemption changed state."),
-    "tier_change": mark("A user changed tier."),
-    "reward_granted": mark("A user was granted an item, badge or points."),
-    "points.expiring": mark("A user's points expire in seven days."),
-    "leaderboard.window_closed": mark("A leaderboard window closed, with its top ten."),
-    "payout.completed": mark("A payout run is complete."),
-    "reward.low_stock": mark("A reward is low on stock."),
-    "webhook.test": mark("A test sent from the console."),
+    "reward_redeemed": N_("A user redeemed a reward: fulfil it and call back."),
+    "redemption_updated": N_("A redemption changed state."),
+    "tier_change": N_("A user changed tier."),
+    "reward_granted": N_("A user was granted an item, badge or points."),
+    "points.expiring": N_("A user's points expire in seven days."),
+    "leaderboard.window_closed": N_("A leaderboard window closed, with its top ten."),
+    "payout.completed": N_("A payout run is complete."),
+    "reward.low_stock": N_("A reward is low on stock."),
+    "webhook.test": N_("A test sent from the console."),
 }
 """The events of contract 5, in its order."""
 
 ERRORS = {
-    "timeout": mark("Timed out"),
-    "dns": mark("Host name not found"),
-    "refused": mark("Connection refused"),
-    "reset": mark("Connection reset"),
-    "tls": mark("TLS failed"),
-    "redirect": mark("Redirect"),
-    "blocked_address": mark("Address isn't public"),
-    "bad_url": mark("Invalid URL"),
+    "timeout": N_("Timed out"),
+    "dns": N_("Host name not found"),
+    "refused": N_("Connection refused"),
+    "reset": N_("Connection reset"),
+    "tls": N_("TLS failed"),
+    "redirect": N_("Redirect"),
+    "blocked_address": N_("Address isn't public"),
+    "bad_url": N_("Invalid URL"),
 }
 """Why an attempt got no answer."""
 
 OVERLAPS = {
-    "86400": mark("24 hours"),
-    "3600": mark("1 hour"),
-    "604800": mark("7 days"),
-    "0": mark("none: the old secret has leaked"),
+    "86400": N_("24 hours"),
+    "3600": N_("1 hour"),
+    "604800": N_("7 days"),
+    "0": N_("none: the old secret has leaked"),
 }
 """How long the old secret signs along after a rotation."""
 
@@ -46,8 +46,8 @@ def ladder_words(delays: Sequence[float]) -> str:
         return _("One attempt. If it isn't accepted, the delivery fails until someone resends it.")
     waits = ", ".join(span(delay) for delay in delays)
     return _(
-        "The first attempt is immediate, retries follow after {waits} (±20 %). If none is accepted within about {total}, the delivery fails"
-        " until someone resends it.",
+        "The first attempt is immediate, retries follow after %(waits)s (±20 %%). If none is accepted within about %(total)s, "
+        "the delivery fails until someone resends it.",
         waits=waits,
         total=span(sum(delays)),
     )

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from console import api_labels
-from console.i18n import language
+from console.i18n import LOCALES, locale
 from console.labels import WORDS
 from console.refusal_labels import WORDS as CODES
 from console.refusal_labels import refusal_text
@@ -120,7 +120,7 @@ def test_no_vietnamese_sentence_is_left_over() -> None:
     """Each has its longest part in some text of the code, or is what a wrong body is told."""
     texts = set(texts_of_code())
     code = "\n".join([*texts, *(error.message for error in misfit.misfits(BODY, Shape))])
-    parts = {english: max(english.split("{}"), key=len).strip() for english in api_labels.catalog()}
+    parts = {english: max(english.split("{}"), key=len).strip() for english in api_labels.vietnamese()}
     assert [english for english, part in parts.items() if part not in code] == []
 
 
@@ -132,7 +132,7 @@ def texts_of_code() -> Iterator[str]:
 
 
 def test_facts_keep_their_number() -> None:
-    assert [english for english, text in api_labels.catalog().items() if english.count("{}") < text.count("{}")] == []
+    assert [english for english, text in api_labels.vietnamese().items() if english.count("{}") < text.count("{}")] == []
 
 
 def test_every_code_and_every_reason_for_a_skipped_recipient_has_its_words() -> None:
@@ -151,11 +151,11 @@ def test_every_code_and_every_reason_for_a_skipped_recipient_has_its_words() -> 
     ],
 )
 def test_facts_and_phrases_in_a_sentence_are_translated_too(message: str, vietnamese: str) -> None:
-    kept = language.set("vi")
+    kept = locale.set(LOCALES["vi"])
     try:
         assert api_labels.said(message) == vietnamese
     finally:
-        language.reset(kept)
+        locale.reset(kept)
 
 
 class Shape(msgspec.Struct, forbid_unknown_fields=True):
@@ -202,10 +202,10 @@ def test_errors_of_a_body_are_told_in_vietnamese() -> None:
 
 
 def test_a_refusal_of_fields_names_each_in_vietnamese() -> None:
-    kept = language.set("vi")
+    kept = locale.set(LOCALES["vi"])
     try:
         details = [{"field": "name", "message": "is required"}, {"field": "stock", "message": "must be at least 0"}]
         told_to_people = refusal_text("VALIDATION_ERROR", "name: is required; stock: must be at least 0", details)
         assert told_to_people == "name: là bắt buộc; stock: phải từ 0 trở lên"
     finally:
-        language.reset(kept)
+        locale.reset(kept)

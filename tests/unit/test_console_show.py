@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from console.chart import bars, ceiling, line
 from console.format import Clock, ago, clock, copyable, number, short_number, span, when
-from console.i18n import choose_language, language
+from console.i18n import LOCALES, choose_locale, locale
 from console.leaderboard.leaderboard_form import pointer
 from console.preferences import safe_path
 
@@ -19,13 +19,13 @@ NOW = datetime(2026, 3, 1, 4, 11, tzinfo=UTC)
 @pytest.fixture(autouse=True)
 def present() -> None:
     clock.set(Clock(NOW, ZoneInfo("Asia/Ho_Chi_Minh")))
-    language.set("en")
+    locale.set(LOCALES["en"])
 
 
 def test_numbers_stand_in_groups_of_three() -> None:
     assert [number(each) for each in (0, 1234567, -1234.5, 0.25, None)] == ["0", "1\u202f234\u202f567", "−1\u202f234.5", "0.25", "–"]
     assert [short_number(each) for each in (999, 2_412_345, 8.7e9)] == ["999", "2.41\u202fM", "8.7\u202fG"]
-    language.set("vi")
+    locale.set(LOCALES["vi"])
     assert number(48210.5) == "48.210,5"
 
 
@@ -38,7 +38,7 @@ def test_instants_are_in_the_tenants_time_with_the_exact_one_in_the_title() -> N
     assert ">now<" in ago(NOW)
     assert when(None) == ago(None) == "–"
     assert [span(each) for each in (45, 725, 7500, 273600, 10**7)] == ["45 s", "12 min", "2 h 5 min", "3 d 4 h", "115 d"]
-    language.set("vi")
+    locale.set(LOCALES["vi"])
     assert ">5 phút trước<" in ago(NOW - timedelta(minutes=5))
 
 
@@ -86,7 +86,19 @@ def test_a_page_of_the_console_keeps_its_query() -> None:
     assert safe_path("/console/users?q=a//b") == "/users?q=a//b"
 
 
-def test_the_choice_of_a_language_wins_over_the_browser() -> None:
-    assert choose_language("vi", "en") == "vi"
-    assert choose_language("xx", "fr, vi;q=0.2") == "vi"
-    assert choose_language(None, "") == "en"
+@pytest.mark.parametrize(
+    ("cookie", "accepted", "chosen"),
+    [
+        ("vi", "en", "vi_VN"),
+        ("xx", "fr, vi;q=0.2", "vi_VN"),
+        ("en", "vi-VN,vi;q=0.9,en-US;q=0.8", "en_US"),
+        (None, "", "en_GB"),
+        (None, "en", "en_GB"),
+        (None, "EN-us", "en_US"),
+        (None, "en-QQ", "en_GB"),
+        (None, "en-Latn-US, eng, vi", "en_GB"),
+        (None, "english; vi", "en_GB"),
+    ],
+)
+def test_the_choice_of_a_language_wins_over_the_browser_which_tells_the_region(cookie: str | None, accepted: str, chosen: str) -> None:
+    assert str(choose_locale(cookie, accepted)) == chosen

@@ -3,7 +3,7 @@
 import pytest
 
 from api.errors import known_codes
-from console.i18n import language
+from console.i18n import LOCALES, locale
 from console.refusal_labels import WORDS, refusal_text
 
 
@@ -17,11 +17,11 @@ def test_in_english_the_api_speaks_for_itself() -> None:
 
 @pytest.mark.parametrize("code", WORDS)
 def test_in_vietnamese_the_sentence_of_the_code_stands_before_what_the_api_says(code: str) -> None:
-    kept = language.set("vi")
+    kept = locale.set(LOCALES["vi"])
     try:
         told = refusal_text(code, "limit: must be at most 500")
         assert told.endswith("(limit: must be at most 500)")
         assert not told.startswith(WORDS[code])
         assert refusal_text("SOMETHING_NEW", "as it is") == "as it is"
     finally:
-        language.reset(kept)
+        locale.reset(kept)
