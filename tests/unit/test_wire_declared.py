@@ -113,7 +113,7 @@ def test_a_shape_that_is_only_sent_keeps_its_name_and_its_change_requires_nothin
 
 def test_an_example_is_put_together_from_the_fields() -> None:
     references, schemas = document()
-    assert example_of_schema(references["sent"], schemas) == {"name": "Sword", "inner": {"size": 3}, "colour": "blue", "note": "text"}
+    assert example_of_schema(references["sent"], schemas) == {"name": "Sword", "inner": {"size": 3}, "colour": "red", "note": "text"}
     assert example_of_schema(references["alone"], schemas) == {"count": 5, "free": {}}
 
 
