@@ -12,7 +12,7 @@ from api.pagination import Page, decode_cursor, encode_cursor
 from api.principal import Principal
 from api.rule import ADMIN
 from domain import limits
-from domain.errors import AlreadyExists, InvalidState, NotFound, ValidationError
+from domain.errors import AlreadyExists, InvalidState, LimitReached, NotFound, ValidationError
 from domain.event.event_type import DeclaredType, EventType, TypeRules, check_schema_shape, check_type_name, count_nodes
 from domain.event.event_wire import EventTypeAnswer, EventTypeListAnswer
 from domain.rule.pattern import ENGINE
@@ -112,7 +112,7 @@ async def _present(connection: Connection, tenant_id: UUID, name: str) -> EventT
     return declared
 
 
-@post("/v1/admin/event-types", rule=ADMIN, refusals=(AlreadyExists,))
+@post("/v1/admin/event-types", rule=ADMIN, refusals=(AlreadyExists, LimitReached))
 async def create_event_type(principal: Principal, data: EventTypeBody, pool: Pool) -> EventTypeAnswer:
     """Declare an event type."""
     check_type_name(data.name)

@@ -13,7 +13,7 @@ from api.leaderboard.board import BoardReader, no_such_board
 from api.pagination import Page
 from api.principal import Principal
 from api.rule import ADMIN, ADMIN_READING
-from domain.errors import AlreadyExists, InvalidState, ValidationError, VersionConflict
+from domain.errors import AlreadyExists, InvalidState, LimitReached, ValidationError, VersionConflict
 from domain.event.event import decode_stored, validate_event
 from domain.event.event_wire import IngestionEventV1
 from domain.leaderboard import window_sequence
@@ -96,7 +96,7 @@ def _segment(board: Leaderboard, segment: TimelineSegment) -> dict[str, Any]:
     return {"timeframe": timeframe, "aggregation": segment.aggregation, "method": segment.method}
 
 
-@post("/v1/admin/leaderboards", rule=ADMIN, status_code=201, refusals=(AlreadyExists,))
+@post("/v1/admin/leaderboards", rule=ADMIN, status_code=201, refusals=(AlreadyExists, LimitReached))
 async def create_leaderboard(
     data: Annotated[dict[str, Any], As(LeaderboardDefinition)], principal: Principal, pool: Pool, reader: BoardReader
 ) -> LeaderboardAnswer:
@@ -150,7 +150,7 @@ async def _present(connection: Connection, tenant_id: UUID, leaderboard_id: str)
     raise no_such_board(leaderboard_id)
 
 
-@put("/v1/admin/leaderboards/{leaderboard_id:str}", rule=ADMIN, refusals=(InvalidState, VersionConflict))
+@put("/v1/admin/leaderboards/{leaderboard_id:str}", rule=ADMIN, refusals=(InvalidState, VersionConflict, LimitReached))
 async def replace_leaderboard(  # its definition, and what replaces it
     leaderboard_id: str,
     data: Annotated[dict[str, Any], As(LeaderboardDefinition)],

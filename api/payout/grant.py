@@ -11,7 +11,7 @@ from api.principal import Principal
 from api.redemption.listing import SourceParams, UserParam
 from api.rule import ADMIN, USER_READERS
 from api.tenant.user import user_for
-from domain.errors import IdempotencyConflict, OutOfStock, UserNotFound
+from domain.errors import IdempotencyConflict, LimitReached, OutOfStock, UserNotFound
 from domain.payout.grant import GrantBody, check_grant
 from domain.payout.grant_wire import CreatedGrants, GrantListAnswer, grant_answer
 from domain.player import grant_for_player
@@ -74,7 +74,7 @@ async def list_grants(params: GrantParams, principal: Principal, pool: Pool, pag
     return GrantListAnswer(grants=[grant_answer(grant) for grant in grants], next_cursor=page.cursor_of(grants, "grant_id"))
 
 
-@post("/v1/admin/grants", rule=ADMIN, status_code=201, refusals=(IdempotencyConflict, UserNotFound, OutOfStock))
+@post("/v1/admin/grants", rule=ADMIN, status_code=201, refusals=(IdempotencyConflict, UserNotFound, OutOfStock, LimitReached))
 async def create_grants(data: GrantBody, request: AnyRequest, principal: Principal, pool: Pool, relay: Relay) -> Response[CreatedGrants]:
     """Give an item to up to 1000 users, all or none. 404 `USER_NOT_FOUND` names unknown users."""
     check_grant(data)

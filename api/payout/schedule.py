@@ -13,7 +13,7 @@ from api.if_match import check_version
 from api.pagination import Page
 from api.principal import Principal
 from api.rule import ADMIN, ADMIN_READING
-from domain.errors import IdempotencyConflict, ValidationError, VersionConflict
+from domain.errors import IdempotencyConflict, LimitReached, ValidationError, VersionConflict
 from domain.leaderboard.definition import TimeframeType
 from domain.payout.run import payout_workflow_id
 from domain.payout.run_wire import ScheduleRunListAnswer, Total, run_answer
@@ -199,7 +199,7 @@ async def _given_items(connection: Connection, tenant_id: UUID, body: ScheduleBo
     return set(found)
 
 
-@post("/v1/admin/schedules", rule=ADMIN, status_code=201)
+@post("/v1/admin/schedules", rule=ADMIN, status_code=201, refusals=(LimitReached,))
 async def create_schedule(
     data: Annotated[dict[str, Any], As(ScheduleBody)], principal: Principal, pool: Pool, relay: Relay
 ) -> ScheduleAnswer:

@@ -135,7 +135,7 @@ async def adjust_balance(
     return await idempotent(pool, write, effect)
 
 
-@post("/v1/admin/adjustments", rule=ADMIN, status_code=200, refusals=(InsufficientPoints, IdempotencyConflict, UserNotFound))
+@post("/v1/admin/adjustments", rule=ADMIN, status_code=200, refusals=(InsufficientPoints, IdempotencyConflict, LimitReached, UserNotFound))
 async def adjust_balances(
     data: AdjustmentsBody, request: Request[Any, Any, Any], principal: Principal, pool: Pool
 ) -> Response[AdjustmentResults]:
@@ -158,7 +158,7 @@ async def adjust_balances(
     "/v1/admin/transfers/{transfer_id:uuid}/reverse",
     rule=ADMIN,
     status_code=201,
-    refusals=(InsufficientPoints, IdempotencyConflict, InvalidState),
+    refusals=(InsufficientPoints, IdempotencyConflict, InvalidState, LimitReached),
 )
 async def reverse_transfer(
     transfer_id: UUID, data: ReversalBody, request: Request[Any, Any, Any], principal: Principal, pool: Pool

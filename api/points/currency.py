@@ -7,7 +7,7 @@ from litestar import get, patch, post
 from api.pagination import Page, part_of
 from api.principal import Principal
 from api.rule import ADMIN
-from domain.errors import AlreadyExists, InvalidState
+from domain.errors import AlreadyExists, InvalidState, LimitReached
 from domain.points.ledger import CurrencyChange, CurrencyDefinition
 from domain.points.ledger_wire import CurrencyAnswer, CurrencyListAnswer, currency_answer
 from domain.wire import parse_client_id
@@ -25,7 +25,7 @@ async def list_currencies(principal: Principal, pool: Pool, page: Page) -> Curre
     return CurrencyListAnswer(currencies=[currency_answer(currency) for currency in shown], next_cursor=cursor)
 
 
-@post("/v1/admin/currencies", rule=ADMIN, status_code=201, refusals=(AlreadyExists,))
+@post("/v1/admin/currencies", rule=ADMIN, status_code=201, refusals=(AlreadyExists, LimitReached))
 async def create_currency(data: CurrencyDefinition, principal: Principal, pool: Pool) -> CurrencyAnswer:
     """Create a currency. Its `decimal_places` cannot change after the first transfer."""
     parse_client_id(data.currency_id, "id")

@@ -11,7 +11,7 @@ from api.if_match import check_version
 from api.pagination import Page
 from api.principal import Principal
 from api.rule import ADMIN
-from domain.errors import NotFound, ValidationError, VersionConflict
+from domain.errors import LimitReached, NotFound, ValidationError, VersionConflict
 from domain.points.earning_rule import EarningRule, parse_earning_rule
 from domain.points.earning_rule_wire import EarningRuleAnswer, EarningRuleListAnswer
 from domain.wire import rfc3339, score_number
@@ -48,7 +48,7 @@ async def _present(connection: Connection, principal: Principal, rule_id: UUID, 
     return kept
 
 
-@post("/v1/admin/earning-rules", rule=ADMIN, status_code=201)
+@post("/v1/admin/earning-rules", rule=ADMIN, status_code=201, refusals=(LimitReached,))
 async def create_earning_rule(data: Annotated[dict[str, Any], As(EarningRule)], principal: Principal, pool: Pool) -> EarningRuleAnswer:
     """Create a rule. It applies to events accepted from now on."""
     async with transaction(pool) as connection:
@@ -71,7 +71,7 @@ async def get_earning_rule(rule_id: UUID, principal: Principal, pool: Pool) -> E
         return rule_answer(await _present(connection, principal, rule_id))
 
 
-@put("/v1/admin/earning-rules/{rule_id:uuid}", rule=ADMIN, refusals=(VersionConflict,))
+@put("/v1/admin/earning-rules/{rule_id:uuid}", rule=ADMIN, refusals=(VersionConflict, LimitReached))
 async def replace_earning_rule(
     rule_id: UUID, data: Annotated[dict[str, Any], As(EarningRule)], request: Request[Any, Any, Any], principal: Principal, pool: Pool
 ) -> EarningRuleAnswer:
@@ -82,7 +82,7 @@ async def replace_earning_rule(
         return rule_answer(await write_rule(connection, principal.tenant_id, rule_id, rule, now=utc_now()))
 
 
-@patch("/v1/admin/earning-rules/{rule_id:uuid}", rule=ADMIN, refusals=(VersionConflict,))
+@patch("/v1/admin/earning-rules/{rule_id:uuid}", rule=ADMIN, refusals=(VersionConflict, LimitReached))
 async def update_earning_rule(
     rule_id: UUID, data: Annotated[dict[str, Any], PartOf(EarningRule)], request: Request[Any, Any, Any], principal: Principal, pool: Pool
 ) -> EarningRuleAnswer:

@@ -11,7 +11,7 @@ from api.declared import As
 from api.principal import Principal
 from api.redemption.redemption import redemption_id_of
 from api.rule import ADMIN, Audit, allow
-from domain.errors import InvalidState, RedemptionAlreadyFinal, ValidationError
+from domain.errors import InsufficientPoints, InvalidState, LimitReached, RedemptionAlreadyFinal, ValidationError
 from domain.redemption.redemption import Decision, Move, Moved, RedemptionCallbackBody, RedemptionState, already_final, read_callback
 from domain.redemption.redemption_wire import FulfillmentData, RedemptionAnswer
 from loops.relay import Relay
@@ -22,7 +22,6 @@ from storage.redemption.move import document_of, move_redemption
 PARTNERS = allow("fulfilment", "server", even_suspended=True, audit=Audit.CHANGES_BY_ADMINS)
 AWAITED = frozenset({RedemptionState.PENDING_APPROVAL})
 """Only what waits for an approval can be approved or rejected."""
-ILLEGAL = (InvalidState, RedemptionAlreadyFinal)
 
 
 class RedemptionMoveBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,7 +31,7 @@ class RedemptionMoveBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     fulfillment_data: FulfillmentData | None = None
 
 
-@patch("/v1/admin/rewards/redemptions/{redemption_id:str}", rule=PARTNERS, refusals=ILLEGAL)
+@patch("/v1/admin/rewards/redemptions/{redemption_id:str}", rule=PARTNERS, refusals=(InvalidState, RedemptionAlreadyFinal, LimitReached))
 async def report_redemption_outcome(
     redemption_id: str, data: Annotated[dict[str, Any], As(RedemptionCallbackBody)], principal: Principal, pool: Pool, relay: Relay
 ) -> RedemptionAnswer:
@@ -55,7 +54,7 @@ async def make_move(pool: Pool, relay: Relay, tenant_id: UUID, redemption_id: UU
     return document
 
 
-@post("/v1/admin/redemptions/{redemption_id:str}/approve", rule=ADMIN, status_code=200, refusals=ILLEGAL)
+@post("/v1/admin/redemptions/{redemption_id:str}/approve", rule=ADMIN, status_code=200, refusals=(InvalidState,))
 async def approve_redemption(
     redemption_id: str, data: RedemptionMoveBody, principal: Principal, pool: Pool, relay: Relay
 ) -> RedemptionAnswer:
@@ -64,7 +63,7 @@ async def approve_redemption(
     return await make_move(pool, relay, principal.tenant_id, redemption_id_of(redemption_id), move=move)
 
 
-@post("/v1/admin/redemptions/{redemption_id:str}/reject", rule=ADMIN, status_code=200, refusals=ILLEGAL)
+@post("/v1/admin/redemptions/{redemption_id:str}/reject", rule=ADMIN, status_code=200, refusals=(InvalidState,))
 async def reject_redemption(
     redemption_id: str, data: RedemptionMoveBody, principal: Principal, pool: Pool, relay: Relay
 ) -> RedemptionAnswer:
@@ -73,7 +72,7 @@ async def reject_redemption(
     return await make_move(pool, relay, principal.tenant_id, redemption_id_of(redemption_id), move=move)
 
 
-@post("/v1/admin/redemptions/{redemption_id:str}/cancel", rule=ADMIN, status_code=200, refusals=ILLEGAL)
+@post("/v1/admin/redemptions/{redemption_id:str}/cancel", rule=ADMIN, status_code=200, refusals=(InvalidState,))
 async def cancel_redemption(
     redemption_id: str, data: RedemptionMoveBody, principal: Principal, pool: Pool, relay: Relay
 ) -> RedemptionAnswer:
@@ -82,7 +81,7 @@ async def cancel_redemption(
     return await make_move(pool, relay, principal.tenant_id, redemption_id_of(redemption_id), move=move)
 
 
-@post("/v1/admin/redemptions/{redemption_id:str}/fulfil", rule=ADMIN, status_code=200, refusals=ILLEGAL)
+@post("/v1/admin/redemptions/{redemption_id:str}/fulfil", rule=ADMIN, status_code=200, refusals=(InvalidState, LimitReached))
 async def fulfil_redemption(
     redemption_id: str, data: RedemptionMoveBody, principal: Principal, pool: Pool, relay: Relay
 ) -> RedemptionAnswer:
@@ -91,14 +90,19 @@ async def fulfil_redemption(
     return await make_move(pool, relay, principal.tenant_id, redemption_id_of(redemption_id), move=move)
 
 
-@post("/v1/admin/redemptions/{redemption_id:str}/fail", rule=ADMIN, status_code=200, refusals=ILLEGAL)
+@post("/v1/admin/redemptions/{redemption_id:str}/fail", rule=ADMIN, status_code=200, refusals=(InvalidState,))
 async def fail_redemption(redemption_id: str, data: RedemptionMoveBody, principal: Principal, pool: Pool, relay: Relay) -> RedemptionAnswer:
     """Mark a redemption failed, with the reason. The points are returned."""
     move = _by_hand(RedemptionState.FAILED, data, principal)
     return await make_move(pool, relay, principal.tenant_id, redemption_id_of(redemption_id), move=move)
 
 
-@post("/v1/admin/redemptions/{redemption_id:str}/reverse", rule=ADMIN, status_code=200, refusals=ILLEGAL)
+@post(
+    "/v1/admin/redemptions/{redemption_id:str}/reverse",
+    rule=ADMIN,
+    status_code=200,
+    refusals=(InvalidState, InsufficientPoints, LimitReached),
+)
 async def reverse_redemption(
     redemption_id: str, data: RedemptionMoveBody, principal: Principal, pool: Pool, relay: Relay
 ) -> RedemptionAnswer:

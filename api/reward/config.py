@@ -10,7 +10,7 @@ from api.if_match import check_version
 from api.pagination import Page
 from api.principal import Principal
 from api.rule import ADMIN
-from domain.errors import InvalidState, VersionConflict
+from domain.errors import InvalidState, LimitReached, VersionConflict
 from domain.reward.config import RewardConfigBody, kept_budget, kept_tiers, parse_config
 from domain.reward.config_wire import RewardConfigAnswer, RewardConfigListAnswer, config_answer, config_body_wire
 from runtime.ids import new_id, utc_now
@@ -37,7 +37,7 @@ async def _write(connection: Connection, principal: Principal, reward_config_id:
     return config_answer(config, await _places(connection, principal))
 
 
-@post("/v1/admin/reward-configs", rule=ADMIN, status_code=201)
+@post("/v1/admin/reward-configs", rule=ADMIN, status_code=201, refusals=(LimitReached,))
 async def create_reward_config(
     data: Annotated[dict[str, Any], As(RewardConfigBody)], principal: Principal, pool: Pool
 ) -> RewardConfigAnswer:

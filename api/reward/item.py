@@ -12,7 +12,7 @@ from api.pagination import Page
 from api.principal import Principal
 from api.reward.code import CodesBody
 from api.rule import ADMIN
-from domain.errors import InvalidState, NotFound, ValidationError, VersionConflict
+from domain.errors import InvalidState, LimitReached, NotFound, ValidationError, VersionConflict
 from domain.reward.code import ItemCodeImport, ItemCodePool, check_codes
 from domain.reward.item import RewardItemBody, credit_of, item_body_wire, parse_item
 from domain.reward.item_wire import RewardItemAnswer, RewardItemListAnswer, item_answer
@@ -38,7 +38,7 @@ async def _write(connection: Connection, principal: Principal, item_id: UUID, va
     return item_answer(await write_item(connection, principal.tenant_id, item_id, body, credit=credit, now=utc_now()))
 
 
-@post("/v1/admin/reward-items", rule=ADMIN, status_code=201)
+@post("/v1/admin/reward-items", rule=ADMIN, status_code=201, refusals=(LimitReached,))
 async def create_reward_item(data: Annotated[dict[str, Any], As(RewardItemBody)], principal: Principal, pool: Pool) -> RewardItemAnswer:
     """Create a reward item."""
     async with transaction(pool) as connection:

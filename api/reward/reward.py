@@ -10,7 +10,7 @@ from api.if_match import check_version
 from api.pagination import Page
 from api.principal import Principal
 from api.rule import ADMIN
-from domain.errors import AlreadyExists, NotFound, RewardNotFound, ValidationError, VersionConflict
+from domain.errors import AlreadyExists, LimitReached, NotFound, RewardNotFound, ValidationError, VersionConflict
 from domain.reward.offer import check_wallet
 from domain.reward.reward import Reward, RewardBody, parse_reward
 from domain.reward.reward_wire import RewardAnswer, RewardListAnswer, reward_answer, reward_body_wire
@@ -54,7 +54,7 @@ async def _check_endpoint(connection: Connection, principal: Principal, body: Re
         raise ValidationError.of("fulfilment.endpoint_id", "is not a webhook endpoint of this tenant") from None
 
 
-@post("/v1/admin/rewards", rule=ADMIN, status_code=201, refusals=(AlreadyExists,))
+@post("/v1/admin/rewards", rule=ADMIN, status_code=201, refusals=(AlreadyExists, LimitReached))
 async def create_reward(data: Annotated[dict[str, Any], As(RewardBody)], principal: Principal, pool: Pool) -> RewardAnswer:
     """Create a reward in the store."""
     async with transaction(pool) as connection:

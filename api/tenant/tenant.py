@@ -16,7 +16,7 @@ from api.rule import ADMIN, OPERATOR, Audit, allow
 from api.tenant.credential import Authenticator
 from api.tenant.token import GamerTokens
 from domain import limits
-from domain.errors import AlreadyExists, NotFound, UserNotFound, ValidationError
+from domain.errors import AlreadyExists, LimitReached, NotFound, UserNotFound, ValidationError
 from domain.tenant.credential import KeyRole
 from domain.tenant.tenant import Tenant, TenantSettings, TenantStatus
 from domain.wire import ExternalId, FreeForm, Id, Instant, NextCursor, optional_rfc3339, parse_external_id, rfc3339
@@ -283,7 +283,7 @@ async def update_settings(principal: Principal, data: AdminSettingsChange, pool:
     return admin_settings(await _change(pool, principal.tenant_id, {**changes, "settings": given}))
 
 
-@post("/v1/admin/api-keys", rule=ADMIN)
+@post("/v1/admin/api-keys", rule=ADMIN, refusals=(LimitReached,))
 async def create_api_key(principal: Principal, data: ApiKeyBody, pool: Pool) -> CreatedApiKey:
     """Create an API key. Its text is only in this response."""
     if data.expires_at is not None and data.expires_at <= utc_now():

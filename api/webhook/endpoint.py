@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, UnsetType, structs
 from api.pagination import Page
 from api.principal import Principal
 from api.rule import ADMIN
-from domain.errors import InvalidState, NotFound, ValidationError
+from domain.errors import InvalidState, LimitReached, NotFound, ValidationError
 from domain.misfit import choice_problem
 from domain.redemption.redemption import workflow_id
 from domain.webhook.webhook import (
@@ -137,7 +137,7 @@ def choose_secret(given: str | None) -> str:
     return given
 
 
-@post("/v1/admin/webhook-endpoints", rule=ADMIN, status_code=201)
+@post("/v1/admin/webhook-endpoints", rule=ADMIN, status_code=201, refusals=(LimitReached,))
 async def create_webhook_endpoint(
     data: WebhookEndpointBody, principal: Principal, pool: Pool, settings: Settings, sender: Sender, vault: Vault
 ) -> WebhookEndpointSecret:
@@ -260,7 +260,7 @@ async def resume_deliveries(connection: Connection, tenant_id: UUID, endpoint_id
     return told
 
 
-@put("/v1/admin/webhook", rule=ADMIN)
+@put("/v1/admin/webhook", rule=ADMIN, refusals=(LimitReached,))
 async def replace_webhook(
     data: WebhookBody, principal: Principal, pool: Pool, settings: Settings, sender: Sender, vault: Vault
 ) -> SetWebhook:
