@@ -27,7 +27,7 @@ from runtime.ids import utc_now
 from runtime.postgres import DATABASE_AWAY, Connection, Pool, transaction
 from runtime.resolver import OwnFaultError
 from storage.redemption.command import tell_attempted
-from storage.redemption.move import find_redemption, lock_redemption
+from storage.redemption.redemption import find_redemption, lock_redemption
 from storage.webhook import delivery as deliveries
 from storage.webhook.delivery import AttemptResult, Trigger, cancel_due, hold_due
 from storage.webhook.due_delivery import Claimed, claim_due, lock_due, next_due, reserve_send_slots, withdraw_claim

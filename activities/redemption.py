@@ -15,7 +15,9 @@ from domain.webhook.webhook import DeliveryState
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
 from storage.redemption.fulfilment import kind_of
-from storage.redemption.move import last_number, lock_redemption, move_redemption, set_flag, set_fulfilment_delivery
+from storage.redemption.move import move_redemption, set_flag, set_fulfilment_delivery
+from storage.redemption.redemption import lock_redemption
+from storage.redemption.timeline import last_number
 from storage.redemption.without_endpoint import found_endpoint, lock_endpoints
 from storage.reward.low_stock import tell_low_stock
 from storage.webhook.delivery import NewDelivery, find_delivery, insert_delivery

@@ -22,7 +22,8 @@ from runtime.crypto import Vault
 from runtime.http import ExchangeOutcome, Sender
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
-from storage.redemption.move import find_redemption, last_number, lock_redemption
+from storage.redemption.redemption import find_redemption, lock_redemption
+from storage.redemption.timeline import last_number
 from storage.redemption.without_endpoint import abandon_delivery, lock_endpoints
 from storage.webhook import delivery as deliveries
 from storage.webhook.due_delivery import reserve_send_slots

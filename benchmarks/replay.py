@@ -21,8 +21,9 @@ from benchmarks.load import Loaded
 from domain.redemption.redemption import read_callback
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, connect
-from storage.redemption.move import document_of, move_redemption
+from storage.redemption.move import move_redemption
 from storage.redemption.redeem import RedeemRequest, redeem
+from storage.redemption.redemption import document_of
 
 CALLBACK = {"status": "fulfilled", "fulfillment_data": {"tracking": "1Z999"}}
 

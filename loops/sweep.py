@@ -36,7 +36,8 @@ from storage.payout.run import start_again, unfinished_runs
 from storage.platform.lease import is_our_round
 from storage.redemption.command import start_entry
 from storage.redemption.listing import Overdue, open_redemptions, overdue_redemptions
-from storage.redemption.move import lock_redemption, move_redemption
+from storage.redemption.move import move_redemption
+from storage.redemption.redemption import lock_redemption
 from storage.reward.low_stock import forget_low_stock, tell_low_stock
 from storage.rules_lock import change_instant
 from storage.tenant.erasure import start_entry as erasure_start_entry

@@ -17,7 +17,8 @@ from domain.redemption.redemption_wire import FulfillmentData, RedemptionAnswer
 from loops.relay import Relay
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
-from storage.redemption.move import document_of, move_redemption
+from storage.redemption.move import move_redemption
+from storage.redemption.redemption import document_of
 
 PARTNERS = allow("fulfilment", "server", even_suspended=True, audit=Audit.CHANGES_BY_ADMINS)
 AWAITED = frozenset({RedemptionState.PENDING_APPROVAL})

@@ -16,6 +16,7 @@ from api.tenant.user import user_for
 from domain.errors import InvalidState, RedemptionNotFound
 from domain.payout.grant_wire import grant_order
 from domain.player import order_for_player
+from domain.redemption.redeem import check_size
 from domain.redemption.redemption import WAITING, Move, Redemption, RedemptionState
 from domain.redemption.redemption_wire import Fields, OrderAnswer, OrderListAnswer, order_answer
 from domain.reward.reward import RewardField, check_fields
@@ -23,7 +24,7 @@ from loops.relay import Relay
 from runtime.postgres import Connection, Pool, transaction
 from storage.payout.grant_list import GrantFilter, list_grants
 from storage.redemption.listing import RedemptionFilter, list_redemptions
-from storage.redemption.move import check_size, document_of
+from storage.redemption.redemption import document_of
 
 BY_USER = "called off by the user"
 

@@ -12,7 +12,7 @@ from domain.player import order_for_player
 from domain.redemption.redemption import Redemption
 from domain.redemption.redemption_wire import RedemptionAnswer
 from runtime.postgres import Connection, Pool, transaction
-from storage.redemption.move import document_of, find_redemption
+from storage.redemption.redemption import document_of, find_redemption
 
 READERS = allow("server", "fulfilment", "read", "gamer")
 

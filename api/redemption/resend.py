@@ -17,7 +17,8 @@ from domain.redemption.redemption_wire import RedemptionAnswer
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, Pool, transaction
 from storage import outbox
-from storage.redemption.move import document_of, lock_redemption, note_in_timeline
+from storage.redemption.redemption import document_of, lock_redemption
+from storage.redemption.timeline import note_in_timeline
 from storage.tenant.audit import record
 from storage.webhook.endpoint import fulfilment_endpoint
 

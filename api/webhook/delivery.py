@@ -27,7 +27,7 @@ from domain.webhook.webhook_wire import (
 from domain.wire import GivenInstant, optional_rfc3339, rfc3339
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
-from storage.redemption.move import lock_redemption
+from storage.redemption.redemption import lock_redemption
 from storage.tenant.audit import record
 from storage.webhook.delivery import Attempt, DeliveryFilter, attempts_of, find_delivery, lock_delivery
 from storage.webhook.delivery import list_deliveries as deliveries_of

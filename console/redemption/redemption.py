@@ -25,8 +25,8 @@ from console.temporal_link import workflow_link
 from console.webhook.labels import attempt_tone, outcome_of
 from domain.redemption.redemption import FINAL, RedemptionFlag, RedemptionState
 from domain.wire import amount_number
-from storage.redemption.move import find_redemption
 from storage.redemption.points import ledger_effect
+from storage.redemption.redemption import find_redemption
 
 ROWS = 50
 REWARDS = 200

@@ -6,8 +6,10 @@ from typing import Any
 
 import msgspec
 
+from domain.canonical_json import canonical_json
+from domain.errors import ValidationError
 from domain.points.ledger import amount_from_wire
-from domain.redemption.redemption import WAITING_SECONDS, RedemptionState
+from domain.redemption.redemption import MAXIMUM_DATA_BYTES, WAITING_SECONDS, RedemptionState
 from domain.reward.offer import credited_currency
 from domain.reward.reward import Reward
 
@@ -34,3 +36,9 @@ def fulfilment_copy(reward: Reward, places: Mapping[str, int]) -> dict[str, Any]
     if reward.requires_claim:
         copy |= {"claim_fields": msgspec.to_builtins(reward.fields), "requires_approval": reward.requires_approval}
     return copy
+
+
+def check_size(fields: dict[str, Any]) -> None:
+    """ValidationError when the filled-in fields are too large for a webhook's body."""
+    if len(canonical_json(fields)) > MAXIMUM_DATA_BYTES:
+        raise ValidationError.of("fields", f"must be at most {MAXIMUM_DATA_BYTES} bytes")

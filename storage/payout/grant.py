@@ -17,7 +17,7 @@ from runtime.ids import new_id
 from runtime.postgres import Connection
 from storage.points import ledger
 from storage.redemption.fulfilment import codes
-from storage.redemption.move import insert_redemptions
+from storage.redemption.redeem import insert_redemptions
 from storage.webhook.due_delivery import publish_many
 
 BY_US = frozenset({"wallet", "recorded"})

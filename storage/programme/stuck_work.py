@@ -8,7 +8,7 @@ import msgspec
 from domain.redemption.redemption import Redemption
 from runtime.postgres import Connection
 from storage.event.search import LETTER_COLUMNS, DeadLetter
-from storage.redemption.move import COLUMNS
+from storage.redemption.redemption import COLUMNS
 
 LOOKED_AT = 2000
 """So many stuck deliveries of each kind are looked at, the newest first; more are more of the same."""

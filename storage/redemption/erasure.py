@@ -5,7 +5,8 @@ from uuid import UUID
 
 from domain.redemption.redemption import FINAL, Move, RedemptionState
 from runtime.postgres import Connection
-from storage.redemption.move import lock_redemption, move_redemption
+from storage.redemption.move import move_redemption
+from storage.redemption.redemption import lock_redemption
 from storage.tenant.erasure import Erasure
 
 BY = "erasure"

@@ -10,7 +10,7 @@ from domain.redemption.redemption import Redemption
 from domain.redemption.redemption_wire import RedemptionAnswer
 from runtime.postgres import Connection
 from runtime.tasks import in_steps
-from storage.redemption.move import COLUMNS, documents_of
+from storage.redemption.redemption import COLUMNS, documents_of
 from storage.walk import FIRST, Place
 
 

@@ -1,29 +1,24 @@
-"""Redemptions: the one way to make one, the one way to move one, and how they are read.
+"""Redemptions are moved here, by everyone in the one way.
 
 Every move is a compare-and-set under the row's lock, a timeline row, its ledger effect, its stock and its command to the workflow,
 in the caller's transaction (contract 4): a race has one winner, and points are spent or returned exactly once.
 """
 
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-import msgspec
 from msgspec.structs import replace
 from psycopg.types.json import Jsonb
 
 from domain.canonical_json import canonical_json
-from domain.errors import InvalidState, RedemptionNotFound, ValidationError
+from domain.errors import InvalidState, ValidationError
 from domain.redemption.redemption import (
     FINAL,
     MAXIMUM_DATA_BYTES,
     Decision,
-    DeliveryLine,
     Effect,
     Move,
     Moved,
-    NewRedemption,
     Redemption,
     RedemptionFlag,
     RedemptionState,
@@ -35,101 +30,16 @@ from domain.redemption.redemption import (
     flags_after,
     workflow_id,
 )
-from domain.redemption.redemption_wire import RedemptionAnswer, redemption_answer
 from domain.redemption.webhook_body import redemption_updated
 from runtime.postgres import Connection
-from runtime.tasks import in_steps
 from storage import outbox
 from storage.points import ledger
-from storage.redemption.command import news_of, start_entry
+from storage.redemption.command import news_of
 from storage.redemption.fulfilment import kind_of
+from storage.redemption.redemption import find_redemption, lock_redemption
+from storage.redemption.timeline import next_number, note_in_timeline, write_timeline
 from storage.reward import reward
 from storage.webhook import due_delivery
-
-COLUMNS = """tenant_id, redemption_id, user_id, external_user_id, reward_id, reward, variant_id, source_type, source_id, status, flags,
-    points_spent, currency, decimal_places, takes_stock, stock_variant_id, fields, fulfillment_data, failure_reason, fulfilment,
-    created_at, updated_at, fulfilled_at, deadline_at"""
-
-
-def check_size(fields: dict[str, Any]) -> None:
-    """ValidationError when the filled-in fields are too large for a webhook's body."""
-    if len(canonical_json(fields)) > MAXIMUM_DATA_BYTES:
-        raise ValidationError.of("fields", f"must be at most {MAXIMUM_DATA_BYTES} bytes")
-
-
-INSERT = """
-INSERT INTO redemption (tenant_id, redemption_id, user_id, external_user_id, reward_id, reward, variant_id, source_type, source_id,
-    status, points_spent, currency, decimal_places, takes_stock, stock_variant_id, fields, fulfilment, created_at, updated_at,
-    deadline_at)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
-"""
-INSERT_MOVE = """
-INSERT INTO redemption_move (tenant_id, redemption_id, number, at, from_status, to_status, by, note)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
-"""
-
-
-async def insert_redemption(connection: Connection, tenant_id: UUID, new: NewRedemption, now: datetime) -> None:
-    """Write a redemption, the first row of its timeline and the command that starts its workflow. Hold and stock are the caller's.
-
-    Raises ValidationError when the filled-in fields are too large for a webhook's body.
-    """
-    check_size(new.fields)
-    await connection.execute(INSERT, _columns(tenant_id, new, now))
-    await _insert_timeline(connection, tenant_id, new.redemption_id, number=1, row=_first_row(new, now))
-    await outbox.enqueue(connection, tenant_id, _start_of(tenant_id, new))
-
-
-async def insert_redemptions(connection: Connection, tenant_id: UUID, many: Sequence[NewRedemption], now: datetime) -> None:
-    """The same for many, without waiting for the server's answer to each."""
-    if not many:
-        return
-    for new in many:
-        check_size(new.fields)
-    async with connection.cursor() as cursor:
-        await cursor.executemany(INSERT, [_columns(tenant_id, new, now) for new in many])
-        await cursor.executemany(INSERT_MOVE, [_move_columns(tenant_id, new.redemption_id, 1, _first_row(new, now)) for new in many])
-    await outbox.enqueue_many(connection, tenant_id, [_start_of(tenant_id, new) for new in many])
-
-
-def _columns(tenant_id: UUID, new: NewRedemption, now: datetime) -> tuple[object, ...]:
-    return (
-        tenant_id,
-        new.redemption_id,
-        new.user_id,
-        new.external_user_id,
-        new.reward_id,
-        Jsonb(new.reward),
-        new.variant_id,
-        new.source_type,
-        new.source_id,
-        new.status.value,
-        new.points_spent,
-        new.currency,
-        new.decimal_places,
-        new.takes_stock,
-        new.stock_variant_id,
-        Jsonb(new.fields),
-        Jsonb(new.fulfilment),
-        now,
-        now,
-        new.deadline_at,
-    )
-
-
-def _first_row(new: NewRedemption, now: datetime) -> TimelineRow:
-    return TimelineRow(at=now, from_status=None, to_status=new.status.value, by=new.by, note=new.note)
-
-
-def _start_of(tenant_id: UUID, new: NewRedemption) -> outbox.OutboxCommand:
-    return start_entry(
-        tenant_id,
-        new.redemption_id,
-        external_user_id=new.external_user_id,
-        reward=new.reward,
-        status=new.status,
-        source_type=new.source_type,
-    )
 
 
 async def move_redemption(connection: Connection, tenant_id: UUID, redemption_id: UUID, move: Move, *, now: datetime) -> Moved:
@@ -153,9 +63,9 @@ async def move_redemption(connection: Connection, tenant_id: UUID, redemption_id
     advance(present.status, move.to)
     move = await _hand_over(connection, present, move, now)
     await _write_state(connection, present, move, now)
-    number = await _next_number(connection, tenant_id, redemption_id)
+    number = await next_number(connection, tenant_id, redemption_id)
     row = TimelineRow(at=now, from_status=present.status.value, to_status=move.to.value, by=move.by, note=move.note)
-    await _insert_timeline(connection, tenant_id, redemption_id, number=number, row=row)
+    await write_timeline(connection, tenant_id, redemption_id, number=number, row=row)
     await _apply_effect(connection, present, move.to, now)
     await _tell_subscribers(connection, tenant_id, redemption_id, present.status, now=now)
     if move.to in FINAL:
@@ -242,13 +152,6 @@ async def _apply_effect(connection: Connection, present: Redemption, new: Redemp
         await reward.return_stock(connection, present.tenant_id, present.reward_id, present.stock_variant_id, is_code=is_code)
 
 
-async def note_in_timeline(connection: Connection, present: Redemption, note: str, *, by: str, now: datetime) -> None:
-    """Write something into the timeline that moves nothing; lock the redemption before."""
-    number = await _next_number(connection, present.tenant_id, present.redemption_id)
-    row = TimelineRow(at=now, from_status=present.status.value, to_status=present.status.value, by=by, note=note)
-    await _insert_timeline(connection, present.tenant_id, present.redemption_id, number=number, row=row)
-
-
 async def _note_refusal(connection: Connection, present: Redemption, move: Move, now: datetime) -> None:
     """Keep a contradicting callback in the timeline, once: a partner that repeats it for ever does not fill the table."""
     note = f"callback {move.to.value!r} refused: already {present.status.value}"
@@ -258,28 +161,6 @@ async def _note_refusal(connection: Connection, present: Redemption, move: Move,
     )
     if await cursor.fetchone() is None:
         await note_in_timeline(connection, present, note, by=move.by, now=now)
-
-
-async def _next_number(connection: Connection, tenant_id: UUID, redemption_id: UUID) -> int:
-    return 1 + await last_number(connection, tenant_id, redemption_id)
-
-
-async def last_number(connection: Connection, tenant_id: UUID, redemption_id: UUID) -> int:
-    """How many rows the redemption's timeline has: a move with a lower number is old news."""
-    cursor = await connection.execute(
-        "SELECT coalesce(max(number), 0) AS number FROM redemption_move WHERE tenant_id = %s AND redemption_id = %s",
-        (tenant_id, redemption_id),
-    )
-    row = await cursor.fetchone()
-    return int(row["number"]) if row else 0
-
-
-async def _insert_timeline(connection: Connection, tenant_id: UUID, redemption_id: UUID, *, number: int, row: TimelineRow) -> None:
-    await connection.execute(INSERT_MOVE, _move_columns(tenant_id, redemption_id, number, row))
-
-
-def _move_columns(tenant_id: UUID, redemption_id: UUID, number: int, row: TimelineRow) -> tuple[object, ...]:
-    return (tenant_id, redemption_id, number, row.at, row.from_status, row.to_status, row.by, row.note)
 
 
 async def supersede_fulfilment_delivery(connection: Connection, tenant_id: UUID, redemption_id: UUID, now: datetime) -> None:
@@ -323,63 +204,3 @@ async def set_fulfilment_delivery(connection: Connection, tenant_id: UUID, redem
         "UPDATE redemption SET fulfilment = fulfilment || %s WHERE tenant_id = %s AND redemption_id = %s",
         (Jsonb({"delivery_id": str(delivery_id)}), tenant_id, redemption_id),
     )
-
-
-async def lock_redemption(connection: Connection, tenant_id: UUID, redemption_id: UUID) -> Redemption:
-    """The redemption, its row locked until commit; raises RedemptionNotFound."""
-    return await _read(connection, tenant_id, redemption_id, "FOR UPDATE")
-
-
-async def find_redemption(connection: Connection, tenant_id: UUID, redemption_id: UUID) -> Redemption:
-    """The redemption as it is; raises RedemptionNotFound, also for another tenant's id."""
-    return await _read(connection, tenant_id, redemption_id, "")
-
-
-async def _read(connection: Connection, tenant_id: UUID, redemption_id: UUID, lock: str) -> Redemption:
-    query = f"SELECT {COLUMNS} FROM redemption WHERE tenant_id = %s AND redemption_id = %s {lock}"
-    cursor = await connection.execute(query, (tenant_id, redemption_id))
-    row = await cursor.fetchone()
-    if row is None:
-        raise RedemptionNotFound("Redemption not found")
-    return msgspec.convert(row, Redemption)
-
-
-async def timeline_of(connection: Connection, tenant_id: UUID, redemption_id: UUID) -> list[TimelineRow]:
-    """Every move of the redemption, the first one first."""
-    cursor = await connection.execute(
-        "SELECT at, from_status, to_status, by, note FROM redemption_move WHERE tenant_id = %s AND redemption_id = %s ORDER BY number",
-        (tenant_id, redemption_id),
-    )
-    return [TimelineRow(**row) for row in await cursor.fetchall()]
-
-
-async def document_of(connection: Connection, tenant_id: UUID, redemption_id: UUID) -> RedemptionAnswer:
-    """The redemption as contract 4 shows it, with its timeline and deliveries; raises RedemptionNotFound."""
-    redemption = await find_redemption(connection, tenant_id, redemption_id)
-    return (await documents_of(connection, tenant_id, [redemption]))[0]
-
-
-async def documents_of(connection: Connection, tenant_id: UUID, redemptions: list[Redemption]) -> list[RedemptionAnswer]:
-    """These redemptions as contract 4 shows them, in their order."""
-    ids = [redemption.redemption_id for redemption in redemptions]
-    cursor = await connection.execute(
-        """
-        SELECT redemption_id, at, from_status, to_status, by, note FROM redemption_move
-        WHERE tenant_id = %s AND redemption_id = ANY(%s) ORDER BY redemption_id, number
-        """,
-        (tenant_id, ids),
-    )
-    timelines: dict[UUID, list[TimelineRow]] = {identity: [] for identity in ids}
-    for row in await cursor.fetchall():
-        timelines[row.pop("redemption_id")].append(TimelineRow(**row))
-    cursor = await connection.execute(
-        """
-        SELECT redemption_id, delivery_id, state, attempts, last_status, next_attempt_at FROM webhook_delivery
-        WHERE tenant_id = %s AND delivery_id = ANY(%s) ORDER BY delivery_id
-        """,
-        (tenant_id, [UUID(each.fulfilment["delivery_id"]) for each in redemptions if "delivery_id" in each.fulfilment]),
-    )
-    deliveries: dict[UUID, list[DeliveryLine]] = {identity: [] for identity in ids}
-    for row in await cursor.fetchall():
-        deliveries[row.pop("redemption_id")].append(DeliveryLine(**row))
-    return await in_steps(redemptions, lambda each: redemption_answer(each, timelines[each.redemption_id], deliveries[each.redemption_id]))

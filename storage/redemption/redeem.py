@@ -1,16 +1,18 @@
 """Redeeming: everything that a purchase checks and writes, in one transaction (docs/architecture.md, the life of a redemption)."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import msgspec
+from psycopg.types.json import Jsonb
 
 from domain.errors import NotEligible, RewardNotFound, UserLimitReached, UserNotFound
 from domain.leaderboard.window import WindowSpan
 from domain.points.ledger import place_hold
-from domain.redemption.redeem import first_deadline, first_state, fulfilment_copy
-from domain.redemption.redemption import RETURNED, NewRedemption, Redemption
+from domain.redemption.redeem import check_size, first_deadline, first_state, fulfilment_copy
+from domain.redemption.redemption import RETURNED, NewRedemption, Redemption, TimelineRow
 from domain.reward.offer import (
     check_available,
     chosen_variant,
@@ -21,9 +23,11 @@ from domain.reward.reward import Reward, check_fields, choose_price, reward_snap
 from domain.tenant.user import User
 from runtime.ids import new_id
 from runtime.postgres import Connection
+from storage import outbox
 from storage.points import ledger
+from storage.redemption.command import start_entry
 from storage.redemption.fulfilment import kind_of
-from storage.redemption.move import insert_redemption
+from storage.redemption.timeline import INSERT_MOVE, timeline_columns, write_timeline
 from storage.reward.reward import take_stock
 
 
@@ -191,4 +195,75 @@ def _as_kept(tenant_id: UUID, new: NewRedemption, now: datetime) -> Redemption:
         updated_at=now,
         fulfilled_at=None,
         deadline_at=new.deadline_at,
+    )
+
+
+INSERT = """
+INSERT INTO redemption (tenant_id, redemption_id, user_id, external_user_id, reward_id, reward, variant_id, source_type, source_id,
+    status, points_spent, currency, decimal_places, takes_stock, stock_variant_id, fields, fulfilment, created_at, updated_at,
+    deadline_at)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+"""
+
+
+async def insert_redemption(connection: Connection, tenant_id: UUID, new: NewRedemption, now: datetime) -> None:
+    """Write a redemption, the first row of its timeline and the command that starts its workflow. Hold and stock are the caller's.
+
+    Raises ValidationError when the filled-in fields are too large for a webhook's body.
+    """
+    check_size(new.fields)
+    await connection.execute(INSERT, _columns(tenant_id, new, now))
+    await write_timeline(connection, tenant_id, new.redemption_id, number=1, row=_first_row(new, now))
+    await outbox.enqueue(connection, tenant_id, _start_of(tenant_id, new))
+
+
+async def insert_redemptions(connection: Connection, tenant_id: UUID, many: Sequence[NewRedemption], now: datetime) -> None:
+    """The same for many, without waiting for the server's answer to each."""
+    if not many:
+        return
+    for new in many:
+        check_size(new.fields)
+    async with connection.cursor() as cursor:
+        await cursor.executemany(INSERT, [_columns(tenant_id, new, now) for new in many])
+        await cursor.executemany(INSERT_MOVE, [timeline_columns(tenant_id, new.redemption_id, 1, _first_row(new, now)) for new in many])
+    await outbox.enqueue_many(connection, tenant_id, [_start_of(tenant_id, new) for new in many])
+
+
+def _columns(tenant_id: UUID, new: NewRedemption, now: datetime) -> tuple[object, ...]:
+    return (
+        tenant_id,
+        new.redemption_id,
+        new.user_id,
+        new.external_user_id,
+        new.reward_id,
+        Jsonb(new.reward),
+        new.variant_id,
+        new.source_type,
+        new.source_id,
+        new.status.value,
+        new.points_spent,
+        new.currency,
+        new.decimal_places,
+        new.takes_stock,
+        new.stock_variant_id,
+        Jsonb(new.fields),
+        Jsonb(new.fulfilment),
+        now,
+        now,
+        new.deadline_at,
+    )
+
+
+def _first_row(new: NewRedemption, now: datetime) -> TimelineRow:
+    return TimelineRow(at=now, from_status=None, to_status=new.status.value, by=new.by, note=new.note)
+
+
+def _start_of(tenant_id: UUID, new: NewRedemption) -> outbox.OutboxCommand:
+    return start_entry(
+        tenant_id,
+        new.redemption_id,
+        external_user_id=new.external_user_id,
+        reward=new.reward,
+        status=new.status,
+        source_type=new.source_type,
     )

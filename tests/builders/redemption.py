@@ -21,7 +21,7 @@ from runtime.http import Sender
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from runtime.temporal import TaskQueues
-from storage.redemption.move import document_of
+from storage.redemption.redemption import document_of
 from storage.webhook.endpoint import SECRET_PURPOSE, NewEndpoint, create_endpoint
 from tests.builders.store import World, make_world
 from workflows.redemption import RedemptionWorkflow

@@ -18,7 +18,8 @@ from runtime.postgres import Pool, transaction
 from storage.points.adjustment import adjust
 from storage.redemption.fulfilment import KINDS
 from storage.redemption.fulfilment.codes import reserve_many
-from storage.redemption.move import document_of, move_redemption
+from storage.redemption.move import move_redemption
+from storage.redemption.redemption import document_of
 from storage.reward.code import add_codes, copy_codes, pool_sizes
 from tests.builders.store import World, make_world
 

@@ -15,7 +15,8 @@ from domain.errors import (
 from domain.redemption.redemption import Move, RedemptionState
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
-from storage.redemption.move import document_of, find_redemption, move_redemption
+from storage.redemption.move import move_redemption
+from storage.redemption.redemption import document_of, find_redemption
 from storage.reward.reward import archive_reward
 from tests.builders.store import World, make_world
 

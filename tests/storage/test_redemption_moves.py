@@ -11,7 +11,8 @@ from domain.redemption.redemption import Decision, Move, RedemptionFlag, Redempt
 from runtime.ids import new_id, utc_now
 from runtime.postgres import transaction
 from storage.redemption.listing import RedemptionFilter, list_redemptions
-from storage.redemption.move import document_of, move_redemption, set_flag
+from storage.redemption.move import move_redemption, set_flag
+from storage.redemption.redemption import document_of
 from tests.builders.store import make_world
 
 

@@ -10,7 +10,8 @@ from domain.errors import DomainError
 from domain.redemption.redemption import FINAL, RETURNED, WAITING, Decision, Move, RedemptionState, read_callback
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
-from storage.redemption.move import document_of, move_redemption
+from storage.redemption.move import move_redemption
+from storage.redemption.redemption import document_of
 from storage.reward.code import add_codes
 from tests.builders.store import World, make_world
 

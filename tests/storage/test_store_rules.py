@@ -14,7 +14,8 @@ from domain.tenant.user import Identify
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from storage.points.currency import currencies_of
-from storage.redemption.move import document_of, move_redemption
+from storage.redemption.move import move_redemption
+from storage.redemption.redemption import document_of
 from storage.reward.reward import find_reward, rewards_on_sale, write_reward
 from storage.tenant.user import identify
 from tests.builders.store import World, make_world

@@ -14,7 +14,8 @@ from domain.reward.reward_wire import reward_body_wire
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from storage.points.currency import currencies_of
-from storage.redemption.move import document_of, move_redemption
+from storage.redemption.move import move_redemption
+from storage.redemption.redemption import document_of
 from storage.reward.code import add_codes, copy_codes, pool_sizes
 from storage.reward.reward import find_reward, write_reward
 from tests.builders.store import World, make_world

@@ -8,7 +8,7 @@ from domain.redemption.messages import RedemptionInput
 from domain.redemption.redemption import FINAL, RedemptionState, is_too_late
 from runtime.ids import utc_now
 from runtime.postgres import transaction
-from storage.redemption.move import find_redemption
+from storage.redemption.redemption import find_redemption
 from storage.webhook.due_delivery import exhausted_since, make_due
 from tests.builders.redemption import Stage, new_queues
 from tests.builders.store import make_world
