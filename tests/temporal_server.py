@@ -1,10 +1,33 @@
-"""A Temporal server that a test may stop and start again."""
+"""A Temporal server that a test may stop and start again, and how to wait for a workflow on the one that skips time."""
 
+import asyncio
 import subprocess
 from pathlib import Path
+from typing import Any
+
+from temporalio.client import WorkflowHandle
+from temporalio.testing import WorkflowEnvironment
 
 from runtime.search_attributes import SEARCH_ATTRIBUTES
 from stack import processes, temporal
+
+PATIENCE_SECONDS = 180.0
+"""Only a test that fails waits so long."""
+
+
+async def result_of(environment: WorkflowEnvironment, handle: WorkflowHandle[Any, Any]) -> Any:
+    """The workflow's result, with the time between skipped.
+
+    The server that skips time ends a poll after some 20 seconds of the real one with an empty page that is the last, and the client raises
+    RuntimeError for a history without an end.
+    """
+    async with asyncio.timeout(PATIENCE_SECONDS), environment.time_skipping_unlocked():  # type: ignore[attr-defined]
+        while True:
+            try:
+                return await handle.result()
+            except RuntimeError as error:
+                if "No completion event" not in str(error):
+                    raise
 
 
 class TemporalServer:
@@ -19,7 +42,7 @@ class TemporalServer:
     def start(self) -> None:
         """Returns when it answers."""
         self._process = processes.start(self._command)
-        processes.wait_ready(self._process, self._command, lambda: processes.port_answers(self._port))
+        processes.wait_ready(self._process, self._command, lambda: temporal.ready(self._port))
 
     def stop(self) -> None:
         """Nothing when it does not run."""

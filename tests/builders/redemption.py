@@ -24,6 +24,7 @@ from runtime.temporal import TaskQueues
 from storage.redemption.redemption import document_of
 from storage.webhook.endpoint import SECRET_PURPOSE, NewEndpoint, create_endpoint
 from tests.builders.store import World, make_world
+from tests.temporal_server import result_of
 from workflows.redemption import RedemptionWorkflow
 from workflows.reversal import RedemptionReversalWorkflow
 
@@ -41,8 +42,7 @@ class Stage(msgspec.Struct, frozen=True):
     async def outcome(self, handle: WorkflowHandle[Any, Any]) -> str:
         """The final state, with the time between skipped."""
         assert self.environment is not None
-        async with self.environment.time_skipping_unlocked():  # type: ignore[attr-defined]
-            return str((await handle.result())["status"])
+        return str((await result_of(self.environment, handle))["status"])
 
     @property
     def pool(self) -> Pool:

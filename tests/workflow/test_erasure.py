@@ -1,6 +1,5 @@
 """The erasure's workflow, with real PostgreSQL and Temporal: it works whenever Temporal comes back, and at any number of repeats."""
 
-import asyncio
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -29,6 +28,7 @@ from tests.builders.redemption import new_queues
 from tests.builders.schedule import add_schedule
 from tests.builders.store import World, make_world
 from tests.recording import keep_history
+from tests.temporal_server import result_of
 from workflows.erasure import EraseUserWorkflow
 
 PERSON = "ann.secret"
@@ -149,8 +149,7 @@ async def test_a_user_is_erased_step_by_step(
         client, task_queue=queues.chores, workflows=[EraseUserWorkflow], activities=steps_of(activities_of(pool, redis_client))
     ):
         await Relay(pool, client, queues).deliver_batch(workflow_id=handle.id)
-        async with asyncio.timeout(60), temporal_env.time_skipping_unlocked():  # type: ignore[attr-defined]
-            await handle.result()
+        await result_of(temporal_env, handle)
     await check_gone(world, user_id)
     await keep_history(request, "erasure_completed", handle)
     history = await handle.fetch_history()

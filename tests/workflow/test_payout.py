@@ -26,6 +26,7 @@ from tests.builders.redemption import new_queues
 from tests.builders.schedule import until
 from tests.builders.store import World, make_world
 from tests.recording import keep_history
+from tests.temporal_server import result_of
 from workflows.payout import PayoutRunWorkflow
 
 AT_ONCE = timedelta(seconds=-5)
@@ -115,8 +116,7 @@ async def test_a_run_of_a_window_that_is_still_closing_waits_for_it(
         await until(waits)
         await temporal_env.sleep(timedelta(minutes=5))
         await world.rows("UPDATE leaderboard_window SET status = 'closed' RETURNING 1")
-        async with temporal_env.time_skipping_unlocked():  # type: ignore[attr-defined]
-            done = await outcome(world, client, run_id)
+        done = await result_of(temporal_env, client.get_workflow_handle(handle.id, result_type=PayoutProgress))
         await keep_history(request, "payout_waited", handle)
     assert (done.status, done.recipients, done.paid) == ("completed", 5, 5)
     history = json.loads((await handle.fetch_history()).to_json())["events"]

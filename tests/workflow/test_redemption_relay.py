@@ -56,7 +56,7 @@ async def test_redemptions_wait_for_temporal_and_are_processed_when_it_comes(poo
         command = temporal.command(tmp_path / "t.db", port, processes.free_port(), SEARCH_ATTRIBUTES, log=tmp_path / "t.log")
         process = processes.start(command)
         try:
-            processes.wait_ready(process, command, lambda: processes.port_answers(port))
+            processes.wait_ready(process, command, lambda: temporal.ready(port))
             async with workers(await connect(settings), pool, stage.queues):
 
                 async def is_processing():

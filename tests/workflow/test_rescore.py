@@ -1,6 +1,5 @@
 """The rescore's workflow, with real PostgreSQL, real pumps and Temporal's time-skipping server."""
 
-import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -25,6 +24,7 @@ from storage.leaderboard.rescore_request import request_rescore
 from tests.builders.redemption import new_queues
 from tests.builders.scoring import Event, World, definition, reference
 from tests.recording import keep_history
+from tests.temporal_server import result_of
 from workflows.rescore import RescoreWorkflow
 
 HISTORIES = Path(__file__).parent.parent / "histories"
@@ -59,9 +59,8 @@ async def queues() -> AsyncIterator[TaskQueues]:
 
 async def outcome(environment: WorkflowEnvironment, rescore: Rescore) -> RescoreProgress:
     handle = environment.client.get_workflow_handle(rescore_workflow_id(rescore.tenant_id, rescore.rescore_id), result_type=RescoreProgress)
-    async with asyncio.timeout(60):
-        async with environment.time_skipping_unlocked():  # type: ignore[attr-defined]
-            return await handle.result()
+    progress: RescoreProgress = await result_of(environment, handle)
+    return progress
 
 
 async def test_a_rescore_switches_and_clears_away(world: World, temporal_env: WorkflowEnvironment, queues: TaskQueues) -> None:

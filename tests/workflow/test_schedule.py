@@ -275,7 +275,7 @@ async def test_instants_that_passed_while_temporal_was_away_are_caught_up(
 
     process = processes.start(command)
     try:
-        processes.wait_ready(process, command, lambda: processes.port_answers(port))
+        processes.wait_ready(process, command, lambda: temporal.ready(port))
         begun = utc_now() - timedelta(seconds=21)
         schedule = await add_schedule(stage.world, when=SECONDS, paused=True, at=begun - timedelta(seconds=1))
         await until(told)
@@ -285,7 +285,7 @@ async def test_instants_that_passed_while_temporal_was_away_are_caught_up(
         missed = list(instants_between([WhenVersion(valid_from=begun, when=parse_when(SECONDS))], begun, utc_now()))
         assert len(missed) >= 4
         process = processes.start(command)
-        processes.wait_ready(process, command, lambda: processes.port_answers(port))
+        processes.wait_ready(process, command, lambda: temporal.ready(port))
         await until(told)
         stage = msgspec.structs.replace(stage, client=await connect(settings))
         async with stage.worker():
