@@ -14,6 +14,7 @@ from domain.redemption.webhook_body import reward_redeemed
 from domain.webhook.webhook import DeliveryState
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
+from storage.redemption.command import untold_news
 from storage.redemption.fulfilment import kind_of
 from storage.redemption.move import move_redemption, set_flag, set_fulfilment_delivery
 from storage.redemption.redemption import lock_redemption
@@ -43,7 +44,8 @@ class RedemptionActivities:
             async with transaction(self._pool) as connection:
                 redemption = await lock_redemption(connection, given.tenant_id, given.redemption_id)
                 number = await last_number(connection, given.tenant_id, given.redemption_id)
-                begun = BeginResult(status=redemption.status, number=number, deadline_at=redemption.deadline_at)
+                news = await untold_news(connection, given.tenant_id, given.redemption_id)
+                begun = BeginResult(status=redemption.status, number=number, deadline_at=redemption.deadline_at, news=news)
                 if redemption.takes_stock:
                     await tell_low_stock(connection, utc_now(), tenant_id=given.tenant_id, reward_id=redemption.reward_id)
                 if redemption.status in WAITING:
@@ -55,28 +57,16 @@ class RedemptionActivities:
                     return begun
                 if begins == "at_once":
                     return await _fulfil(connection, redemption, begun)
-                return await self._with_delivery(connection, redemption, number)
+                return await self._with_delivery(connection, redemption, begun)
 
-    async def _with_delivery(self, connection: Connection, redemption: Redemption, number: int) -> BeginResult:
+    async def _with_delivery(self, connection: Connection, redemption: Redemption, begun: BeginResult) -> BeginResult:
         found = await prepare_delivery(connection, redemption, utc_now())
         if found is None:
             await set_flag(connection, redemption.tenant_id, redemption.redemption_id, RedemptionFlag.NO_ENDPOINT, now=utc_now())
-            return BeginResult(
-                status=redemption.status,
-                number=number,
-                deadline_at=redemption.deadline_at,
-                has_endpoint=False,
-                flags=sorted({*redemption.flags, RedemptionFlag.NO_ENDPOINT.value}),
-            )
+            return msgspec.structs.replace(begun, has_endpoint=False, flags=sorted({*redemption.flags, RedemptionFlag.NO_ENDPOINT.value}))
         delivery_id, delays = found
-        return BeginResult(
-            status=redemption.status,
-            number=number,
-            deadline_at=redemption.deadline_at,
-            delivery_id=delivery_id,
-            retry_delays_seconds=delays,
-            flags=[flag for flag in redemption.flags if flag != RedemptionFlag.NO_ENDPOINT],
-        )
+        flags = [flag for flag in redemption.flags if flag != RedemptionFlag.NO_ENDPOINT]
+        return msgspec.structs.replace(begun, delivery_id=delivery_id, retry_delays_seconds=delays, flags=flags)
 
     @activity.defn(name="settle_redemption")
     async def settle(self, given: SettleInput) -> SettleResult:
@@ -84,12 +74,10 @@ class RedemptionActivities:
         with refusals_are_final():
             async with transaction(self._pool) as connection:
                 redemption = await lock_redemption(connection, given.tenant_id, given.redemption_id)
-                if redemption.status in FINAL:
+                if redemption.status in FINAL or given.only_from not in (None, redemption.status):
                     number = await last_number(connection, given.tenant_id, given.redemption_id)
-                    return SettleResult(status=redemption.status, number=number)
-                if given.only_from is not None and redemption.status is not given.only_from:
-                    number = await last_number(connection, given.tenant_id, given.redemption_id)
-                    return SettleResult(status=redemption.status, number=number)
+                    news = await untold_news(connection, given.tenant_id, given.redemption_id)
+                    return SettleResult(status=redemption.status, number=number, news=news)
                 move = Move(to=given.to, by=BY_WORKFLOW, note=given.note, from_workflow=True)
                 moved = await move_redemption(connection, given.tenant_id, given.redemption_id, move, now=utc_now())
                 return SettleResult(status=moved.status, number=moved.number or 0, flags=flags_after(redemption.flags, moved.status))

@@ -22,6 +22,7 @@ from runtime.crypto import Vault
 from runtime.http import ExchangeOutcome, Sender
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
+from storage.redemption.command import untold_news
 from storage.redemption.redemption import find_redemption, lock_redemption
 from storage.redemption.timeline import last_number
 from storage.redemption.without_endpoint import abandon_delivery, lock_endpoints
@@ -160,4 +161,5 @@ async def _answer(connection: Connection, redemption: Redemption, decision: Send
         deferred=decision.step is SendStep.DEFER,
         gone=decision.gone,
         flags=list(present.flags),
+        news=await untold_news(connection, redemption.tenant_id, redemption.redemption_id),
     )

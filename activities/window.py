@@ -22,7 +22,7 @@ from storage.leaderboard.definition import ranked_board_of
 from storage.leaderboard.rankings import Rankings, RedisError
 from storage.leaderboard.rescore import is_being_rescored
 from storage.leaderboard.snapshot import lock_freezing, snapshot_page
-from storage.leaderboard.window import WindowBoard, begin_closing, close_early, open_window, window_with_board
+from storage.leaderboard.window import WindowBoard, begin_closing, close_early, open_window, untold_closes, window_with_board
 from storage.payout.window_payout import freeze_window
 from storage.rules_lock import change_instant, lock_rules_shared
 from storage.webhook.due_delivery import Notice, publish
@@ -85,16 +85,17 @@ class WindowActivities:
         async with self._turns, transaction(self._pool) as connection:
             status, closes_at, left = await begin_closing(connection, given.tenant_id, given.window_id)
             found = await _find(connection, given)
+            news = await untold_closes(connection, given.tenant_id, found.window)
         if closes_at is None:
             raise ApplicationError("a window without an end does not close", type="INVALID_STATE", non_retryable=True)
         if status is WindowStatus.OPEN:
-            return Gate(passed=False, closes_at=closes_at, wait_seconds=left)
+            return Gate(passed=False, closes_at=closes_at, wait_seconds=left, news=news)
         if status not in FROZEN:
             await self._give_word(given, found)
             async with heartbeats():
                 await self._barrier.passed(given.tenant_id, closes_at)
                 await self._rescored(given)
-        return Gate(passed=True, closes_at=closes_at)
+        return Gate(passed=True, closes_at=closes_at, news=news)
 
     async def _rescored(self, given: WindowInput) -> None:
         """Wait for a rescore of the window that is at work. None begins any more: the window is `closing`."""

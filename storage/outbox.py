@@ -130,6 +130,16 @@ async def lease_due(connection: Connection, limit: int, *, workflow_id: str | No
     return sorted(rows, key=lambda row: row.outbox_id)
 
 
+async def unsent_updates(connection: Connection, tenant_id: UUID, workflow_id: str, update: str) -> list[dict[str, Any]]:
+    """The arguments of the updates of that name that the workflow has not been told yet, the first one first."""
+    cursor = await connection.execute(
+        "SELECT argument FROM outbox WHERE tenant_id = %s AND workflow_id = %s AND kind = 'update' AND starts_with(name, %s) "
+        "AND sent_at IS NULL ORDER BY outbox_id",
+        (tenant_id, workflow_id, f"{update}:"),
+    )
+    return [row["argument"] for row in await cursor.fetchall()]
+
+
 async def mark_sent(connection: Connection, outbox_ids: Sequence[int]) -> None:
     """These commands have reached Temporal, or their workflow is over and needs them no more."""
     await connection.execute(

@@ -81,8 +81,7 @@ class RedemptionWorkflow:
     @workflow.update
     async def moved(self, news: RedemptionUpdate) -> None:
         """Someone moved the redemption: the partner's callback, staff, the sweep."""
-        cause = f"by {news.by}" if news.by else "told from outside"
-        self._adopt(news.status, news.number, f"{cause}: {news.note}" if news.note else cause)
+        self._adopt(news.status, news.number, _cause(news))
         self._flag(news.flags)
 
     @moved.validator
@@ -118,8 +117,7 @@ class RedemptionWorkflow:
             summary="prepare the delivery",
         )
         self._begun = begun
-        self._adopt(begun.status, begun.number, "begun")
-        self._flag(begun.flags)
+        self._hear(begun, "begun")
         if not begun.has_endpoint:
             self._note("no endpoint takes `reward_redeemed`")
         return begun
@@ -147,8 +145,7 @@ class RedemptionWorkflow:
             sent = await self._send(begun, attempt, attempts, turn_reserved=turn_reserved)
             if sent is None:
                 return False
-            self._adopt(sent.status, sent.number, f"webhook {sent.answer}")
-            self._flag(sent.flags)
+            self._hear(sent, f"webhook {sent.answer}")
             turn_reserved = sent.deferred
             if sent.deferred and not self._is_over():
                 await self._wait(lambda: False, sent.wait_seconds, "its turn at the endpoint")
@@ -223,8 +220,7 @@ class RedemptionWorkflow:
             retry_policy=OWN_FAULTS,
             summary=f"{to.value}: {note}",
         )
-        self._adopt(settled.status, settled.number, note)
-        self._flag(settled.flags)
+        self._hear(settled, note)
 
     async def _wait(self, woken: Callable[[], bool], seconds: float | None, summary: str) -> None:
         """Wait until woken, over, or past the deadline, at most this long."""
@@ -246,6 +242,16 @@ class RedemptionWorkflow:
             return None
         return (self._begun.deadline_at - workflow.now()).total_seconds()
 
+    def _hear(self, result: BeginResult | SendResult | SettleResult, cause: str) -> None:
+        """Take over what an activity found, with who had moved it, where the activity heard of that before this workflow was told."""
+        for news in result.news:
+            if news.number == result.number:
+                cause = _cause(news)
+            elif self._number < news.number < result.number:
+                self._note(f"**{news.status.value}** ({_cause(news)})")
+        self._adopt(result.status, result.number, cause)
+        self._flag(result.flags)
+
     def _adopt(self, status: RedemptionState, number: int, cause: str) -> None:
         """Take over a newer state and show it in Temporal's UI; old news changes nothing."""
         if number <= self._number:
@@ -266,3 +272,8 @@ class RedemptionWorkflow:
     def _note(self, line: str) -> None:
         self._timeline.append(f"- {workflow.now():%Y-%m-%d %H:%M:%S} {line}")
         workflow.set_current_details("\n".join([f"Status: **{self._status.value}**", "", *self._timeline[-40:]]))
+
+
+def _cause(news: RedemptionUpdate) -> str:
+    who = f"by {news.by}" if news.by else "told from outside"
+    return f"{who}: {news.note}" if news.note else who

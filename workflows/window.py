@@ -48,6 +48,7 @@ class LeaderboardWindowWorkflow:
         self._successor_at: datetime | None = None
         self._planned = False
         self._timeline: list[str] = []
+        self._heard: set[CloseNow] = set()
 
     @workflow.run
     async def run(self, window: WindowInput) -> FrozenWindow:
@@ -69,9 +70,7 @@ class LeaderboardWindowWorkflow:
         await workflow.wait_condition(lambda: self._planned)
         if news is not None and news.closes_at is not None:
             self._closes_at = news.closes_at if self._closes_at is None else min(news.closes_at, self._closes_at)
-            who = f" by {news.by}" if news.by else ""
-            why = f": {news.reason}" if news.reason else ""
-            self._note(f"closes early, at {self._closes_at:%Y-%m-%d %H:%M:%S} UTC{who}{why}")
+            self._hear(news)
         elif self._status is WindowStatus.OPEN:
             self._adopt(await self._activity(WindowActivities.close_early, "close early"))
             self._note("closes early, by hand in Temporal")
@@ -95,6 +94,8 @@ class LeaderboardWindowWorkflow:
                 await self._until_closing(gate)
             gate = await self._pass_barrier()
             self._closes_at = gate.closes_at
+            for news in gate.news:
+                self._hear(news)
         self._note("all that counts is scored")
         frozen: FrozenWindow = await workflow.execute_activity_method(
             WindowActivities.freeze,
@@ -187,6 +188,15 @@ class LeaderboardWindowWorkflow:
             retry_policy=OWN_FAULTS,
             summary=summary,
         )
+
+    def _hear(self, news: CloseNow) -> None:
+        """Show who closed the window, once: an activity may have heard of it before this workflow was told, or instead."""
+        if news in self._heard:
+            return
+        self._heard.add(news)
+        who = f" by {news.by}" if news.by else ""
+        why = f": {news.reason}" if news.reason else ""
+        self._note(f"closes early, at {self._closes_at:%Y-%m-%d %H:%M:%S} UTC{who}{why}")
 
     def _adopt(self, plan: WindowPlan) -> None:
         self._closes_at, self._successor_at = plan.closes_at, plan.successor_at

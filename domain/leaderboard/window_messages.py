@@ -51,11 +51,15 @@ class CloseNow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether everything that counts in the window has been scored. If not, `wait_seconds` are left until it closes."""
+    """Whether everything that counts in the window has been scored. If not, `wait_seconds` are left until it closes.
+
+    `news` are early closes that the workflow has not been told of yet.
+    """
 
     passed: bool
     closes_at: datetime
     wait_seconds: float = 0.0
+    news: list[CloseNow] = []
 
 
 class FrozenWindow(msgspec.Struct, frozen=True, kw_only=True):

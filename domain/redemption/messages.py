@@ -19,10 +19,25 @@ class RedemptionInput(msgspec.Struct, frozen=True, kw_only=True):
     redemption_id: UUID
 
 
+class RedemptionUpdate(msgspec.Struct, frozen=True, kw_only=True):
+    """A move that was made outside the workflow. `number` is its row in the timeline; a lower one is old news.
+
+    `by` is who made it, as far as a history may say (`told_by`), `note` why, where staff gave a reason. `flags` None: not
+    told.
+    """
+
+    status: RedemptionState
+    number: int
+    by: str | None = None
+    note: str | None = None
+    flags: list[str] | None = None
+
+
 class BeginResult(msgspec.Struct, frozen=True, kw_only=True):
     """The redemption as its workflow found it. Without `delivery_id` nothing is sent.
 
-    That is manual work, no endpoint, what waits for a claim or an approval, or what is over already.
+    That is manual work, no endpoint, what waits for a claim or an approval, or what is over already. `news` are moves that the workflow
+    has not been told of yet: it may be over before it is.
     """
 
     status: RedemptionState
@@ -32,6 +47,7 @@ class BeginResult(msgspec.Struct, frozen=True, kw_only=True):
     retry_delays_seconds: tuple[float, ...] = DEFAULT_RETRY_DELAYS
     has_endpoint: bool = True
     flags: list[str] | None = None
+    news: list[RedemptionUpdate] = []
 
 
 class SendInput(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +82,7 @@ class SendResult(msgspec.Struct, frozen=True, kw_only=True):
     deferred: bool = False
     gone: bool = False
     flags: list[str] | None = None
+    news: list[RedemptionUpdate] = []
 
 
 class SettleInput(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,20 +104,7 @@ class SettleResult(msgspec.Struct, frozen=True, kw_only=True):
     status: RedemptionState
     number: int
     flags: list[str] | None = None
-
-
-class RedemptionUpdate(msgspec.Struct, frozen=True, kw_only=True):
-    """A move that was made outside the workflow. `number` is its row in the timeline; a lower one is old news.
-
-    `by` is who made it, as far as a history may say (`told_by`), `note` why, where staff gave a reason. `flags` None: not
-    told.
-    """
-
-    status: RedemptionState
-    number: int
-    by: str | None = None
-    note: str | None = None
-    flags: list[str] | None = None
+    news: list[RedemptionUpdate] = []
 
 
 class Attempted(msgspec.Struct, frozen=True, kw_only=True):

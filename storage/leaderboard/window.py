@@ -185,6 +185,13 @@ async def close_early(
     return window
 
 
+async def untold_closes(connection: Connection, tenant_id: UUID, window: BoardWindow) -> list[CloseNow]:
+    """The early closes that the window's workflow has not been told yet."""
+    workflow_id = window_workflow_id(tenant_id, window.board_id, window.window_key)
+    untold = await outbox.unsent_updates(connection, tenant_id, workflow_id, "close_now")
+    return [msgspec.convert(each, CloseNow) for each in untold]
+
+
 async def close_all_early(connection: Connection, tenant_id: UUID, board_id: UUID, *, instant: datetime) -> None:
     """The same for every open window of a board that is being archived."""
     cursor = await connection.execute(

@@ -3,6 +3,9 @@
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
+from domain.redemption.messages import RedemptionUpdate
 from domain.redemption.redemption import (
     Move,
     Redemption,
@@ -79,6 +82,12 @@ def news_of(present: Redemption, move: Move, number: int) -> outbox.OutboxComman
         name=REVERSAL,
         argument={**start.argument, "argument": argument, "summary": f"reversed: {start.argument['summary']}"[:180]},
     )
+
+
+async def untold_news(connection: Connection, tenant_id: UUID, redemption_id: UUID) -> list[RedemptionUpdate]:
+    """The moves that the redemption's workflow has not been told yet."""
+    untold = await outbox.unsent_updates(connection, tenant_id, workflow_id(tenant_id, redemption_id), "moved")
+    return [msgspec.convert(each, RedemptionUpdate) for each in untold]
 
 
 async def tell_attempted(connection: Connection, tenant_id: UUID, redemption_id: UUID, *, attempt: int, answer: str) -> None:

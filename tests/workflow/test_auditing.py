@@ -12,7 +12,7 @@ from domain.redemption.redemption import Move, RedemptionState, reversal_workflo
 from runtime.ids import utc_now
 from runtime.postgres import Pool, transaction
 from storage.redemption.move import move_redemption
-from tests.builders.redemption import Stage, a_stage
+from tests.builders.redemption import Stage, a_stage, workers
 from tests.partner import a_partner
 from tests.recording import keep_history
 
@@ -68,6 +68,26 @@ async def test_a_reversed_order_is_found_with_who_and_why_and_its_fulfilment_too
     assert "sent by post" in decoded(fulfilled)
     assert memo["console"] == f"/console/redemptions/{redemption.redemption_id}"
     assert memo["tenant"]
+
+
+async def test_moves_that_a_workflow_finds_before_it_is_told_of_them_say_who_and_why_too(pool: Pool, temporal_client: Client) -> None:
+    """Its activities may be faster than the relay, and once they have seen the end the workflow is over."""
+    async with a_stage(pool, temporal_client, with_workers=False) as stage:
+        redemption = await stage.redeem(type="manual")
+        await stage.world.rows("UPDATE redemption SET status = 'pending_approval' RETURNING status")
+        handle = await stage.start(redemption)
+        async with transaction(pool) as connection:
+            for to, note in ((RedemptionState.PENDING, "she is a member"), (RedemptionState.FULFILLED, "sent by post")):
+                step = Move(to=to, by="console:lan@example.com", note=note)
+                await move_redemption(connection, redemption.tenant_id, redemption.redemption_id, step, now=utc_now())
+        async with workers(temporal_client, pool, stage.queues):
+            await handle.result()
+            shown = str(await handle.query("__temporal_workflow_metadata"))
+        history = decoded((await handle.fetch_history()).to_json())
+    for note in ("she is a member", "sent by post"):
+        assert f"by console: {note}" in shown
+        assert note in history
+    assert "lan@example.com" not in history
 
 
 def decoded(history: str) -> str:

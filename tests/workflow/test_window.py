@@ -24,7 +24,7 @@ from domain.reward.item import parse_item
 from loops.relay import Relay
 from loops.sweep import restart_lost_windows
 from runtime.ids import new_id, utc_now
-from runtime.postgres import Pool, transaction
+from runtime.postgres import Pool, acting, transaction
 from runtime.redis import Redis
 from runtime.temporal import DATA_CONVERTER, TaskQueues
 from storage.leaderboard.definition import Leaderboard, archive_board
@@ -37,6 +37,7 @@ from tests.builders.redemption import new_queues
 from tests.builders.scoring import Event, World, definition, reference
 from tests.builders.window import KEY, close_now, end_in, ending, noon_zone, page, scoring, the_window
 from tests.recording import keep_history
+from tests.temporal_server import result_of
 from workflows.payout import PayoutRunWorkflow
 from workflows.window import LeaderboardWindowWorkflow
 
@@ -54,9 +55,7 @@ class Stage(msgspec.Struct, frozen=True):
         return self.environment.client.get_workflow_handle(identity)
 
     async def outcome(self, handle: WorkflowHandle[Any, Any]) -> dict[str, Any]:
-        async with asyncio.timeout(60):
-            async with self.environment.time_skipping_unlocked():  # type: ignore[attr-defined]
-                return dict(await handle.result())
+        return dict(await result_of(self.environment, handle))
 
     @contextlib.asynccontextmanager
     async def worker(self) -> AsyncIterator[None]:
@@ -157,6 +156,22 @@ async def test_an_early_close_ends_the_wait(stage: Stage, request: pytest.Fixtur
     await keep_history(request, "window_closed_early", stage.handle(board))
     history = await stage.handle(board).fetch_history()
     await Replayer(workflows=[LeaderboardWindowWorkflow], data_converter=DATA_CONVERTER, debug_mode=True).replay_workflow(history)
+
+
+async def test_an_early_close_that_the_workflow_finds_before_it_is_told_says_who_and_why_too(stage: Stage) -> None:
+    board = await stage.world.make_board("b", ending(ends_at=utc_now() + timedelta(days=300)))
+    await stage.world.send(EVENTS)
+    await stage.world.pump()
+    assert await stage.relay.deliver_batch() == 1
+    who = acting.set(("console:lan@example.com", "the cup is over"))
+    try:
+        await close_now(stage.world, board)
+    finally:
+        acting.reset(who)
+    async with stage.worker(), scoring(stage.world):
+        await stage.outcome(stage.handle(board))
+        shown = str(await stage.handle(board).query("__temporal_workflow_metadata"))
+    assert shown.count("by console: the cup is over") == 1
 
 
 async def test_an_early_close_from_temporals_own_tools(stage: Stage) -> None:
