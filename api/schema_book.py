@@ -251,7 +251,8 @@ def _published(document: Schema, schemas: dict[str, Schema]) -> dict[str, Schema
     found = {names[name]: schema | ({"title": names[name]} if "title" in schema else {}) for name, schema in sorted(schemas.items())}
     _name_free_forms([document, found])
     found[FREE_FORM["title"]] = dict(FREE_FORM)
-    return {name: schema for name, schema in found.items() if name in _needed(document, found)}
+    needed = _needed(document, found)
+    return {name: schema for name, schema in found.items() if name in needed}
 
 
 def _name_free_forms(document: Any) -> None:

@@ -7,10 +7,9 @@ from collections import Counter
 from typing import Any
 
 import msgspec
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
+from jsonschema_rs import Draft202012Validator, ValidationError
 
-from cli.openapi import api_document
+from cli.openapi import api_document as made_document
 
 MOST_JUDGED = 40
 """So many answers of a route and status are held against the document: validators take their time."""
@@ -18,6 +17,12 @@ LARGEST_JUDGED = 200_000
 
 ANYWHERE = {(404, "NOT_FOUND"), (405, "METHOD_NOT_ALLOWED"), (500, "INTERNAL_ERROR"), (503, "UNAVAILABLE"), (426, "UPGRADE_REQUIRED")}
 """What is said before a route is known, or when a test breaks something."""
+
+
+@functools.cache
+def api_document() -> dict[str, Any]:
+    """The API document, made once."""
+    return made_document()
 
 
 @functools.cache
@@ -71,6 +76,8 @@ class AnswerCheck:
     def __init__(self, app: Any) -> None:
         """`undocumented` holds each faulty answer once: route, status, and the code or what does not fit."""
         self._app = app
+        documented()  # before anything is asked: making the document takes a while
+        closed_schemas()
         self._judged: Counter[tuple[str, int]] = Counter()
         self.undocumented: set[tuple[str, int, str]] = set()
 
@@ -100,11 +107,12 @@ class AnswerCheck:
         if not route or self._judged[route, status] > MOST_JUDGED or (known := validator(route, status)) is None:
             return
         try:
-            wrong = best_match(known.iter_errors(msgspec.json.decode(body)))
+            known.validate(msgspec.json.decode(body))
         except msgspec.DecodeError:
             return  # CSV, say
-        if wrong is not None:
-            self.undocumented.add((route, status, f"{wrong.json_path}: {wrong.message[:200]}"))
+        except ValidationError as wrong:
+            place = "/".join(str(step) for step in wrong.instance_path)
+            self.undocumented.add((route, status, f"{place}: {wrong.message[:200]}"))
 
     def _judge(self, method: str, path: str, status: int, body: bytes) -> None:
         try:
