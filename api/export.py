@@ -69,13 +69,18 @@ class Export:
         try:
             async for piece in pieces:
                 # While the client takes nothing the request stands still in the sending of this piece: only its task can be ended.
-                patience = loop.call_later(limits.EXPORT_PIECE_SECONDS.value, task.cancel)
+                patience = loop.call_later(limits.EXPORT_PIECE_SECONDS.value, self._cut_off, task)
                 try:
                     yield piece
                 finally:
                     patience.cancel()
         finally:
             self.end()
+
+    def _cut_off(self, task: "asyncio.Task[object]") -> None:
+        """End it for a client that does not read. At once: what is left of the request may be long in going away."""
+        self.end()
+        task.cancel()
 
     def end(self) -> None:
         """Make room for the next one, once."""
