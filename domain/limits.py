@@ -160,6 +160,14 @@ JWKS_BYTES = _limit(
 REQUESTS = "Requests"
 BODY_BYTES = _limit(REQUESTS, "a body", 1_048_576, "bytes", scope="request", beyond="413 `PAYLOAD_TOO_LARGE`")
 HEAD_BYTES = _limit(REQUESTS, "a head: request line and headers", 65_536, "bytes", scope="request", beyond="431, connection closed")
+UNREAD_SECONDS = _limit(
+    REQUESTS,
+    "the time in which a reader takes 64 KB of a longer answer, or the rest of it",
+    60,
+    "seconds",
+    scope="connection",
+    beyond="connection closed",
+)
 HEADERS = _limit(REQUESTS, "headers", 128, "headers", scope="request", beyond="431, connection closed")
 BESIDE_BODY_BYTES = _limit(
     REQUESTS,

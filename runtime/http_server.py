@@ -1,11 +1,13 @@
 """What the HTTP server takes from a client: so many connections, so large a head, and each request within its time.
 
-uvicorn bounds none of these by itself: a head without an end would fill the memory, and a client that sends a byte a minute would keep
-its connection for ever. Bodies are bounded where they are read (`api/middleware.py`).
+uvicorn bounds none of these by itself: a head without an end would fill the memory, and a client that sends a byte a minute, or does not
+read what it asked for, would keep its connection for ever. Bodies are bounded where they are read (`api/middleware.py`).
 """
 
 import asyncio
 import json
+import socket
+from contextlib import suppress
 from typing import Any
 
 import httptools
@@ -15,6 +17,9 @@ HEAD_BYTES = 65_536
 HEADERS = 128
 BESIDE_BODY_BYTES = 16_384
 """What may come between two bytes of a body in chunks, and behind the last one: sizes, extensions, trailers."""
+
+UNREAD_BYTES = 65_536
+"""So much of what waits for its reader the kernel keeps, beside what is on its way; and so much its reader must take in time."""
 
 UPGRADE_HEADERS = frozenset({b"upgrade", b"http2-settings"})
 
@@ -30,8 +35,12 @@ class PatientProtocol(HttpToolsProtocol):
     """From the connection, or the first byte of a later request, to the end of its head."""
     message_seconds = 60.0
     """To the end of its body: a megabyte in that time is 17 KB/s."""
+    unread_seconds = 60.0
+    """For a reader to take `UNREAD_BYTES` of what waits for it, or the rest of it."""
     max_connections = 20_000
 
+    _unread: tuple[asyncio.TimerHandle, int] | None = None
+    """While too much waits for its reader, or the end of the connection does: when that is looked at again, and how much it was."""
     _timer: asyncio.TimerHandle | None = None
     _in_message = False
     _in_head = False
@@ -52,11 +61,14 @@ class PatientProtocol(HttpToolsProtocol):
             self._refuse(503, "UNAVAILABLE", "This process has as many connections as it takes; try again")
             return
         super().connection_made(transport)
+        with suppress(OSError, AttributeError):  # no TCP, or a system that knows no such bound
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNREAD_BYTES)
         self._wait(self.head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._stop_waiting()
+        self._forget_unread()
         if self.flow is not None:  # one that was refused has none, and nothing to clean up
             super().connection_lost(exc)
 
@@ -188,8 +200,51 @@ class PatientProtocol(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         """A WebSocket has times of its own."""
         self._stop_waiting()
+        self._forget_unread()
         self._in_message = self._in_head = False
         super().handle_websocket_upgrade()
+
+    def pause_writing(self) -> None:
+        """Too much waits for its reader."""
+        super().pause_writing()
+        self._watch_unread()
+
+    def resume_writing(self) -> None:
+        """Its reader has taken most of it."""
+        super().resume_writing()
+        if not self.transport.is_closing():
+            self._forget_unread()
+
+    def on_response_complete(self) -> None:
+        """An answer is whole. If it is the last one, the connection ends when it is read."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._watch_unread()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """No more requests came."""
+        super().timeout_keep_alive_handler()
+        self._watch_unread()
+
+    def _watch_unread(self) -> None:
+        if self._unread is None and (left := self.transport.get_write_buffer_size()):
+            self._look_again(left)
+
+    def _look_again(self, left: int) -> None:
+        self._unread = asyncio.get_running_loop().call_later(self.unread_seconds, self._judge_reader), left
+
+    def _judge_reader(self) -> None:
+        left, before = self.transport.get_write_buffer_size(), self._unread[1] if self._unread else 0
+        self._unread = None
+        if left and left + UNREAD_BYTES > before:
+            self.transport.abort()
+        elif left:
+            self._look_again(left)
+
+    def _forget_unread(self) -> None:
+        if self._unread is not None:
+            self._unread[0].cancel()
+            self._unread = None
 
     def _wait(self, seconds: float) -> None:
         self._timer = asyncio.get_running_loop().call_later(seconds, self._time_is_up)
@@ -217,6 +272,7 @@ class PatientProtocol(HttpToolsProtocol):
         head += "retry-after: 1\r\n" if status == 503 else ""
         self.transport.write(head.encode() + b"\r\n" + body)
         self.transport.close()
+        self._watch_unread()
 
     def _owes_another_answer(self, in_head: bool) -> bool:
         """Whether whoever reads the refusal would take it for the answer to an earlier request; the connection ends behind that one's."""

@@ -40,6 +40,7 @@ def test_what_knows_no_business_has_the_same_bounds() -> None:
     assert limits.HEAD_BYTES.value == http_server.HEAD_BYTES
     assert limits.HEADERS.value == http_server.HEADERS
     assert limits.BESIDE_BODY_BYTES.value == http_server.BESIDE_BODY_BYTES
+    assert limits.UNREAD_SECONDS.value == http_server.PatientProtocol.unread_seconds
     assert limits.JWKS_BYTES.value == jwks.DOCUMENT_BYTES
     assert limits.ANSWER_SECONDS.value == postgres.ANSWER_SECONDS
     assert limits.BRISK_SECONDS.value == postgres.BRISK_SECONDS

@@ -33,7 +33,7 @@ RESET = (0, "")
 class Impatient(PatientProtocol):
     """Little time for a request. Only for the tests of that: a slow machine takes longer for any request now and then."""
 
-    head_seconds = 0.6
+    head_seconds = unread_seconds = 0.6
     message_seconds = 1.2
 
 
@@ -163,6 +163,22 @@ def test_a_body_that_does_not_come_is_refused(impatient: World, path: str, frami
     with raw(impatient) as connection:
         connection.sendall(head(impatient, "Content-Type: application/json", framing, path=path))
         assert told(connection) == (408, "REQUEST_TIMEOUT")
+    goes_on_sometime(impatient)
+
+
+@pytest.mark.parametrize("last", ["", "Connection: close"])
+def test_who_reads_nothing_of_its_answers_is_cut_off(impatient: World, last: str) -> None:
+    """Whether the server still has answers to write, or has written the last one and closed: what is not read keeps no connection."""
+    with raw(impatient) as connection:
+        asked = f"GET /docs HTTP/1.1\r\nHost: laurel\r\n{last}\r\n\r\n" if last else "GET /docs HTTP/1.1\r\nHost: laurel\r\n\r\n"
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(asked.encode() * (1 if last else 20))
+        deadline = time.monotonic() + WAIT_SECONDS
+        with suppress(ConnectionError):
+            while time.monotonic() < deadline:
+                connection.sendall(b"\r\n")
+                time.sleep(0.05)
+            pytest.fail("the connection is still open")
     goes_on_sometime(impatient)
 
 
