@@ -14,7 +14,7 @@ from api.document_messages import add_examples, describe_websocket, webhooks
 from api.errors import known_codes
 from api.operation_group import GROUPS, TAGS
 from api.query import query_names, query_shapes, struct_fields
-from api.rule import OPERATOR, PUBLIC, rule_of
+from api.rule import PUBLIC, rule_of
 from api.schema_book import SchemaBook, example_of_schema
 from domain.errors import DomainError, ErrorBody
 
@@ -222,8 +222,7 @@ def refusals_of(operation: dict[str, Any], handler: HTTPRouteHandler, path: str)
     codes = {"FORBIDDEN", "RATE_LIMITED", "UNAVAILABLE", "INTERNAL_ERROR"}
     codes |= {refusal.code for refusal in declared_refusals(handler)}
     codes |= {"UNAUTHORIZED", "AUTH_INVALID_KEY"} | (set() if in_token_family(path) else {"AUTH_MISSING_KEY"})
-    if rule != OPERATOR:
-        codes |= {"TENANT_QUERY_MISMATCH", "CORS_NOT_ALLOWED_FOR_TENANT"}
+    codes |= {"TENANT_QUERY_MISMATCH", "CORS_NOT_ALLOWED_FOR_TENANT"}
     if "parameters" in operation or "requestBody" in operation:
         codes.add("VALIDATION_ERROR")
     if "requestBody" in operation:

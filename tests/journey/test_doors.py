@@ -280,6 +280,19 @@ def test_a_stranger_is_bounded_by_its_address_and_costs_no_tenant_anything(
         assert ask(client, door, key=key).status == door.opens
 
 
-def test_an_upgrade_that_is_refused_is_no_error_of_ours(client: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
-    assert ask(client, DOORS["websocket"], key=None).status == 401
-    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+def test_strangers_write_nothing_into_the_log(world: World, client: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    for key, status in ((None, 401), (world.keys["fulfilment"], 403), (world.keys["read"], 101)):
+        assert ask(client, DOORS["websocket"], key=key).status == status
+    assert [record.getMessage() for record in caplog.records if record.name.startswith(("uvicorn", "websockets"))] == []
+
+
+def test_the_operators_routes_refuse_a_tenant_in_the_same_order(world: World, client: httpx.Client) -> None:
+    path, admin = "/v1/operator/tenants?strange=1", {"Authorization": f"Bearer {world.keys['admin']}"}
+    evil = admin | {"Origin": "https://evil.example"}
+    told = [client.get(f"{path}&tenant_id=other", headers=evil), client.get(path, headers=evil), client.get(path, headers=admin)]
+    for answer, (status, code, message) in zip(told, (*ORDER[1:3], ORDER[4]), strict=True):
+        assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+        assert message in answer.json()["error"]["message"]
+    unknown = client.get(path, headers=OPERATOR)
+    assert (unknown.status_code, unknown.json()["error"]["code"]) == (400, "VALIDATION_ERROR")
