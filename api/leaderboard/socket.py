@@ -52,6 +52,8 @@ CHECKED_AT_ONCE = 200
 CLOSE_SECONDS = 30.0
 SEND_BUFFER_BYTES = 131_072
 TOO_LARGE, SLOW, EXPIRED, FORBIDDEN = 1009, 1013, 4401, 4403
+CHATTER = ('%s - "WebSocket', "connection ", "ASGI callable returned without completing handshake")
+"""How the server's lines about single connections begin."""
 CLOSING = {401: EXPIRED, 403: FORBIDDEN}
 """How a connection is closed that would be refused now; any other refusal says nothing about it."""
 
@@ -214,8 +216,9 @@ class Sockets:
 
 
 def _is_of_interest(record: logging.LogRecord) -> bool:
-    """Whether the server's line tells something. It counts every upgrade that is refused as an error of ours; the access log has those."""
-    return record.msg != "ASGI callable returned without completing handshake."
+    """Whether a line of the server tells something. It has two for every upgrade of anybody, which is the access log's matter, and counts
+    each that is refused as an error of ours."""
+    return not str(record.msg).startswith(CHATTER)
 
 
 def _board_of(scope: Any) -> str:
