@@ -198,11 +198,13 @@ class PatientProtocol(HttpToolsProtocol):
         return "this is no proxy" if self.parser.get_method() == b"CONNECT" else None
 
     def handle_websocket_upgrade(self) -> None:
-        """A WebSocket has times of its own."""
+        """A WebSocket has times of its own. Without this, an upgrade that its parser does not take would wait for ever, unanswered."""
         self._stop_waiting()
         self._forget_unread()
         self._in_message = self._in_head = False
         super().handle_websocket_upgrade()
+        if not getattr(self.transport.get_protocol(), "handshake_initiated", True):
+            self._refuse(400, "VALIDATION_ERROR", "Malformed WebSocket upgrade: a line of it is too long, or no header")
 
     def pause_writing(self) -> None:
         """Too much waits for its reader."""
