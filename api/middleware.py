@@ -18,6 +18,7 @@ from litestar.types import Message, Receive, Send
 from api.access_log import logged
 from api.errors import error_body, internal_error, known_error, retry_after
 from api.gateway import is_plain, serves
+from api.known_query import query_problem
 from domain import limits
 from domain.errors import CorsNotAllowed, DomainError, NotFound, PayloadTooLarge
 from runtime import logging
@@ -178,17 +179,14 @@ class Front:
         request_id = about.request_id
         if scope["type"] == "websocket":
             about.route = SOCKET_ROUTE
-            served = _is_plain(scope) and (not self._is_partial or serves(self._gateways, scope["path"]))
-            await self._sockets(scope, receive, send, request_id=request_id, served=served)
+            await self._sockets(scope, receive, send, request_id=request_id, refusal=self._refusal_at_sight(scope))
             return
         if scope["method"] == "HEAD" and scope["path"] in PROBES:
             scope = {**scope, "method": "GET"}  # the server leaves the body out, by its own scope
         if self._is_secure or scope["scheme"] == "https":  # behind a trusted proxy the server takes the scheme from X-Forwarded-Proto
             send = _strict(send)
-        if not _is_plain(scope):
-            await self._refuse(scope, send, NotFound(NOT_PLAIN), request_id)
-        elif self._is_partial and not serves(self._gateways, scope["path"]):
-            await self._refuse(scope, send, NotFound(NOT_SERVED), request_id)
+        if (refusal := self._refusal_at_sight(scope)) is not None:
+            await self._refuse(scope, send, refusal, request_id)
         elif scope["method"] == "POST" and scope["path"] in self._ingest.paths:
             await self._take_events(scope, receive, send, about)
         elif scope["method"] == "GET" and scope["path"].startswith(self._pages.prefix):
@@ -199,6 +197,14 @@ class Front:
             await send_reply(send, await self._preflight(scope, origin, request_id), request_id)
         else:
             await self._hand_over(scope, receive, send, about)
+
+    def _refusal_at_sight(self, scope: Any) -> DomainError | None:
+        """What refuses a request by its target, whoever asks."""
+        if not _is_plain(scope):
+            return NotFound(NOT_PLAIN)
+        if self._is_partial and not serves(self._gateways, scope["path"]):
+            return NotFound(NOT_SERVED)
+        return query_problem(scope["query_string"]) if scope["query_string"] else None
 
     async def _take_events(self, scope: Any, receive: Receive, send: Send, about: logging.Asked) -> None:
         started = time.perf_counter()
@@ -258,6 +264,8 @@ class Front:
             return None
 
     async def _is_allowed(self, scope: Any, origin: bytes) -> bool:
+        if query_problem(scope["query_string"]) is not None:
+            return False
         query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
         named = query.get("tenant_id") or query.get("tenant")
         return cast(bool, await self._authenticator.preflight_allowed(origin.decode("latin-1"), named))

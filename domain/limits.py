@@ -168,6 +168,8 @@ UNREAD_SECONDS = _limit(
     scope="connection",
     beyond="connection closed",
 )
+QUERY_BYTES = _limit(REQUESTS, "a query string", 8_192, "bytes", scope="request", beyond="400 `VALIDATION_ERROR`")
+QUERY_PARAMETERS = _limit(REQUESTS, "query parameters", 100, "parameters", scope="request", beyond="400 `VALIDATION_ERROR`")
 HEADERS = _limit(REQUESTS, "headers", 128, "headers", scope="request", beyond="431, connection closed")
 BESIDE_BODY_BYTES = _limit(
     REQUESTS,

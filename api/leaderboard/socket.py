@@ -29,7 +29,7 @@ from api.known_query import check_query
 from api.leaderboard.board import BoardReader
 from api.leaderboard.room import Room
 from api.leaderboard.socket_session import Client, encode, error_message
-from api.middleware import NOT_SERVED, error_reply
+from api.middleware import error_reply
 from api.principal import Admission, Principal
 from api.rule import BOARD_READERS, rule_of
 from domain import limits
@@ -104,12 +104,12 @@ class Sockets:
             await room.stop()
         await self._feed.close()
 
-    async def __call__(self, scope: Any, receive: Receive, send: Send, *, request_id: bytes, served: bool) -> None:
-        """One connection, from the upgrade to its end. `served` tells whether boards are among what this process answers."""
+    async def __call__(self, scope: Any, receive: Receive, send: Send, *, request_id: bytes, refusal: DomainError | None) -> None:
+        """One connection, from the upgrade to its end. `refusal` is what refuses it at sight."""
         await receive()
         try:
-            if not served:
-                raise NotFound(NOT_SERVED)
+            if refusal is not None:
+                raise refusal
             leaderboard_id = _board_of(scope)
             admission = await self._control.admit(scope, self._rule)
             check_query(scope["query_string"], ())

@@ -291,6 +291,22 @@ def test_what_comes_behind_a_wish_for_http_2_is_answered_too(world: World) -> No
     assert (received.count(b"HTTP/1.1 200"), received.count(b"HTTP/1.1 400")) == (3, 1)
 
 
+@pytest.mark.parametrize("path", ["/v1/leaderboards/b/ws?x=" + "y" * 9000, "/v1/leaderboards/b/ws"])
+def test_an_upgrade_with_a_line_that_is_too_long_is_answered(world: World, path: str) -> None:
+    with raw(world) as connection:
+        lines = [
+            "Host: laurel",
+            "Connection: Upgrade",
+            "Upgrade: websocket",
+            "Sec-WebSocket-Version: 13",
+            f"Sec-WebSocket-Key: {'A' * 22}==",
+        ]
+        long = [] if "?" in path else ["Authorization: Bearer " + "a" * 9000]
+        connection.sendall("\r\n".join([f"GET {path} HTTP/1.1", *lines, *long, "", ""]).encode())
+        assert told(connection) == (400, "VALIDATION_ERROR")
+    goes_on(world)
+
+
 def test_a_request_before_a_malformed_one_is_answered(world: World) -> None:
     with connected(world) as connection:
         connection.sendall(b"GET /health HTTP/1.1\r\nHost: laurel\r\n\r\nno request at all\r\n\r\n")
@@ -418,3 +434,23 @@ def test_who_comes_by_https_is_told_to_stay_with_it(settings: Settings, trusted:
         answers = [client.get(path) for path in paths] + [client.post("/v1/events", json={})]
     told = [answer.headers.get_list("strict-transport-security") for answer in answers]
     assert told == [["max-age=31536000"] if strict else []] * len(answers)
+
+
+@pytest.mark.parametrize("query", ["a=1&" * 100, "x=" + "%41" * 4000])
+@pytest.mark.parametrize(
+    "path", ["/v1/leaderboards", "/v1/leaderboards/none", "/v1/leaderboards/none/ws", "/v1/events", "/console/sign-in"]
+)
+def test_a_query_that_takes_long_to_parse_is_parsed_for_nobody(world: World, path: str, query: str) -> None:
+    """Neither for whoever has no credential, nor for a browser that asks beforehand."""
+    with world.client(None) as stranger:
+        method = "POST" if path == "/v1/events" else "GET"
+        socket_headers = {
+            "Connection": "Upgrade",
+            "Upgrade": "websocket",
+            "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": "A" * 22 + "==",
+        }
+        told = stranger.request(method, f"{path}?{query}", headers=socket_headers if path.endswith("ws") else {})
+        assert (told.status_code, told.json()["error"]["code"]) == (400, "VALIDATION_ERROR")
+        asked = stranger.request("OPTIONS", f"{path}?{query}", headers={"Origin": "https://shop.example"})
+        assert asked.status_code == 403
