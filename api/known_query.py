@@ -3,14 +3,12 @@
 from collections.abc import Collection
 from urllib.parse import parse_qsl
 
-from domain import limits
 from domain.errors import ValidationError
 from domain.misfit import MOST_ERRORS, near_miss
 
 TENANT_PARAMETERS = frozenset({"tenant_id", "tenant"})
 """What every route knows: they must name the credential's tenant."""
 PARAMETER_CHARACTERS = 60
-QUERY_BYTES, QUERY_PARAMETERS = limits.QUERY_BYTES.value, limits.QUERY_PARAMETERS.value
 PARAMETERS_ELSEWHERE = {
     "pagesize": "limit",
     "perpage": "limit",
@@ -21,15 +19,6 @@ PARAMETERS_ELSEWHERE = {
     "start": "offset",
 }
 """Names that other APIs give to what these routes call otherwise."""
-
-
-def query_problem(query_string: bytes) -> ValidationError | None:
-    """What is wrong with a query that takes long to parse. It is told before anybody parses one, who asks being unknown yet."""
-    if len(query_string) > QUERY_BYTES:
-        return ValidationError(f"The query string has more than {QUERY_BYTES} bytes")
-    if query_string.count(b"&") >= QUERY_PARAMETERS:
-        return ValidationError(f"The query string has more than {QUERY_PARAMETERS} parameters")
-    return None
 
 
 def check_query(query_string: bytes, known: Collection[str] | None) -> None:

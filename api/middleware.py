@@ -18,14 +18,14 @@ from litestar.types import Message, Receive, Send
 from api.access_log import logged
 from api.errors import error_body, internal_error, known_error, retry_after
 from api.gateway import is_plain, serves
-from api.known_query import query_problem
 from domain import limits
-from domain.errors import CorsNotAllowed, DomainError, NotFound, PayloadTooLarge
+from domain.errors import CorsNotAllowed, DomainError, NotFound, PayloadTooLarge, ValidationError
 from runtime import logging
 from runtime.metrics import REQUEST_SECONDS
 from runtime.settings import Settings
 
 MAXIMUM_BODY_BYTES = limits.BODY_BYTES.value
+QUERY_BYTES, QUERY_PARAMETERS = limits.QUERY_BYTES.value, limits.QUERY_PARAMETERS.value
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 ALLOWED_METHODS = b"GET, POST, PUT, PATCH, DELETE"
 ALLOWED_HEADERS = (
@@ -84,6 +84,15 @@ async def read_body(headers: list[tuple[bytes, bytes]], receive: Receive) -> byt
     if message["type"] == "http.disconnect":
         raise ClientGone
     return b"".join(parts)
+
+
+def query_problem(query_string: bytes) -> ValidationError | None:
+    """What is wrong with a query that takes long to parse. It is told before anybody parses one, who asks being unknown yet."""
+    if len(query_string) > QUERY_BYTES:
+        return ValidationError(f"The query string has more than {QUERY_BYTES} bytes")
+    if query_string.count(b"&") >= QUERY_PARAMETERS:
+        return ValidationError(f"The query string has more than {QUERY_PARAMETERS} parameters")
+    return None
 
 
 def request_id_for(headers: list[tuple[bytes, bytes]]) -> bytes:

@@ -161,12 +161,7 @@ REQUESTS = "Requests"
 BODY_BYTES = _limit(REQUESTS, "a body", 1_048_576, "bytes", scope="request", beyond="413 `PAYLOAD_TOO_LARGE`")
 HEAD_BYTES = _limit(REQUESTS, "a head: request line and headers", 65_536, "bytes", scope="request", beyond="431, connection closed")
 UNREAD_SECONDS = _limit(
-    REQUESTS,
-    "the time in which a reader takes 64 KB of a longer answer, or the rest of it",
-    60,
-    "seconds",
-    scope="connection",
-    beyond="connection closed",
+    REQUESTS, "64 KB of an answer, or its rest, to be read", 60, "seconds", scope="connection", beyond="connection closed"
 )
 QUERY_BYTES = _limit(REQUESTS, "a query string", 8_192, "bytes", scope="request", beyond="400 `VALIDATION_ERROR`")
 QUERY_PARAMETERS = _limit(REQUESTS, "query parameters", 100, "parameters", scope="request", beyond="400 `VALIDATION_ERROR`")
@@ -218,9 +213,7 @@ EXPORT_BYTES_OF_TENANT = _limit(
     beyond="429 `RATE_LIMITED`",
 )
 EXPORT_BYTES = _limit(EXPORTS, "the same of all tenants", 1_073_741_824, "bytes", scope="process", beyond="503 `UNAVAILABLE`")
-EXPORT_PIECE_SECONDS = _limit(
-    EXPORTS, "a piece of at most 64 KB that its reader does not take", 60, "seconds", scope="connection", beyond="connection closed"
-)
+EXPORT_PIECE_SECONDS = _limit(EXPORTS, "64 KB that its reader does not take", 60, "seconds", scope="connection", beyond="connection closed")
 
 PATTERNS = "Patterns and schemas"
 PATTERN_CHARACTERS = _limit(

@@ -16,7 +16,8 @@ REPOSITORY = Path(__file__).parents[2]
 READERS = {
     "api/middleware.py": {
         "_is_plain": "refuses every path that is not written in the one way, before anything else",
-        "_answer": "the front's own table of routes, behind that refusal",
+        "_refusal_at_sight": "which gateway it belongs to, behind that refusal",
+        "_answer": "the front's own table of routes, behind both",
         "_take_events": "one of the two ingest paths, as the label of a metric",
     },
     "api/event/ingestion.py": {"answer": "which of the two ingest paths it is"},
