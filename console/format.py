@@ -1,21 +1,29 @@
-"""How values look on a page: numbers, instants in the tenant's time, durations, states."""
+"""How values look on a page: numbers, instants in the tenant's time, durations, states. Babel writes them for the person's locale."""
 
+import decimal
+from collections.abc import Iterable
 from contextvars import ContextVar
 from datetime import date, datetime, time, timedelta, tzinfo
-from typing import Any
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import msgspec
+from babel import dates, numbers
+from babel.lists import format_list
+from babel.units import format_unit
 from markupsafe import Markup
 
 from console.api_labels import said
-from console.i18n import _, language
+from console.i18n import _, locale
 from console.labels import STATE_COLOURS, WORDS
 
-NARROW_SPACE = "\u202f"
 MINUTE, HOUR, DAY = 60, 3600, 86_400
-
-MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+UNITS = (("day", DAY), ("hour", HOUR), ("minute", MINUTE), ("second", 1))
+WIDE = decimal.Context(prec=400)
+"""Babel rounds in decimals, and a number can have more than the usual 28 digits."""
+MILLION = 1_000_000
+WEEK = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
+"""The weekdays as schedules name them, in Babel's order."""
 
 
 class Clock(msgspec.Struct, frozen=True):
@@ -30,26 +38,42 @@ clock: ContextVar[Clock] = ContextVar("clock")
 
 
 def number(value: Any) -> str:
-    """A number with its thousands apart: 128 402, 48 210.5; a dash for None."""
+    """A number with its thousands apart and at most four decimals: 128,402; 48,210.5; a dash for None. A text stays as it is."""
     if value is None:
         return "–"
     if isinstance(value, str):
         return value
-    whole = f"{value:,}" if isinstance(value, int) else f"{value:,.4f}".rstrip("0").rstrip(".")
-    whole = whole.replace("-", "−")
-    if language() == "vi":
-        return whole.replace(".", "\0").replace(",", ".").replace("\0", ",")
-    return whole.replace(",", NARROW_SPACE)
+    with decimal.localcontext(WIDE):
+        return numbers.format_decimal(value, "#,##0.####", locale=locale.get())
 
 
 def short_number(value: float | None) -> str:
-    """A number of at most four digits: 2.41 M, 12.5 k."""
-    if value is None:
-        return "–"
-    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
-        if abs(value) >= size:
-            return f"{number(round(value / size, 2))}{NARROW_SPACE}{unit}"
-    return number(value)
+    """A number for a narrow place: millions and more are rounded to 2.41m."""
+    if value is None or abs(value) < MILLION:
+        return number(value)
+    with decimal.localcontext(WIDE):
+        return numbers.format_compact_decimal(value, format_type="short", fraction_digits=2, locale=locale.get())
+
+
+def share(part: float) -> str:
+    """A part of one as a percentage: 12.5%."""
+    return numbers.format_percent(part, "#,##0.##%", locale=locale.get())
+
+
+def listed(items: Iterable[str], style: Literal["standard", "or"] = "standard") -> str:
+    """“a, b and c”, or “a, b or c”."""
+    return format_list([str(each) for each in items], style=style, locale=locale.get())
+
+
+def day_names() -> dict[str, str]:
+    """The weekdays' names by `WEEK`, Monday first."""
+    names = dates.get_day_names("wide", "stand-alone", locale=locale.get())
+    return {day: str(names[place]) for place, day in enumerate(WEEK)}
+
+
+def month_name(month: int) -> str:
+    """The name of a month (1 to 12) within a sentence."""
+    return str(dates.get_month_names("wide", "format", locale=locale.get())[month])
 
 
 def instant_of(value: datetime | str | None) -> datetime | None:
@@ -65,64 +89,68 @@ def day_start(text: str, zone: tzinfo, *, days: int = 0) -> str:
         return text
 
 
-def _day(local: datetime) -> str:
-    if language() == "vi":
-        return f"{local.day}/{local.month}/{local.year}"
-    return f"{local.day} {MONTHS[local.month - 1]} {local.year}"
-
-
 def day_name(day: date) -> str:
     """A day below a chart: 22 Oct."""
-    return f"{day.day}/{day.month}" if language() == "vi" else f"{day.day} {MONTHS[day.month - 1]}"
+    return dates.format_skeleton("MMMd", day, locale=locale.get())
 
 
-def _exact(local: datetime) -> str:
-    return f"{_day(local)}, {local:%H:%M:%S} {local.tzinfo}"
+def time_of_day(at: time) -> str:
+    """A time by the clock: 09:00."""
+    return dates.format_time(at, "short", locale=locale.get())
+
+
+def written(local: datetime, style: str = "minute") -> str:
+    """A local time: `minute` 1 Mar 2026, 11:11; `second` with seconds; `day`; `time` only."""
+    here, zone = locale.get(), local.tzinfo
+    if style == "day":
+        return dates.format_date(local, "medium", locale=here)
+    if style == "time":
+        return dates.format_time(local, "medium", tzinfo=zone, locale=here)
+    if style == "second":
+        return dates.format_datetime(local, "medium", tzinfo=zone, locale=here)
+    both = str(dates.get_datetime_format("medium", locale=here))
+    clock_time = dates.format_time(local, "short", tzinfo=zone, locale=here)
+    return both.replace("{0}", clock_time).replace("{1}", dates.format_date(local, "medium", locale=here))
+
+
+def _shown(instant: datetime, local: datetime, text: str) -> Markup:
+    exact = f"{written(local, 'second')} {local.tzinfo}"
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(instant.isoformat(), exact, text)
 
 
 def when(value: datetime | str | None, style: str = "minute", zone: str = "") -> Markup | str:
-    """An instant: `minute` 1 Mar 2026, 11:11; `second` with seconds; `day`; `time` only. In the tenant's time, or in that of `zone`.
-
-    The title is exact and names the zone.
-    """
+    """An instant in a style of `written`, in the tenant's time or in that of `zone`. The title is exact and names the zone."""
     instant = instant_of(value)
     if instant is None:
         return "–"
     local = instant.astimezone(ZoneInfo(zone) if zone else clock.get().zone)
-    text = {
-        "minute": f"{_day(local)}, {local:%H:%M}",
-        "second": f"{_day(local)}, {local:%H:%M:%S}",
-        "day": _day(local),
-        "time": f"{local:%H:%M:%S}",
-    }[style]
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(instant.isoformat(), _exact(local), text)
+    return _shown(instant, local, written(local, style))
 
 
 def ago(value: datetime | str | None) -> Markup | str:
-    """How long ago, or how far ahead, an instant is: “5 min ago”, “in 2 d 4 h”. The title is exact."""
+    """How long ago, or how far ahead, an instant is: “5 min ago”, “in 2 days”. The title is exact."""
     instant = instant_of(value)
     if instant is None:
         return "–"
-    seconds = int((clock.get().now - instant).total_seconds())
-    local = instant.astimezone(clock.get().zone)
-    text = _("%(span)s ago", span=span(seconds)) if seconds > 0 else _("in %(span)s", span=span(-seconds))
-    text = _("now") if -10 < seconds < 10 else text
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(instant.isoformat(), _exact(local), text)
+    left = instant - clock.get().now
+    # A unit is used from two of it on: “in 47 hr” says more than “in 2 days”.
+    text = dates.format_timedelta(left, threshold=2, add_direction=True, format="short", locale=locale.get())
+    text = _("now") if abs(left) < timedelta(seconds=10) else text
+    return _shown(instant, instant.astimezone(clock.get().zone), text)
 
 
-def span(seconds: float | None) -> str:
-    """A duration with its two largest units: 45 s, 12 min, 2 h 5 min, 3 d 4 h."""
+def span(seconds: float | None, units: int = 2) -> str:
+    """A duration with its largest units: 45 secs, 2 hrs 5 mins, 3 days 4 hrs."""
     if seconds is None:
         return "–"
-    left = int(seconds)
-    if left < MINUTE:
-        return _("%(n)s s", n=left)
-    days, hours, minutes = left // DAY, left % DAY // HOUR, left % HOUR // MINUTE
-    if left < HOUR:
-        return _("%(n)s min", n=minutes)
-    if left < DAY:
-        return _("%(n)s h", n=hours) + (" " + _("%(n)s min", n=minutes) if minutes else "")
-    return _("%(n)s d", n=days) + (" " + _("%(n)s h", n=hours) if hours and days < 10 else "")
+    left, parts = int(seconds), list[tuple[int, str]]()
+    for unit, size in UNITS:
+        count, left = divmod(left, size)
+        if parts or count or unit == "second":
+            parts.append((count, unit))
+    shown = [each for each in parts[:units] if each[0]] or parts[:1]
+    texts = [format_unit(count, f"duration-{unit}", "short", locale=locale.get()) for count, unit in shown]
+    return format_list(texts, style="unit-narrow", locale=locale.get())
 
 
 def word(value: str | None) -> str:
@@ -156,6 +184,8 @@ def copyable(text: str) -> Markup:
 FILTERS = {
     "number": number,
     "short_number": short_number,
+    "share": share,
+    "listed": listed,
     "when": when,
     "ago": ago,
     "span": span,

@@ -93,13 +93,3 @@ STATE_COLOURS: dict[str, str] = {
     "revoked": "bad",
 }
 """good, warn, bad or info; what is not here is grey."""
-
-DAY_NAMES = {
-    "MON": N_("Monday"),
-    "TUE": N_("Tuesday"),
-    "WED": N_("Wednesday"),
-    "THU": N_("Thursday"),
-    "FRI": N_("Friday"),
-    "SAT": N_("Saturday"),
-    "SUN": N_("Sunday"),
-}

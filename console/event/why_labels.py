@@ -4,7 +4,7 @@ from datetime import datetime, tzinfo
 from typing import Any
 
 from console.api_labels import said
-from console.format import number
+from console.format import number, written
 from console.i18n import N_, _
 
 PERIODS = {"day": N_("day"), "week": N_("week"), "month": N_("month")}
@@ -38,7 +38,7 @@ def why_words(why: dict[str, Any], zone: tzinfo) -> str:
         return said(str(why.get("text", "")))
     facts = {name: number(value) if name in ("most", "given") else value for name, value in why.items()}
     if "at" in why:
-        facts["at"] = datetime.fromisoformat(why["at"]).astimezone(zone).strftime("%Y-%m-%d %H:%M")
+        facts["at"] = written(datetime.fromisoformat(why["at"]).astimezone(zone))
     if "period" in why:
         facts["period"] = _(PERIODS[why["period"]])
     return _(words, **{"value": _("nothing there"), **facts})

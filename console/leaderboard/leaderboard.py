@@ -7,8 +7,9 @@ import msgspec
 from litestar import Response, get, post
 from litestar.response import Redirect
 
+from console.format import listed
 from console.i18n import _
-from console.leaderboard.leaderboard_form import NAMES
+from console.leaderboard.leaderboard_form import NAMES, weekday_names
 from console.request import Visit
 
 STANDINGS = 25
@@ -27,7 +28,7 @@ def conditions_text(conditions: dict[str, dict[str, Any]]) -> str:
 
 def _operand_text(operand: Any) -> str:
     if isinstance(operand, list):
-        return _(" or ").join(_operand_text(each) for each in operand)
+        return listed((_operand_text(each) for each in operand), "or")
     return operand if isinstance(operand, str) else msgspec.json.encode(operand).decode()
 
 
@@ -61,6 +62,7 @@ async def show_board(visit: Visit, leaderboard_id: str) -> Response[bytes]:
         rescores=(rescores.body or {}).get("rescores", []) if rescores.ok else [],
         conditions_text=conditions_text,
         names=NAMES,
+        weekdays=weekday_names(),
         offset=_offset(visit),
         step=STANDINGS,
     )

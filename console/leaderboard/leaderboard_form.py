@@ -12,9 +12,9 @@ from litestar.response import Redirect
 
 from console.client import Refusal
 from console.event.sample_event import sample_event
+from console.format import day_names
 from console.i18n import N_, _
 from console.json_field import whole
-from console.labels import DAY_NAMES
 from console.request import Form, Visit
 from domain.errors import DomainError
 from domain.event.event import decode_stored, validate_event
@@ -34,7 +34,7 @@ from domain.wire import score_number
 NEXT_WINDOWS = 5
 AT_POSITION = re.compile(r" \((?:at position|tại vị trí) (\d+)\)$")
 FAULTY_RULE = re.compile(r"^config\.scoring\.rules\[(\d+)\]\.(\w+)")
-WEEKDAYS = {name.lower(): name for name in DAY_NAMES.values()}
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 NAMES = {
     "sum": N_("sum of all points"),
     "max": N_("best event"),
@@ -79,6 +79,11 @@ class LeaderboardPreview(msgspec.Struct, kw_only=True):
     sample_error: str = ""
     said: Any = None
     points: Any = None
+
+
+def weekday_names() -> dict[str, str]:
+    """The names of the weekdays as a board's timeframe has them."""
+    return dict(zip(WEEKDAYS, day_names().values(), strict=True))
 
 
 def _json_text(value: Any) -> str:
@@ -280,7 +285,7 @@ async def _form(visit: Visit, values: LeaderboardValues, *, board: dict[str, Any
         names=NAMES,
         timeframes=[each.value for each in TimeframeType],
         aggregations=[each.value for each in Aggregation],
-        weekdays=WEEKDAYS,
+        weekdays=weekday_names(),
         methods=[each.value for each in Method],
         configs=(configs.body or {}).get("reward_configs", []) if configs.ok else [],
         version=visit.form.text("version") or (board["version"] if board else ""),

@@ -11,9 +11,9 @@ from litestar import Response, get, post
 from litestar.response import Redirect
 
 from console.client import Refusal
+from console.format import day_names
 from console.i18n import N_, _
 from console.json_field import amount, decoded, instant_text, json_text, local_text, refusal_of, whole
-from console.labels import DAY_NAMES
 from console.payout.schedule_labels import Coming, audience_words, coming_runs, expanded_days, tier_words, when_words
 from console.request import Form, Visit
 from domain.errors import DomainError
@@ -253,7 +253,7 @@ async def _form(visit: Visit, values: ScheduleValues, *, schedule: dict[str, Any
         kinds=KINDS,
         units=UNITS if values.unit in UNITS else {**UNITS, "1": N_("seconds")},
         audiences=AUDIENCES,
-        day_names=DAY_NAMES,
+        day_names=day_names(),
         budgets=[*zip(values.budget_key, values.budget_amount, strict=False), ("", "")],
         version=visit.form.text("version") or (schedule["version"] if schedule else ""),
     )

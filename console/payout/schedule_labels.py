@@ -1,22 +1,20 @@
 """Payout schedules in plain words: when they are due, whom they pay, what they give."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, time
 from typing import Any
 
 import msgspec
 
-from console.format import number, span
+from console.format import WEEK, day_names, listed, month_name, number, share, span, time_of_day
 from console.i18n import _
 from console.json_field import whole
-from console.labels import DAY_NAMES
 from domain.leaderboard.definition import zone_of
 from domain.payout.recurrence import When, instants_after, parse_when
 from domain.payout.temporal_calendar import ticks_of
 
 SHOWN_RUNS = 10
 DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
-MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 
 
 class ClockChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,34 +114,38 @@ def _pattern_words(fields: Mapping[str, Any]) -> str | None:
     if minutes is None or days is None or (hours is None and fields["hour"] != "*"):
         return None
     if hours is None:
-        time = _("every hour at minute %(minutes)s", minutes=", ".join(f"{each:02d}" for each in minutes))
+        clock = _("every hour at minute %(minutes)s", minutes=listed(f"{each:02d}" for each in minutes))
     else:
-        time = _("at %(times)s", times=", ".join(f"{hour:02d}:{minute:02d}" for hour in hours for minute in minutes))
-    return " ".join(part for part in (_days_words(fields, days), time) if part)
+        clock = _("at %(times)s", times=listed(time_of_day(time(hour, minute)) for hour in hours for minute in minutes))
+    return " ".join(part for part in (_days_words(fields, days), clock) if part)
 
 
 def _days_words(fields: Mapping[str, Any], days: list[str]) -> str:
     month_days = fields["day_of_month"]
-    if days == ["MON", "TUE", "WED", "THU", "FRI"]:
+    if days == list(WEEK[:5]):
         said = _("On weekdays")
     elif days:
-        said = _("Every %(days)s", days=", ".join(_(DAY_NAMES[day]) for day in [*DAYS[1:], DAYS[0]] if day in days))
+        said = _("Every %(days)s", days=listed(name for day, name in day_names().items() if day in days))
     elif month_days == "L":
         said = _("On the last day of the month")
     elif month_days != "*":
-        said = _("On day %(days)s of the month", days=month_days if not isinstance(month_days, list) else ", ".join(map(str, month_days)))
+        said = _("On day %(days)s of the month", days=_days_of_month(month_days))
     else:
         said = _("Every day")
     if days and month_days != "*":
-        said += " " + _("that is day %(days)s of the month", days=month_days)
+        said += " " + _("that is day %(days)s of the month", days=_days_of_month(month_days))
     if fields["month"] != "*":
         said += " " + _("in %(months)s", months=_months(fields["month"]))
     return said
 
 
+def _days_of_month(value: Any) -> str:
+    return listed(value) if isinstance(value, list) else str(value)
+
+
 def _months(value: Any) -> str:
     found = _numbers(value, 12)
-    return str(value) if found is None else ", ".join(_("month %(n)s", n=each) for each in found)
+    return str(value) if found is None else listed(map(month_name, found))
 
 
 def audience_words(audience: Mapping[str, Any], boards: Mapping[str, str]) -> str:
@@ -155,7 +157,7 @@ def audience_words(audience: Mapping[str, Any], boards: Mapping[str, str]) -> st
             return _("Top %(n)s of %(board)s at run time", n=number(audience["n"]), board=board)
         return _("Top %(n)s of %(board)s in the latest closed window", n=number(audience["n"]), board=board)
     if kind == "tier":
-        return _("Everyone who has the tier %(names)s", names=", ".join(audience["names"]))
+        return _("Everyone who has the tier %(names)s", names=listed(audience["names"], "or"))
     if kind == "users":
         return _("%(n)s listed users", n=number(len(audience["external_ids"])))
     return _("Users matching a filter") if audience.get("filter") else _("All users")
@@ -174,7 +176,7 @@ def tier_words(tier: Mapping[str, Any], items: Mapping[str, str]) -> str:
     elif tier.get("min_score") is not None:
         who = _("Scores from %(n)s on", n=number(tier["min_score"]))
     elif tier.get("top_percent") is not None:
-        who = _("The best %(n)s %%", n=number(tier["top_percent"]))
+        who = _("The best %(share)s", share=share(tier["top_percent"] / 100))
     else:
         who = _("Everyone")
     return _("%(who)s: %(items)s", who=who, items=names)

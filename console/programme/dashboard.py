@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from litestar import Response, get
 
-from console.format import day_name, number, short_number
+from console.format import day_name, number, share, short_number
 from console.i18n import _
 from console.request import Visit
 from domain.wire import amount_number
@@ -105,6 +105,10 @@ async def _failing(visit: Visit) -> list[dict[str, Any]]:
     return [each for each in endpoints if not each["enabled"] and each["disabled_reason"]]
 
 
+def _spent_share(figures: Figures) -> str:
+    return _("%(share)s of issued", share=share(round(figures.spent / figures.issued, 2))) if figures.issued > 0 else _("in 30 days")
+
+
 @get("/dashboard")
 async def show_dashboard(visit: Visit) -> Response[bytes]:
     """The figures, charts and lists."""
@@ -133,7 +137,7 @@ async def show_dashboard(visit: Visit) -> Response[bytes]:
         boards=boards,
         payouts=payouts,
         failing=failing,
-        spent_share=_("%(n)s %% of issued", n=round(100 * figures.spent / figures.issued)) if figures.issued > 0 else _("in 30 days"),
+        spent_share=_spent_share(figures),
         short=short_number,
     )
 

@@ -9,7 +9,7 @@ from litestar import Response, get, post
 from litestar.response import Redirect
 
 from console.client import Refusal
-from console.format import number
+from console.format import listed, number
 from console.i18n import N_, _
 from console.json_field import amount, whole
 from console.request import Form, Visit
@@ -140,7 +140,7 @@ async def list_configs(visit: Visit) -> Response[bytes]:
     found, goods = await asyncio.gather(visit.api.read(ROOT, {"cursor": visit.query("cursor"), "limit": 50}), goods_of(visit))
     for config in found["reward_configs"]:
         config["lines"] = lines(config["tiers"], goods.items, goods.currencies)
-        config["at_most"] = ", ".join(_counted(key, limit, goods) for key, limit in config["budget"].items())
+        config["at_most"] = listed(_counted(key, limit, goods) for key, limit in config["budget"].items())
     return visit.page(
         "reward_configs/list.html",
         configs=found["reward_configs"],

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from console.format import number
+from console.format import listed, number, share
 from console.i18n import _
 
 KINDS = ("rank", "top_percent", "min_score", "everyone")
@@ -27,7 +27,7 @@ def who(tier: Mapping[str, Any], *, first: bool = True) -> str:
             return _("Everybody from rank %(low)s on", low=number(low))
         return _("Rank %(low)s", low=number(low)) if low == high else _("Ranks %(low)s–%(high)s", low=number(low), high=number(high))
     if kind == "top_percent":
-        return _("The top %(n)s %%", n=number(tier["top_percent"]))
+        return _("The top %(share)s", share=share(tier["top_percent"] / 100))
     if kind == "min_score":
         return _("Whoever scores %(n)s or more", n=number(tier["min_score"]))
     return _("Everybody") if first else _("Everybody else")
@@ -53,7 +53,7 @@ def lines(tiers: list[dict[str, Any]], items: Mapping[str, dict[str, Any]], curr
     """(tier's name, who, what) of each tier, in the order in which they are tried."""
     said = []
     for place, tier in enumerate(tiers):
-        given = ", ".join(what(items.get(each), each, currencies) for each in tier["item_ids"]) or "–"
+        given = listed(what(items.get(each), each, currencies) for each in tier["item_ids"]) or "–"
         said.append((tier.get("name") or "", who(tier, first=place == 0), given))
     return said
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from console.format import span
+from console.format import listed, span
 from console.i18n import N_, _
 
 EVENTS: dict[str, str] = {
@@ -44,12 +44,12 @@ def ladder_words(delays: Sequence[float]) -> str:
     """When an endpoint is tried, and what happens when none of the tries is accepted."""
     if not delays:
         return _("One attempt. If it isn't accepted, the delivery fails until someone resends it.")
-    waits = ", ".join(span(delay) for delay in delays)
+    waits = listed(span(delay) for delay in delays)
     return _(
-        "The first attempt is immediate, retries follow after %(waits)s (±20 %%). If none is accepted within about %(total)s, "
+        "The first attempt is immediate, retries follow after %(waits)s (±20%%). If none is accepted within about %(total)s, "
         "the delivery fails until someone resends it.",
         waits=waits,
-        total=span(sum(delays)),
+        total=span(sum(delays), units=1),
     )
 
 

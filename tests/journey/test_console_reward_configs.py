@@ -37,7 +37,7 @@ def test_a_reward_config_is_made_shown_in_plain_words_changed_and_archived(world
     page = tab.get(path)
     text = re.sub(r"<[^>]+>|\s+", " ", page.text)
     assert re.search(r"Rank 1 +500 Points, Gold badge +Ranks 2–10 +500 Points", text), text
-    assert "5\u202f000 Points, 1 × Gold badge" in page.text
+    assert "5,000 Points and 1 × Gold badge" in page.text
     assert "whoever comes last gets none" in page.text
     assert "Ranks 2–10" in tab.get("/reward-configs").text
     tab.get(f"{path}/edit")

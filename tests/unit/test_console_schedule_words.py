@@ -15,15 +15,16 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
     [
         ({"cron": "0 9 * * MON"}, "Every Monday at 09:00"),
         ({"cron": "30 8 * * 1-5"}, "On weekdays at 08:30"),
-        ({"cron": "0 9,18 1 * *"}, "On day 1 of the month at 09:00, 18:00"),
+        ({"cron": "0 9,18 1 * *"}, "On day 1 of the month at 09:00 and 18:00"),
         ({"cron": "15 * * * *"}, "Every day every hour at minute 15"),
         ({"cron": "0 9 1 * MON"}, "cron 0 9 1 * MON"),
         ({"cron": "*/5 * * * *"}, "cron */5 * * * *"),
         ({"cron": "0 9 * * MON#2"}, "cron 0 9 * * MON#2"),
         ({"calendar": {"hour": 9, "day_of_month": "L"}}, "On the last day of the month at 09:00"),
         ({"calendar": {"hour": 9, "day_of_week": "MON", "day_of_month": 1}}, "Every Monday that is day 1 of the month at 09:00"),
-        ({"calendar": {"hour": 9, "month": [1, 7]}}, "Every day in month 1, month 7 at 09:00"),
-        ({"every_seconds": 5400}, "Every 1 h 30 min"),
+        ({"calendar": {"hour": 9, "day_of_month": [1, 15]}}, "On day 1 and 15 of the month at 09:00"),
+        ({"calendar": {"hour": 9, "month": [1, 7]}}, "Every day in January and July at 09:00"),
+        ({"every_seconds": 5400}, "Every 1 hr 30 mins"),
     ],
 )
 def test_a_when_is_said_in_a_short_sentence_or_shown_as_it_is(when: dict[str, Any], said: str) -> None:
@@ -50,7 +51,7 @@ def test_rewards_and_audiences_are_said_by_names() -> None:
     items = {"a": "Cup", "b": "100 points"}
     assert tier_words({"min_rank": 1, "max_rank": 3, "item_ids": ["a", "b"]}, items) == "Ranks 1 to 3: Cup + 100 points"
     assert tier_words({"min_rank": 1, "max_rank": 1, "item_ids": ["a"]}, items) == "Rank 1: Cup"
-    assert tier_words({"top_percent": 10, "item_ids": ["b"]}, items) == "The best 10 %: 100 points"
+    assert tier_words({"top_percent": 10, "item_ids": ["b"]}, items) == "The best 10%: 100 points"
     assert tier_words({"item_ids": []}, items) == "Everyone: …"
     board = {"type": "leaderboard_top", "leaderboard_id": "x", "n": 10}
     assert audience_words(board, {"x": "Weekly"}) == "Top 10 of Weekly in the latest closed window"

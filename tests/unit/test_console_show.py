@@ -4,11 +4,12 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
+from babel import Locale
 from hypothesis import given
 from hypothesis import strategies as st
 
 from console.chart import bars, ceiling, line
-from console.format import Clock, ago, clock, copyable, number, short_number, span, when
+from console.format import Clock, ago, clock, copyable, day_names, listed, number, share, short_number, span, when
 from console.i18n import LOCALES, choose_locale, locale
 from console.leaderboard.leaderboard_form import pointer
 from console.preferences import safe_path
@@ -23,10 +24,16 @@ def present() -> None:
 
 
 def test_numbers_stand_in_groups_of_three() -> None:
-    assert [number(each) for each in (0, 1234567, -1234.5, 0.25, None)] == ["0", "1\u202f234\u202f567", "−1\u202f234.5", "0.25", "–"]
-    assert [short_number(each) for each in (999, 2_412_345, 8.7e9)] == ["999", "2.41\u202fM", "8.7\u202fG"]
+    assert [number(each) for each in (0, 1234567, -1234.5, 0.25, None)] == ["0", "1,234,567", "-1,234.5", "0.25", "–"]
+    assert [short_number(each) for each in (999, 2_412_345, 8.7e9)] == ["999", "2.41m", "8.7bn"]
     locale.set(LOCALES["vi"])
     assert number(48210.5) == "48.210,5"
+
+
+@given(st.integers() | st.floats(allow_nan=False, allow_infinity=False))
+def test_a_number_of_any_size_has_a_text(value: float) -> None:
+    assert number(value)
+    assert short_number(value)
 
 
 def test_instants_are_in_the_tenants_time_with_the_exact_one_in_the_title() -> None:
@@ -34,12 +41,21 @@ def test_instants_are_in_the_tenants_time_with_the_exact_one_in_the_title() -> N
     assert "1 Mar 2026, 11:11<" in said
     assert "11:11:00 Asia/Ho_Chi_Minh" in said
     assert ">5 min ago<" in ago(NOW - timedelta(minutes=5))
-    assert ">in 2 d 4 h<" in ago((NOW + timedelta(days=2, hours=4)).isoformat())
+    assert ">in 2 days<" in ago((NOW + timedelta(days=2, hours=4)).isoformat())
+    assert ">in 47 hr<" in ago(NOW + timedelta(hours=47))
     assert ">now<" in ago(NOW)
     assert when(None) == ago(None) == "–"
-    assert [span(each) for each in (45, 725, 7500, 273600, 10**7)] == ["45 s", "12 min", "2 h 5 min", "3 d 4 h", "115 d"]
+    durations = [span(each) for each in (0, 45, 725, 7500, 273600, 86400)]
+    assert durations == ["0 secs", "45 secs", "12 mins 5 secs", "2 hrs 5 mins", "3 days 4 hrs", "1 day"]
+
+
+def test_values_are_written_for_the_locale_of_the_person() -> None:
     locale.set(LOCALES["vi"])
     assert ">5 phút trước<" in ago(NOW - timedelta(minutes=5))
+    assert "11:11 1 thg 3, 2026<" in when(NOW)
+    assert [share(0.125), listed(["a", "b", "c"], "or"), day_names()["MON"]] == ["12,5%", "a, b hoặc c", "Thứ Hai"]
+    locale.set(Locale("en", "US"))
+    assert "Mar 1, 2026, 11:11\u202fAM<" in when(NOW)
 
 
 def test_an_instant_can_be_shown_on_another_clock_which_its_title_names() -> None:
