@@ -1,7 +1,7 @@
 """How values look on a page: numbers, instants in the tenant's time, durations, states. Babel writes them for the person's locale."""
 
 import decimal
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from datetime import date, datetime, time, timedelta, tzinfo
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from babel.units import format_unit
 from markupsafe import Markup
 
 from console.api_labels import said
-from console.i18n import _, locale
+from console.i18n import _, locale, ngettext
 from console.labels import STATE_COLOURS, WORDS
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
@@ -53,6 +53,22 @@ def short_number(value: float | None) -> str:
         return number(value)
     with decimal.localcontext(WIDE):
         return numbers.format_compact_decimal(value, format_type="short", fraction_digits=2, locale=locale.get())
+
+
+def counted(value: float) -> int:
+    """A number as the choice between singular and plural takes it: one point, half a point is points."""
+    return int(value) if value == int(value) else 2
+
+
+def points(value: float) -> str:
+    """An amount of points: 1 point, 1,000 points."""
+    return ngettext("%(num)s point", "%(num)s points", counted(value), num=number(value))
+
+
+def price(each: Mapping[str, Any] | Any) -> str:
+    """An amount of a currency, of which only points have a word of ours: 900 points, 5 coins."""
+    amount, currency = (each["amount"], each["currency"]) if isinstance(each, Mapping) else (each.amount, each.currency)
+    return points(amount) if currency == "points" else f"{number(amount)} {currency}"
 
 
 def share(part: float) -> str:
@@ -184,6 +200,9 @@ def copyable(text: str) -> Markup:
 FILTERS = {
     "number": number,
     "short_number": short_number,
+    "counted": counted,
+    "points": points,
+    "price": price,
     "share": share,
     "listed": listed,
     "when": when,

@@ -7,7 +7,7 @@ from litestar import Response, get, post
 from litestar.response import Redirect
 
 from console.client import Answer
-from console.i18n import _
+from console.i18n import _, ngettext
 from console.json_field import instant_text
 from console.payout.schedule_form import choices_for
 from console.payout.schedule_labels import audience_words, coming_runs, tier_words, when_words
@@ -105,8 +105,9 @@ async def backfill(visit: Visit, schedule_id: str) -> Redirect:
     )
     good = ""
     if answer.ok:
-        counts = {"made": len(answer.body["instants"]), "had": len(answer.body["skipped"])}
-        good = _("%(made)s runs started; %(had)s already existed.", **counts)
+        made, had = len(answer.body["instants"]), len(answer.body["skipped"])
+        good = ngettext("%(num)s run started.", "%(num)s runs started.", made)
+        good += " " + _("%(n)s already existed.", n=had) if had else ""
     return visit.done(f"/schedules/{schedule_id}", answer.error, good)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from console.format import WEEK, day_names, listed, month_name, number, share, span, time_of_day
-from console.i18n import _
+from console.i18n import _, ngettext
 from console.json_field import whole
 from domain.leaderboard.definition import zone_of
 from domain.payout.recurrence import When, instants_after, parse_when
@@ -159,7 +159,8 @@ def audience_words(audience: Mapping[str, Any], boards: Mapping[str, str]) -> st
     if kind == "tier":
         return _("Everyone who has the tier %(names)s", names=listed(audience["names"], "or"))
     if kind == "users":
-        return _("%(n)s listed users", n=number(len(audience["external_ids"])))
+        listing = len(audience["external_ids"])
+        return ngettext("%(num)s listed user", "%(num)s listed users", listing, num=number(listing))
     return _("Users matching a filter") if audience.get("filter") else _("All users")
 
 

@@ -12,6 +12,7 @@ from console.client import Refusal
 from console.i18n import N_, _
 from console.json_field import amount, decoded, json_text, pretty_text, refusal_of, value_of
 from console.request import Form, Visit
+from console.reward.code import import_codes
 
 ROOT = "/v1/admin/reward-items"
 HOUR = 3_600
@@ -169,12 +170,8 @@ async def _save(visit: Visit, item: dict[str, Any] | None) -> Response[bytes] | 
 @post("/reward-items/{item_id:uuid}/codes")
 async def bring_codes(visit: Visit, item_id: UUID) -> Redirect:
     """Put codes into the item's pool, one on a line."""
-    codes = list(dict.fromkeys(line.strip() for line in visit.form.text("codes").split("\n") if line.strip()))
-    answer = await visit.api.post(f"{ROOT}/{item_id}/codes", {"codes": codes}, reason=visit.form.text("reason"))
-    if answer.error is not None:
-        return visit.go(f"/reward-items/{item_id}", bad=answer.error.message)
-    told = _("%(added)s codes are added, %(known)s were known already.", added=answer.body["added"], known=answer.body["known"])
-    return visit.go(f"/reward-items/{item_id}", good=told)
+    refused, done = await import_codes(visit, f"{ROOT}/{item_id}/codes", {})
+    return visit.done(f"/reward-items/{item_id}", refused, done)
 
 
 @post("/reward-items/{item_id:uuid}/archive")

@@ -6,7 +6,6 @@ from typing import Any
 from uuid import UUID
 
 from litestar import Response, get, post
-from litestar.datastructures import UploadFile
 from litestar.response import Redirect
 
 from console.client import Answer
@@ -14,13 +13,13 @@ from console.format import number
 from console.i18n import N_, _
 from console.json_field import whole
 from console.request import Visit
+from console.reward.code import import_codes
 from console.reward.reward_form import KINDS, PERIODS, example_body
 from domain.reward.reward import parse_reward
 from storage.reward.sale import MOST, redeemed_since
 
 ROOT = "/v1/admin/rewards"
 SOLD_DAYS = 30
-CODES_AT_ONCE = 10_000
 STATES = {
     "on_sale": N_("on sale"),
     "sold_out": N_("sold out"),
@@ -152,37 +151,12 @@ async def archive(visit: Visit, reward_id: str) -> Redirect:
     return visit.done("/rewards", answer.error, _("Reward archived. Its redemptions continue."))
 
 
-async def sent_codes(visit: Visit) -> list[str]:
-    """The codes of a form: a text area and a text file, one code to a line."""
-    text = visit.form.text("codes")
-    file = visit.form.values.get("file")
-    if isinstance(file, UploadFile):
-        text += "\n" + (await file.read()).decode("utf-8-sig", "replace")
-    return [line.strip() for line in text.splitlines() if line.strip()]
-
-
-async def import_codes(visit: Visit, path: str, extra: dict[str, Any]) -> tuple[Answer | None, int, int]:
-    """Bring the codes of the form into a pool, some thousands at a time: the refusal, if any, and how many were new and known."""
-    codes = await sent_codes(visit)
-    added = known = 0
-    for start in range(0, len(codes), CODES_AT_ONCE):
-        part = {"codes": codes[start : start + CODES_AT_ONCE], **extra}
-        answer = await visit.api.post(path, part, reason=visit.form.text("reason"))
-        if answer.error is not None:
-            return answer, added, known
-        added, known = added + answer.body["added"], known + answer.body["known"]
-    return None, added, known
-
-
 @post("/rewards/{reward_id:str}/codes")
 async def bring_codes(visit: Visit, reward_id: str) -> Redirect:
     """Import codes into the reward's pool, or into that of a variant."""
     variant = visit.form.text("variant_id")
-    refused, added, known = await import_codes(visit, f"{ROOT}/{reward_id}/codes", {"variant_id": variant} if variant else {})
-    if refused is not None and refused.error is not None:
-        told = "; ".join(f"{field} {text}" for field, text in list(refused.error.fields.items())[:3]) or refused.error.message
-        return visit.go(f"/rewards/{reward_id}", bad=told)
-    return visit.go(f"/rewards/{reward_id}", good=_("%(added)s codes added, %(known)s duplicates skipped.", added=added, known=known))
+    refused, done = await import_codes(visit, f"{ROOT}/{reward_id}/codes", {"variant_id": variant} if variant else {})
+    return visit.done(f"/rewards/{reward_id}", refused, done)
 
 
 routes = [list_rewards, show_reward, adjust_stock, switch, archive, bring_codes]

@@ -5,7 +5,7 @@ from uuid import UUID
 from litestar import Response, get, post
 from litestar.response import Redirect
 
-from console.i18n import _
+from console.i18n import _, ngettext
 from console.request import Visit
 from console.session import SESSION_COOKIE, session_keys, too_many
 from console.tenant.sign_in import hash_password, password_fits
@@ -52,7 +52,8 @@ async def change_password(visit: Visit) -> Response[bytes] | Redirect:
     if known is None or not await password_fits(known, present[: limits.PASSWORD_CHARACTERS.value]):
         return await _page(visit, {"present": _("That isn't your current password.")}, 400)
     if not SHORTEST_PASSWORD <= len(new) <= limits.PASSWORD_CHARACTERS.value:
-        return await _page(visit, {"new": _("Use at least %(n)s characters.", n=SHORTEST_PASSWORD)}, 400)
+        short = ngettext("Use at least %(num)s character.", "Use at least %(num)s characters.", SHORTEST_PASSWORD)
+        return await _page(visit, {"new": short}, 400)
     if new == present:
         return await _page(visit, {"new": _("That's your current password. Choose a different one.")}, 400)
     if new != visit.form.secret("again"):

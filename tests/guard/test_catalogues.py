@@ -68,6 +68,12 @@ def test_every_text_can_be_filled_in_and_the_vietnamese_one_has_the_same_places(
             assert form % dict.fromkeys(places | {"num"}, "")  # a percent sign that is not doubled raises
 
 
+def test_what_is_counted_has_a_singular() -> None:
+    """“1 variants” comes of a text with one form for all counts."""
+    count = re.compile(r"%\((?:n|num)\)s [a-z]+s\b")
+    assert [each.id for each in entries("console") if isinstance(each.id, str) and count.search(each.id)] == []
+
+
 def test_every_catalogue_is_read_by_somebody() -> None:
     assert {path.relative_to(CATALOGUES) for path in CATALOGUES.rglob("*.*")} == {Path(f"vi/LC_MESSAGES/{each}.po") for each in DOMAINS}
 

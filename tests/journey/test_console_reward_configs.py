@@ -36,14 +36,14 @@ def test_a_reward_config_is_made_shown_in_plain_words_changed_and_archived(world
     path = made(tab, ("rank", "1", "1", [purse, badge]), ("rank", "2", "10", [purse]), budget_of=["points"], budget_limit=["4000"])
     page = tab.get(path)
     text = re.sub(r"<[^>]+>|\s+", " ", page.text)
-    assert re.search(r"Rank 1 +500 Points, Gold badge +Ranks 2–10 +500 Points", text), text
+    assert re.search(r"Rank 1 +500 Points and Gold badge +Ranks 2–10 +500 Points", text), text
     assert "5,000 Points and 1 × Gold badge" in page.text
     assert "whoever comes last gets none" in page.text
     assert "Ranks 2–10" in tab.get("/reward-configs").text
     tab.get(f"{path}/edit")
     changed = form(("top_percent", "10", "", [badge]), version="1", reason="fewer")
     page = tab.send(f"{path}/edit", **changed)
-    assert "The top 10 %" in page.text
+    assert "The top 10%" in page.text
     tab.get(f"{path}/edit")
     assert tab.send(f"{path}/edit", **changed).status_code == 400, "somebody saved since"
     tab.get(path)
@@ -75,7 +75,7 @@ def test_items_are_made_and_changed_and_codes_are_brought(world: World) -> None:
     assert heading(page) == "Coffee"
     path = page.url.path.removeprefix("/console")
     page = tab.send(f"{path}/codes", codes="AAA-1\nAAA-2\nAAA-1")
-    assert "2 codes are added" in page.text
+    assert "2 codes added." in page.text
     page = tab.send(path, **sent | {"name": "Coffee to go", "version": "1", "reason": "clearer"})
     assert heading(page) == "Coffee to go"
     assert tab.send("/reward-items", **sent | {"payload": "{"}).status_code == 400

@@ -112,7 +112,7 @@ def test_codes_come_from_a_text_and_a_file_and_known_ones_are_left_out(world: Wo
     assert "A-1, B" not in tab.get(path).text
     form = {"form_token": tab.token(), "codes": "A-1\nB-2\n"}
     page = tab.client.post(f"{path}/codes", data=form, files={"file": ("codes.txt", b"B-2\r\nC-3\r\n", "text/plain")})
-    assert "3 codes added, 1 duplicates skipped." in page.text
+    assert "3 codes added. 1 duplicate skipped." in page.text
     assert "A-1" not in page.text, "codes are shown to nobody"
     assert kept(world)["stock"] == 3
 

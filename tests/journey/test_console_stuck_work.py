@@ -49,7 +49,7 @@ def seed(world: World) -> tuple[str, str, int]:
 def test_a_tenant_without_stuck_work_is_told_so_but_not_while_temporal_is_away(world: World) -> None:
     page = signed_in(world).get("/stuck-work")
     assert page.status_code == 200
-    assert "Temporal isn&#39;t responding." in page.text
+    assert "Temporal isn't responding." in page.text
     assert "Nothing needs attention" not in page.text
 
 

@@ -101,7 +101,7 @@ def test_an_earning_rule_shows_what_the_sample_gives_and_is_saved(world: World) 
         "active": "on",
         "sample": sample,
     }
-    assert '<strong class="points">25</strong>' in tab.send("/earning-rules/preview", **form).text
+    assert '<strong class="points">25 points</strong>' in tab.send("/earning-rules/preview", **form).text
     page = tab.send("/earning-rules", **form | {"points_expression": "attrs.goals * * 2"})
     assert (page.status_code, "▲" in page.text) == (400, True)
     page = tab.send("/earning-rules", **form)

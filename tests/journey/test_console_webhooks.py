@@ -68,7 +68,7 @@ def test_a_form_that_is_refused_keeps_what_was_typed_and_marks_what_is_wrong(wor
 def test_the_preview_says_in_words_when_it_is_tried_again(world: World) -> None:
     tab = signed_in(world)
     tab.get("/webhooks/new")
-    assert "after 15 s, 1 min (" in tab.send("/webhooks/preview", **FORM).text
+    assert "after 15 secs and 1 min (" in tab.send("/webhooks/preview", **FORM).text
     tab.get("/webhooks/new")
     assert "One attempt." in tab.send("/webhooks/preview", **FORM | {"retry_1": "", "retry_2": ""}).text
 

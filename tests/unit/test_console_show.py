@@ -1,5 +1,6 @@
 """How the console writes numbers, instants and charts."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from console.chart import bars, ceiling, line
-from console.format import Clock, ago, clock, copyable, day_names, listed, number, share, short_number, span, when
+from console.format import Clock, ago, clock, copyable, day_names, listed, number, price, share, short_number, span, when
 from console.i18n import LOCALES, choose_locale, locale
 from console.leaderboard.leaderboard_form import pointer
 from console.preferences import safe_path
@@ -18,9 +19,11 @@ NOW = datetime(2026, 3, 1, 4, 11, tzinfo=UTC)
 
 
 @pytest.fixture(autouse=True)
-def present() -> None:
+def present() -> Iterator[None]:
     clock.set(Clock(NOW, ZoneInfo("Asia/Ho_Chi_Minh")))
-    locale.set(LOCALES["en"])
+    kept = locale.set(LOCALES["en"])
+    yield
+    locale.reset(kept)
 
 
 def test_numbers_stand_in_groups_of_three() -> None:
@@ -118,3 +121,11 @@ def test_a_page_of_the_console_keeps_its_query() -> None:
 )
 def test_the_choice_of_a_language_wins_over_the_browser_which_tells_the_region(cookie: str | None, accepted: str, chosen: str) -> None:
     assert str(choose_locale(cookie, accepted)) == chosen
+
+
+def test_amounts_have_the_singular_and_the_plural_of_points() -> None:
+    said = [price({"amount": each, "currency": "points"}) for each in (1, 0, 0.5, 1000)]
+    assert said == ["1 point", "0 points", "0.5 points", "1,000 points"]
+    assert price({"amount": 1, "currency": "coins"}) == "1 coins"
+    locale.set(LOCALES["vi"])
+    assert price({"amount": 0.5, "currency": "points"}) == "0,5 điểm"
