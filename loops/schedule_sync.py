@@ -25,14 +25,15 @@ from temporalio.client import (
     ScheduleState,
 )
 from temporalio.common import Priority, SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
-from temporalio.service import RPCError
 
+from domain.errors import DomainError
 from domain.payout import schedule as payout_schedule
 from domain.payout.recurrence import EPOCH, SECOND, load_when
 from domain.payout.schedule import Overlap, ScheduleInput, temporal_schedule_id
 from domain.payout.temporal_calendar import ClockTimes, Ticks, ticks_of
+from loops.one_by_one import AWAY, one_by_one
 from runtime.ids import utc_now
-from runtime.postgres import DATABASE_ERRORS, Pool, transaction
+from runtime.postgres import Pool, transaction
 from runtime.pulse import pulse
 from runtime.schedules import drop_schedule, find_schedule, put_schedule
 from runtime.tasks import pause
@@ -41,7 +42,7 @@ from runtime.temporal_limits import RPC_TIMEOUT
 from storage.payout.schedule import find_any_schedule, live_schedules, unsettled_schedules
 from storage.payout.schedule_run import settle_instants
 from storage.platform.lease import is_our_round
-from storage.walk import pages
+from storage.walk import UNREADABLE, pages
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,6 @@ GRACE = timedelta(seconds=60)
 """So long Temporal has to bring an instant before the sweep looks after it."""
 PAGE = 200
 SIDE_BY_SIDE = 8
-AWAY = (RPCError, RuntimeError, OSError, TimeoutError, *DATABASE_ERRORS)
 TENANT = SearchAttributeKey.for_keyword("TenantId")
 SCHEDULE = SearchAttributeKey.for_keyword("ScheduleId")
 
@@ -144,18 +144,23 @@ async def reconcile(pool: Pool, temporal: Client, queues: TaskQueues, *, full: b
     """
     listed = {each.id: each async for each in await temporal.list_schedules(rpc_timeout=RPC_TIMEOUT) if each.id.startswith(PREFIX)}
     live, suspects = set[str](), list[payout_schedule.Schedule]()
-    async for page in pages(pool, lambda c, after: live_schedules(c, after, PAGE), lambda each: (each.tenant_id, each.schedule_id)):
+    async for page in pages(pool, lambda c, after: live_schedules(c, after, PAGE)):
         for kept in page:
             identity = temporal_schedule_id(kept.tenant_id, kept.schedule_id)
             live.add(identity)
             seen = listed.get(identity)
-            wanted = schedule_for(kept, queues, utc_now())
-            if full or seen is None or seen.schedule is None or _shown(seen.schedule) != _shown(wanted):
+            if full or seen is None or seen.schedule is None or _differs(seen.schedule, kept, queues):
                 suspects.append(kept)
     repaired = await _repair(pool, temporal, queues, suspects)
-    for orphan in sorted(listed.keys() - live):
-        repaired += await _drop_orphan(pool, temporal, queues, orphan)
-    return repaired
+    return repaired + await one_by_one(sorted(listed.keys() - live), lambda orphan: _drop_orphan(pool, temporal, queues, orphan))
+
+
+def _differs(seen: object, kept: payout_schedule.Schedule, queues: TaskQueues) -> bool:
+    """Whether the list shows something else than there should be; one that cannot be told is looked at by itself."""
+    try:
+        return _shown(seen) != _shown(schedule_for(kept, queues, utc_now()))
+    except (*UNREADABLE, DomainError):
+        return True
 
 
 def _shown(schedule: object) -> tuple[object, ...]:
@@ -182,7 +187,7 @@ async def _repair(pool: Pool, temporal: Client, queues: TaskQueues, suspects: Se
             await bring_in_line(pool, temporal, queues, kept.tenant_id, schedule_id=kept.schedule_id)
             return 1
 
-    return sum(await asyncio.gather(*map(look_after, suspects)))
+    return sum(await asyncio.gather(*(one_by_one([each], look_after) for each in suspects)))
 
 
 def is_in_line(found: ScheduleDescription, wanted: Schedule) -> bool:
@@ -218,23 +223,14 @@ async def _drop_orphan(pool: Pool, temporal: Client, queues: TaskQueues, identit
 
 async def settle_schedules(pool: Pool, *, grace: timedelta = GRACE) -> int:
     """Make the runs of instants that nobody brought: a tick that was lost, a change or a pause that Temporal learnt of too late."""
-    made, now = 0, utc_now()
-    async for page in pages(pool, lambda c, after: unsettled_schedules(c, now - grace, after, PAGE), lambda each: each):
-        for kept in page:
-            made += await _settle(pool, kept, now - grace, now)
-    return made
+    now = utc_now()
 
-
-async def _settle(pool: Pool, kept: payout_schedule.Schedule, until: datetime, now: datetime) -> int:
-    """Make the runs that one schedule is owed. What is wrong with it keeps no other schedule from its runs."""
-    try:
+    async def settle(kept: payout_schedule.Schedule) -> int:
         async with transaction(pool) as connection:
-            return await settle_instants(connection, kept.tenant_id, kept.schedule_id, until=until, now=now)
-    except AWAY:
-        raise
-    except Exception:
-        log.exception("schedule %s of tenant %s cannot be settled", kept.schedule_id, kept.tenant_id)
-        return 0
+            return await settle_instants(connection, kept.tenant_id, kept.schedule_id, until=now - grace, now=now)
+
+    rows = pages(pool, lambda c, after: unsettled_schedules(c, now - grace, after, PAGE))
+    return sum([await one_by_one(page, settle) async for page in rows])
 
 
 async def run_schedule_keeper(

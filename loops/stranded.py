@@ -1,33 +1,40 @@
 """Workflows in task queues that nobody serves any more: an operator has changed LAUREL_TASK_QUEUE, and they would wait for ever.
 
-A workflow cannot change its queue. It is terminated, and the sweep starts it in the present queue as it does with all that was stopped:
-PostgreSQL knows how far each thing came.
+A workflow cannot change its queue. It is terminated, and goes on in the present queue as all does that was stopped: PostgreSQL knows how
+far each thing came. Where PostgreSQL has nothing that waits, it is started anew here, with what it was given.
 """
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
-from temporalio.client import Client, WorkflowHandle, WorkflowHistoryEventFilterType
+from temporalio.client import Client, WorkflowExecution, WorkflowHandle, WorkflowHistoryEventFilterType
+from temporalio.common import RawValue, TypedSearchAttributes, WorkflowIDConflictPolicy
 from temporalio.service import RPCError, RPCStatusCode
 
+from loops.one_by_one import one_by_one
 from runtime.ids import utc_now
+from runtime.search_attributes import SEARCH_ATTRIBUTES
 from runtime.temporal import TaskQueues
 from runtime.temporal_limits import RPC_TIMEOUT
 
-TYPES = (
-    "EndpointWorkflow",
-    "EraseUserWorkflow",
-    "LeaderboardWindowWorkflow",
-    "PayoutRunWorkflow",
-    "PayoutScheduleWorkflow",
-    "PlatformTaskWorkflow",
-    "RedemptionReversalWorkflow",
-    "RedemptionWorkflow",
-    "RescoreWorkflow",
-)
+GO_ON = {
+    "EndpointWorkflow": "the sweep starts it as soon as something is due (`restart_pumps`)",
+    "EraseUserWorkflow": "the sweep starts it, for the erasure is not complete (`restart_lost_erasures`)",
+    "LeaderboardWindowWorkflow": "the sweep starts it, for the window is not frozen or has no successor (`restart_lost_windows`)",
+    "PayoutRunWorkflow": "the sweep starts it as a new attempt, from the run's cursor (`restart_lost_payouts`)",
+    "PayoutScheduleWorkflow": "an instant that has no run gets one (`settle_schedules`), and its run goes on as above",
+    "PlatformTaskWorkflow": "its schedule, which each worker brings in line with the present queue, starts the next run",
+    "RedemptionWorkflow": "the sweep starts it, for the redemption is open (`restart_lost`)",
+    "RescoreWorkflow": "the sweep starts it, for the rescore is at work, or what it replaced is not cleared (`restart_lost_rescores`)",
+}
+"""Who takes up the work of those that are terminated."""
+BEGIN_ANEW = {"RedemptionReversalWorkflow": "it shows what has happened, and nothing waits for it"}
+"""Those whose work nobody would take up: they begin anew in the present queue."""
+TYPES = (*GO_ON, *BEGIN_ANEW)
 """All but the scoring workflows, which every worker looks after (`workflows/scoring.py`)."""
 UNSERVED = timedelta(seconds=150)
 """A worker asks for tasks anew at least once a minute; two looks of the sweep lie further apart than this."""
@@ -42,21 +49,24 @@ async def stop_stranded(client: Client, queues: TaskQueues) -> int:
     types = ", ".join(f"'{each}'" for each in TYPES)
     query = f"ExecutionStatus = 'Running' AND WorkflowType IN ({types}) AND TaskQueue NOT IN ({ours})"
     served: dict[str, bool] = {}
-    stranded: list[WorkflowHandle[object, object]] = []
+    stranded: list[WorkflowExecution] = []
     async for found in client.list_workflows(query, rpc_timeout=RPC_TIMEOUT):
         if found.task_queue not in served:
             served[found.task_queue] = await _is_served(client, found.task_queue)
         if not served[found.task_queue]:
-            stranded.append(client.get_workflow_handle(found.id, run_id=found.run_id))
+            stranded.append(found)
         if len(stranded) == ROUND:
             break
     turns = asyncio.Semaphore(SIDE_BY_SIDE)
 
-    async def stop(handle: WorkflowHandle[object, object]) -> bool:
+    async def stop(found: WorkflowExecution) -> int:
         async with turns:
+            handle = client.get_workflow_handle(found.id, run_id=found.run_id)
+            if found.workflow_type in BEGIN_ANEW:
+                return await _begin_anew(client, handle, found, queues.core)
             return await _terminate(handle)
 
-    return sum(await asyncio.gather(*map(stop, stranded)))
+    return sum(await asyncio.gather(*(one_by_one([each], stop) for each in stranded)))
 
 
 async def was_stranded(client: Client, workflow_id: str) -> bool:
@@ -76,7 +86,24 @@ async def _is_served(client: Client, queue: str) -> bool:
     return any(each.last_access_time.ToSeconds() > since for each in described.pollers)
 
 
-async def _terminate(handle: WorkflowHandle[object, object]) -> bool:
+async def _begin_anew(client: Client, handle: WorkflowHandle[Any, Any], found: WorkflowExecution, task_queue: str) -> bool:
+    """Put another run in its place, with the same input, and found by the same attributes."""
+    first = await anext(aiter(handle.fetch_history_events(rpc_timeout=RPC_TIMEOUT)))
+    given = first.workflow_execution_started_event_attributes
+    await client.start_workflow(
+        found.workflow_type,
+        args=[RawValue(each) for each in given.input.payloads],
+        id=found.id,
+        task_queue=task_queue,
+        id_conflict_policy=WorkflowIDConflictPolicy.TERMINATE_EXISTING,
+        search_attributes=TypedSearchAttributes([each for each in found.typed_search_attributes if each.key.name in SEARCH_ATTRIBUTES]),
+        memo=await found.memo(),
+        rpc_timeout=RPC_TIMEOUT,
+    )
+    return True
+
+
+async def _terminate(handle: WorkflowHandle[Any, Any]) -> bool:
     """False when it has ended meanwhile."""
     try:
         await handle.terminate(reason=REASON, rpc_timeout=RPC_TIMEOUT)

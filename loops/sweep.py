@@ -10,20 +10,20 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from datetime import timedelta
 from typing import TypeVar
 
-import psycopg
-from temporalio.client import Client, WorkflowExecutionStatus
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.client import Client
 
 from domain.errors import DomainError
-from domain.leaderboard.rescore import rescore_workflow_id
+from domain.leaderboard.rescore import RescoreStatus, rescore_workflow_id
 from domain.leaderboard.window_messages import window_workflow_id
 from domain.payout.run import Run, payout_workflow_id
 from domain.redemption.redemption import Move, Redemption, RedemptionState, workflow_id
 from domain.tenant.erasure import ErasureInput, erase_workflow_id
 from domain.webhook.webhook import endpoint_workflow_id
+from loops.one_by_one import AWAY, is_away, one_by_one
 from loops.stranded import stop_stranded, was_stranded
+from loops.workflow_state import WorkflowState, state_of
 from runtime.ids import utc_now
-from runtime.postgres import BAD_DATA, DATABASE_AWAY, DATABASE_ERRORS, Connection, Pool, transaction
+from runtime.postgres import Connection, Pool, transaction
 from runtime.pulse import pulse
 from runtime.tasks import pause
 from runtime.temporal import TaskQueues
@@ -31,7 +31,7 @@ from runtime.temporal_limits import RPC_TIMEOUT
 from storage import outbox
 from storage.leaderboard.rescore import Rescore, fail_rescore, unfinished_rescores
 from storage.leaderboard.rescore import start_entry as start_rescore_entry
-from storage.leaderboard.window import OpenWindow, enqueue_starts, unclosed_windows
+from storage.leaderboard.window import OpenWindow, enqueue_starts, unclosed_windows, windows_without_successor
 from storage.payout.run import start_again, unfinished_runs
 from storage.platform.lease import is_our_round
 from storage.redemption.command import start_entry
@@ -53,18 +53,6 @@ IDLE = timedelta(seconds=60)
 OVERDUE = timedelta(minutes=5)
 PAGE = 100
 BY_SWEEP = "sweep"
-AWAY = (RPCError, RuntimeError, OSError, *DATABASE_ERRORS)
-STOPPED = frozenset(
-    {
-        WorkflowExecutionStatus.FAILED,
-        WorkflowExecutionStatus.CANCELED,
-        WorkflowExecutionStatus.TERMINATED,
-        WorkflowExecutionStatus.TIMED_OUT,
-    }
-)
-"""How a workflow can end without having done its work. What the database says has to be done goes on all the same: whoever wants to stop
-it does so in Laurel, not in Temporal's UI."""
-
 Row = TypeVar("Row")
 
 
@@ -130,34 +118,16 @@ async def _restart(
                     await start(connection, lost)
             restarted += len(lost)
         except Exception as error:
-            if _is_away(error):
+            if is_away(error):
                 raise
-            restarted += await _each_alone(lost, start_one)
+            restarted += await one_by_one(lost, start_one)
     return restarted
-
-
-def _is_away(error: Exception) -> bool:
-    return isinstance(error, AWAY) and not isinstance(error, BAD_DATA)
-
-
-async def _each_alone(page: Sequence[Row], act: Callable[[Row], Awaitable[int]]) -> int:
-    """The sum of what `act` answers for each row. What is wrong with one tenant's keeps nobody else's from its turn: the next sweep tries
-    it again."""
-    done = 0
-    for row in page:
-        try:
-            done += await act(row)
-        except Exception as error:
-            if _is_away(error):
-                raise
-            log.exception("the sweep passes over one row")
-    return done
 
 
 async def restart_lost(pool: Pool, temporal: Client, *, idle: timedelta = IDLE) -> int:
     """Write start commands for open redemptions whose workflow Temporal does not know or that was stopped there; answers how many."""
     before = utc_now() - idle
-    rows = pages(pool, lambda c, after: open_redemptions(c, before, after, PAGE), lambda each: (each.tenant_id, each.redemption_id))
+    rows = pages(pool, lambda c, after: open_redemptions(c, before, after, PAGE))
 
     async def start(connection: Connection, lost: Sequence[Redemption]) -> None:
         for each in lost:
@@ -175,31 +145,36 @@ async def restart_lost(pool: Pool, temporal: Client, *, idle: timedelta = IDLE) 
 
 
 async def restart_lost_windows(pool: Pool, temporal: Client, *, idle: timedelta = IDLE) -> int:
-    """Write start commands for windows that are not frozen and whose workflow is unknown or was stopped; answers how many."""
+    """Write start commands for windows that are not frozen, or closed early and without a successor, and whose workflow is unknown or was
+    stopped; answers how many."""
     before = utc_now() - idle
-    rows = pages(pool, lambda c, after: unclosed_windows(c, after, before, PAGE), lambda each: (each.tenant_id, each.window_id))
+
+    def identity(window: OpenWindow) -> str:
+        return window_workflow_id(window.tenant_id, window.board_id, window.window_key)
 
     async def start(connection: Connection, lost: Sequence[OpenWindow]) -> None:
         await enqueue_starts(connection, [(each.tenant_id, each.window_id) for each in lost])
 
-    return await _restart(
-        pool, temporal, rows, lambda each: window_workflow_id(each.tenant_id, each.board_id, each.window_key), start=start
-    )
+    unclosed = pages(pool, lambda c, after: unclosed_windows(c, after, before, PAGE))
+    restarted = await _restart(pool, temporal, unclosed, identity, start=start)
+    followed_by_none = pages(pool, lambda c, after: windows_without_successor(c, after, PAGE))
+    return restarted + await _restart(pool, temporal, followed_by_none, identity, start=start)
 
 
 async def restart_lost_rescores(pool: Pool, temporal: Client, *, idle: timedelta = IDLE) -> int:
-    """Write start commands for rescores at work whose workflow Temporal does not know, and give up those whose workflow was ended by
-    hand: a closing window waits for them. Answers how many."""
+    """Write start commands for rescores whose workflow Temporal does not know, and give up those at work whose workflow was ended by
+    hand: a closing window waits for them. What one that is over has not cleared goes, whatever ended its workflow. Answers how many."""
     before = utc_now() - idle
-    rows = pages(pool, lambda c, after: unfinished_rescores(c, before, after, PAGE), lambda each: (each[0].tenant_id, each[0].rescore_id))
+    rows = pages(pool, lambda c, after: unfinished_rescores(c, before, after, PAGE))
 
     async def look_after(row: tuple[Rescore, str]) -> int:
         rescore, leaderboard_id = row
         identity = rescore_workflow_id(rescore.tenant_id, rescore.rescore_id)
-        status = await _status_of(temporal, identity)
-        if status in (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.CONTINUED_AS_NEW):
+        state = await state_of(temporal, identity)
+        if state is WorkflowState.AT_WORK:
             return 0
-        is_lost = status is None or (status is WorkflowExecutionStatus.TERMINATED and await was_stranded(temporal, identity))
+        is_over = rescore.status is not RescoreStatus.RUNNING
+        is_lost = is_over or state is None or (state is WorkflowState.STOPPED and await was_stranded(temporal, identity))
         async with transaction(pool) as connection:
             if is_lost:
                 await outbox.enqueue_again(connection, rescore.tenant_id, start_rescore_entry(rescore, leaderboard_id))
@@ -208,13 +183,13 @@ async def restart_lost_rescores(pool: Pool, temporal: Client, *, idle: timedelta
                 await fail_rescore(connection, rescore, "its workflow was ended by hand")
         return 1
 
-    return sum([await _each_alone(page, look_after) async for page in rows])
+    return sum([await one_by_one(page, look_after) async for page in rows])
 
 
 async def restart_lost_erasures(pool: Pool, temporal: Client, *, idle: timedelta = IDLE) -> int:
     """Start workflows for erasures that nobody carries on: theirs is unknown to Temporal or was stopped there; answers how many."""
     before = utc_now() - idle
-    rows = pages(pool, lambda c, after: unfinished_erasures(c, before, after, PAGE), lambda each: (each.tenant_id, each.user_id))
+    rows = pages(pool, lambda c, after: unfinished_erasures(c, before, after, PAGE))
 
     async def start(connection: Connection, lost: Sequence[ErasureInput]) -> None:
         for given in lost:
@@ -226,28 +201,17 @@ async def restart_lost_erasures(pool: Pool, temporal: Client, *, idle: timedelta
 async def restart_lost_payouts(pool: Pool, temporal: Client, *, idle: timedelta = IDLE) -> int:
     """Start workflows for payouts that nobody pays: Temporal does not know theirs, or somebody stopped it there; answers how many."""
     before = utc_now() - idle
-    rows = pages(pool, lambda c, after: unfinished_runs(c, before, after, PAGE), lambda each: (each.tenant_id, each.payout_run_id))
+    rows = pages(pool, lambda c, after: unfinished_runs(c, before, after, PAGE))
 
     async def look_after(run: Run) -> int:
-        status = await _status_of(temporal, payout_workflow_id(run.tenant_id, run.payout_run_id, run.attempt))
-        if status is WorkflowExecutionStatus.RUNNING:
+        state = await state_of(temporal, payout_workflow_id(run.tenant_id, run.payout_run_id, run.attempt))
+        if state is WorkflowState.AT_WORK:
             return 0
         async with transaction(pool) as connection:
-            await start_again(connection, run, utc_now(), is_new_attempt=status is not None)
+            await start_again(connection, run, utc_now(), is_new_attempt=state is not None)
         return 1
 
-    return sum([await _each_alone(page, look_after) async for page in rows])
-
-
-async def _status_of(temporal: Client, identity: str) -> WorkflowExecutionStatus | None:
-    """How the workflow is, None when Temporal does not know it."""
-    try:
-        described = await temporal.get_workflow_handle(identity).describe(rpc_timeout=RPC_TIMEOUT)
-    except RPCError as error:
-        if error.status is RPCStatusCode.NOT_FOUND:
-            return None
-        raise
-    return described.status
+    return sum([await one_by_one(page, look_after) async for page in rows])
 
 
 async def _lost(temporal: Client, wanted: Mapping[str, Row]) -> list[Row]:
@@ -256,25 +220,19 @@ async def _lost(temporal: Client, wanted: Mapping[str, Row]) -> list[Row]:
     quoted = ", ".join(f"'{identity}'" for identity in wanted)
     query = f"ExecutionStatus = 'Running' AND WorkflowId IN ({quoted})"
     running = {found.id async for found in temporal.list_workflows(query, rpc_timeout=RPC_TIMEOUT)}
-    return [row for identity, row in wanted.items() if identity not in running and await _is_lost(temporal, identity)]
-
-
-async def _is_lost(temporal: Client, identity: str) -> bool:
-    status = await _status_of(temporal, identity)
-    return status is None or status in STOPPED
+    lost = (None, WorkflowState.STOPPED)
+    return [row for identity, row in wanted.items() if identity not in running and await state_of(temporal, identity) in lost]
 
 
 async def expire_overdue(pool: Pool) -> int:
     """End open redemptions that are five minutes past their deadline: whatever befell their workflow, the points go back."""
-    expired, before = 0, utc_now() - OVERDUE
-    async for page in pages(pool, lambda c, after: overdue_redemptions(c, before, after, PAGE), lambda each: each):
-        for each in page:
-            expired += await _expire(pool, each)
-    return expired
+    before = utc_now() - OVERDUE
+    rows = pages(pool, lambda c, after: overdue_redemptions(c, before, after, PAGE))
+    return sum([await one_by_one(page, lambda each: _expire(pool, each)) async for page in rows])
 
 
 async def _expire(pool: Pool, overdue: Overdue) -> bool:
-    """End one; whether that was needed. What is wrong with one redemption keeps no other from its points."""
+    """End one; whether that was needed."""
     move = Move(to=RedemptionState.EXPIRED, by=BY_SWEEP, note="past its deadline")
     try:
         async with transaction(pool) as connection:
@@ -283,11 +241,6 @@ async def _expire(pool: Pool, overdue: Overdue) -> bool:
                 return False  # claimed or approved since: another deadline counts
             await move_redemption(connection, overdue.tenant_id, overdue.redemption_id, move, now=utc_now())
     except DomainError:  # someone was faster
-        return False
-    except DATABASE_AWAY:
-        raise
-    except psycopg.Error:
-        log.exception("redemption %s of tenant %s cannot be expired", overdue.redemption_id, overdue.tenant_id)
         return False
     return True
 
@@ -314,14 +267,14 @@ async def end_due_of_archived(pool: Pool) -> int:
             await cancel_due(connection, *endpoint, utc_now())
         return 0
 
-    rows = pages(pool, lambda c, after: archived_with_due(c, before, after, PAGE), lambda each: each)
-    return sum([await _each_alone(page, end_due) async for page in rows])
+    rows = pages(pool, lambda c, after: archived_with_due(c, before, after, PAGE))
+    return sum([await one_by_one(page, end_due) async for page in rows])
 
 
 async def restart_pumps(pool: Pool, temporal: Client) -> int:
     """Write start commands for the workflows of endpoints whose deliveries nobody takes: unknown to Temporal, or stopped there."""
     before = utc_now() - IDLE
-    rows = pages(pool, lambda c, after: overdue_endpoints(c, before, after, PAGE), lambda each: each)
+    rows = pages(pool, lambda c, after: overdue_endpoints(c, before, after, PAGE))
 
     async def start(connection: Connection, lost: Sequence[Place]) -> None:
         for tenant_id, endpoint_id in lost:

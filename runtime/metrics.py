@@ -18,6 +18,7 @@ EVENTS_REPEATED = Counter("laurel_events_repeated_total", "Events acknowledged a
 EVENTS_REFUSED = Counter("laurel_events_refused_total", "Events refused by validation")
 RATE_LIMIT_SKIPPED = Counter("laurel_rate_limit_skipped_total", "Rate limits not looked up because Redis was away: requests passed")
 UNAVAILABLE = Counter("laurel_unavailable_total", "Events and requests answered 503 because PostgreSQL could not serve", ("cause",))
+UNREADABLE_ROWS = Counter("laurel_unreadable_rows_total", "Rows that were passed over because this release cannot read them")
 EVENT_BATCHES = Counter("laurel_event_batches_total", "Batches committed to the event log")
 EVENTS_WAITING = Gauge("laurel_events_waiting", "Events that wait for a commit in this process")
 SOCKETS_OPEN = Gauge("laurel_websocket_connections", "Open WebSockets of this process")

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from temporalio.client import WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 
@@ -33,10 +34,13 @@ async def result_of(environment: WorkflowEnvironment, handle: WorkflowHandle[Any
 class TemporalServer:
     """The real server on a port and a database file of its own; what it knew outlives a stop."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *settings: str) -> None:
+        """`settings` are entries of its dynamic configuration."""
         port, ui_port = processes.free_port(), processes.free_port()
         self.address, self._port = f"127.0.0.1:{port}", port
         self._command = temporal.command(directory / "temporal.db", port, ui_port, SEARCH_ATTRIBUTES, log=directory / "temporal.log")
+        more = tuple(part for each in settings for part in ("--dynamic-config-value", each))
+        self._command = msgspec.structs.replace(self._command, argv=(*self._command.argv, *more))
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

@@ -4,14 +4,17 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
+from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import PendingActivityState
-from temporalio.client import Client, WorkflowExecutionDescription, WorkflowHandle
+from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionRequest, DescribeWorkflowExecutionResponse
+from temporalio.client import Client, WorkflowHandle
 from temporalio.common import RetryPolicy, WorkflowIDConflictPolicy
 
 with workflow.unsafe.imports_passed_through():
     from activities.scoring import ScoringActivities, ScoringProgress
 
 HEARTBEAT_TIMEOUT = timedelta(seconds=8)
+LOOK_TIMEOUT = timedelta(seconds=5)
 SHIFT_TIMEOUT = timedelta(hours=12)
 FOREVER = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=10), backoff_coefficient=1.5)
 
@@ -70,7 +73,7 @@ async def ensure_scoring_workflows(client: Client, *, task_queue: str, partition
     """
     for partition in range(partitions):
         present = await _start(client, partition, task_queue, WorkflowIDConflictPolicy.USE_EXISTING)
-        if _is_stranded(await present.describe(), task_queue):
+        if _is_stranded(await _describe(client, present.id), task_queue):
             await _start(client, partition, task_queue, WorkflowIDConflictPolicy.TERMINATE_EXISTING)
 
 
@@ -85,7 +88,15 @@ async def _start(client: Client, partition: int, task_queue: str, policy: Workfl
     )
 
 
-def _is_stranded(present: WorkflowExecutionDescription, task_queue: str) -> bool:
+async def _describe(client: Client, workflow_id: str) -> DescribeWorkflowExecutionResponse:
+    """The SDK's own description raises for a status that it does not know, such as paused."""
+    asked = DescribeWorkflowExecutionRequest(namespace=client.namespace, execution=WorkflowExecution(workflow_id=workflow_id))
+    return await client.workflow_service.describe_workflow_execution(asked, retry=True, timeout=LOOK_TIMEOUT)
+
+
+def _is_stranded(present: DescribeWorkflowExecutionResponse, task_queue: str) -> bool:
     """Whether the workflow waits in another queue for a worker to take its pump."""
-    pumps = present.raw_description.pending_activities
-    return present.task_queue != task_queue and all(each.state != PendingActivityState.PENDING_ACTIVITY_STATE_STARTED for each in pumps)
+    pumps = present.pending_activities
+    return present.workflow_execution_info.task_queue != task_queue and all(
+        each.state != PendingActivityState.PENDING_ACTIVITY_STATE_STARTED for each in pumps
+    )

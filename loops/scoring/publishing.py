@@ -11,10 +11,10 @@ import time
 from collections.abc import Iterator, Sequence
 
 from runtime.postgres import DATABASE_AWAY, Connection, Pool
-from storage.leaderboard.definition import ChangedWindow, positions_of, windows_changed_lately, windows_of_partition
+from storage.leaderboard.definition import positions_of, windows_changed_lately, windows_of_partition
 from storage.leaderboard.rankings import Publication, RankedBoard, Rankings, RedisError
 from storage.leaderboard.rankings_repair import repair_window
-from storage.walk import Place, pages
+from storage.walk import Place, WalkPage, pages
 
 log = logging.getLogger(__name__)
 
@@ -155,20 +155,20 @@ class Publisher:
                 self._begin_afresh()
                 self._verify_at = time.monotonic() + VERIFY_SECONDS
         if not self._verified:
-            async for page in pages(self.pool, self._page, lambda each: each.place):
-                await self._compare([(each.board, each.position) for each in page])
+            async for windows in pages(self.pool, self._page):
+                await self._compare(windows)
         else:
             async with self.pool.connection() as connection:
                 lately = await windows_changed_lately(connection, self.partition, VERIFY_LIMIT)
                 page = await self._page(connection, self._walked)
-            self._walked = page[-1].place if page else None
-            await self._compare(list(dict([*((each.board, each.position) for each in page), *lately]).items()))
+            self._walked = page.last
+            await self._compare(list(dict([*page.rows, *lately]).items()))
         self._verified = True
 
-    async def _page(self, connection: Connection, after: Place | None) -> list[ChangedWindow]:
+    async def _page(self, connection: Connection, after: Place | None) -> WalkPage[tuple[RankedBoard, int], Place]:
         return await windows_of_partition(connection, self.partition, after, VERIFY_LIMIT)
 
-    async def _compare(self, expected: list[tuple[RankedBoard, int]]) -> None:
+    async def _compare(self, expected: Sequence[tuple[RankedBoard, int]]) -> None:
         """What Redis lacks is dirty; what it holds too much of is let go."""
         ahead = dict[RankedBoard, int]()
         for chunk in _chunks(expected, 200):
@@ -219,5 +219,5 @@ class Publisher:
             del self._dirty[board]
 
 
-def _chunks(items: list[tuple[RankedBoard, int]], size: int) -> Iterator[list[tuple[RankedBoard, int]]]:
+def _chunks(items: Sequence[tuple[RankedBoard, int]], size: int) -> Iterator[Sequence[tuple[RankedBoard, int]]]:
     return (items[start : start + size] for start in range(0, len(items), size))

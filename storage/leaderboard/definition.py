@@ -26,7 +26,7 @@ from runtime.postgres import Connection
 from storage.leaderboard.rankings import RankedBoard
 from storage.leaderboard.window import WINDOW_COLUMNS, BoardWindow, close_all_early
 from storage.limit import check_room, check_rules
-from storage.walk import FIRST, Place
+from storage.walk import FIRST, Place, WalkPage, readable, walk_page
 
 
 class Leaderboard(msgspec.Struct, frozen=True, kw_only=True):
@@ -284,7 +284,7 @@ async def every_open_window(connection: Connection, tenant_id: UUID | None) -> l
         """,
         (tenant_id,),
     )
-    return [_ranked_window(row) for row in await cursor.fetchall()]
+    return readable(await cursor.fetchall(), _ranked_window)
 
 
 async def windows_changed_lately(connection: Connection, partition: int, limit: int) -> list[tuple[RankedBoard, int]]:
@@ -300,19 +300,13 @@ async def windows_changed_lately(connection: Connection, partition: int, limit: 
         """,
         (partition, limit),
     )
-    return [(_ranked_window(row), row["position"]) for row in await cursor.fetchall()]
+    return readable(await cursor.fetchall(), lambda row: (_ranked_window(row), row["position"]))
 
 
-class ChangedWindow(msgspec.Struct, frozen=True):
-    """An open window that a partition has changed, up to this position; `place` is where a walk over them stands."""
-
-    board: RankedBoard
-    position: int
-    place: Place
-
-
-async def windows_of_partition(connection: Connection, partition: int, after: Place | None, limit: int) -> list[ChangedWindow]:
-    """A page of all open windows that a partition has changed, in the order of their ids."""
+async def windows_of_partition(
+    connection: Connection, partition: int, after: Place | None, limit: int
+) -> WalkPage[tuple[RankedBoard, int], Place]:
+    """A page of all open windows that a partition has changed, each up to a position, in the order of their ids."""
     cursor = await connection.execute(
         f"""
         SELECT w.tenant_id, w.board_id, w.window_id AS own_id, l.window_id, w.starts_at, {RANKED}, l.position
@@ -324,7 +318,9 @@ async def windows_of_partition(connection: Connection, partition: int, after: Pl
         """,
         (partition, *(after or FIRST), limit),
     )
-    return [ChangedWindow(_ranked_window(row), row["position"], (row["tenant_id"], row["own_id"])) for row in await cursor.fetchall()]
+    return walk_page(
+        await cursor.fetchall(), lambda row: (_ranked_window(row), row["position"]), lambda row: (row["tenant_id"], row["own_id"])
+    )
 
 
 async def positions_of(connection: Connection, partition: int, boards: Sequence[RankedBoard]) -> dict[RankedBoard, int]:

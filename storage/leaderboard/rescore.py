@@ -18,7 +18,7 @@ from storage.leaderboard.definition import Leaderboard
 from storage.leaderboard.window import BoardWindow
 from storage.outbox import OutboxCommand
 from storage.scoring.pump import LoggedEvent
-from storage.walk import FIRST, Place
+from storage.walk import FIRST, Place, WalkPage, walk_page
 
 WORKFLOW = "RescoreWorkflow"
 PRIORITY = 4
@@ -317,12 +317,21 @@ async def delete_standings(connection: Connection, tenant_id: UUID, standings_id
     return changed
 
 
-async def unfinished_rescores(connection: Connection, idle: datetime, after: Place | None, limit: int) -> list[tuple[Rescore, str]]:
-    """A page of the rescores of all tenants older than `idle` that are at work, with the leaderboard's id, by (tenant, rescore)."""
+async def unfinished_rescores(
+    connection: Connection, idle: datetime, after: Place | None, limit: int
+) -> WalkPage[tuple[Rescore, str], Place]:
+    """A page of the rescores of all tenants older than `idle` that are at work, or over for a day at most and not cleared, with the
+    leaderboard's id, by (tenant, rescore)."""
     cursor = await connection.execute(
         f"SELECT {', '.join('r.' + name for name in COLUMNS.split(', '))}, b.leaderboard_id FROM rescore AS r "
-        "JOIN leaderboard AS b USING (tenant_id, board_id) WHERE r.status = 'running' AND r.created_at < %s"
-        " AND (r.tenant_id, r.rescore_id) > (%s, %s) ORDER BY r.tenant_id, r.rescore_id LIMIT %s",
-        (idle, *(after or FIRST), limit),
+        "JOIN leaderboard AS b USING (tenant_id, board_id) WHERE (r.status = 'running' AND r.created_at < %(idle)s"
+        " OR r.completed_at BETWEEN %(idle)s - interval '1 day' AND %(idle)s AND EXISTS ("
+        "  SELECT FROM standing AS s WHERE s.tenant_id = r.tenant_id AND s.window_id = r.replaced_id))"
+        " AND (r.tenant_id, r.rescore_id) > (%(tenant)s, %(rescore)s) ORDER BY r.tenant_id, r.rescore_id LIMIT %(limit)s",
+        {"idle": idle, "tenant": (after or FIRST)[0], "rescore": (after or FIRST)[1], "limit": limit},
     )
-    return [(msgspec.convert(row, Rescore), str(row["leaderboard_id"])) for row in await cursor.fetchall()]
+    return walk_page(
+        await cursor.fetchall(),
+        lambda row: (msgspec.convert(row, Rescore), str(row["leaderboard_id"])),
+        lambda row: (row["tenant_id"], row["rescore_id"]),
+    )

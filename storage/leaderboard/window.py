@@ -16,7 +16,7 @@ from runtime.ids import new_id
 from runtime.postgres import Connection, acting, notify
 from storage import outbox
 from storage.outbox import CHANNEL, OutboxCommand
-from storage.walk import FIRST, Place
+from storage.walk import FIRST, Place, WalkPage, walk_page
 
 WORKFLOW = "LeaderboardWindowWorkflow"
 PRIORITY = 3
@@ -248,7 +248,7 @@ async def look_at_barrier(connection: Connection) -> Sight:
     return Sight(now=now, writers=writers, head=int(head), scored=int(rows[0][0] or 0), behind=behind)
 
 
-async def unclosed_windows(connection: Connection, after: Place | None, idle: datetime, limit: int) -> list[OpenWindow]:
+async def unclosed_windows(connection: Connection, after: Place | None, idle: datetime, limit: int) -> WalkPage[OpenWindow, Place]:
     """Windows with an end that are older than `idle` and not frozen, in the order of (tenant, window)."""
     cursor = await connection.execute(
         """
@@ -258,7 +258,26 @@ async def unclosed_windows(connection: Connection, after: Place | None, idle: da
         """,
         (idle, *(after or FIRST), limit),
     )
-    return [OpenWindow(**row) for row in await cursor.fetchall()]
+    return walk_page(await cursor.fetchall(), lambda row: OpenWindow(**row), lambda row: (row["tenant_id"], row["window_id"]))
+
+
+async def windows_without_successor(connection: Connection, after: Place | None, limit: int) -> WalkPage[OpenWindow, Place]:
+    """Windows that were closed early, whose end is to come and whose board has none after them, in the order of (tenant, window).
+
+    The workflow of such a window makes the next one when it is time, long after it has frozen its own.
+    """
+    cursor = await connection.execute(
+        """
+        SELECT w.tenant_id, w.window_id, w.board_id, w.window_key FROM leaderboard_window AS w
+        JOIN leaderboard AS b ON b.tenant_id = w.tenant_id AND b.board_id = w.board_id AND b.status = 'active'
+        WHERE w.closed_at < w.ends_at AND w.ends_at > clock_timestamp() AND (w.tenant_id, w.window_id) > (%s, %s)
+          AND NOT EXISTS (SELECT FROM leaderboard_window AS next WHERE next.tenant_id = w.tenant_id AND next.board_id = w.board_id
+                          AND next.starts_at >= w.ends_at)
+        ORDER BY w.tenant_id, w.window_id LIMIT %s
+        """,
+        (*(after or FIRST), limit),
+    )
+    return walk_page(await cursor.fetchall(), lambda row: OpenWindow(**row), lambda row: (row["tenant_id"], row["window_id"]))
 
 
 async def windows_before(

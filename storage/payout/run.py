@@ -13,7 +13,7 @@ from domain.payout.run import OVER, NewRun, PayoutProgress, PayoutRunInput, Run,
 from runtime.ids import new_id
 from runtime.postgres import Connection
 from storage import outbox
-from storage.walk import FIRST, Place
+from storage.walk import FIRST, Place, WalkPage, walk_page
 
 WORKFLOW = "PayoutRunWorkflow"
 PRIORITY = 3
@@ -207,7 +207,7 @@ async def start_again(connection: Connection, run: Run, now: datetime, *, is_new
         await outbox.enqueue_again(connection, run.tenant_id, await _start_of(connection, again))
 
 
-async def unfinished_runs(connection: Connection, idle_before: datetime, after: Place | None, limit: int) -> list[Run]:
+async def unfinished_runs(connection: Connection, idle_before: datetime, after: Place | None, limit: int) -> WalkPage[Run, Place]:
     """A page of the runs of all tenants, by (tenant, run), that are not over and that nobody has touched since."""
     cursor = await connection.execute(
         f"""
@@ -217,4 +217,4 @@ async def unfinished_runs(connection: Connection, idle_before: datetime, after: 
         """,
         (idle_before, *(after or FIRST), limit),
     )
-    return [msgspec.convert(row, Run) for row in await cursor.fetchall()]
+    return walk_page(await cursor.fetchall(), lambda row: msgspec.convert(row, Run), lambda row: (row["tenant_id"], row["payout_run_id"]))

@@ -15,7 +15,7 @@ from domain.payout.schedule import Overlap, Schedule, temporal_schedule_id
 from runtime.postgres import Connection
 from storage import outbox
 from storage.limit import check_room
-from storage.walk import Place
+from storage.walk import Place, WalkPage, walk_page
 
 COLUMNS = """tenant_id, schedule_id, name, due, audience, reward_config_id, item_ids, budget, overlap, catchup_seconds, paused, note,
     version, settled_until, created_at, updated_at, archived_at"""
@@ -152,7 +152,7 @@ async def history_of(connection: Connection, tenant_id: UUID, schedule_id: UUID)
     return [WhenVersion(valid_from=row["valid_from"], when=load_when(row["due"]), paused=row["paused"]) for row in await cursor.fetchall()]
 
 
-async def live_schedules(connection: Connection, after: Place | None, limit: int) -> list[Schedule]:
+async def live_schedules(connection: Connection, after: Place | None, limit: int) -> WalkPage[Schedule, Place]:
     """Schedules of all tenants that are not deleted, behind (tenant, schedule): what Temporal should have."""
     cursor = await connection.execute(
         f"""
@@ -162,13 +162,18 @@ async def live_schedules(connection: Connection, after: Place | None, limit: int
         """,
         {"tenant": after and after[0], "schedule": after and after[1], "limit": limit},
     )
-    return [msgspec.convert(row, Schedule) for row in await cursor.fetchall()]
+    return walk_page(
+        await cursor.fetchall(), lambda row: msgspec.convert(row, Schedule), lambda row: (row["tenant_id"], row["schedule_id"])
+    )
 
 
-async def unsettled_schedules(connection: Connection, before: datetime, after: Schedule | None, limit: int) -> list[Schedule]:
+async def unsettled_schedules(
+    connection: Connection, before: datetime, after: tuple[datetime, UUID] | None, limit: int
+) -> WalkPage[Schedule, tuple[datetime, UUID]]:
     """A page of the schedules of all tenants that may have been due before this instant without anybody having looked, the oldest first.
 
-    Those of suspended tenants wait. `after` is the last one of the page before: a walk comes past each once, whatever settling it did.
+    Those of suspended tenants wait. `after` is (`settled_until`, id) of the last one of the page before: a walk comes past each once,
+    whatever settling it did.
     """
     cursor = await connection.execute(
         f"""
@@ -178,9 +183,11 @@ async def unsettled_schedules(connection: Connection, before: datetime, after: S
           AND (%(settled)s::timestamptz IS NULL OR (settled_until, schedule_id) > (%(settled)s, %(last)s))
         ORDER BY settled_until, schedule_id LIMIT %(limit)s
         """,
-        {"before": before, "settled": after and after.settled_until, "last": after and after.schedule_id, "limit": limit},
+        {"before": before, "settled": after and after[0], "last": after and after[1], "limit": limit},
     )
-    return [msgspec.convert(row, Schedule) for row in await cursor.fetchall()]
+    return walk_page(
+        await cursor.fetchall(), lambda row: msgspec.convert(row, Schedule), lambda row: (row["settled_until"], row["schedule_id"])
+    )
 
 
 async def settle_until(connection: Connection, schedule: Schedule, until: datetime) -> None:

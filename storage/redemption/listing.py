@@ -11,7 +11,7 @@ from domain.redemption.redemption_wire import RedemptionAnswer
 from runtime.postgres import Connection
 from runtime.tasks import in_steps
 from storage.redemption.redemption import COLUMNS, documents_of
-from storage.walk import FIRST, Place
+from storage.walk import FIRST, Place, WalkPage, walk_page
 
 
 class RedemptionFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +52,7 @@ async def page_of_redemptions(connection: Connection, tenant_id: UUID, wanted: R
     return await in_steps(await cursor.fetchall(), lambda row: msgspec.convert(row, Redemption))
 
 
-async def open_redemptions(connection: Connection, idle_before: datetime, after: Place | None, limit: int) -> list[Redemption]:
+async def open_redemptions(connection: Connection, idle_before: datetime, after: Place | None, limit: int) -> WalkPage[Redemption, Place]:
     """A page of open redemptions of all tenants, unmoved since `idle_before`: what the sweep compares with Temporal."""
     query = f"""
         SELECT {COLUMNS} FROM redemption
@@ -61,7 +61,9 @@ async def open_redemptions(connection: Connection, idle_before: datetime, after:
         ORDER BY tenant_id, redemption_id LIMIT %s
         """
     cursor = await connection.execute(query, (idle_before, *(after or FIRST), limit))
-    return [msgspec.convert(row, Redemption) for row in await cursor.fetchall()]
+    return walk_page(
+        await cursor.fetchall(), lambda row: msgspec.convert(row, Redemption), lambda row: (row["tenant_id"], row["redemption_id"])
+    )
 
 
 class Overdue(NamedTuple):
@@ -72,7 +74,9 @@ class Overdue(NamedTuple):
     tenant_id: UUID
 
 
-async def overdue_redemptions(connection: Connection, deadline_before: datetime, after: Overdue | None, limit: int) -> list[Overdue]:
+async def overdue_redemptions(
+    connection: Connection, deadline_before: datetime, after: Overdue | None, limit: int
+) -> WalkPage[Overdue, Overdue]:
     """A page of the redemptions of all tenants that should have ended before this instant, the oldest deadline first."""
     cursor = await connection.execute(
         """
@@ -83,4 +87,4 @@ async def overdue_redemptions(connection: Connection, deadline_before: datetime,
         """,
         {"before": deadline_before, "deadline": after and after.deadline_at, "last": after and after.redemption_id, "limit": limit},
     )
-    return [Overdue(**row) for row in await cursor.fetchall()]
+    return walk_page(await cursor.fetchall(), lambda row: Overdue(**row), lambda row: Overdue(**row))

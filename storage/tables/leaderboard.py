@@ -67,6 +67,7 @@ leaderboard_window = Table(
     UniqueConstraint("tenant_id", "board_id", "window_key"),
     Index("ix_leaderboard_window_starts_at", "tenant_id", "board_id", "starts_at"),
     Index("ix_leaderboard_window_unclosed", "tenant_id", "window_id", postgresql_where=text("status IN ('open', 'closing')")),
+    Index("ix_leaderboard_window_closed_early", "tenant_id", "window_id", postgresql_where=text("closed_at < ends_at")),
     Index(
         "uq_leaderboard_window_standings_id", "tenant_id", "standings_id", unique=True, postgresql_where=text("standings_id IS NOT NULL")
     ),

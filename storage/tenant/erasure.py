@@ -17,7 +17,7 @@ from runtime.postgres import Connection, count_changed
 from storage import outbox
 from storage.tenant.erased_name import keep_erased_name
 from storage.tenant.user import PROFILE_CHANNEL
-from storage.walk import FIRST, Place
+from storage.walk import FIRST, Place, WalkPage, walk_page
 
 WORKFLOW = "EraseUserWorkflow"
 PRIORITY = 4
@@ -100,7 +100,7 @@ async def open_erasure(connection: Connection, given: ErasureInput) -> Erasure |
     return None if row is None else msgspec.convert(row, Erasure)
 
 
-async def unfinished_erasures(connection: Connection, before: datetime, after: Place | None, limit: int) -> list[ErasureInput]:
+async def unfinished_erasures(connection: Connection, before: datetime, after: Place | None, limit: int) -> WalkPage[ErasureInput, Place]:
     """A page of the erasures of all tenants that were asked for before this instant and are not complete, by (tenant, user)."""
     cursor = await connection.execute(
         """
@@ -109,7 +109,7 @@ async def unfinished_erasures(connection: Connection, before: datetime, after: P
         """,
         (before, *(after or FIRST), limit),
     )
-    return [ErasureInput(**row) for row in await cursor.fetchall()]
+    return walk_page(await cursor.fetchall(), lambda row: ErasureInput(**row), lambda row: (row["tenant_id"], row["user_id"]))
 
 
 async def scrub_events(connection: Connection, of: Erasure, day: datetime, partitions: int) -> int:

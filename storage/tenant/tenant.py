@@ -15,6 +15,7 @@ from runtime.postgres import Connection
 from storage.limit import check_room
 from storage.points.currency import add_currency
 from storage.rules_lock import change_instant
+from storage.walk import readable
 
 COLUMNS = "tenant_id, name, status, org_id, timezone, cors_origins, settings, is_demo, created_at, updated_at, rate_limit_per_second"
 
@@ -69,7 +70,7 @@ async def list_tenants(connection: Connection, *, after: UUID | None, limit: int
     cursor = await connection.execute(
         f"SELECT {COLUMNS} FROM tenant WHERE %s::uuid IS NULL OR tenant_id < %s ORDER BY tenant_id DESC LIMIT %s", (after, after, limit)
     )
-    return [msgspec.convert(row, Tenant) for row in await cursor.fetchall()]
+    return readable(await cursor.fetchall(), lambda row: msgspec.convert(row, Tenant))
 
 
 async def update_tenant(connection: Connection, tenant_id: UUID, changes: dict[str, Any], now: datetime) -> Tenant:

@@ -5,6 +5,7 @@ The fulfilment webhook is not among them until somebody resends it: the redempti
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -13,7 +14,7 @@ from domain.webhook.webhook import Delivery, DeliveryState, Endpoint, endpoint_w
 from runtime.ids import new_id
 from runtime.postgres import Connection, notify
 from storage import outbox
-from storage.walk import FIRST, Place
+from storage.walk import FIRST, Place, WalkPage, walk_page
 from storage.webhook.delivery import COLUMNS, Attempt, Trigger, claim_attempt, delivery_in
 
 CHANNEL = "laurel_deliveries"
@@ -340,7 +341,7 @@ async def tests_since(connection: Connection, tenant_id: UUID, endpoint_id: UUID
     return 0 if row is None else int(row["tests"])
 
 
-async def overdue_endpoints(connection: Connection, due_before: datetime, after: Place | None, limit: int) -> list[tuple[UUID, UUID]]:
+async def overdue_endpoints(connection: Connection, due_before: datetime, after: Place | None, limit: int) -> WalkPage[Place, Place]:
     """A page of the enabled endpoints of all tenants, as (tenant, endpoint), with a delivery that nobody took: is their workflow lost?"""
     cursor = await connection.execute(
         """
@@ -352,10 +353,10 @@ async def overdue_endpoints(connection: Connection, due_before: datetime, after:
         """,
         (due_before, *(after or FIRST), limit),
     )
-    return [(row["tenant_id"], row["endpoint_id"]) for row in await cursor.fetchall()]
+    return walk_page(await cursor.fetchall(), _place, _place)
 
 
-async def archived_with_due(connection: Connection, due_before: datetime, after: Place | None, limit: int) -> list[Place]:
+async def archived_with_due(connection: Connection, due_before: datetime, after: Place | None, limit: int) -> WalkPage[Place, Place]:
     """A page of the archived endpoints of all tenants to which something is due: its cause committed after the archiving."""
     cursor = await connection.execute(
         """
@@ -366,4 +367,8 @@ async def archived_with_due(connection: Connection, due_before: datetime, after:
         """,
         (due_before, *(after or FIRST), limit),
     )
-    return [(row["tenant_id"], row["endpoint_id"]) for row in await cursor.fetchall()]
+    return walk_page(await cursor.fetchall(), _place, _place)
+
+
+def _place(row: dict[str, Any]) -> Place:
+    return row["tenant_id"], row["endpoint_id"]

@@ -140,6 +140,28 @@ def test_pages_of_all_tenants_are_walked() -> None:
     assert of_all - walked - WALKED_ELSEWHERE.keys() == set(), "nobody walks these"
 
 
+DECODERS = re.compile(r"\b(?:msgspec\.convert|load_\w+|_\w+)\(")
+"""What reads a row's content, and may not know what is in it."""
+ALONE = {
+    "tier_sets": "scoring asks for one tenant at a time (`KnownTenants`); all others are about one tenant",
+}
+"""Those that read rows of several tenants and fail with any of them."""
+
+
+def test_a_row_that_cannot_be_read_fails_no_page_of_all_tenants() -> None:
+    """What reads rows without being told whose decodes each by itself: by `walk_page`, or `readable`."""
+    guilty = set()
+    for name, node in storage():
+        if not isinstance(node, ast.AsyncFunctionDef) or ("tenant_id" in parameters(node) and name != "every_open_window"):
+            continue
+        comprehensions = [each for each in ast.walk(node) if isinstance(each, ast.ListComp | ast.DictComp)]
+        for each in comprehensions:
+            made = each.elt if isinstance(each, ast.ListComp) else each.value
+            if "fetchall" in ast.unparse(each.generators[0].iter) and DECODERS.search(ast.unparse(made)):
+                guilty.add(name)
+    assert guilty == ALONE.keys()
+
+
 def test_whoever_asks_for_a_first_page_alone_asks_for_all_there_may_be() -> None:
     """`after=None` in a call is no walk: then the limit is the bound of the definitions themselves, or the first one is meant."""
     guilty = []

@@ -3,22 +3,31 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import psycopg
 import pytest
+from temporalio.api.enums.v1 import WorkflowExecutionStatus as Status
+from temporalio.api.workflowservice.v1 import PauseWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
 
+from domain.payout.schedule import temporal_schedule_id
 from domain.redemption.redemption import workflow_id
 from domain.webhook.webhook import endpoint_workflow_id
 from loops import sweep
+from loops.one_by_one import is_away
 from loops.relay import Relay
 from loops.schedule_sync import PAGE as SCHEDULES_PAGE
-from loops.schedule_sync import settle_schedules
+from loops.schedule_sync import reconcile, settle_schedules
 from loops.sweep import expire_overdue, restart_lost, restart_lost_erasures, restart_pumps, sweep_once
+from loops.workflow_state import STATES, WorkflowState, state_of
 from runtime.ids import new_id, utc_now
+from runtime.metrics import UNREADABLE_ROWS
 from runtime.postgres import Pool, transaction
+from runtime.schedules import drop_schedule, find_schedule
 from runtime.temporal import connect
 from stack import processes
 from storage.payout.schedule_run import claim_instant
@@ -28,6 +37,7 @@ from tests.builders.redemption import SECRET, SECRET_PURPOSE, VAULT, a_stage, ne
 from tests.builders.schedule import add_schedule, runs
 from tests.builders.store import World, make_world
 from tests.conftest import settings_for
+from tests.temporal_server import TemporalServer
 
 AT_ONCE = timedelta(seconds=-5)
 EVERY_MINUTE = {"every_seconds": 60}
@@ -103,13 +113,73 @@ async def test_what_is_wrong_with_one_tenant_keeps_no_other_from_its_pumps(
 
 
 def test_every_way_in_which_a_workflow_can_be_is_thought_of() -> None:
-    """Also those that a later release of Temporal adds."""
-    done_or_at_work = {
-        WorkflowExecutionStatus.RUNNING,
-        WorkflowExecutionStatus.CONTINUED_AS_NEW,  # by the id alone the newest run is found: this one is on its way
-        WorkflowExecutionStatus.COMPLETED,
-    }
-    assert set(WorkflowExecutionStatus) == sweep.STOPPED | done_or_at_work
+    assert set(STATES) == set(Status.values()) - {Status.WORKFLOW_EXECUTION_STATUS_UNSPECIFIED}
+
+
+def test_what_temporal_holds_against_one_thing_is_no_absence() -> None:
+    about_one = (RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.NOT_FOUND, RPCStatusCode.ALREADY_EXISTS, RPCStatusCode.FAILED_PRECONDITION)
+    assert not [each for each in about_one if is_away(RPCError("", each, b""))]
+    away = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.RESOURCE_EXHAUSTED, RPCStatusCode.PERMISSION_DENIED)
+    assert all(is_away(RPCError("", each, b"")) for each in away)
+
+
+async def test_a_workflow_that_somebody_has_paused_is_left_alone_and_keeps_no_other_from_coming_back(
+    pool: Pool, postgres_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    server = TemporalServer(tmp_path, "frontend.WorkflowPauseEnabled=true")
+    server.start()
+    try:
+        client = await connect(settings_for(postgres_url, redis_url, server.address))
+        queues = new_queues()
+        relay = Relay(pool, client, queues)
+        world = await make_world(pool)
+        endpoints = sorted([await an_endpoint_with_an_overdue_delivery(world) for _ in range(3)])
+        await restart_pumps(pool, client)
+        while await relay.deliver_batch():
+            pass
+        paused, terminated, _ = (endpoint_workflow_id(world.tenant_id, each) for each in endpoints)
+        pause = PauseWorkflowExecutionRequest(namespace=client.namespace, workflow_id=paused, request_id="once")
+        await client.workflow_service.pause_workflow_execution(pause)
+        await client.get_workflow_handle(terminated).terminate()
+        assert await state_of(client, paused) is WorkflowState.AT_WORK
+        assert await restart_pumps(pool, client) == 1
+    finally:
+        server.stop()
+
+
+async def test_a_row_that_cannot_be_read_keeps_no_other_from_its_turn(
+    pool: Pool, temporal_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be of a newer release. All pages of one row are walked, those of it alone too."""
+    monkeypatch.setattr(sweep, "PAGE", 1)
+    broken, sound = await make_world(pool), await make_world(pool)
+    before = UNREADABLE_ROWS._value.get()
+    for world in (broken, sound):
+        await world.user("u1", 100)
+        await world.reward("voucher", price=10, stock=5)
+        await world.redeem("u1", "voucher")
+    await broken.rows("UPDATE redemption SET reward = '[]' WHERE tenant_id = %s RETURNING 1", (broken.tenant_id,))
+    assert await restart_lost(pool, temporal_client, idle=AT_ONCE) == 1
+    await sound.rows("UPDATE redemption SET deadline_at = now() - interval '9 minutes' RETURNING 1")
+    assert await expire_overdue(pool) == 1
+    assert UNREADABLE_ROWS._value.get() > before
+
+
+@pytest.mark.parametrize("damage", ["budget = '[]'", "due = '{}'"])
+async def test_a_schedule_that_cannot_be_read_stands_in_no_others_way_and_stays_in_temporal(
+    pool: Pool, temporal_client: Client, damage: str
+) -> None:
+    broken, sound = await make_world(pool), await make_world(pool)
+    queues = new_queues()
+    first, second = [await add_schedule(world, when=EVERY_MINUTE) for world in (broken, sound)]
+    await reconcile(pool, temporal_client, queues, full=True)
+    await broken.rows(f"UPDATE payout_schedule SET {damage} WHERE tenant_id = %s RETURNING 1", (broken.tenant_id,))
+    await drop_schedule(temporal_client, temporal_schedule_id(second.tenant_id, second.schedule_id))
+    assert await reconcile(pool, temporal_client, queues, full=True) == 1
+    for each in (first, second):
+        identity = temporal_schedule_id(each.tenant_id, each.schedule_id)
+        assert await find_schedule(temporal_client, identity) is not None
+        await drop_schedule(temporal_client, identity)
 
 
 async def an_endpoint_with_an_overdue_delivery(world: World) -> UUID:
