@@ -1,6 +1,6 @@
 """The tenants that are behind in one partition, as its owner knows them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -20,7 +20,11 @@ class Backlogs:
     @property
     def any(self) -> bool:
         """Whether somebody is behind, as far as is known."""
-        return self._known is None or bool(self._known)
+        return self.any_but(())
+
+    def any_but(self, tenants: Collection[UUID]) -> bool:
+        """Whether somebody else than these is behind, as far as is known."""
+        return self._known is None or any(tenant_id not in tenants for tenant_id in self._known)
 
     @property
     def tenants(self) -> list[UUID]:
@@ -51,12 +55,13 @@ class Backlogs:
         for tenant_id in tenants:
             self._all()[tenant_id] = Backlog(tenant_id, cursor)
 
-    def next(self) -> Backlog | None:
-        """Whose turn it is; all others come before it has the next one."""
-        for tenant_id, backlog in self._all().items():
-            self._all()[tenant_id] = self._all().pop(tenant_id)
-            return backlog
-        return None
+    def next(self, but: Collection[UUID] = ()) -> Backlog | None:
+        """Whose turn it is, but for these; all others come before it has the next one."""
+        tenant_id = next((each for each in self._all() if each not in but), None)
+        if tenant_id is None:
+            return None
+        self._all()[tenant_id] = self._all().pop(tenant_id)
+        return self._all()[tenant_id]
 
     async def advance(self, connection: Connection, tenant_id: UUID, *, position: int, accepted_at: datetime | None, end: int) -> None:
         """Note how far a tenant has come; at the `end`, where the partition's cursor is, it is behind no more."""

@@ -16,11 +16,12 @@ from domain.scoring.rules import NEVER, ScoringOutcome
 from domain.tenant.erasure import PREFIX
 from loops.scoring.backlogs import Backlogs
 from loops.scoring.earning_limit import settle_wishes
+from loops.scoring.known import KnownTenants
 from loops.scoring.poison import POISON, joined, parts_without
 from loops.scoring.rule_books import Books
 from loops.scoring.rule_run import run_rules, window_scores
 from loops.scoring.shares import ScoringShares, Share
-from loops.scoring.values import Found, KnownTenant, ScoringBatch, Touched, WindowKey, earnings, keep, latest, new_window, scored
+from loops.scoring.values import Found, ScoringBatch, Touched, WindowKey, earnings, keep, latest, new_window, scored
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
 from storage import binary_columns
@@ -28,18 +29,16 @@ from storage.leaderboard import scored_window
 from storage.leaderboard.definition import ShownWindow, ranked_boards
 from storage.leaderboard.rankings import Publication, RankedBoard
 from storage.leaderboard.rankings_repair import merged_entries
-from storage.leaderboard.rescore import running_rescores
 from storage.leaderboard.scored_window import Window
 from storage.leaderboard.standing import Merged, WindowDeltas, merge_windows
 from storage.points.ledger import post_earnings
-from storage.points.tier import review_tiers, tier_sets
+from storage.points.tier import review_tiers
 from storage.rules_lock import lock_rules_shared
 from storage.scoring import pump as scoring
 from storage.scoring.pump import LoggedEvent, Stretch
 
 log = logging.getLogger(__name__)
 
-MAX_KNOWN_WINDOWS = 100_000
 CLOCK_STEP_SECONDS = 600.0
 EMPTY_ADVANCE_SECONDS = 1.0
 """A partition without events of its own follows the log's head this often: each step is a commit that scores nothing."""
@@ -53,16 +52,16 @@ class Scorer:
 
     def __init__(self, pool: Pool, partition: int, epoch: int, books: Books | None = None, *, shares: ScoringShares | None = None) -> None:
         self.pool, self.partition, self.epoch = pool, partition, epoch
-        self._books, self._shares, self._backlogs = books or Books(), shares or ScoringShares(), Backlogs(partition)
+        self._shares, self._backlogs = shares or ScoringShares(), Backlogs(partition)
         self._advance_at = 0.0
         self._caught_up = False
         self._clock: float | None = None
-        self._known: dict[UUID, KnownTenant] = {}
+        self._known = KnownTenants(books or Books())
 
     @property
     def lags(self) -> bool:
         """Whether tenants are behind, so that `catch_up` has something to do."""
-        return self._backlogs.any
+        return self._backlogs.any and self._backlogs.any_but(self._known.waiting)
 
     async def score(self, limit: int, *, careful: bool = False) -> ScoringBatch:
         """Score up to `limit` events of the tenants that are not behind; a tenant with more than its share of them is put behind.
@@ -122,7 +121,7 @@ class Scorer:
     async def _catch_up(self, connection: Connection, limit: int, careful: bool, found: Found) -> ScoringBatch:
         cursor = await scoring.lock_cursor(connection, self.partition, self.epoch)
         await self._backlogs.learn(connection)
-        backlog = self._backlogs.next()
+        backlog = self._backlogs.next(self._known.waiting)
         if backlog is None:
             return ScoringBatch(0, cursor.position, False, [])
         await self._look_at_clock(connection)
@@ -168,7 +167,7 @@ class Scorer:
                 oldest[event.tenant_id] = min(event.accepted_at, oldest.get(event.tenant_id, NEVER))
             self._shares.note(oldest)
             await lock_rules_shared(connection, oldest)
-            if await self._load_definitions(connection, oldest):
+            if await self._known.load(connection, oldest):
                 again = msgspec.structs.replace(wanted, until=position)
                 events = await scoring.events_of(connection, self.partition, again, limit=limit)
         return events, position
@@ -179,7 +178,7 @@ class Scorer:
         work: dict[UUID, int] = dict.fromkeys({event.tenant_id for event in events}, 0)
         for event in events:
             if work[event.tenant_id] <= share.work:
-                work[event.tenant_id] += share.work + 1 if (found := await self._work(event)) is None else found
+                work[event.tenant_id] += share.work + 1 if (found := await self._known.work(event)) is None else found
         full = len(events) >= share.events and len(work) == 1
         lagging = sorted(tenant_id for tenant_id, done in work.items() if done > share.work or full)
         left = [event for event in events if event.tenant_id not in lagging] if lagging else events
@@ -192,21 +191,11 @@ class Scorer:
         """
         work = 0
         for number, event in enumerate(events):
-            found = await self._work(event)
+            found = await self._known.work(event)
             if found is None or (work + found > share.work and number):
                 return list(events[:number])
             work += found
         return list(events)
-
-    async def _work(self, event: LoggedEvent) -> int | None:
-        """What the event costs, with its share in rescores; None while something that it needs is being compiled."""
-        known = self._known[event.tenant_id]
-        work = await self._books.prepare_soon(known.book, event)
-        for rescore in known.rescores:
-            if work is not None and known.counts_again(rescore):
-                more = await self._books.prepare_soon(known.rescore_book(rescore), event)
-                work = None if more is None else work + more
-        return work
 
     async def _look_at_clock(self, connection: Connection) -> None:
         """When the server's clock has stepped, what waits may have been accepted at any time: the next events are looked for everywhere,
@@ -217,25 +206,6 @@ class Scorer:
             self._caught_up = False
             self._backlogs.doubt()
         self._clock = clock
-
-    async def _load_definitions(self, connection: Connection, oldest: Mapping[UUID, datetime]) -> bool:
-        """Read what is not known, or not any more, of these tenants, under their shared locks. Whether there was any.
-
-        `oldest` says when the first of their events was accepted: by what was in force before that nothing is scored.
-        """
-        if sum(len(known.windows) for known in self._known.values()) > MAX_KNOWN_WINDOWS:
-            self._known.clear()
-        changes = await scoring.changes_of(connection, list(oldest))
-        missing = [t for t, change in changes.items() if t not in self._known or not self._known[t].serves(change, oldest[t])]
-        if not missing:
-            return False
-        tiered = await tier_sets(connection, missing)
-        for tenant_id in missing:
-            book = await self._books.read(connection, tenant_id, changes[tenant_id], oldest[tenant_id])
-            self._known[tenant_id] = KnownTenant(change=changes[tenant_id], book=book, tiers=tiered.get(tenant_id))
-        for rescore in await running_rescores(connection, missing):
-            self._known[rescore.tenant_id].rescores.append(rescore)
-        return True
 
     async def _apply_what_can_be(
         self, connection: Connection, events: Sequence[LoggedEvent], position: int, found: Found, *, poisoned: dict[int, str]

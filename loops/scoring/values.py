@@ -1,5 +1,6 @@
 """What a scoring transaction works with: its result, what its owner remembers of a tenant, and what follows from outcomes alone."""
 
+import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
@@ -52,10 +53,17 @@ class KnownTenant(msgspec.Struct):
     windows: dict[WindowKey, Window] = {}
     closings: dict[WindowKey, datetime | None] = {}
     boards: dict[UUID, RankedBoard] = {}
+    unreadable_until: float | None = None
+    """Its definitions could not be read, or not be compiled: its events wait, and by then they are tried again."""
 
     def serves(self, change: Change, oldest: datetime) -> bool:
         """Whether it is as of this change still, and knows the rules for events accepted then."""
-        return self.change == change and self.book.since <= oldest
+        return self.change == change and self.book.since <= oldest and self.is_waiting == (self.unreadable_until is not None)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it is not yet time to try again what could not be read."""
+        return self.unreadable_until is not None and time.monotonic() < self.unreadable_until
 
     def counts_again(self, rescore: RunningRescore) -> bool:
         """Whether events may come that were accepted before the rescore began, which count by its rules."""
