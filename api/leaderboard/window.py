@@ -98,7 +98,7 @@ async def close_leaderboard_window(
 ) -> WindowAnswer:
     """Close a window now. Events accepted from now on do not count in it. Its snapshot keeps the planned end as its time."""
     async with transaction(pool) as connection:
-        board = await find_board(connection, principal.tenant_id, leaderboard_id)
+        board = await find_board(connection, principal.tenant_id, leaderboard_id, lock=True)
         if board is None:
             raise no_such_board(leaderboard_id)
         if board.config.timeframe.type is TimeframeType.ALL_TIME:
