@@ -17,7 +17,6 @@ from laurel_client.api.rewards import create_reward
 from laurel_client.api.users import get_user_points
 from laurel_client.models import (
     AcceptedEvent,
-    CallbackBodyStatus,
     EarningRule,
     EarningRuleInput,
     EventActor,
@@ -31,6 +30,7 @@ from laurel_client.models import (
     RedeemBody,
     Redemption,
     RedemptionCallbackBody,
+    RedemptionCallbackBodyStatus,
     Reward,
     RewardBody,
     RewardPriceInput,
@@ -101,7 +101,7 @@ def main() -> None:
     eventually(earned)
     order = RedeemBody(external_user_id=name, slug=name)
     redemption = of(Redemption, redeem.sync(client=client, body=order, idempotency_key=name))
-    outcome = RedemptionCallbackBody(status=CallbackBodyStatus.FULFILLED, fulfillment_data=FreeForm.from_dict({"code": "ABC"}))
+    outcome = RedemptionCallbackBody(status=RedemptionCallbackBodyStatus.FULFILLED, fulfillment_data=FreeForm.from_dict({"code": "ABC"}))
     of(Redemption, report_redemption_outcome.sync(str(redemption.redemption_id), client=partner, body=outcome))
     settled = of(Redemption, get_redemption.sync(str(redemption.redemption_id), client=client))
     moves = [move.to for move in settled.timeline]
