@@ -263,7 +263,6 @@ def _name_free_forms(document: Any) -> None:
         if isinstance(each, dict):
             if each.get("type") == "object" and not each.keys() - {"type", "description", "examples"}:
                 del each["type"]
-                each.pop("examples", None)
                 each["$ref"] = PLACE.format(name=FREE_FORM["title"])
             waiting += [inner for name, inner in each.items() if name not in ("example", "examples", "default")]
         elif isinstance(each, list):

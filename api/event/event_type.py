@@ -26,7 +26,7 @@ from runtime.tasks import SharedAnswers
 from storage.event import event_type as storage
 
 KNOWN_TENANTS = 1_000
-Description = Annotated[str, Meta(max_length=2_000)]
+Description = Annotated[str, Meta(max_length=2_000, examples=["A purchase that was paid"])]
 
 
 class TypeMemory:
@@ -65,12 +65,18 @@ def _compiled(declared: EventType) -> DeclaredType:
     return DeclaredType(declared.server_only, compile_schema(declared.schema, ENGINE), count_nodes(declared.schema))
 
 
+SchemaForm = Annotated[
+    dict[str, Any],
+    Meta(description="Of `attrs`", examples=[{"type": "object", "properties": {"amount": {"type": "number"}}, "required": ["amount"]}]),
+]
+
+
 class EventTypeBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What is said of a new type. `schema` is a JSON Schema (2020-12) for attrs, without references."""
 
-    name: str
+    name: Annotated[str, Meta(examples=["purchase.settled"])]
     description: Description | None = None
-    schema: dict[str, Any] | None = None
+    schema: SchemaForm | None = None
     server_only: bool = False
     is_system: bool = False
 
@@ -79,7 +85,7 @@ class EventTypeChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, 
     """What is changed of a type; what is not given stays."""
 
     description: Description | UnsetType | None = UNSET
-    schema: dict[str, Any] | UnsetType | None = UNSET
+    schema: SchemaForm | UnsetType | None = UNSET
     server_only: bool | UnsetType = UNSET
 
 

@@ -85,8 +85,8 @@ class TriggerBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class BackfillBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"start": "from", "end": "to"}):
     """The instants with from ≤ instant < to."""
 
-    start: GivenInstant
-    end: GivenInstant
+    start: Annotated[GivenInstant, Meta(examples=["2025-11-04T00:00:00Z"])]
+    end: Annotated[GivenInstant, Meta(examples=["2025-11-18T00:00:00Z"])]
 
 
 class PreviewParams(msgspec.Struct, frozen=True, kw_only=True):

@@ -40,25 +40,27 @@ from storage.points.reversal import undo_transfer
 from storage.tenant.audit import record_figures
 from storage.tenant.user import users_named
 
-Reason = Annotated[str, Meta(min_length=1, max_length=1000)]
+Reason = Annotated[str, Meta(min_length=1, max_length=1000, description="For the audit log", examples=["Compensation for Tuesday"])]
+SignedAmount = Annotated[int | float, Meta(description="In units of the currency; negative takes points away", examples=[100])]
+GivenKey = Annotated[str | None, Meta(description="Instead of the header Idempotency-Key", examples=["fix-4711"])]
 
 
 class AdjustmentBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A correction: `amount` is signed and not 0."""
 
-    amount: int | float
+    amount: SignedAmount
     reason: Reason
-    currency: str = POINTS
-    idempotency_key: str | None = None
+    currency: CurrencyId = POINTS
+    idempotency_key: GivenKey = None
 
 
 class AdjustmentItem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One correction among many; `reason` where it differs from that of all. `external_id` says the same as `external_user_id`."""
 
-    amount: int | float
-    external_user_id: str | None = None
-    external_id: str | None = None
-    currency: str = POINTS
+    amount: SignedAmount
+    external_user_id: Annotated[str | None, Meta(examples=["player-42"])] = None
+    external_id: Annotated[str | None, Meta(description="Instead of `external_user_id`", examples=[None])] = None
+    currency: CurrencyId = POINTS
     reason: Reason | None = None
 
     @property
@@ -72,15 +74,15 @@ class AdjustmentsBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     adjustments: Annotated[list[AdjustmentItem], Meta(min_length=1, max_length=1000)]
     reason: Reason | None = None
-    atomic: bool = False
-    idempotency_key: str | None = None
+    atomic: Annotated[bool, Meta(description="All or none")] = False
+    idempotency_key: GivenKey = None
 
 
 class ReversalBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Why a transfer is undone."""
 
     reason: Reason
-    idempotency_key: str | None = None
+    idempotency_key: GivenKey = None
 
 
 class AdjustmentResult(msgspec.Struct, frozen=True, kw_only=True):

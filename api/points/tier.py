@@ -46,7 +46,7 @@ from storage.points.tier import Choice, changes_of, choose_tier, lock_tier_set, 
 class ChosenTier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A tier given by hand; null takes the user's tier away."""
 
-    tier: str | None
+    tier: Annotated[str | None, Meta(description="Its name; null takes it away", examples=["gold"])]
     reason: Annotated[str, Meta(min_length=1, max_length=1000)]
 
 

@@ -46,14 +46,14 @@ class PurchaseBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     variant_id: Annotated[str | None, Meta(description="Required of a reward with variants", examples=["large"])] = None
     currency: Annotated[CurrencyId | None, Meta(description="Required of a reward with several prices")] = None
     fields: Fields = {}
-    idempotency_key: Annotated[str | None, Meta(description="Instead of the header Idempotency-Key")] = None
+    idempotency_key: Annotated[str | None, Meta(description="Instead of the header Idempotency-Key", examples=["order-4711"])] = None
 
 
 class RedeemBody(PurchaseBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a server sends to redeem for one of its users; the reward by id or by slug."""
 
     external_user_id: ExternalId
-    reward_id: UUID | None = None
+    reward_id: Annotated[UUID | None, Meta(description="Instead of `slug`", examples=[None])] = None
     slug: Annotated[str | None, Meta(description="Instead of `reward_id`", examples=["coffee"])] = None
 
 

@@ -21,7 +21,7 @@ class CodesBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Codes for a pool."""
 
     codes: Annotated[list[str], Meta(min_length=1, max_length=10_000, examples=[["AB12-CD34", "EF56-GH78"]])]
-    variant_id: Annotated[str | None, Meta(description="Whose pool, of a reward with variants", examples=["large"])] = None
+    variant_id: Annotated[str | None, Meta(description="Whose pool, of a reward with variants", examples=[None])] = None
 
 
 @post("/v1/admin/rewards/{reward_id:str}/codes", rule=ADMIN, status_code=201)

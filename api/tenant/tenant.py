@@ -75,7 +75,7 @@ class TenantChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omi
     name: Name | UnsetType = UNSET
     status: TenantStatus | UnsetType = UNSET
     org_id: OrgId | UnsetType | None = UNSET
-    timezone: str | UnsetType = UNSET
+    timezone: Timezone | UnsetType = UNSET
     cors_origins: Origins | UnsetType = UNSET
     settings: "SettingsChange | UnsetType" = UNSET
     rate_limit_per_second: Rate | UnsetType | None = UNSET
@@ -104,7 +104,7 @@ class AdminSettings(msgspec.Struct, frozen=True, kw_only=True):
 class AdminSettingsChange(SettingsChange, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a tenant's admin changes; what is not given stays."""
 
-    timezone: str | UnsetType = UNSET
+    timezone: Timezone | UnsetType = UNSET
     cors_origins: Origins | UnsetType = UNSET
 
 
@@ -112,8 +112,8 @@ class ApiKeyBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What is said of a new API key."""
 
     name: Name
-    role: KeyRole
-    expires_at: Annotated[datetime, Meta(tz=True)] | None = None
+    role: Annotated[KeyRole, Meta(examples=["server"])]
+    expires_at: Annotated[Annotated[datetime, Meta(tz=True)] | None, Meta(description="null: never", examples=[None])] = None
 
 
 class ApiKeyAnswer(msgspec.Struct, frozen=True, kw_only=True):

@@ -60,12 +60,12 @@ AnyRequest = Request[Any, Any, Any]
 
 Url = Annotated[str, Meta(examples=["https://partner.example/webhooks/laurel"])]
 Secret = Annotated[str, Meta(description="Without it one is made", examples=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])]
-Rate = Annotated[float, Meta(gt=0, le=10_000, description="Most requests in a second")]
-Timeout = Annotated[float, Meta(ge=1, le=30)]
+Rate = Annotated[float, Meta(gt=0, le=10_000, description="Most requests in a second", examples=[50])]
+Timeout = Annotated[float, Meta(ge=1, le=30, examples=[10])]
 Delay = Annotated[float, Meta(ge=1, le=86_400)]
-Delays = Annotated[list[Delay], Meta(max_length=3)]
-Events = Annotated[list[str], Meta(min_length=1, max_length=20, description="Which events go there; * for all")]
-Description = Annotated[str, Meta(max_length=1000)]
+Delays = Annotated[list[Delay], Meta(max_length=3, description="Waits before the retries", examples=[[15, 120, 900]])]
+Events = Annotated[list[str], Meta(min_length=1, max_length=20, description="Which events go there; * for all", examples=[["*"]])]
+Description = Annotated[str, Meta(max_length=1000, examples=["The fulfilment service"])]
 
 
 class WebhookEndpointBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

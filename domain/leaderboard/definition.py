@@ -66,27 +66,30 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Scope(_Part, frozen=True):
     """Which events concern the board at all."""
 
-    filters: dict[str, dict[str, Any]] = {}
+    filters: Annotated[dict[str, dict[str, Any]], Meta(examples=[{"attrs.mode": {"in": ["ranked", "cup"]}}])] = {}
+
+
+OfCustom = Annotated[Annotated[datetime, Meta(tz=True)] | None, Meta(description="For `custom` alone", examples=[None])]
 
 
 class Timeframe(_Part, frozen=True):
     """The windows. `reset_day` is a weekday's name or a day of the month; `starts_at`, `ends_at` are for `custom` only."""
 
-    type: TimeframeType
-    timezone: str = "UTC"
-    reset_day: str | int | UnsetType = UNSET
-    reset_time: str = "00:00"
-    grace_seconds: Annotated[int, Meta(ge=0, le=86_400)] = 60
-    starts_at: Annotated[datetime, Meta(tz=True)] | UnsetType | None = UNSET
-    ends_at: Annotated[datetime, Meta(tz=True)] | UnsetType | None = UNSET
+    type: Annotated[TimeframeType, Meta(examples=["weekly"])]
+    timezone: Annotated[str, Meta(description="An IANA time zone", examples=["Asia/Ho_Chi_Minh"])] = "UTC"
+    reset_day: Annotated[str | int, Meta(description="On which weeks or months begin", examples=["monday"])] | UnsetType = UNSET
+    reset_time: Annotated[str, Meta(description="At which days, weeks and months begin")] = "00:00"
+    grace_seconds: Annotated[int, Meta(ge=0, le=86_400, description="How long after its end a window takes late events")] = 60
+    starts_at: OfCustom | UnsetType = UNSET
+    ends_at: OfCustom | UnsetType = UNSET
 
 
 class ScoringRule(_Part, frozen=True):
     """Points for an event of a type (or `*`) when the conditions hold."""
 
-    event_type: str
-    points_expression: str
-    conditions: dict[str, dict[str, Any]] = {}
+    event_type: Annotated[str, Meta(description="A type, or a pattern such as match.*", examples=["match.won"])]
+    points_expression: Annotated[str, Meta(description="Computed for each event", examples=["10 + attrs.kills * 2"])]
+    conditions: Annotated[dict[str, dict[str, Any]], Meta(examples=[{"attrs.mode": {"eq": "ranked"}}])] = {}
 
 
 class Scoring(_Part, frozen=True):
@@ -116,10 +119,10 @@ class LeaderboardConfig(_Part, frozen=True):
 class LeaderboardDefinition(_Part, frozen=True):
     """The body of POST and PUT. `leaderboard_id` is missing when the path names it."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=255)]
+    name: Annotated[str, Meta(min_length=1, max_length=255, examples=["Wins of the week"])]
     config: LeaderboardConfig
-    leaderboard_id: str | None = None
-    description: Annotated[str, Meta(max_length=4000)] | None = None
+    leaderboard_id: Annotated[str | None, Meta(description="Your id of the board, for paths", examples=["weekly-wins"])] = None
+    description: Annotated[str, Meta(max_length=4000, examples=["Ranked games only"])] | None = None
     status: BoardStatus = BoardStatus.ACTIVE
     reward_config_id: UUID | None = None
 

@@ -19,7 +19,7 @@ class GrantBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     item_id: Annotated[UUID, Meta(description="The reward item")]
     external_ids: Annotated[list[ExternalId], Meta(min_length=1, max_length=MAX_USERS, description="Who gets it")]
     reason: Annotated[str, Meta(min_length=1, max_length=1000, examples=["An apology for Tuesday"])]
-    idempotency_key: Annotated[str | None, Meta(description="Instead of the header Idempotency-Key")] = None
+    idempotency_key: Annotated[str | None, Meta(description="Instead of the header Idempotency-Key", examples=["gift-4711"])] = None
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):

@@ -33,8 +33,8 @@ class _Audience(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class LeaderboardTop(_Audience, frozen=True, kw_only=True, tag="leaderboard_top"):
     """The first `n` of a board: final in the latest window that ended by the instant, or as they stand in the present one."""
 
-    leaderboard_id: str
-    n: Annotated[int, Meta(ge=1, le=MAX_TOP)]
+    leaderboard_id: Annotated[str, Meta(examples=["weekly-wins"])]
+    n: Annotated[int, Meta(ge=1, le=MAX_TOP, examples=[10])]
     window: Literal["latest_closed", "current"] = "latest_closed"
 
 
@@ -58,19 +58,34 @@ class ListedUsers(_Audience, frozen=True, kw_only=True, tag="users"):
 
 Audience = LeaderboardTop | TierMembers | AllUsers | ListedUsers
 
-Name = Annotated[str, Meta(min_length=1, max_length=255)]
-Note = Annotated[str, Meta(max_length=1000)]
+Name = Annotated[str, Meta(min_length=1, max_length=255, examples=["Every Monday morning"])]
+Note = Annotated[str, Meta(max_length=1000, description="For staff", examples=["Agreed with marketing"])]
+
+
+WhenForm = Annotated[
+    dict[str, Any],
+    Meta(
+        description="`cron` with `timezone`, `calendar` or `every_seconds`; due where `starts_at` ≤ instant < `ends_at`",
+        examples=[{"cron": "0 9 * * MON", "timezone": "Asia/Ho_Chi_Minh"}],
+    ),
+]
 
 
 class ScheduleBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The body of POST, and what a PATCH makes of the present one. `budget` is in the units of the wire."""
 
     name: Name
-    when: dict[str, Any]
+    when: WhenForm
     audience: Audience
     reward_config_id: UUID | None = None
-    item_ids: Annotated[list[UUID], Meta(min_length=1, max_length=100)] | None = None
-    budget: dict[str, int | float] | None = None
+    item_ids: Annotated[
+        Annotated[list[UUID], Meta(min_length=1, max_length=100)] | None,
+        Meta(description="What each of the audience gets, instead of `reward_config_id`", examples=[None]),
+    ] = None
+    budget: Annotated[
+        dict[str, int | float] | None,
+        Meta(description="The most that a run gives: amounts by currency, counts by item id", examples=[{"points": 100_000}]),
+    ] = None
     overlap: Overlap = Overlap.SKIP
     catchup_seconds: Annotated[int, Meta(ge=0, le=31_536_000)] = DEFAULT_CATCHUP_SECONDS
     paused: bool = False

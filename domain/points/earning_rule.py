@@ -13,12 +13,13 @@ from domain.leaderboard.definition import Timeframe, TimeframeType, parse_event_
 from domain.leaderboard.window import WindowIndex
 from domain.rule.condition import parse_conditions
 from domain.rule.expression import parse_expression
-from domain.rule.segment import UserSegment, parse_segment
+from domain.rule.segment import SegmentForm, UserSegment, parse_segment
 from domain.wire import convert_value, parse_client_id, points_units
 
 Points = Annotated[float, Meta(gt=0, le=1e9)] | Annotated[int, Meta(gt=0, le=1_000_000_000)]
 Budget = Annotated[float, Meta(gt=0, le=1e12)] | Annotated[int, Meta(gt=0, le=1_000_000_000_000)]
-Instant = Annotated[datetime, Meta(tz=True)]
+Instant = Annotated[datetime, Meta(tz=True, examples=["2025-11-18T12:00:00Z"])]
+Cap = Annotated[Points | None, Meta(description="Most points for one user; null: no limit", examples=[100])]
 
 
 class EarningRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -27,20 +28,20 @@ class EarningRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     The caps are each user's, by the day, week and month of `occurred_at` in the tenant's timezone; `budget` is all users' together.
     """
 
-    name: Annotated[str, Meta(min_length=1, max_length=255)]
-    event_type: str
-    points_expression: str
-    conditions: dict[str, dict[str, Any]] = {}
-    currency: str = "points"
-    max_per_event: Points | None = None
-    max_per_day: Points | None = None
-    max_per_week: Points | None = None
-    max_per_month: Points | None = None
-    budget: Budget | None = None
-    segment: dict[str, Any] | None = None
+    name: Annotated[str, Meta(min_length=1, max_length=255, examples=["Points for purchases"])]
+    event_type: Annotated[str, Meta(description="A type, or a pattern such as match.*", examples=["purchase.settled"])]
+    points_expression: Annotated[str, Meta(description="Computed for each event", examples=["attrs.amount * 0.1"])]
+    conditions: Annotated[dict[str, dict[str, Any]], Meta(examples=[{"attrs.amount": {"gte": 10}}])] = {}
+    currency: Annotated[str, Meta(description="The `id` of a currency of the tenant", examples=["points"])] = "points"
+    max_per_event: Cap = None
+    max_per_day: Cap = None
+    max_per_week: Cap = None
+    max_per_month: Cap = None
+    budget: Annotated[Budget | None, Meta(description="Most points for all users together; null: no limit", examples=[1_000_000])] = None
+    segment: Annotated[SegmentForm | None, Meta(description="Which users; null: all")] = None
     starts_at: Instant | None = None
-    ends_at: Instant | None = None
-    priority: Annotated[int, Meta(ge=-1_000_000, le=1_000_000)] = 0
+    ends_at: Annotated[Instant | None, Meta(examples=["2025-12-24T12:00:00Z"])] = None
+    priority: Annotated[int, Meta(ge=-1_000_000, le=1_000_000, description="Higher goes first")] = 0
     active: bool = True
 
 

@@ -5,11 +5,9 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from domain.points.earning_rule import Budget, Points
+from domain.points.earning_rule import Budget, Cap
 from domain.points.ledger_wire import CurrencyId
 from domain.wire import FreeForm, Id, Instant, NextCursor, Number
-
-Cap = Annotated[Points | None, Meta(description="Most points for one user; null: no limit", examples=[100])]
 
 
 class EarningRuleAnswer(msgspec.Struct, frozen=True, kw_only=True):

@@ -42,9 +42,9 @@ class HoldState(StrEnum):
 class CurrencyDefinition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a tenant says of a currency. `expires_after_days` None: never; `pending_seconds`: how long earned points wait."""
 
-    currency_id: str = msgspec.field(name="id")
-    name: Annotated[str, Meta(min_length=1, max_length=255)]
-    symbol: Annotated[str, Meta(max_length=16)] | None = None
+    currency_id: Annotated[str, Meta(description="Your id of the currency", examples=["gems"])] = msgspec.field(name="id")
+    name: Annotated[str, Meta(min_length=1, max_length=255, examples=["Gems"])]
+    symbol: Annotated[str, Meta(max_length=16, examples=["💎"])] | None = None
     decimal_places: Annotated[int, Meta(ge=0, le=4)] = 0
     is_spendable: bool = True
     expires_after_days: Annotated[int, Meta(ge=1, le=36_500)] | None = None

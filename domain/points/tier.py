@@ -23,7 +23,7 @@ MAX_TIERS = limits.TIERS.value
 MAX_BENEFITS_BYTES = limits.TIER_BENEFITS_BYTES.value
 NO_LEVEL = -1
 
-TierName = Annotated[str, Meta(min_length=1, max_length=100, pattern="^[^/\\x00-\\x1f]+$")]
+TierName = Annotated[str, Meta(min_length=1, max_length=100, pattern="^[^/\\x00-\\x1f]+$", examples=["gold"])]
 
 
 class Basis(StrEnum):
@@ -45,18 +45,20 @@ class TierBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """A tier as an admin writes it: reached at `threshold` points. `benefits` are the tenant's own words."""
 
     name: TierName
-    level: Annotated[int, Meta(ge=0, le=1000)]
-    threshold: int | float
-    benefits: dict[str, Any] = {}
+    level: Annotated[int, Meta(ge=0, le=1000, description="Higher is better; each once", examples=[3])]
+    threshold: Annotated[int | float, Meta(description="Points that it takes", examples=[10_000])]
+    benefits: Annotated[dict[str, Any], Meta(description="Your own words", examples=[{"discount_percent": 10}])] = {}
 
 
 class TierSetBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole set as an admin writes it."""
 
     tiers: Annotated[list[TierBody], Meta(max_length=MAX_TIERS)] = []
-    basis: Basis = Basis.LIFETIME_EARNED
-    downgrade: Downgrade = Downgrade.NEVER
-    period_days: Annotated[int, Meta(ge=1, le=3660)] | None = None
+    basis: Annotated[Basis, Meta(examples=["lifetime_earned"])] = Basis.LIFETIME_EARNED
+    downgrade: Annotated[Downgrade, Meta(examples=["never"])] = Downgrade.NEVER
+    period_days: Annotated[
+        Annotated[int, Meta(ge=1, le=3660)] | None, Meta(description="For what is counted by periods alone", examples=[None])
+    ] = None
 
 
 class Tier(msgspec.Struct, frozen=True, kw_only=True):

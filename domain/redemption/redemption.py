@@ -253,7 +253,7 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
 class RedemptionCallbackBody(msgspec.Struct, frozen=True, kw_only=True):
     """What a partner reports of a redemption. Members of other names are kept beside `fulfillment_data`."""
 
-    status: Literal["fulfilled", "failed", "processing"]
+    status: Annotated[Literal["fulfilled", "failed", "processing"], Meta(examples=["fulfilled"])]
     fulfilled_at: GivenInstant | None = None
     fulfillment_data: Annotated[FreeForm | None, Meta(description=OF_CALLBACK, examples=[{"code": "AB12-CD34"}])] = None
 

@@ -32,8 +32,10 @@ class RewardTierBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     name: Annotated[str, Meta(min_length=1, max_length=255, examples=["Top 10"])] | None = None
     min_rank: Annotated[int, Meta(ge=1, le=1_000_000, examples=[1])] | None = None
     max_rank: Annotated[int, Meta(ge=1, le=1_000_000, examples=[10])] | None = None
-    min_score: Annotated[float, Meta(ge=-9e11, le=9e11)] | int | None = None
-    top_percent: Annotated[float, Meta(gt=0, le=100, description="Of those who are ranked, rounded up")] | int | None = None
+    min_score: Annotated[Annotated[float, Meta(ge=-9e11, le=9e11)] | int | None, Meta(examples=[None])] = None
+    top_percent: Annotated[
+        Annotated[float, Meta(gt=0, le=100)] | int | None, Meta(description="Of those who are ranked, rounded up", examples=[None])
+    ] = None
 
 
 class RewardConfigBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -11,7 +11,7 @@ from msgspec import Meta
 from domain.canonical_json import canonical_json
 from domain.errors import ValidationError
 from domain.points.ledger import POINTS, Currency, amount_from_wire
-from domain.reward.reward import DEFAULT_DEADLINE_SECONDS, MAX_JSON_BYTES, AnswerIsCallback, DeadlineSeconds
+from domain.reward.reward import DEFAULT_DEADLINE_SECONDS, MAX_JSON_BYTES, AnswerIsCallback, DeadlineSeconds, FulfilmentEndpoint
 from domain.wire import FreeForm, convert_value
 
 WALLET_TYPES = ("points", "currency")
@@ -30,8 +30,8 @@ class ItemFulfilment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """How the user gets it: the `wallet` is credited or it is just `recorded`; by `webhook`, `codes` or `manual` work it becomes a
     redemption without a price."""
 
-    type: Literal["wallet", "recorded", "webhook", "codes", "manual"]
-    endpoint_id: Annotated[UUID | None, Meta(description="The webhook endpoint that is told; null: whichever subscribes")] = None
+    type: Annotated[Literal["wallet", "recorded", "webhook", "codes", "manual"], Meta(examples=["recorded"])]
+    endpoint_id: FulfilmentEndpoint = None
     deadline_seconds: DeadlineSeconds = DEFAULT_DEADLINE_SECONDS
     answer_is_callback: AnswerIsCallback = False
 
@@ -41,7 +41,7 @@ class RewardItemBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     name: Annotated[str, Meta(min_length=1, max_length=255, examples=["Winner's badge"])]
     reward_type: RewardType
-    description: Annotated[str, Meta(max_length=10_000)] | None = None
+    description: Annotated[str, Meta(max_length=10_000, examples=["For a first place"])] | None = None
     reward_value: RewardValue = None
     payload: ItemPayload = {}
     fulfilment: ItemFulfilment | None = None

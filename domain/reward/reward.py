@@ -27,7 +27,11 @@ MAX_VALUE_BYTES = 24_576
 MAX_FIELD_CHARACTERS = 1000
 
 LimitPeriod = Literal["day", "week", "month", "ever"]
+Until = Annotated[GivenInstant | None, Meta(examples=["2025-12-24T12:00:00Z"])]
 DeadlineSeconds = Annotated[int, Meta(ge=10, le=31_536_000, description="How long the fulfilment may take before the points are returned")]
+FulfilmentEndpoint = Annotated[
+    UUID | None, Meta(description="The webhook endpoint that is told; null: whichever subscribes", examples=[None])
+]
 AnswerIsCallback = Annotated[bool, Meta(description="The partner's answer to the webhook says at once what became of it")]
 
 TEXT_TYPES = ("text", "string", "textarea", "email", "tel", "phone", "url", "date")
@@ -60,7 +64,7 @@ class RewardFulfilment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     finishes it (`manual`)."""
 
     type: Literal["webhook", "wallet", "codes", "manual"] = "webhook"
-    endpoint_id: Annotated[UUID | None, Meta(description="The webhook endpoint that is told; null: whichever subscribes")] = None
+    endpoint_id: FulfilmentEndpoint = None
     deadline_seconds: DeadlineSeconds = DEFAULT_DEADLINE_SECONDS
     answer_is_callback: AnswerIsCallback = False
 
@@ -80,7 +84,7 @@ class RewardBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     slug: Annotated[str, Meta(description="Your id of the reward, for paths; unique in the tenant", examples=["coffee"])]
     name: Annotated[str, Meta(min_length=1, max_length=255, examples=["A coffee"])]
-    description: Annotated[str, Meta(max_length=10_000)] | None = None
+    description: Annotated[str, Meta(max_length=10_000, examples=["In any of our shops"])] | None = None
     image_url: Annotated[str, Meta(max_length=2048, examples=["https://example.com/coffee.png"])] | None = None
     active: Annotated[bool, Meta(description="Whether it is on sale")] = True
     type: Annotated[str, Meta(min_length=1, max_length=64, description="points, currency, item, voucher, or a word of your own")] = "item"
@@ -96,9 +100,9 @@ class RewardBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     max_per_user: Annotated[int, Meta(ge=1, le=1_000_000, description="In each `per_user_period`; null: no limit")] | None = None
     per_user_period: Annotated[LimitPeriod, Meta(description="In the tenant's time")] = "ever"
     visible_from: Annotated[GivenInstant | None, Meta(description="When the catalog begins to show it")] = None
-    visible_until: GivenInstant | None = None
+    visible_until: Until = None
     available_from: Annotated[GivenInstant | None, Meta(description="When it can be redeemed for the first time")] = None
-    available_until: GivenInstant | None = None
+    available_until: Until = None
     eligibility: Annotated[SegmentForm | None, Meta(description="Who may have it; null: everybody")] = None
     requires_claim: Annotated[bool, Meta(description="The user claims it within 7 days, and fills in `fields` then")] = False
     requires_approval: Annotated[bool, Meta(description="A person approves each redemption")] = False

@@ -18,14 +18,16 @@ ShortText = Annotated[str, Meta(max_length=255)]
 class Identify(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The body of POST /v1/users. A field that is not given stays as it is, null clears it; attributes merge by key, null removes one."""
 
-    external_id: str | UnsetType = UNSET
-    external_id_in_camel_case: str | UnsetType = field(default=UNSET, name="externalId")
-    display_name: ShortText | UnsetType | None = UNSET
-    email: ShortText | UnsetType | None = UNSET
+    external_id: Annotated[str, Meta(description="The tenant's own id", examples=["player-42"])] | UnsetType = UNSET
+    external_id_in_camel_case: Annotated[str, Meta(description="Another spelling of `external_id`", examples=["player-42"])] | UnsetType = (
+        field(default=UNSET, name="externalId")
+    )
+    display_name: Annotated[ShortText | None, Meta(examples=["Ada"])] | UnsetType = UNSET
+    email: Annotated[ShortText | None, Meta(examples=["ada@example.com"])] | UnsetType = UNSET
     avatar_url: (
         Annotated[str, Meta(max_length=2048, pattern="^https?://[^\\s]+$", examples=["https://cdn.example.com/ada.png"])] | UnsetType | None
     ) = UNSET
-    attributes: dict[str, Any] = {}
+    attributes: Annotated[dict[str, Any], Meta(description="Your own facts", examples=[{"country": "VN"}])] = {}
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
