@@ -8,6 +8,7 @@ from uuid import UUID
 from temporalio import activity
 
 from activities.heartbeat import heartbeats
+from domain import limits
 from domain.maintenance import PlatformRun, PlatformTask, added
 from runtime.ids import utc_now
 from runtime.postgres import Connection, Pool, transaction
@@ -16,6 +17,7 @@ from storage.event.retention import EVENT_KEYS, USAGE, drop_event_partitions, fo
 from storage.idempotency import forget_answers
 from storage.points.maintenance import AccountPlace, PendingPlace, activate_page, expire_page, notice_page
 from storage.points.tier import NOBODY, end_periods, review_changed_sets
+from storage.tenant.audit import forget_token_entries
 from storage.tenant.erased_name import forget_erased_names
 from storage.webhook.delivery import forget_deliveries
 
@@ -28,6 +30,7 @@ KEEP_SENT = timedelta(days=7)
 KEEP_ANSWERS = timedelta(hours=48)
 """Contract 1 promises answers under idempotency keys for at least 24 h."""
 KEEP_DELIVERIES = timedelta(days=30)
+KEEP_TOKEN_ENTRIES = timedelta(days=limits.TOKEN_ENTRY_DAYS.value)
 KEEP_NAMES = timedelta(days=2)
 """Tokens of the platform live for a day at most."""
 
@@ -103,6 +106,7 @@ class PlatformActivities:
             ("idempotent answers", _while_full(lambda c: forget_answers(c, utc_now() - KEEP_ANSWERS, ROWS))),
             ("erased names", _while_full(lambda c: forget_erased_names(c, utc_now() - KEEP_NAMES, ROWS))),
             ("deliveries", _while_full(lambda c: forget_deliveries(c, utc_now() - KEEP_DELIVERIES, ROWS))),
+            ("entries of tokens", _while_full(lambda c: forget_token_entries(c, utc_now() - KEEP_TOKEN_ENTRIES, ROWS))),
         ]
 
 

@@ -153,6 +153,10 @@ UNKNOWN_SECONDS = _limit(CREDENTIALS, "trust in an unknown key id", 5, "seconds"
 REMEMBERED_ORIGINS = _limit(
     CREDENTIALS, "remembered origins of browsers", 1000, "origins", scope="process", beyond="the oldest is looked up again"
 )
+TOKEN_ENTRY_HOURS = _limit(
+    CREDENTIALS, "what an entry of the audit log tells of gamer tokens for a user", 1, "hours", scope="credential", beyond="another entry"
+)
+TOKEN_ENTRY_DAYS = _limit(CREDENTIALS, "the time that such entries are kept", 90, "days", scope="tenant", beyond="they are deleted")
 JWKS_BYTES = _limit(
     CREDENTIALS, "an issuer's JWKS document", 262_144, "bytes", scope="process", beyond="401 `UNAUTHORIZED` or 503 `UNAVAILABLE`"
 )
@@ -383,18 +387,3 @@ TEMPORAL_CALL_SECONDS = _limit(
     beyond="the work waits in the outbox, or 503 `UNAVAILABLE`",
 )
 TEMPORAL_CONNECT_SECONDS = _limit(TIME, "connecting to Temporal", 10, "seconds", scope="process", beyond="a worker retries after a second")
-
-
-def table() -> str:
-    """All bounds as Markdown, a table for each section, in the order of declaration."""
-    sections = dict.fromkeys(limit.section for limit in LIMITS)
-    return "\n\n".join(_section(section) for section in sections)
-
-
-def _section(section: str) -> str:
-    lines = [f"## {section}", "", "| What | At most | For each | Beyond |", "|---|---|---|---|"]
-    for limit in (each for each in LIMITS if each.section == section):
-        settable = f" (`LAUREL_{limit.setting}`)" if limit.setting else ""
-        most = f"{limit.value:,}".replace(",", " ")
-        lines.append(f"| {limit.name} | {most} {limit.unit}{settable} | {limit.scope} | {limit.beyond} |")
-    return "\n".join(lines)

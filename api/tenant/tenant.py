@@ -24,7 +24,7 @@ from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
 from storage.tenant import credential
 from storage.tenant import tenant as storage
-from storage.tenant.audit import record
+from storage.tenant.audit import record_token
 
 Name = Annotated[str, Meta(min_length=1, max_length=200, examples=["Acme Games"])]
 Origin = Annotated[str, Meta(pattern=r"^(\*|https?://[A-Za-z0-9.\[\]:-]+)$", max_length=300, examples=["https://play.example.com"])]
@@ -320,9 +320,8 @@ async def create_gamer_token(
         raise UserNotFound(f"User '{external_id}' not found")
     now = utc_now().replace(microsecond=0)
     token_id, expires_at = str(new_id()), rfc3339(now + timedelta(seconds=data.ttl_seconds))
-    facts = {"token_id": token_id, "expires_at": expires_at}
     async with transaction(pool) as connection:
-        await record(connection, tenant_id, action="issue", subject="gamer_token", subject_id=external_id, facts=facts)
+        await record_token(connection, tenant_id, external_id=external_id, token_id=token_id, expires_at=expires_at)
     token = gamer_tokens.issue(tenant_id, external_id, token_id=token_id, now=now, ttl_seconds=data.ttl_seconds)
     return GamerToken(token=token, expires_at=expires_at, user_id=external_id)
 

@@ -1,6 +1,6 @@
 """What admins and the operator changed: written by triggers, in the transaction of the change (migration 0003)."""
 
-from sqlalchemy import Column, Index, Table, Text
+from sqlalchemy import Column, Index, Table, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from storage.tables.metadata import instant_column, key_column, metadata, uuid_column
@@ -22,5 +22,7 @@ audit_log = Table(
     # What the log is looked through for, newest first: a kind of thing, or one thing.
     Index("ix_audit_log_subject", "tenant_id", "subject", "audit_id"),
     Index("ix_audit_log_subject_id", "tenant_id", "subject_id", "audit_id"),
+    # Those that are not kept for ever.
+    Index("ix_audit_log_gamer_token", "audit_id", postgresql_where=text("subject = 'gamer_token'")),
 )
 """No foreign key to the tenant: what happened stays written."""

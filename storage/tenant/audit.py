@@ -2,15 +2,16 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import msgspec
 from psycopg.types.json import Jsonb
 
-from runtime.ids import first_id
-from runtime.postgres import Connection
+from domain import limits
+from runtime.ids import first_id, utc_now
+from runtime.postgres import Connection, count_changed
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +53,39 @@ async def record(connection: Connection, tenant_id: UUID, *, action: str, subjec
             "subject_id": subject_id,
             "facts": Jsonb(facts),
         },
+    )
+
+
+async def record_token(connection: Connection, tenant_id: UUID, *, external_id: str, token_id: str, expires_at: str) -> None:
+    """Write down that a gamer token was issued. Those of a user that an actor asks for within an hour share one entry, with how many they
+    are, the first one and the latest: a game asks for one at every start. Nothing without an actor who is audited."""
+    since = first_id(utc_now() - timedelta(hours=limits.TOKEN_ENTRY_HOURS.value))
+    changed = await count_changed(
+        connection,
+        """
+        UPDATE audit_log SET after = after || jsonb_build_object(
+            'tokens', coalesce((after ->> 'tokens')::integer, 1) + 1,
+            'latest_token_id', %(token_id)s::text, 'expires_at', %(expires_at)s::text)
+        WHERE tenant_id = %(tenant_id)s AND audit_id = (
+            SELECT audit_id FROM audit_log WHERE tenant_id = %(tenant_id)s AND subject_id = %(external_id)s AND audit_id >= %(since)s
+              AND subject = 'gamer_token' AND actor = current_setting('laurel.actor', true) ORDER BY audit_id DESC LIMIT 1)
+        """,
+        {"tenant_id": tenant_id, "external_id": external_id, "token_id": token_id, "expires_at": expires_at, "since": since},
+    )
+    if not changed:
+        facts = {"token_id": token_id, "expires_at": expires_at}
+        await record(connection, tenant_id, action="issue", subject="gamer_token", subject_id=external_id, facts=facts)
+
+
+async def forget_token_entries(connection: Connection, before: datetime, limit: int) -> int:
+    """Delete up to `limit` entries of gamer tokens that were first written before this instant."""
+    return await count_changed(
+        connection,
+        """
+        DELETE FROM audit_log WHERE subject = 'gamer_token' AND (tenant_id, audit_id) IN (
+            SELECT tenant_id, audit_id FROM audit_log WHERE subject = 'gamer_token' AND audit_id < %s LIMIT %s)
+        """,
+        (first_id(before), limit),
     )
 
 

@@ -30,6 +30,7 @@ SHRINKING = {
     "lock_due": "what was claimed is not due; the pump goes on while there is some",
     "forget_deliveries": "what is deleted is gone; `_while_full` goes on while pages are full",
     "forget_erased_names": "the same",
+    "forget_token_entries": "the same",
     "forget_answers": "the same",
     "forget_sent": "the same",
     "forget_dead_letters": "the same",

@@ -141,6 +141,22 @@ def test_sending_again_is_written_down(world: World) -> None:
         assert {each["action"] for each in entries(admin, subject="webhook_secret")} == {"insert", "update"}
 
 
+def test_tokens_of_an_hour_share_one_entry(world: World) -> None:
+    def issued() -> list[dict[str, Any]]:
+        with world.client() as admin:
+            return list(admin.get("/v1/admin/audit-log", params={"subject": "gamer_token"}).json()["audit_log"])
+
+    with world.client("server") as server:
+        for user in ("eve", "eve", "eve", "ann"):
+            server.post("/v1/auth/gamer-token", json={"user_id": user}).raise_for_status()
+        told = {each["subject_id"]: each["after"] for each in issued()}
+        assert {user: facts.get("tokens", 1) for user, facts in told.items()} == {"eve": 3, "ann": 1}
+        assert told["eve"]["token_id"] != told["eve"]["latest_token_id"]
+        world.rows("UPDATE audit_log SET audit_id = uuidv7(interval '-61 minutes') WHERE subject = 'gamer_token' RETURNING 1")
+        server.post("/v1/auth/gamer-token", json={"user_id": "eve"}).raise_for_status()
+        assert sorted(each["after"].get("tokens", 1) for each in issued() if each["subject_id"] == "eve") == [1, 3]
+
+
 def test_what_a_key_does_to_a_whole_person_is_written_down(world: World) -> None:
     """Erasure, export and a token in its name: by a server's key too, which else does all day what nobody needs to read of."""
     with world.client("server") as server:

@@ -94,6 +94,20 @@ async def test_a_changed_set_of_tiers_reaches_users_whose_points_stand_still(poo
     assert (await run(pool, PlatformTask.TIER_REVIEW))["users reviewed"] == 0
 
 
+async def test_entries_of_tokens_go_after_their_time_and_no_other_entries_do(pool: Pool):
+    world = await make_world(pool)
+    async with pool.connection() as connection:
+        await connection.execute(
+            "INSERT INTO audit_log (tenant_id, audit_id, actor, action, subject, subject_id, created_at)"
+            " SELECT %s, uuidv7(age), 'api_key:k', 'issue', subject, 'u', now()"
+            " FROM unnest(ARRAY['gamer_token', 'leaderboard']) AS subject, unnest(ARRAY[interval '-91 days', interval '-89 days']) AS age",
+            (world.tenant_id,),
+        )
+    assert (await run(pool, PlatformTask.CLEAN_UP))["entries of tokens"] == 1
+    left = await world.rows("SELECT subject, count(*) AS n FROM audit_log WHERE actor = 'api_key:k' GROUP BY subject ORDER BY subject")
+    assert left == [{"subject": "gamer_token", "n": 1}, {"subject": "leaderboard", "n": 2}]
+
+
 async def test_what_is_past_its_retention_goes_and_what_is_not_stays(pool: Pool):
     world = await make_world(pool)
     async with pool.connection() as connection:
