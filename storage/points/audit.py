@@ -10,6 +10,7 @@ from uuid import UUID
 
 import msgspec
 
+from domain import limits
 from runtime.postgres import Connection
 
 MAX_FINDINGS_PER_CHECK = 1000
@@ -253,6 +254,12 @@ FROM redemption LEFT JOIN currency ON currency.tenant_id = redemption.tenant_id 
 WHERE points_spent > 0 AND currency.decimal_places IS DISTINCT FROM redemption.decimal_places
 """
 
+BOUND = f"""
+SELECT tenant_id, account_id::text AS id,
+       format('posted and pending %s, at most {limits.BALANCE.value}', posted::numeric + pending) AS detail
+FROM account WHERE posted::numeric + pending > {limits.BALANCE.value}
+"""
+
 CHECKS = (
     Check("every balance equals its transfers", BALANCES),
     Check("what is held equals the holds", HELD),
@@ -261,6 +268,7 @@ CHECKS = (
     Check("no more has expired than was past its date", EXPIRED),
     Check("credits and accounts agree on when points expire", DATES),
     Check("nothing is negative", NOT_NEGATIVE),
+    Check("no balance is more than a JSON number carries", BOUND),
     Check("every transfer runs between the right accounts", SIDES),
     Check("everything sums to zero", ZERO),
     Check("holds match redemptions", HOLDS),
