@@ -119,8 +119,8 @@ async def announce(
 ) -> None:
     """Tell whoever asks for `reward_granted` of these grants."""
 
-    def bodies() -> list[bytes]:
-        return [_body(cause, items[granted_item.item_id], grant_id, granted_item, now=now) for grant_id, granted_item in grants.items()]
+    def bodies() -> list[tuple[UUID, bytes]]:
+        return [(each.user_id, _body(cause, items[each.item_id], grant_id, each, now=now)) for grant_id, each in grants.items()]
 
     await publish_many(connection, tenant_id, EVENT, bodies, now=now)
 

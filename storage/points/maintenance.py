@@ -219,7 +219,8 @@ async def _notice(connection: Connection, tenant_id: UUID, account_id: UUID, *, 
             "amount": amount_number(lot.amount, currency.decimal_places),
             "expires_at": rfc3339(lot.at),
         }
-        await publish(connection, tenant_id, Notice(event="points.expiring", body=event_body("points.expiring", facts, now)), now)
+        body = event_body("points.expiring", facts, now)
+        await publish(connection, tenant_id, Notice(event="points.expiring", body=body, user_id=account.user_id), now)
     told_until = end_of_day(lots[-1].at) if lots else noticed_until
     await connection.execute(
         "UPDATE account SET noticed_at = %s, noticed_until = %s WHERE tenant_id = %s AND account_id = %s",

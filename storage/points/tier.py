@@ -306,5 +306,5 @@ async def _move(connection: Connection, tenant_id: UUID, member: TierMember, cha
         "new_tier": change.new_tier,
         "points": amount_number(change.points, decimal_places),
     }
-    notice = Notice(event="tier_change", body=event_body("tier_change", facts, change.created_at))
+    notice = Notice(event="tier_change", body=event_body("tier_change", facts, change.created_at), user_id=member.user_id)
     await publish(connection, tenant_id, notice, change.created_at)

@@ -49,6 +49,8 @@ webhook_delivery = Table(
     uuid_column("endpoint_id"),
     Column("event", Text, nullable=False),
     uuid_column("redemption_id", nullable=True),
+    # Whom it is about, where that is no redemption.
+    uuid_column("user_id", nullable=True),
     Column("body", LargeBinary, nullable=False),
     Column("state", Text, nullable=False),
     Column("attempts", Integer, nullable=False, server_default="0"),
@@ -89,6 +91,14 @@ webhook_delivery = Table(
     ),
     CheckConstraint("(due_at IS NULL) = (due_trigger IS NULL)", name="due_has_a_trigger"),
     Index("ix_webhook_delivery_tenant_id_redemption_id", "tenant_id", "redemption_id"),
+    Index("ix_webhook_delivery_user_id", "tenant_id", "user_id", postgresql_where=text("user_id IS NOT NULL")),
+    # What may name users all the same: the ends of windows, and what was written before `user_id`.
+    Index(
+        "ix_webhook_delivery_of_nobody",
+        "tenant_id",
+        "delivery_id",
+        postgresql_where=text("user_id IS NULL AND redemption_id IS NULL"),
+    ),
     Index("ix_webhook_delivery_tenant_id_endpoint_id", "tenant_id", "endpoint_id", "delivery_id"),
     one_of("state", ("pending", "delivered", "exhausted", "superseded", "held", "cancelled")),
 )

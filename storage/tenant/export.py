@@ -37,7 +37,9 @@ EVENTS = """
 DELIVERIES = """
     SELECT delivery_id, event, redemption_id, state, attempts, created_at, convert_from(body, 'UTF8') AS body FROM webhook_delivery
     WHERE tenant_id = %(tenant)s
-      AND (redemption_id = ANY(%(redemptions)s) OR position(convert_to(%(user)s::text, 'UTF8') IN body) > 0) ORDER BY delivery_id
+      AND (redemption_id = ANY(%(redemptions)s) OR user_id = %(user)s
+           OR (user_id IS NULL AND redemption_id IS NULL AND position(convert_to(%(user)s::text, 'UTF8') IN body) > 0))
+    ORDER BY delivery_id
 """
 
 

@@ -25,11 +25,13 @@ LEASE = timedelta(seconds=30)
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
-    """An event for whoever asks for it. `except_endpoint` gets its own by another way."""
+    """An event for whoever asks for it. `user_id` is whom it is about, where that is no redemption; `except_endpoint` gets its own by
+    another way."""
 
     event: str
     body: bytes
     redemption_id: UUID | None = None
+    user_id: UUID | None = None
     except_endpoint: UUID | None = None
 
 
@@ -66,8 +68,11 @@ async def is_asked_for(connection: Connection, tenant_id: UUID, event: str) -> b
     return await cursor.fetchone() is not None
 
 
-async def publish_many(connection: Connection, tenant_id: UUID, event: str, bodies: Callable[[], list[bytes]], *, now: datetime) -> None:
-    """The same for many events of one kind, in a statement for each endpoint. `bodies` is asked only when somebody listens."""
+async def publish_many(
+    connection: Connection, tenant_id: UUID, event: str, bodies: Callable[[], list[tuple[UUID, bytes]]], *, now: datetime
+) -> None:
+    """The same for many events of one kind, in a statement for each endpoint. `bodies`, each with the user it is about, is asked only when
+    somebody listens."""
     cursor = await connection.execute(
         """
         SELECT endpoint_id, enabled FROM webhook_endpoint
@@ -80,10 +85,10 @@ async def publish_many(connection: Connection, tenant_id: UUID, event: str, bodi
     for row in endpoints if made else ():
         await connection.execute(
             """
-            INSERT INTO webhook_delivery (tenant_id, delivery_id, endpoint_id, event, body, state, due_at, due_trigger,
+            INSERT INTO webhook_delivery (tenant_id, delivery_id, endpoint_id, event, user_id, body, state, due_at, due_trigger,
                 created_at, updated_at)
-            SELECT %(tenant_id)s, delivery_id, %(endpoint_id)s, %(event)s, body, %(state)s, %(now)s, 'scheduled', %(now)s, %(now)s
-            FROM unnest(%(ids)b::uuid[], %(bodies)b::bytea[]) AS given (delivery_id, body)
+            SELECT %(tenant_id)s, delivery_id, %(endpoint_id)s, %(event)s, user_id, body, %(state)s, %(now)s, 'scheduled', %(now)s, %(now)s
+            FROM unnest(%(ids)b::uuid[], %(users)b::uuid[], %(bodies)b::bytea[]) AS given (delivery_id, user_id, body)
             """,
             {
                 "tenant_id": tenant_id,
@@ -92,7 +97,8 @@ async def publish_many(connection: Connection, tenant_id: UUID, event: str, bodi
                 "state": (DeliveryState.PENDING if row["enabled"] else DeliveryState.HELD).value,
                 "now": now,
                 "ids": [new_id() for _ in made],
-                "bodies": made,
+                "users": [user_id for user_id, _ in made],
+                "bodies": [body for _, body in made],
             },
         )
         await wake_pump(connection, tenant_id, row["endpoint_id"])
@@ -120,11 +126,23 @@ async def _insert(
     endpoint_id, state, trigger = target
     await connection.execute(
         """
-        INSERT INTO webhook_delivery (tenant_id, delivery_id, endpoint_id, event, redemption_id, body, state, due_at, due_trigger,
+        INSERT INTO webhook_delivery (tenant_id, delivery_id, endpoint_id, event, redemption_id, user_id, body, state, due_at, due_trigger,
             created_at, updated_at)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+        VALUES (%(tenant_id)s, %(delivery_id)s, %(endpoint_id)s, %(event)s, %(redemption_id)s, %(user_id)s, %(body)s, %(state)s, %(now)s,
+            %(trigger)s, %(now)s, %(now)s)
         """,
-        (tenant_id, delivery_id, endpoint_id, notice.event, notice.redemption_id, notice.body, state.value, now, trigger, now, now),
+        {
+            "tenant_id": tenant_id,
+            "delivery_id": delivery_id,
+            "endpoint_id": endpoint_id,
+            "event": notice.event,
+            "redemption_id": notice.redemption_id,
+            "user_id": notice.user_id,
+            "body": notice.body,
+            "state": state.value,
+            "now": now,
+            "trigger": trigger,
+        },
     )
     await wake_pump(connection, tenant_id, endpoint_id)
     return delivery_id
