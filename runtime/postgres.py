@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import select
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
@@ -145,10 +146,19 @@ class Connection(psycopg.AsyncConnection[DictRow]):
             raise psycopg.OperationalError(f"PostgreSQL did not answer within {limit:.0f} s; the connection was closed") from None
 
 
-class Pool(AsyncConnectionPool[Connection]):
-    """A pool that looks at all its connections when one comes back broken, and parts with all when one led to a read-only server.
+def is_closed_by_server(connection: Connection) -> bool:
+    """Whether something came in on a connection that nobody uses: nothing but the server's farewell does, and then it leads nowhere."""
+    if connection.closed:
+        return True
+    ready = select.poll()
+    ready.register(connection.fileno(), select.POLLIN)
+    return bool(ready.poll(0))
 
-    So a server that was restarted, or is the primary no longer, costs the request that finds out, and not one for each connection.
+
+class Pool(AsyncConnectionPool[Connection]):
+    """A pool that gives no connection that its server has closed, and parts with all when one led to a read-only server.
+
+    So a server that was restarted costs only those it was working for, and one that is the primary no longer the request that finds out.
     """
 
     shares: TurnShares | None = None
@@ -158,6 +168,14 @@ class Pool(AsyncConnectionPool[Connection]):
     _checking: asyncio.Task[None] | None = None
     _telling: asyncio.Task[None] | None = None
     _untold: set[tuple[str, str]] | None = None
+
+    async def getconn(self, timeout: float | None = None) -> Connection:  # noqa: ASYNC109 - the pool's own signature
+        """A connection, as the pool gives it. Those that the server closed while they lay here are replaced, which costs no round trip."""
+        deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
+        while is_closed_by_server(connection := await super().getconn(max(0.0, deadline - time.monotonic()))):
+            await connection.close()
+            await self.putconn(connection)
+        return connection
 
     async def putconn(self, conn: Connection) -> None:
         """Take a connection back, as the pool does; a broken one makes the others be checked."""

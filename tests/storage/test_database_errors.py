@@ -81,6 +81,21 @@ async def test_a_read_only_server_is_no_fault_of_an_event(pool: Pool, settings: 
         assert await writer.append(msgspec.structs.replace(event, event_id="e2"))
 
 
+async def test_a_server_that_closed_its_connections_costs_nobody_who_comes_later(settings: Settings) -> None:
+    name = "closed-by-its-server"
+    async with make_pool(settings.database_url, name, max_size=4) as crowd, make_pool(settings.database_url, "closer") as other:
+        async with contextlib.AsyncExitStack() as stack:
+            for _ in range(4):  # the pool grows to all it may have
+                await stack.enter_async_context(crowd.connection())
+        async with other.connection() as connection:
+            ended = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = %s"
+            closed = await (await connection.execute(ended, (f"laurel-{name}",))).fetchall()
+        assert len(closed) == 4
+        for _ in range(8):
+            async with transaction(crowd) as connection:
+                assert await (await connection.execute("SELECT 1 AS one")).fetchone() == {"one": 1}
+
+
 async def test_a_schema_of_another_release_is_no_fault_of_an_event(pool: Pool, settings: Settings) -> None:
     event = await an_event(pool)
     find = "SELECT oid::regprocedure::text AS name FROM pg_proc WHERE proname = %s"
