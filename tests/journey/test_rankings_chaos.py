@@ -152,6 +152,8 @@ def test_after_chaos_in_mid_stream_there_is_no_drift(own_stack: Stack) -> None:
         for sender in senders:
             sender.start()
         try:
+            # Acknowledged is not yet scored: the board has no window to verify until its first event is.
+            eventually(lambda: page(client, board, 50))
             for act in ACTS:
                 before = acknowledged().total()
                 eventually(lambda before=before: acknowledged().total() > before + 100)  # type: ignore[misc]
