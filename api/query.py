@@ -5,9 +5,10 @@ not know are refused before (`api/known_query.py`), and `query_names` says which
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from functools import cache
+from typing import Any, TypeVar
 
 import msgspec
 from litestar import Request
@@ -45,15 +46,15 @@ def query_as(given: Mapping[str, str], shape: type[Query]) -> Query:
     """The query as that Struct; a ValidationError tells every parameter that does not fit. What the Struct does not know is passed over."""
     values: dict[str, Any] = {}
     errors: list[Misfit] = []
-    for field in struct_fields(shape):
-        text = given.get(field.encode_name)
+    for name, kinds in _parameters_of(shape):
+        text = given.get(name)
         if text is None:
             continue
-        found = _value_of(text, list(_kinds(field.type)))
+        found = _value_of(text, kinds)
         if isinstance(found, Misfit):
-            errors.append(Misfit(field.encode_name, found.message))
+            errors.append(Misfit(name, found.message))
         else:
-            values[field.encode_name] = found
+            values[name] = found
     if errors:
         raise ValidationError.of_many(errors)
     return convert_value(values, shape)
@@ -80,6 +81,12 @@ def struct_fields(shape: type[msgspec.Struct]) -> Iterable[inspect.Field]:
     return kind.fields
 
 
+@cache
+def _parameters_of(shape: type[msgspec.Struct]) -> tuple[tuple[str, tuple[inspect.Type, ...]], ...]:
+    """The names of a Struct's parameters with what each may be. Kept: asking msgspec costs more than reading the query."""
+    return tuple((field.encode_name, tuple(_kinds(field.type))) for field in struct_fields(shape))
+
+
 def _kinds(kind: inspect.Type) -> Iterator[inspect.Type]:
     if isinstance(kind, inspect.Metadata):
         yield from _kinds(kind.type)
@@ -90,7 +97,7 @@ def _kinds(kind: inspect.Type) -> Iterator[inspect.Type]:
         yield kind
 
 
-def _value_of(text: str, kinds: list[inspect.Type]) -> Any:
+def _value_of(text: str, kinds: Sequence[inspect.Type]) -> Any:
     """The text as what msgspec converts to the first of these kinds that it fits, or the first's Misfit of no field."""
     if "\0" in text:
         return Misfit("", "must not contain the character U+0000")
@@ -127,7 +134,7 @@ def _number(text: str, kind: inspect.FloatType) -> float | Misfit:
 def _instant(text: str) -> datetime | Misfit:
     """In UTC. A `+` that was not escaped arrives as a space."""
     try:
-        instant: datetime = msgspec.convert(text.replace(" ", "+"), Annotated[datetime, msgspec.Meta(tz=True)])
+        instant: datetime = msgspec.convert(text.replace(" ", "+"), GivenInstant)
         return instant.astimezone(UTC)
     except (msgspec.ValidationError, OverflowError):
         return Misfit("", INSTANT_PROBLEM)

@@ -199,17 +199,26 @@ def answer(request: AnyRequest, rendered: Rendered) -> Response[bytes]:
     return Response(rendered.body, media_type="application/json", headers=headers)
 
 
+AskedWindow = Annotated[str, Meta(min_length=1, description="A window's key, or current, the default")] | None
+
+
 class WindowParams(msgspec.Struct, frozen=True, kw_only=True):
     """Which window of a board."""
 
-    window_key: Annotated[str, Meta(min_length=1, description="A window's key, or current, the default")] | None = None
+    window_key: AskedWindow = None
 
 
-class PageParams(WindowParams, frozen=True, kw_only=True):
-    """Which page of which window."""
+class EntryParams(msgspec.Struct, frozen=True, kw_only=True):
+    """Which entries of a ranking."""
 
     limit: Annotated[int, Meta(ge=1, le=PAGE_LIMIT_MAXIMUM, description="How many entries at most")] = PAGE_LIMIT
     offset: Annotated[int, Meta(ge=0, le=OFFSET_MAXIMUM, description="How many of the best are passed over")] = 0
+
+
+class PageParams(EntryParams, frozen=True, kw_only=True):
+    """Which page of which window."""
+
+    window_key: AskedWindow = None
 
 
 class AroundParams(WindowParams, frozen=True, kw_only=True):

@@ -7,25 +7,18 @@ route in `api/leaderboard/board.py`, which gives the same page.
 from typing import Any
 from urllib.parse import parse_qsl
 
-import msgspec
-
 from api.admission import AdmissionControl
-from api.leaderboard.board import OFFSET_MAXIMUM, PAGE_LIMIT, PAGE_LIMIT_MAXIMUM, BoardReader, get_leaderboard_page
+from api.leaderboard.board import BoardReader, PageParams, get_leaderboard_page
 from api.middleware import Reply
+from api.query import query_as, query_names
 from api.rule import rule_of
 from domain import limits
+from domain.errors import ValidationError
 
 PREFIX = "/v1/leaderboards/"
+KNOWN = query_names(get_leaderboard_page)
 REMEMBERED_QUERIES, PLAIN_QUERY_BYTES = limits.REMEMBERED_QUERIES.value, limits.PLAIN_QUERY_BYTES.value
 """`limit`, `offset` and `window_key` need no more; the route looks at what is longer, and nothing of it is kept."""
-
-
-class PageQuery(msgspec.Struct, frozen=True):
-    """Which page of a board."""
-
-    limit: int
-    offset: int
-    window_key: str | None
 
 
 class FastPages:
@@ -38,7 +31,7 @@ class FastPages:
         self._control = control
         self._rule = rule_of(get_leaderboard_page)
         self._reader = reader
-        self._queries: dict[bytes, PageQuery | None] = {}
+        self._queries: dict[bytes, PageParams | None] = {}
 
     async def answer(self, scope: Any) -> Reply | None:
         """The page; None when Litestar has to look at the request, which has not been charged then. Raises what `api/errors.py` maps."""
@@ -52,7 +45,7 @@ class FastPages:
         page = await self._reader.page(tenant_id, leaderboard_id, limit=query.limit, offset=query.offset, window_key=query.window_key)
         return Reply(status=200, body=page.body, headers=page.headers)
 
-    def _query(self, raw: bytes) -> PageQuery | None:
+    def _query(self, raw: bytes) -> PageParams | None:
         """The query string, parsed once; None when it is not plain."""
         if raw not in self._queries:
             if len(self._queries) >= REMEMBERED_QUERIES:
@@ -61,14 +54,13 @@ class FastPages:
         return self._queries[raw]
 
 
-def parse_query(raw: bytes) -> PageQuery | None:
-    """Which page a query string asks for; None when something in it is unusual or wrong."""
+def parse_query(raw: bytes) -> PageParams | None:
+    """Which page a query string asks for; None when something in it is unusual or wrong: the route says what."""
     pairs = parse_qsl(raw.decode("latin-1"), keep_blank_values=True)
     values = dict(pairs)
-    limit, offset = values.get("limit", str(PAGE_LIMIT)), values.get("offset", "0")
-    plain = len(values) == len(pairs) and values.keys() <= {"limit", "offset", "window_key"} and values.get("window_key") != ""
-    if not plain or not all(text.isascii() and text.isdigit() and len(text) < 10 for text in (limit, offset)):
+    if len(values) < len(pairs) or not values.keys() <= KNOWN:
         return None
-    if not (1 <= int(limit) <= PAGE_LIMIT_MAXIMUM and int(offset) <= OFFSET_MAXIMUM):
+    try:
+        return query_as(values, PageParams)
+    except ValidationError:
         return None
-    return PageQuery(int(limit), int(offset), values.get("window_key"))

@@ -1,18 +1,16 @@
 """The final standings of closed windows (contract 3, Queries)."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, get
-from msgspec import Meta, structs
+from msgspec import structs
 
 from api.leaderboard.board import (
-    OFFSET_MAXIMUM,
-    PAGE_LIMIT,
-    PAGE_LIMIT_MAXIMUM,
     BoardReader,
+    EntryParams,
     Written,
     answer,
     board_page,
@@ -89,18 +87,11 @@ def _snapshot(window: BoardWindow) -> SnapshotAnswer:
     )
 
 
-class SnapshotParams(msgspec.Struct, frozen=True, kw_only=True):
-    """Which page of a snapshot."""
-
-    limit: Annotated[int, Meta(ge=1, le=PAGE_LIMIT_MAXIMUM, description="How many entries at most")] = PAGE_LIMIT
-    offset: Annotated[int, Meta(ge=0, le=OFFSET_MAXIMUM, description="How many of the best are passed over")] = 0
-
-
 @get("/v1/snapshots/{leaderboard_id:str}/{snapshot_time:str}", rule=BOARD_READERS, answers={200: SnapshotPage, 304: None})
 async def get_snapshot(  # what it asks for, and of which board
     leaderboard_id: str,
     snapshot_time: str,
-    params: SnapshotParams,
+    params: EntryParams,
     request: AnyRequest,
     principal: Principal,
     pool: Pool,
