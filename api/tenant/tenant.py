@@ -1,6 +1,6 @@
 """Tenants for the operator; keys, settings and gamer tokens inside a tenant (contracts 1 and 6)."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 from uuid import UUID
 from zoneinfo import available_timezones
@@ -19,7 +19,7 @@ from domain import limits
 from domain.errors import AlreadyExists, LimitReached, NotFound, UserNotFound, ValidationError
 from domain.tenant.credential import KeyRole
 from domain.tenant.tenant import Tenant, TenantSettings, TenantStatus
-from domain.wire import ExternalId, FreeForm, Id, Instant, NextCursor, optional_rfc3339, parse_external_id, rfc3339
+from domain.wire import ExternalId, FreeForm, GivenInstant, Id, Instant, NextCursor, optional_rfc3339, parse_external_id, rfc3339
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Pool, transaction
 from storage.tenant import credential
@@ -113,7 +113,7 @@ class ApiKeyBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     name: Name
     role: Annotated[KeyRole, Meta(examples=["server"])]
-    expires_at: Annotated[Annotated[datetime, Meta(tz=True)] | None, Meta(description="null: never", examples=[None])] = None
+    expires_at: Annotated[GivenInstant | None, Meta(description="null: never", examples=[None])] = None
 
 
 class ApiKeyAnswer(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 from domain.errors import ValidationError
 from domain.rule.condition import parse_conditions
 from domain.rule.expression import parse_expression
-from domain.wire import EARLIEST, EVENT_TYPE, LATEST, convert_value, number_problem, parse_client_id
+from domain.wire import EARLIEST, EVENT_TYPE, LATEST, GivenInstant, convert_value, number_problem, parse_client_id
 
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 MAX_RULES = 100
@@ -69,7 +69,7 @@ class Scope(_Part, frozen=True):
     filters: Annotated[dict[str, dict[str, Any]], Meta(examples=[{"attrs.mode": {"in": ["ranked", "cup"]}}])] = {}
 
 
-OfCustom = Annotated[Annotated[datetime, Meta(tz=True)] | None, Meta(description="For `custom` alone", examples=[None])]
+OfCustom = Annotated[GivenInstant | None, Meta(description="For `custom` alone", examples=[None])]
 
 
 class Timeframe(_Part, frozen=True):

@@ -17,7 +17,7 @@ from msgspec import UNSET, Meta, UnsetType
 from domain.errors import ValidationError
 from domain.leaderboard.definition import WEEKDAYS, check_zone, zone_of
 from domain.local_time import first_moment
-from domain.wire import convert_value
+from domain.wire import GivenInstant, convert_value
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -34,7 +34,6 @@ _RANGES = {
 
 Number = Annotated[int, Meta(ge=0, le=59)]
 Field = Number | Annotated[str, Meta(max_length=255)] | Annotated[list[Number | str], Meta(min_length=1, max_length=60)]
-Instant = Annotated[datetime, Meta(tz=True)]
 
 
 class Calendar(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -55,8 +54,8 @@ class When(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     timezone: str | UnsetType = UNSET
     calendar: Calendar | UnsetType = UNSET
     every_seconds: Annotated[int, Meta(ge=SHORTEST_INTERVAL_SECONDS, le=LONGEST_INTERVAL_SECONDS)] | UnsetType = UNSET
-    starts_at: Instant | UnsetType | None = UNSET
-    ends_at: Instant | UnsetType | None = UNSET
+    starts_at: GivenInstant | UnsetType | None = UNSET
+    ends_at: GivenInstant | UnsetType | None = UNSET
 
 
 class WhenVersion(msgspec.Struct, frozen=True, kw_only=True):

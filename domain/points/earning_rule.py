@@ -14,11 +14,10 @@ from domain.leaderboard.window import WindowIndex
 from domain.rule.condition import parse_conditions
 from domain.rule.expression import parse_expression
 from domain.rule.segment import SegmentForm, UserSegment, parse_segment
-from domain.wire import convert_value, parse_client_id, points_units
+from domain.wire import GivenInstant, convert_value, parse_client_id, points_units
 
 Points = Annotated[float, Meta(gt=0, le=1e9)] | Annotated[int, Meta(gt=0, le=1_000_000_000)]
 Budget = Annotated[float, Meta(gt=0, le=1e12)] | Annotated[int, Meta(gt=0, le=1_000_000_000_000)]
-Instant = Annotated[datetime, Meta(tz=True, examples=["2025-11-18T12:00:00Z"])]
 Cap = Annotated[Points | None, Meta(description="Most points for one user; null: no limit", examples=[100])]
 
 
@@ -39,8 +38,8 @@ class EarningRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     max_per_month: Cap = None
     budget: Annotated[Budget | None, Meta(description="Most points for all users together; null: no limit", examples=[1_000_000])] = None
     segment: Annotated[SegmentForm | None, Meta(description="Which users; null: all")] = None
-    starts_at: Instant | None = None
-    ends_at: Annotated[Instant | None, Meta(examples=["2025-12-24T12:00:00Z"])] = None
+    starts_at: GivenInstant | None = None
+    ends_at: Annotated[GivenInstant | None, Meta(examples=["2025-12-24T12:00:00Z"])] = None
     priority: Annotated[int, Meta(ge=-1_000_000, le=1_000_000, description="Higher goes first")] = 0
     active: bool = True
 
