@@ -1,11 +1,11 @@
 """Corrections by an admin: balances adjusted one by one and in bulk, transfers reversed (contract 4, Points ledger)."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, post
-from msgspec import UNSET, Meta, UnsetType, structs
+from msgspec import Meta, structs
 
 from api.idempotency import idempotent, write_of
 from api.principal import Principal
@@ -20,17 +20,15 @@ from domain.errors import (
     UserNotFound,
     ValidationError,
 )
-from domain.points.ledger import POINTS, Account, Adjustment, Currency, TransferKind, amount_from_wire
+from domain.points.ledger import POINTS, Account, Adjustment, Currency, amount_from_wire
 from domain.points.ledger_wire import (
     AdjustedAnswer,
     AdjustmentError,
-    BalanceAnswer,
-    CauseAnswer,
     CurrencyId,
     adjusted_answer,
     balance_answer,
 )
-from domain.wire import ExternalId, Id, Instant, Number
+from domain.wire import ExternalId
 from runtime.ids import new_id, utc_now
 from runtime.postgres import Connection, Pool
 from storage.points.adjustment import Adjusted, adjust, adjust_many
@@ -85,26 +83,18 @@ class ReversalBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     idempotency_key: GivenKey = None
 
 
-class AdjustmentResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one correction among many: `adjusted` with the transfer and the balance after it, or `refused` with the `error`."""
+class AdjustmentDone(AdjustedAnswer, frozen=True, kw_only=True, tag_field="status", tag="adjusted"):
+    """One correction among many that was made: the transfer and the balance after it."""
+
+    external_id: ExternalId
+
+
+class AdjustmentRefused(msgspec.Struct, frozen=True, kw_only=True, tag_field="status", tag="refused"):
+    """One correction among many that was not made."""
 
     external_id: ExternalId
     external_user_id: ExternalId
-    status: Literal["adjusted", "refused"]
-    error: AdjustmentError | UnsetType = UNSET
-    transfer_id: Id | UnsetType = UNSET
-    kind: TransferKind | UnsetType = UNSET
-    amount: Number | UnsetType = UNSET
-    currency: CurrencyId | UnsetType = UNSET
-    cause: CauseAnswer | UnsetType = UNSET
-    note: str | UnsetType | None = UNSET
-    reverses_transfer_id: Id | UnsetType | None = UNSET
-    created_at: Instant | UnsetType = UNSET
-    available_at: Instant | UnsetType | None = UNSET
-    expires_at: Instant | UnsetType | None = UNSET
-    user_id: Id | UnsetType = UNSET
-    reason: str | UnsetType | None = UNSET
-    balance: BalanceAnswer | UnsetType = UNSET
+    error: AdjustmentError
 
 
 class AdjustmentResults(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,7 +102,7 @@ class AdjustmentResults(msgspec.Struct, frozen=True, kw_only=True):
 
     adjusted: int
     refused: int
-    results: list[AdjustmentResult]
+    results: list[AdjustmentDone | AdjustmentRefused]
 
 
 @post(
@@ -150,7 +140,7 @@ async def adjust_balances(
         if data.atomic:
             _refuse_all([outcome if isinstance(outcome, DomainError) else None for outcome in outcomes])
         results = [_result(item, outcome) for item, outcome in zip(data.adjustments, outcomes, strict=True)]
-        adjusted = sum(result.status == "adjusted" for result in results)
+        adjusted = sum(isinstance(result, AdjustmentDone) for result in results)
         return AdjustmentResults(adjusted=adjusted, refused=len(results) - adjusted, results=results)
 
     return await idempotent(pool, write, effect)
@@ -176,11 +166,11 @@ async def reverse_transfer(
     return await idempotent(pool, write, effect)
 
 
-def _result(item: AdjustmentItem, outcome: AdjustedAnswer | DomainError) -> AdjustmentResult:
+def _result(item: AdjustmentItem, outcome: AdjustedAnswer | DomainError) -> AdjustmentDone | AdjustmentRefused:
     if isinstance(outcome, DomainError):
         error = AdjustmentError(code=outcome.code, message=outcome.message, **outcome.facts)
-        return AdjustmentResult(external_id=item.user, external_user_id=item.user, status="refused", error=error)
-    return AdjustmentResult(external_id=item.user, status="adjusted", **structs.asdict(outcome))
+        return AdjustmentRefused(external_id=item.user, external_user_id=item.user, error=error)
+    return AdjustmentDone(external_id=item.user, **structs.asdict(outcome))
 
 
 def _check_items(data: AdjustmentsBody) -> None:
