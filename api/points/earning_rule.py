@@ -31,7 +31,8 @@ def rule_answer(kept: KeptRule) -> EarningRuleAnswer:
         "created_at": rfc3339(kept.created_at),
         "updated_at": rfc3339(kept.updated_at),
     }
-    return msgspec.convert(kept.definition | known, EarningRuleAnswer)
+    definition = msgspec.to_builtins(msgspec.convert(kept.definition, EarningRule))  # older rows lack what was added since
+    return msgspec.convert(definition | known, EarningRuleAnswer)
 
 
 async def _checked(connection: Connection, principal: Principal, value: Any) -> EarningRule:
