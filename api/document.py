@@ -10,7 +10,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from api.credential_text import in_token_family
 from api.declared import As, PartOf
-from api.document_messages import add_examples, describe_websocket, webhooks
+from api.document_messages import JSON, describe_websocket, webhooks
 from api.errors import known_codes
 from api.operation_group import GROUPS, TAGS
 from api.query import query_names, query_shapes, struct_fields
@@ -18,7 +18,6 @@ from api.rule import PUBLIC, rule_of
 from api.schema_book import SchemaBook, example_of_schema
 from domain.errors import DomainError, ErrorBody
 
-JSON = "application/json"
 TEXT: dict[str, Any] = {"type": "string"}
 HEADERS: dict[str, dict[str, Any]] = {
     "IDEMPOTENCY_CONFLICT": {
@@ -88,7 +87,6 @@ def document_of(app: Litestar) -> dict[str, Any]:
     components["schemas"] = book.finish(document)
     components["schemas"]["ErrorFacts"]["additionalProperties"] = True
     _add_examples(document)
-    add_examples(document, components["schemas"])
     document["tags"] = [{"name": name, "description": text} for name, text in GROUPS.items()]
     return document
 
@@ -108,7 +106,7 @@ def query_names_of(app: Litestar) -> dict[tuple[str, str], frozenset[str]]:
 def _add_examples(document: dict[str, Any]) -> None:
     """Beside every body and every answer in JSON, an example put together from its fields."""
     schemas = document["components"]["schemas"]
-    for operations in document["paths"].values():
+    for operations in (*document["paths"].values(), *document["webhooks"].values()):
         for operation in operations.values():
             contents = [operation.get("requestBody", {}), *operation["responses"].values()]
             for content in (each["content"][JSON] for each in contents if JSON in each.get("content", {})):
@@ -123,16 +121,13 @@ def example_of(error: type[DomainError]) -> dict[str, Any]:
     return {"error": {"code": error.code, "message": message, "status": error.status, **facts, "request_id": "5f0c1f6e9d3b7a24-1f"}}
 
 
-def name_of(handler: HTTPRouteHandler, path: str) -> str:
+def name_of(handler: HTTPRouteHandler) -> str:
     """The operation's id: what its route says, else the handler's name."""
-    own = handler.operation_id
-    if isinstance(own, str):
-        return own
-    return str(handler.fn.__name__)
+    return handler.operation_id if isinstance(handler.operation_id, str) else str(handler.fn.__name__)
 
 
 def _complete(operation: dict[str, Any], handler: HTTPRouteHandler, path: str, book: SchemaBook) -> None:
-    name, rule = name_of(handler, path), rule_of(handler)
+    name, rule = name_of(handler), rule_of(handler)
     operation["operationId"] = name
     text = " ".join(operation.get("description", "").split())
     operation["summary"] = re.split(r"(?<=[^.])[.:;](?: |$)", text)[0]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from api.schema_book import SchemaBook, example_of_schema
+from api.schema_book import SchemaBook
 from domain.leaderboard.socket_wire import ServerMessage
 from domain.leaderboard.view import Configure, Ping, RequestPage
 from domain.webhook.bodies_wire import BODIES
@@ -53,10 +53,3 @@ def describe_websocket(operation: dict[str, Any], book: SchemaBook) -> None:
 
 def _union(shapes: Any, described: Any) -> dict[str, Any]:
     return {"oneOf": [described(shape) for shape in shapes.__args__]}
-
-
-def add_examples(document: dict[str, Any], schemas: dict[str, Any]) -> None:
-    """An example beside each webhook's body."""
-    for operations in document["webhooks"].values():
-        content = operations["post"]["requestBody"]["content"][JSON]
-        content["example"] = example_of_schema(content["schema"], schemas)
